@@ -1,0 +1,14 @@
+# Flags of our own targets. Torch is imported, so its headers are system headers and never warn.
+function(hpm_configure_target target)
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  # Fused multiply-adds would make results depend on the compiler's choices.
+  target_compile_options(${target} PRIVATE -Wall -Wextra -ffp-contract=off)
+  if(HPM_WARNINGS_AS_ERRORS)
+    target_compile_options(${target} PRIVATE -Werror)
+  endif()
+  if(HPM_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${HPM_SANITIZE} -fno-omit-frame-pointer)
+    target_link_options(${target} PRIVATE -fsanitize=${HPM_SANITIZE})
+  endif()
+  target_link_libraries(${target} PRIVATE fmt::fmt-header-only nlohmann_json::nlohmann_json)
+endfunction()

@@ -1,0 +1,12 @@
+# generated/hpm_version.h: version, commit and flags for environment.json. The commit is read at
+# configure time; a dirty tree says so.
+execute_process(COMMAND git describe --always --dirty
+  WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}
+  OUTPUT_VARIABLE HPM_COMMIT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+if(NOT HPM_COMMIT)
+  set(HPM_COMMIT "unknown")
+endif()
+set(HPM_COMPILER "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}")
+set(HPM_FLAGS "${CMAKE_BUILD_TYPE} ${CMAKE_CXX_FLAGS_RELEASE}")
+configure_file(${CMAKE_CURRENT_SOURCE_DIR}/cmake/version.h.in
+               ${CMAKE_CURRENT_BINARY_DIR}/generated/hpm_version.h @ONLY)

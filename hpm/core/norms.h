@@ -1,0 +1,42 @@
+// defines: Norm, ThreatModel, norm_of_rows(), project(), project_l1_box(), random_start()
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+namespace hpm {
+
+using at::Tensor;
+
+enum class Norm { linf, l2, l1 };
+
+/// "Linf", "L2" or "L1", in any case. Throws UsageError for anything else.
+Norm parse_norm(const std::string& name);
+std::string to_string(Norm norm);
+
+/// What the attacker may do: add a perturbation of norm at most eps, and stay inside the box [0,1].
+struct ThreatModel {
+  Norm norm = Norm::linf;
+  double eps = 8.0 / 255;  ///< radius, in units of the input range [0,1]
+};
+
+/// The norm of each row. delta [N,...] -> [N].
+Tensor norm_of_rows(const Tensor& delta, Norm norm);
+
+/// x [N,...] viewed for broadcasting per-row values: v [N] -> [N,1,...,1].
+Tensor per_row(const Tensor& v, const Tensor& like);
+
+/// The nearest point (for Linf and L2: by clipping and by rescaling, then the box; for L1: exactly) of the ball around x
+/// intersected with the box [0,1]. x_adv, x [N,...] -> [N,...].
+Tensor project(const Tensor& x_adv, const Tensor& x, const ThreatModel& threat);
+
+/// Displacement d such that x + y + d is the projection of x + y onto the L1 ball of radius eps around x intersected with
+/// the box [0,1] (Croce and Hein, "Mind the box", arXiv:2103.01208, Proposition 2.1), by bisection over the sorted
+/// breakpoints. x, y [N,...] -> d [N,...]. Rows already inside only get the box correction.
+Tensor project_l1_box(const Tensor& x, const Tensor& y, double eps);
+
+/// The sphere point that APGD starts from: `noise` [N,...] scaled to norm eps (by max |t| for Linf), added to x, clamped to
+/// [0,1] for Linf and L2; for L1 projected exactly. (Croce and Hein, arXiv:2003.01690.)
+Tensor random_start(const Tensor& x, const Tensor& noise, const ThreatModel& threat);
+
+}  // namespace hpm
