@@ -35,10 +35,14 @@ void Monitor::begin(const std::string& task, int64_t total, const std::string& u
 }
 
 void Monitor::step(int64_t done, const std::string& note) {
-  if (interrupt_requested()) throw Interrupted("interrupted by the user");
   done_ = done;
   note_ = note;
-  if (quiet_) return;
+  tick();
+}
+
+void Monitor::tick() {
+  if (interrupt_requested()) throw Interrupted("interrupted by the user");
+  if (quiet_ || task_.empty()) return;
   const bool due = visible_ ? since(drawn_) > (terminal_ ? .2 : 10.) : since(start_) > 2.;
   if (due) draw(false);
 }
@@ -46,6 +50,7 @@ void Monitor::step(int64_t done, const std::string& note) {
 void Monitor::end() {
   if (visible_) draw(true);
   visible_ = false;
+  task_.clear();
 }
 
 void Monitor::draw(bool last) {

@@ -31,6 +31,8 @@ class Monitor {
   virtual void begin(const std::string& task, int64_t total, const std::string& unit);
   /// `done` units are finished; `note` is shown beside, e.g. "survivors 312". Throws Interrupted when asked to stop.
   virtual void step(int64_t done, const std::string& note = {});
+  /// Nothing new is finished, but the work goes on: redraws when due. Throws Interrupted when asked to stop.
+  virtual void tick();
   virtual void end();
   /// A line for the user: on stderr, unless quiet.
   virtual void say(const std::string& line);

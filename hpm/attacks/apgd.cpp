@@ -1,0 +1,323 @@
+#include "hpm/attacks/apgd.h"
+
+#include <torch/torch.h>
+
+namespace hpm {
+namespace {
+
+// x, x_adv [M,C,H,W]; every per-row value [M]. M shrinks as rows are broken.
+
+/// The tensors of a run that shrink together when broken rows leave.
+struct State {
+  Images images;
+  Tensor targets;
+  Tensor x_adv, x_old, gradient;          // the iterate, the one before, the gradient at the iterate
+  Tensor best, best_gradient, best_loss;  // the iterate with the largest loss
+  Tensor correct;                         // [M] bool
+  Tensor step;                            // [M,1,1,1]
+  Tensor best_at_check, reduced;          // [M] at the last check: best loss, and whether the step was halved (0/1)
+  Tensor topk, sparsity;                  // [M] L1: share of coordinates to move, L0 norm at the last check
+  Tensor row;                             // [M] int64: the row of the caller's batch
+  std::vector<Tensor> losses;             // the period's losses, one [M] a step, preceded by the last one before it
+
+  void keep(const Tensor& rows) {
+    images = images.select(rows);
+    for (Tensor* t : {&targets, &x_adv, &x_old, &gradient, &best, &best_gradient, &best_loss, &correct, &step,
+                      &best_at_check, &reduced, &topk, &sparsity, &row})
+      if (t->defined()) *t = t->index_select(0, rows);
+    for (auto& loss : losses) loss = loss.index_select(0, rows);
+  }
+};
+
+struct Evaluation {
+  Tensor gradient, loss, correct;
+};
+
+class Run {
+ public:
+  Run(AttackModel& model, const ThreatModel& threat, const ApgdOptions& options, bool may_drop)
+      : model_(model), threat_(threat), options_(options), coupled_(model.coupling() == Coupling::batch),
+        drop_(may_drop && !options.conformance && !coupled_) {}
+
+  ApgdRun operator()(const Images& images, const ApgdStart& start, const Tensor& targets, Monitor& monitor) {
+    const int64_t n = images.size();
+    result_ = {images.x.clone(), at::ones({n}, images.y.options().dtype(at::kBool)), {}, {}};
+    begin(images, start, targets);
+    const bool l1 = threat_.norm == Norm::l1;
+    int64_t period = l1 ? std::max<int64_t>(options_.steps * 4 / 100, 1) : std::max<int64_t>(options_.steps * 22 / 100, 1);
+    const int64_t shrink = l1 ? 0 : std::max<int64_t>(options_.steps * 3 / 100, 1);
+    const int64_t shortest = l1 ? period : std::max<int64_t>(options_.steps * 6 / 100, 1);
+    int64_t since_check = 0;
+    for (int64_t i = 0; i < options_.steps && s_.row.numel() > 0; ++i) {
+      step(i);
+      record(evaluate(), i);
+      if (++since_check == period) {
+        if (l1) check_sparsity(); else check_progress(period);
+        s_.losses = {s_.losses.back()};
+        since_check = 0;
+        period = std::max(period - shrink, shortest);
+      }
+      if (drop_) drop_broken(i);
+      monitor.tick();
+    }
+    flush(at::arange(s_.row.numel(), s_.row.options()));
+    return std::move(result_);
+  }
+
+ private:
+  void begin(const Images& images, const ApgdStart& start, const Tensor& targets) {
+    const int64_t n = images.size();
+    s_.images = images;
+    s_.targets = targets;
+    s_.x_adv = start.x.clamp(0., 1.);
+    s_.row = at::arange(n, images.y.options());
+    s_.correct = at::ones({n}, images.y.options().dtype(at::kBool));
+    result_.best = s_.x_adv.clone();
+    const auto values = images.x.options().dtype(at::kFloat);  // also where images are double: as the authors' code
+    s_.step = per_row(at::full({n}, threat_.norm == Norm::l1 ? threat_.eps : 2. * threat_.eps, values), images.x);
+    if (threat_.norm == Norm::l1) {
+      const auto dims = static_cast<double>(images.x.numel() / std::max<int64_t>(n, 1));
+      s_.sparsity = start.random ? at::full({n}, dims, values) : zero_norm(s_.x_adv - images.x);
+      s_.topk = start.random ? at::full({n}, .2, values) : s_.sparsity / dims / 1.5;
+    }
+    const auto first = evaluate();
+    s_.gradient = first.gradient;
+    s_.best = s_.x_adv.clone();
+    s_.best_gradient = first.gradient.clone();
+    s_.best_loss = first.loss.clone();
+    s_.best_at_check = first.loss.clone();
+    s_.reduced = at::ones_like(first.loss);
+    // The first check compares the first step's loss with zero, not with the start's: as the authors' code does.
+    s_.losses = {at::zeros_like(first.loss)};
+    s_.x_old = s_.x_adv.clone();
+    judge(first.correct);
+    result_.best_loss = first.loss.clone();
+    if (drop_) drop_broken(0);
+  }
+
+  /// Loss, gradient and verdict at the iterate. EoT averages gradients; loss and verdict are the last draw's.
+  Evaluation evaluate() {
+    Evaluation e;
+    const Loss loss{options_.loss, s_.images.y, s_.targets};
+    e.gradient = at::zeros_like(s_.x_adv);
+    Answer answer;
+    for (int64_t draw = 0; draw < options_.eot; ++draw) {
+      answer = model_.ask({s_.x_adv, s_.images.index, draws_++}, &loss);
+      e.gradient += answer.gradient;
+    }
+    e.gradient /= static_cast<double>(options_.eot);
+    e.loss = coupled_ ? answer.loss.sum().expand_as(answer.loss).contiguous() : answer.loss;
+    e.correct = answer.target_logits.argmax(1).eq(s_.images.y);
+    return e;
+  }
+
+  void step(int64_t i) {
+    const auto& x = s_.images.x;
+    Tensor next;
+    if (threat_.norm == Norm::l1) {
+      next = project(sparse_step(), x, threat_);
+    } else {
+      const double a = i > 0 ? .75 : 1.;
+      const auto momentum = s_.x_adv - s_.x_old;
+      const auto z = project(s_.x_adv + s_.step * direction(), x, threat_);
+      next = project(s_.x_adv + (z - s_.x_adv) * a + momentum * (1 - a), x, threat_);
+    }
+    s_.x_old = s_.x_adv;
+    s_.x_adv = next;
+  }
+
+  Tensor direction() const {
+    if (threat_.norm == Norm::linf) return s_.gradient.sign();
+    return s_.gradient / (per_row(norm_of_rows(s_.gradient, Norm::l2), s_.gradient) + 1e-12);
+  }
+
+  Tensor sparse_step() const {
+    const auto size = s_.gradient.abs().flatten(1);
+    const auto dims = size.size(1);
+    const auto place = at::clamp((1. - s_.topk) * static_cast<double>(dims), 0, dims - 1).to(at::kLong);
+    const auto threshold = std::get<0>(size.sort(1)).gather(1, place.unsqueeze(1));
+    const auto kept = (s_.gradient * per_row(threshold.squeeze(1), s_.gradient).le(s_.gradient.abs())).sign();
+    return s_.x_adv + s_.step * kept / (per_row(kept.abs().flatten(1).sum(1), kept) + 1e-10);
+  }
+
+  void judge(const Tensor& correct_now) {
+    s_.correct = s_.correct & correct_now;
+    if (coupled_) return judge_batch(correct_now);
+    const auto wrong = correct_now.logical_not().nonzero().squeeze(1);
+    if (wrong.numel() == 0) return;
+    result_.adversarial.index_copy_(0, s_.row.index_select(0, wrong), s_.x_adv.index_select(0, wrong));
+    result_.correct.index_fill_(0, s_.row.index_select(0, wrong), false);
+  }
+
+  /// A batch is broken as a whole: the composed batch with the fewest correct predictions is the result.
+  void judge_batch(const Tensor& correct_now) {
+    const auto count = correct_now.sum().item<int64_t>();
+    if (fewest_correct_ >= 0 && count >= fewest_correct_) return;
+    fewest_correct_ = count;
+    result_.adversarial = s_.x_adv.clone();
+    result_.correct = correct_now.clone();
+  }
+
+  void record(const Evaluation& e, int64_t) {
+    s_.gradient = e.gradient;
+    judge(e.correct);
+    const auto better = e.loss > s_.best_loss;
+    const auto better_rows = per_row(better, s_.x_adv);
+    s_.best = at::where(better_rows, s_.x_adv, s_.best);
+    s_.best_gradient = at::where(better_rows, e.gradient, s_.best_gradient);
+    s_.best_loss = at::where(better, e.loss, s_.best_loss);
+    s_.losses.push_back(e.loss);
+  }
+
+  /// Conditions 1 and 2 of Algorithm 1: halve the step and go on from the best point.
+  void check_progress(int64_t period) {
+    auto rises = at::zeros_like(s_.best_loss);
+    for (size_t j = 1; j < s_.losses.size(); ++j) rises += s_.losses[j] > s_.losses[j - 1];
+    const auto oscillates = rises <= static_cast<double>(period) * options_.rho * at::ones_like(rises);
+    const auto stalls = s_.reduced.eq(0) & s_.best_at_check.ge(s_.best_loss);
+    const auto halve = oscillates | stalls;
+    s_.reduced = halve.to(s_.best_loss.scalar_type());
+    s_.best_at_check = s_.best_loss.clone();
+    const auto rows = per_row(halve, s_.x_adv);
+    s_.step = at::where(rows, s_.step / 2., s_.step);
+    restart_from_best(rows);
+  }
+
+  /// L1: adapt the number of coordinates to the sparsity of the best point.
+  void check_sparsity() {
+    const auto now = zero_norm(s_.best - s_.images.x);
+    const auto sparser = (now / s_.sparsity) < .95;
+    s_.topk = now / static_cast<double>(s_.x_adv.numel() / s_.x_adv.size(0)) / 1.5;
+    const auto rows = per_row(sparser, s_.x_adv);
+    s_.step = at::where(rows, at::full_like(s_.step, threat_.eps), s_.step / 1.5).clamp(threat_.eps / 10., threat_.eps);
+    s_.sparsity = now;
+    restart_from_best(rows);
+  }
+
+  void restart_from_best(const Tensor& rows) {
+    s_.x_adv = at::where(rows, s_.best, s_.x_adv);
+    s_.gradient = at::where(rows, s_.best_gradient, s_.gradient);
+  }
+
+  static Tensor zero_norm(const Tensor& v) { return v.ne(0).flatten(1).sum(1).to(at::kFloat); }
+
+  /// Broken rows leave once they are an eighth of the batch. On a GPU this asks for a synchronisation, so every 8 steps.
+  void drop_broken(int64_t i) {
+    if (s_.x_adv.is_cuda() && i % 8 != 0) return;
+    const auto alive = s_.correct.nonzero().squeeze(1);
+    const auto rows = s_.row.numel();
+    if (alive.numel() == rows || (alive.numel() > 0 && (rows - alive.numel()) * 8 < rows)) return;
+    flush(s_.correct.logical_not().nonzero().squeeze(1));
+    s_.keep(alive);
+  }
+
+  void flush(const Tensor& rows) {
+    const auto to = s_.row.index_select(0, rows);
+    result_.best.index_copy_(0, to, s_.best.index_select(0, rows));
+    result_.best_loss.index_copy_(0, to, s_.best_loss.index_select(0, rows));
+  }
+
+  AttackModel& model_;
+  const ThreatModel threat_;
+  const ApgdOptions& options_;
+  const bool coupled_, drop_;
+  State s_;
+  ApgdRun result_;
+  int64_t draws_ = 0;
+  int64_t fewest_correct_ = -1;
+};
+
+/// L1: three stages with shrinking radius, each from the projection of the last one's highest-loss point.
+ApgdRun run_with_large_radius(AttackModel& model, const Images& images, Tensor x, const Tensor& targets,
+                              const ThreatModel& threat, const ApgdOptions& options, const RandomStreams& streams,
+                              const Purpose& purpose, Monitor& monitor) {
+  ApgdOptions stage = options;
+  ApgdRun run;
+  int64_t used = 0;
+  for (int i = 0; i < 3; ++i) {
+    const ThreatModel radius{threat.norm, (3. - i) * threat.eps};
+    stage.steps = i < 2 ? options.steps * 3 / 10 : options.steps - used;
+    used += stage.steps;
+    x = x + project_l1_box(images.x, x - images.x, radius.eps);
+    if (i == 0) x = x + project_l1_box(images.x, x - images.x, radius.eps);
+    // The authors' code draws a random start here that it does not use; a conformance stream must advance as theirs does.
+    if (options.conformance) streams.normal(images.index, purpose, images.x.sizes().slice(1));
+    run = Run(model, radius, stage, i == 2)(images, {x}, targets, monitor);
+    x = run.best;
+  }
+  return run;
+}
+
+ApgdRun random_run(AttackModel& model, const Images& images, const Tensor& targets, const ThreatModel& threat,
+                   const ApgdOptions& options, const RandomStreams& streams, const Purpose& purpose, Monitor& monitor) {
+  const auto tail = images.x.sizes().slice(1);
+  const auto draw = [&] {
+    const auto noise = threat.norm == Norm::linf ? 2 * streams.uniform(images.index, purpose, tail) - 1
+                                                 : streams.normal(images.index, purpose, tail);
+    return noise.to(images.x.options());
+  };
+  if (threat.norm == Norm::l1 && options.large_radius)
+    return run_with_large_radius(model, images, images.x + draw(), targets, threat, options, streams, purpose, monitor);
+  return Run(model, threat, options, true)(images, {random_start(images.x, draw(), threat), true}, targets, monitor);
+}
+
+void check_options(AttackModel& model, const ApgdOptions& options) {
+  require(options.steps >= 1 && options.restarts >= 0 && options.eot >= 1,
+          "apgd: needs steps >= 1, restarts >= 0 and eot >= 1, but got {}, {} and {}", options.steps, options.restarts,
+          options.eot);
+  const int64_t needed = options.loss == LossKind::dlr ? 3 : options.loss == LossKind::dlr_targeted ? 4 : 2;
+  require(model.classes() >= needed, "apgd: the loss {} needs at least {} classes, but the model has {}",
+          to_string(options.loss), needed, model.classes());
+}
+
+}  // namespace
+
+Tensor ranked_target(const Tensor& logits, int64_t rank) {
+  return std::get<1>(logits.sort(1)).select(1, -rank).contiguous();
+}
+
+ApgdRun apgd_run(AttackModel& model, const Images& images, const ApgdStart& start, const Tensor& targets,
+                 const ThreatModel& threat, const ApgdOptions& options, Monitor& monitor) {
+  check_options(model, options);
+  return Run(model, threat, options, true)(images, start, targets, monitor);
+}
+
+AttackResult apgd(AttackModel& model, const Images& images, const ThreatModel& threat, const ApgdOptions& options,
+                  const RandomStreams& streams, Monitor& monitor) {
+  check_options(model, options);
+  const bool coupled = model.coupling() == Coupling::batch;
+  const bool targeted = options.loss == LossKind::dlr_targeted;
+  const auto clean = model.ask({images.x, images.index}, nullptr).target_logits;
+  AttackResult result{images.x.clone(), clean.argmax(1).ne(images.y)};
+  const int64_t targets = targeted ? std::min(options.targets, model.classes() - 1) : 1;
+
+  for (int64_t target = 0; target < targets; ++target) {
+    for (int64_t restart = 0; restart < options.restarts; ++restart) {
+      const auto rows = coupled ? at::arange(images.size(), images.y.options())
+                                : result.broken.logical_not().nonzero().squeeze(1);
+      if (rows.numel() == 0) return result;
+      const auto left = images.select(rows);
+      Tensor classes;
+      if (targeted) {
+        const auto ranking = options.conformance ? model.ask({left.x, left.index}, nullptr).target_logits
+                                                 : clean.index_select(0, rows);
+        classes = ranked_target(ranking, target + 2);
+      }
+      const Purpose purpose{options.stream, restart, target};
+      const auto run = random_run(model, left, classes, threat, options, streams, purpose, monitor);
+      const auto found = run.correct.logical_not();
+      if (coupled) {
+        if (found.sum().item<int64_t>() <= result.broken.sum().item<int64_t>()) continue;
+        result = {run.adversarial, found};
+        continue;
+      }
+      const auto hits = found.nonzero().squeeze(1);
+      const auto places = rows.index_select(0, hits);
+      result.images.index_copy_(0, places, run.adversarial.index_select(0, hits));
+      result.broken.index_fill_(0, places, true);
+    }
+  }
+  return result;
+}
+
+}  // namespace hpm

@@ -1,0 +1,45 @@
+#include "hpm/attacks/attack_model.h"
+
+#include <torch/torch.h>
+
+namespace hpm {
+
+ClassifierModel::ClassifierModel(Classifier classifier, bool random) : classifier_(std::move(classifier)), random_(random) {}
+
+Answer ClassifierModel::ask(const Query& query, const Loss* loss) {
+  Answer answer;
+  if (!loss) {
+    torch::NoGradGuard guard;
+    answer.target_logits = classifier_.logits(query.x);
+    return answer;
+  }
+  const auto x = query.x.detach().requires_grad_();
+  const auto logits = classifier_.logits(x);
+  answer.target_logits = logits.detach();
+  differentiate(x, logits, *loss, answer);
+  return answer;
+}
+
+void differentiate(const Tensor& x, const Tensor& logits, const Loss& loss, Answer& answer) {
+  const auto values = loss_values(logits, loss);
+  if (values.dim() == 1) return differentiate_rows(x, values, answer);
+  std::vector<Tensor> gradients;
+  const int64_t columns = values.size(1);
+  for (int64_t k = 0; k < columns; ++k)
+    gradients.push_back(torch::autograd::grad({values.select(1, k).sum()}, {x}, {}, k + 1 < columns)[0]);
+  answer.gradient = at::stack(gradients, 1);
+  answer.loss = values.detach();
+}
+
+void differentiate_rows(const Tensor& x, const Tensor& row_losses, Answer& answer) {
+  answer.gradient = torch::autograd::grad({row_losses.sum()}, {x})[0];
+  answer.loss = row_losses.detach();
+}
+
+Images Images::select(const Tensor& rows) const {
+  const auto numbers = rows.scalar_type() == at::kBool ? rows.nonzero().squeeze(1) : rows;
+  const auto here = numbers.to(x.device());
+  return {x.index_select(0, here), y.index_select(0, here), index.index_select(0, numbers.to(at::kCPU))};
+}
+
+}  // namespace hpm

@@ -1,0 +1,119 @@
+#include "hpm/models/classifier.h"
+
+#include <torch/torch.h>
+
+#include "hpm/core/error.h"
+#include "hpm/models/network.h"
+
+namespace hpm {
+namespace {
+
+Tensor channel_values(const std::vector<double>& values, int64_t channels, const char* name) {
+  require(static_cast<int64_t>(values.size()) == channels, "Classifier: {} needs {} values, one per channel, but got {}",
+          name, channels, values.size());
+  return torch::tensor(values, at::kDouble).view({1, channels, 1, 1}).to(at::kFloat);
+}
+
+void copy_state(const Network& from, Network& to) {
+  torch::NoGradGuard guard;
+  auto copy = [](auto source, auto target) {
+    for (const auto& item : target) item.value().copy_(source[item.key()]);
+  };
+  copy(from.named_parameters(), to.named_parameters());
+  copy(from.named_buffers(), to.named_buffers());
+}
+
+}  // namespace
+
+Classifier::Classifier(std::shared_ptr<Network> network, ClassifierInfo info)
+    : network_(std::move(network)), info_(std::move(info)), passes_(std::make_shared<Passes>()) {
+  if (!info_.normalisation.identity()) {
+    require(info_.input_shape.size() == 3, "Classifier: a normalisation needs the input shape C,H,W");
+    mean_ = channel_values(info_.normalisation.mean, info_.input_shape[0], "mean");
+    std_ = channel_values(info_.normalisation.std, info_.input_shape[0], "std");
+    require(std_.gt(0).all().item<bool>(), "Classifier: std needs values over 0");
+  }
+  set_training(false);
+  set_requires_grad(false);
+}
+
+Output Classifier::run(const Tensor& x) const {
+  const auto& shape = info_.input_shape;
+  const bool fits = x.dim() == 4 && (shape.empty() || x.sizes().slice(1) == at::IntArrayRef(shape));
+  require(fits, "Classifier::run: {} needs images [N,{}], but got [{}]", info_.architecture, fmt::join(shape, ","),
+          fmt::join(x.sizes(), ","));
+  passes_->forward += x.size(0);
+  if (at::GradMode::is_enabled() && x.requires_grad() && x.is_leaf())
+    x.register_hook([passes = passes_, n = x.size(0)](const Tensor&) { passes->backward += n; });
+  auto [features, logits] = network_->run(mean_.defined() ? (x - mean_) / std_ : x);
+  return {std::move(features), std::move(logits)};
+}
+
+Tensor Classifier::head(const Tensor& z) const { return at::linear(z, weight(), network_->head()->bias); }
+Tensor Classifier::weight() const {
+  require(!is_black_box(), "Classifier::weight: {} is a black box: it gives logits, but no penultimate features",
+          info_.architecture);
+  return network_->head()->weight;
+}
+Tensor Classifier::bias() const {
+  const auto w = weight();
+  const auto& b = network_->head()->bias;
+  return b.defined() ? b : at::zeros({w.size(0)}, w.options());
+}
+
+std::string Classifier::head_name() const {
+  const auto* head = network_->head().get();
+  for (const auto& module : network_->named_modules("", false))
+    if (module.value().get() == head) return module.key();
+  fail("Classifier::head_name: {} does not register its last layer", info_.architecture);
+}
+
+int64_t Classifier::feature_size() const { return weight().size(1); }
+bool Classifier::is_black_box() const { return !network_ || network_->head().is_empty(); }
+
+std::vector<std::pair<std::string, Tensor>> Classifier::state() const {
+  std::vector<std::pair<std::string, Tensor>> all;
+  // Module by module, parameters before buffers: the order of Python's state_dict.
+  for (const auto& module : network_->named_modules("", true)) {
+    const auto prefix = module.key().empty() ? "" : module.key() + ".";
+    for (const auto& item : module.value()->named_parameters(false)) all.emplace_back(prefix + item.key(), item.value());
+    for (const auto& item : module.value()->named_buffers(false)) all.emplace_back(prefix + item.key(), item.value());
+  }
+  return all;
+}
+
+std::vector<Tensor> Classifier::parameters() const { return network_->parameters(); }
+int64_t Classifier::parameter_count() const {
+  int64_t count = 0;
+  for (const auto& p : parameters()) count += p.numel();
+  return count;
+}
+
+Classifier Classifier::clone() const {
+  auto copy = network_->fresh();
+  copy->to(device(), scalar_type());
+  copy_state(*network_, *copy);
+  Classifier result(std::move(copy), info_);
+  result.to(device(), scalar_type());
+  return result;
+}
+
+void Classifier::to(at::Device device, at::ScalarType type) {
+  network_->to(device, type);
+  if (mean_.defined()) mean_ = mean_.to(device, type), std_ = std_.to(device, type);
+}
+
+at::Device Classifier::device() const {
+  const auto all = network_->parameters();
+  return all.empty() ? at::Device(at::kCPU) : all.front().device();
+}
+at::ScalarType Classifier::scalar_type() const {
+  const auto all = network_->parameters();
+  return all.empty() ? at::kFloat : all.front().scalar_type();
+}
+void Classifier::set_training(bool training) { network_->train(training); }
+void Classifier::set_requires_grad(bool requires_grad) {
+  for (auto& p : network_->parameters()) p.requires_grad_(requires_grad);
+}
+
+}  // namespace hpm

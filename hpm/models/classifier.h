@@ -1,0 +1,91 @@
+// defines: Classifier, ClassifierInfo, Normalisation, Output, Passes
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace hpm {
+
+using at::Tensor;
+class Network;
+
+/// Per-channel mean and standard deviation of the input, in units of [0,1]; both empty: identity.
+struct Normalisation {
+  std::vector<double> mean, std;
+  bool identity() const { return mean.empty() && std.empty(); }
+};
+
+/// What one pass gives: penultimate features z [N,D] (undefined for a black box) and FC logits o [N,K].
+struct Output {
+  Tensor features, logits;
+};
+
+/// Image passes that the network saw: one image forward is 1, whatever the batch.
+struct Passes {
+  int64_t forward = 0;
+  int64_t backward = 0;
+};
+inline Passes operator-(const Passes& a, const Passes& b) { return {a.forward - b.forward, a.backward - b.backward}; }
+
+/// What is known about a classifier beside its weights.
+struct ClassifierInfo {
+  std::string architecture;              ///< a name of the registry, or a LAYERS string
+  int64_t classes = 0;                   ///< K
+  std::vector<int64_t> input_shape;      ///< {C,H,W}
+  Normalisation normalisation;           ///< applied to the input before the network
+  std::string file = {}, sha256 = {};    ///< where it came from; empty for a network made in memory
+};
+
+/// A network with its input normalisation, cut at the penultimate features: images in [0,1] -> z -> FC logits. A handle:
+/// copies share the weights; clone() does not. In evaluation mode and without parameter gradients unless told otherwise.
+///
+/// Counts the image passes through the network, forward and (by a hook on the input's gradient) backward.
+class Classifier {
+ public:
+  Classifier() = default;
+  Classifier(std::shared_ptr<Network> network, ClassifierInfo info);
+
+  /// x [N,C,H,W] float in [0,1] -> features and FC logits of one pass. Throws Error for another shape, and, where
+  /// `check_finite` was set, for NaN features.
+  Output run(const Tensor& x) const;
+  Tensor logits(const Tensor& x) const { return run(x).logits; }    ///< [N,C,H,W] -> [N,K]
+  Tensor features(const Tensor& x) const { return run(x).features; }  ///< [N,C,H,W] -> [N,D]
+  /// The FC layer alone: z [N,D] -> o [N,K].
+  Tensor head(const Tensor& z) const;
+  Tensor weight() const;  ///< W [K,D] of the FC layer
+  Tensor bias() const;    ///< b [K]; zeros where the layer has none
+  std::string head_name() const;  ///< the FC layer's key prefix, e.g. "linear2" or "7"
+
+  const ClassifierInfo& info() const { return info_; }
+  ClassifierInfo& info() { return info_; }
+  int64_t classes() const { return info_.classes; }
+  int64_t feature_size() const;  ///< D
+  bool is_black_box() const;     ///< no penultimate features: attacks only, no HPM
+
+  std::vector<std::pair<std::string, Tensor>> state() const;  ///< parameters and buffers under their checkpoint keys
+  std::vector<Tensor> parameters() const;
+  int64_t parameter_count() const;
+  Classifier clone() const;  ///< a deep copy with its own pass counter
+  void to(at::Device device, at::ScalarType type = at::kFloat);
+  at::Device device() const;
+  at::ScalarType scalar_type() const;
+  void set_training(bool training);         ///< batch norm: batch statistics or running ones
+  void set_requires_grad(bool requires_grad);  ///< of all parameters
+
+  Passes passes() const { return *passes_; }
+  void reset_passes() { *passes_ = {}; }
+
+  std::shared_ptr<Network> network() const { return network_; }
+  explicit operator bool() const { return network_ != nullptr; }
+
+ private:
+  std::shared_ptr<Network> network_;
+  ClassifierInfo info_;
+  Tensor mean_, std_;  // [1,C,1,1], undefined for identity
+  std::shared_ptr<Passes> passes_;
+};
+
+}  // namespace hpm
