@@ -50,8 +50,7 @@ TEST(Apgd, FollowsTheReferenceInEveryNormAndLoss) {
       const auto expected = tensor_of(run["logit_0_of_sample_" + std::to_string(row) + "_per_forward"]);
       const auto seen = torch::tensor(model.trace[row], at::kDouble);
       ASSERT_GE(seen.numel(), 30);
-      // The L1 step sizes are float32 quotients in the reference: their last bits show at 1e-8.
-      EXPECT_TRUE(close(seen.slice(0, 0, 30), expected.slice(0, 0, 30), threat.norm == Norm::l1 ? 1e-7 : 1e-8));
+      EXPECT_TRUE(close(seen.slice(0, 0, 30), expected.slice(0, 0, 30), 1e-8));
     }
     EXPECT_TRUE(close(result.correct.to(at::kDouble), tensor_of(run["acc"]), 0));
     EXPECT_TRUE(close(result.best_loss, tensor_of(run["loss_best"]), 1e-6));

@@ -23,17 +23,17 @@ inline void fill_network(Classifier& model) {
 
 inline Classifier formula_net(at::ScalarType type = at::kDouble) {
   auto model = make_classifier("conv8k3s2p1-relu-conv16k3s2p1-relu-flatten-fc10", 10, {3, 8, 8}, {}, 0);
+  model.to(at::kCPU, type);
   fill_network(model);
   {
     torch::NoGradGuard guard;
     model.weight().mul_(4);
   }
-  model.to(at::kCPU, type);
   return model;
 }
 
 inline Images formula_images(const nlohmann::json& oracle, at::ScalarType type = at::kDouble) {
-  const auto pool = fill_rule(200 * 192, 1).view({200, 3, 8, 8}).to(at::kFloat);
+  const auto pool = fill_rule(200 * 192, 1).view({200, 3, 8, 8});
   const auto index = tensor_of(oracle["pool_index"]).to(at::kLong);
   return {pool.index_select(0, index).to(type), tensor_of(oracle["labels"]).to(at::kLong), at::arange(index.size(0))};
 }
