@@ -23,8 +23,8 @@ inline void fill_network(Classifier& model) {
 
 inline Classifier formula_net(at::ScalarType type = at::kDouble) {
   auto model = make_classifier("conv8k3s2p1-relu-conv16k3s2p1-relu-flatten-fc10", 10, {3, 8, 8}, {}, 0);
+  fill_network(model);  // rounds the weights to float32; the images below stay double
   model.to(at::kCPU, type);
-  fill_network(model);
   {
     torch::NoGradGuard guard;
     model.weight().mul_(4);
