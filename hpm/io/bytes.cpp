@@ -6,9 +6,9 @@ namespace hpm {
 
 Bytes::Bytes(uint64_t size) : size_(size) {
   if (size == 0) return;
-  constexpr uint64_t alignment = 64;
-  const uint64_t rounded = saturating_sum(size, alignment - 1) / alignment * alignment;
-  data_.reset(static_cast<std::byte*>(std::aligned_alloc(alignment, rounded)));
+  constexpr uint64_t alignment = 64, limit = uint64_t{1} << 40;
+  if (size <= limit)
+    data_.reset(static_cast<std::byte*>(std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment)));
   if (!data_) fail("out of memory: {} bytes were needed at once", size);
 }
 

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "hpm/core/error.h"
+#include "hpm/io/text.h"
 
 namespace hpm {
 
@@ -78,7 +79,7 @@ class ByteSource {
   /// Throws Error "<name>: <text> (at byte <offset>)".
   template <class... A>
   [[noreturn]] void fail_at(uint64_t offset, fmt::format_string<A...> format, A&&... arguments) const {
-    fail("{}: {} (at byte {})", name_, fmt::format(format, std::forward<A>(arguments)...), offset);
+    fail("{}: {} (at byte {})", name_, printable(fmt::format(format, std::forward<A>(arguments)...)), offset);
   }
 
  protected:

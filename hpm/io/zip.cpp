@@ -73,11 +73,10 @@ Directory read_directory(const ByteSource& source) {
   in.fail("the zip directory should end at byte {} but its size gives {}. Perhaps a corrupt file", end, out.offset + out.size);
 }
 
-void check_name(const ByteReader& in, const std::string& name) {
-  const bool odd = name.empty() || name.find('\0') != std::string::npos || name.find('\\') != std::string::npos;
-  const bool escapes = name.front() == '/' || name == ".." || name.starts_with("../") || name.ends_with("/..") ||
-                       name.find("/../") != std::string::npos || (name.size() > 1 && name[1] == ':');
-  if (odd || escapes) in.fail("the zip entry \"{}\" has a name that leaves the archive's folder; it is refused", name);
+bool stays_in_folder(const std::string& name) {
+  if (name.empty() || name.find('\0') != std::string::npos || name.find('\\') != std::string::npos) return false;
+  if (name.front() == '/' || (name.size() > 1 && name[1] == ':')) return false;
+  return ("/" + name + "/").find("/../") == std::string::npos;
 }
 
 // 4.5.3: 64-bit values in place of those that are all ones, in this order.
@@ -112,7 +111,8 @@ ZipEntry read_central(ByteReader& in) {
   in.skip(8);
   entry.header = in.number<uint32_t>();
   entry.name = in.text(name);
-  check_name(in, entry.name);
+  if (!stays_in_folder(entry.name))
+    in.fail("the zip entry \"{}\" has a name that leaves the archive's folder; it is refused", entry.name);
   if (flags & 0x2041) in.fail("the zip entry \"{}\" is encrypted", entry.name);
   if (method != 0 && method != 8)
     in.fail("the zip entry \"{}\" uses compression method {}; stored (0) and deflated (8) can be read", entry.name, method);
