@@ -39,10 +39,9 @@ void MemorySource::read_checked(uint64_t offset, std::span<std::byte> out) const
 }
 
 void ByteReader::refill(uint64_t count) {
-  constexpr uint64_t window = 1 << 16;
   const uint64_t here = offset();
   const uint64_t available = here > source_.size() ? 0 : source_.size() - here;
-  const uint64_t wanted = std::max(count, std::min(window, available));
+  const uint64_t wanted = std::max(count, std::min(wanted_window_, available));
   Bytes next = source_.read(here, wanted);
   window_ = std::move(next);
   window_begin_ = here;

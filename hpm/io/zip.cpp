@@ -128,7 +128,7 @@ ZipEntry read_central(ByteReader& in) {
 void read_local(const ByteSource& source, uint64_t directory, ZipEntry& entry) {
   if (entry.header > directory || directory - entry.header < local_size)
     source.fail_at(entry.header, "the zip entry \"{}\" lies outside the archive", entry.name);
-  ByteReader in(source, entry.header);
+  ByteReader in(source, entry.header, 128);
   if (in.number<uint32_t>() != local_signature) in.fail("the header of the zip entry \"{}\" is missing. Perhaps a corrupt file", entry.name);
   in.skip(2);
   const auto flags = in.number<uint16_t>(), method = in.number<uint16_t>();
