@@ -286,8 +286,9 @@ AttackResult apgd(AttackModel& model, const Images& images, const ThreatModel& t
                   const RandomStreams& streams, Monitor& monitor) {
   check_options(model, options);
   const bool coupled = model.coupling() == Coupling::batch;
-  const bool targeted = options.loss == LossKind::dlr_targeted;
+  const bool targeted = options.loss == LossKind::dlr_targeted || options.loss == LossKind::difference;
   const auto clean = model.ask({images.x, images.index}, nullptr).target_logits;
+  streams.begin_attack();
   AttackResult result{images.x.clone(), clean.argmax(1).ne(images.y)};
   const int64_t targets = targeted ? std::min(options.targets, model.classes() - 1) : 1;
 
