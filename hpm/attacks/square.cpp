@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "hpm/attacks/square_windows.h"
+#include "hpm/attacks/square_windows_impl.h"
 #include "hpm/core/error.h"
 
 namespace hpm {
@@ -28,6 +28,7 @@ class Run {
   SquareRun operator()(const Images& images, Monitor& monitor) {
     const int64_t n = images.size();
     images_ = images;
+    images_.x = images.x.contiguous();
     row_ = at::arange(n, images.y.options());
     draws_.begin(images.index, -1, images.x.options());
     best_ = threat_.norm == Norm::linf ? stripes() : tiles();

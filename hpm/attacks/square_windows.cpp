@@ -1,4 +1,4 @@
-#include "hpm/attacks/square_windows.h"
+#include "hpm/attacks/square_windows_impl.h"
 
 #include <torch/torch.h>
 
