@@ -287,9 +287,10 @@ AttackResult apgd(AttackModel& model, const Images& images, const ThreatModel& t
   check_options(model, options);
   const bool coupled = model.coupling() == Coupling::batch;
   // An own objective aims at each class in turn too, the label's first.
-  const bool targeted = options.loss == LossKind::dlr_targeted || options.loss == LossKind::own;
+  const bool targeted = options.loss == LossKind::dlr_targeted || options.loss == LossKind::difference || options.loss == LossKind::own;
   const int64_t first_rank = options.loss == LossKind::own ? 1 : 2;
   const auto clean = model.ask({images.x, images.index}, nullptr).target_logits;
+  streams.begin_attack();
   AttackResult result{images.x.clone(), clean.argmax(1).ne(images.y)};
   const int64_t targets = targeted ? std::min(options.targets, model.classes() + 1 - first_rank) : 1;
 
