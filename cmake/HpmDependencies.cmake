@@ -1,10 +1,30 @@
-# LibTorch is PyTorch's wheel: scripts/setup puts one into .venv; a user's own is taken through
-# Torch_DIR or CMAKE_PREFIX_PATH.
-if(NOT Torch_DIR AND EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/.venv)
-  file(GLOB hpm_venv_torch ${CMAKE_CURRENT_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch/share/cmake)
-  list(APPEND CMAKE_PREFIX_PATH ${hpm_venv_torch})
+# LibTorch is PyTorch's: a user's own through Torch_DIR, CMAKE_PREFIX_PATH or HPM_PYTHON (variables or in the
+# environment), otherwise the wheel that scripts/setup puts into .venv.
+set(HPM_PYTHON "$ENV{HPM_PYTHON}" CACHE FILEPATH "A Python with PyTorch: its LibTorch is used, and the tests run it")
+if(HPM_PYTHON)
+  set(HPM_PYTHON_EXECUTABLE ${HPM_PYTHON})
+elseif(EXISTS ${PROJECT_SOURCE_DIR}/.venv/bin/python)
+  set(HPM_PYTHON_EXECUTABLE ${PROJECT_SOURCE_DIR}/.venv/bin/python)
+else()
+  find_program(HPM_PYTHON_EXECUTABLE python3)
 endif()
-find_package(Torch REQUIRED)
+
+# LibTorch leaves many paths in the cache, so that a build folder cannot change to another one.
+set(hpm_torch_choice "$ENV{Torch_DIR} $ENV{CMAKE_PREFIX_PATH} $ENV{HPM_PYTHON}")
+if(DEFINED HPM_TORCH_CHOICE AND NOT hpm_torch_choice STREQUAL "  " AND NOT hpm_torch_choice STREQUAL HPM_TORCH_CHOICE)
+  message(FATAL_ERROR "${PROJECT_BINARY_DIR} was configured with the LibTorch in ${Torch_DIR}. "
+                      "To build with another one, remove that folder (make clean).")
+endif()
+
+if(NOT Torch_DIR AND HPM_PYTHON_EXECUTABLE)
+  execute_process(
+    COMMAND ${HPM_PYTHON_EXECUTABLE} -c
+            "import importlib.util as u, os; print(os.path.dirname(u.find_spec('torch').origin))"
+    OUTPUT_VARIABLE hpm_python_torch OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+endif()
+find_package(Torch REQUIRED HINTS ${hpm_python_torch}/share/cmake)
+set(HPM_TORCH_CHOICE ${hpm_torch_choice} CACHE INTERNAL "")
+
 find_package(ZLIB REQUIRED)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)

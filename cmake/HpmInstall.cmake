@@ -1,3 +1,4 @@
+# `cmake --install` and the package hpm::hpm, usable from the installed prefix or, with hpm_DIR, from the build folder.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -7,14 +8,20 @@ foreach(header IN LISTS hpm_headers)
   get_filename_component(folder ${header} DIRECTORY)
   install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/${folder})
 endforeach()
+
+set(hpm_package ${CMAKE_INSTALL_LIBDIR}/cmake/hpm)
 install(TARGETS hpm EXPORT hpm-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(EXPORT hpm-targets NAMESPACE hpm:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/hpm)
-configure_package_config_file(cmake/hpm-config.cmake.in hpm-config.cmake
-  INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/hpm)
-write_basic_package_version_file(hpm-config-version.cmake COMPATIBILITY SameMinorVersion)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/hpm-config.cmake
-              ${CMAKE_CURRENT_BINARY_DIR}/hpm-config-version.cmake
-        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/hpm)
+install(EXPORT hpm-targets NAMESPACE hpm:: DESTINATION ${hpm_package})
+export(EXPORT hpm-targets NAMESPACE hpm:: FILE ${PROJECT_BINARY_DIR}/hpm-targets.cmake)
+configure_package_config_file(cmake/hpm-config.cmake.in ${PROJECT_BINARY_DIR}/hpm-config.cmake
+  INSTALL_DESTINATION ${hpm_package})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/hpm-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/hpm-config.cmake ${PROJECT_BINARY_DIR}/hpm-config-version.cmake
+        DESTINATION ${hpm_package})
+install(FILES LICENSE CITATION.cff CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+
 if(HPM_BUILD_APP)
+  # The installed program finds LibTorch where the build found it.
+  set_target_properties(hpm_app PROPERTIES INSTALL_RPATH ${TORCH_INSTALL_PREFIX}/lib)
   install(TARGETS hpm_app RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()

@@ -8,7 +8,9 @@ function(hpm_configure_target target)
   endif()
   if(HPM_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${HPM_SANITIZE} -fno-omit-frame-pointer)
-    target_link_options(${target} PRIVATE -fsanitize=${HPM_SANITIZE})
+    target_link_options(${target} PUBLIC -fsanitize=${HPM_SANITIZE})
   endif()
-  target_link_libraries(${target} PRIVATE fmt::fmt-header-only nlohmann_json::nlohmann_json)
+  # Its headers are all there is to it, and only our sources need them: linking it would put it into hpm's package.
+  target_include_directories(${target} SYSTEM PRIVATE
+    $<TARGET_PROPERTY:nlohmann_json::nlohmann_json,INTERFACE_INCLUDE_DIRECTORIES>)
 endfunction()

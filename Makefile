@@ -1,0 +1,53 @@
+# The commands of the project. `make` lists them. PRESET=dev|asan-ubsan works on another build folder, JOBS=n sets the
+# number of processes.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PRESET ?= release
+JOBS ?= $(shell nproc)
+BUILD := build/$(PRESET)
+
+.PHONY: help setup program build demo test quick oracles fuzz format tidy clean FORCE
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## install what is missing: system packages, PyTorch's CPU wheel in .venv
+	@scripts/setup $(SETUP_FLAGS)
+
+# CMake runs again by itself when its files change; a LibTorch chosen in the environment is looked at every time.
+$(BUILD)/build.ninja: $(if $(Torch_DIR)$(CMAKE_PREFIX_PATH)$(HPM_PYTHON),FORCE) | setup
+	@cmake --preset $(PRESET); echo "configure: $$SECONDS s"
+
+program demo: SETUP_FLAGS = --without-tests
+program: $(BUILD)/build.ninja  ## build the program alone: build/release/hpm
+	@cmake --build $(BUILD) -j $(JOBS) --target hpm_app; echo "program: $$SECONDS s"
+
+build: $(BUILD)/build.ninja  ## build everything: the library, build/release/hpm, the tests
+	@cmake --build $(BUILD) -j $(JOBS); echo "build: $$SECONDS s"
+
+demo: program  ## the main job on Fashion-MNIST, from nothing to runs/demo/report.html
+	@scripts/demo
+
+test: build  ## set up, build, run every test
+	@ctest --preset $(PRESET) -j $(JOBS)
+
+quick: build  ## the unit tests alone, for use while working
+	@ctest --preset $(PRESET) -j $(JOBS) -L '^unit$$'
+
+oracles: build  ## long comparisons with reference values, every figure printed
+	@ctest --test-dir $(BUILD) --no-tests=error --verbose -L '^oracle$$'
+
+fuzz: build  ## random bytes into every reader of files
+	@ctest --test-dir $(BUILD) --no-tests=error --verbose -L '^fuzz$$'
+
+format:  ## clang-format on every source file
+	@git ls-files '*.h' '*.cpp' | xargs clang-format -i
+
+tidy: | setup  ## clang-tidy on every source file (slow)
+	@mkdir -p build; cmake --preset tidy > build/tidy.log 2>&1 || { cat build/tidy.log; exit 1; }
+	@git ls-files 'hpm/*.cpp' 'apps/*.cpp' | xargs -n 1 -P $(JOBS) clang-tidy -p build/tidy --quiet \
+	  --extra-arg=-include --extra-arg=$(CURDIR)/cmake/precompiled.h
+
+clean:  ## remove every build folder; .venv and runs stay
+	rm -rf build

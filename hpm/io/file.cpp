@@ -1,0 +1,105 @@
+#include "hpm/io/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+
+namespace hpm {
+namespace {
+
+std::string reason() { return std::generic_category().message(errno); }
+
+// One call to read or write moves at most 2 GiB.
+constexpr size_t chunk = size_t{1} << 30;
+
+}  // namespace
+
+FileSource::FileSource(const std::string& path) : ByteSource(path) {
+  descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must not block before it is refused
+  if (descriptor_ < 0) {
+    if (errno == ENOENT || errno == ENOTDIR) fail("{}: no such file", path);
+    fail("{}: cannot be opened for reading: {}", path, reason());
+  }
+  struct stat status {};
+  const bool known = ::fstat(descriptor_, &status) == 0;
+  if (known && S_ISREG(status.st_mode)) {
+    size_ = static_cast<uint64_t>(status.st_size);
+    return;
+  }
+  ::close(descriptor_);
+  if (known && S_ISDIR(status.st_mode)) fail("{}: is a folder; name a file in it", path);
+  fail("{}: is not a regular file", path);
+}
+
+FileSource::~FileSource() { ::close(descriptor_); }
+
+void FileSource::read_checked(uint64_t offset, std::span<std::byte> out) const {
+  while (!out.empty()) {
+    const ssize_t got = ::pread(descriptor_, out.data(), std::min(out.size(), chunk), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail_at(offset, "cannot be read: {}", reason());
+    if (got == 0) fail_at(offset, "became shorter while it was read");
+    offset += static_cast<uint64_t>(got);
+    out = out.subspan(static_cast<size_t>(got));
+  }
+}
+
+Bytes read_file(const std::string& path) {
+  const FileSource file(path);
+  return file.read(0, file.size());
+}
+
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), temporary_(path_ + ".XXXXXX") {
+  if (std::filesystem::is_directory(path_)) fail("{}: is a folder; name a file to write", path_);
+  descriptor_ = ::mkstemp(temporary_.data());
+  if (descriptor_ < 0) fail_to("a file cannot be made in this folder");
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  if (::fchmod(descriptor_, 0666 & ~mask) != 0) fail_to("its permissions cannot be set");
+}
+
+AtomicFile::~AtomicFile() {
+  if (descriptor_ < 0) return;
+  ::close(descriptor_);
+  ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::fail_to(const char* what) const { fail("{}: {}: {}", path_, what, reason()); }
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t wrote = ::write(descriptor_, bytes.data(), std::min(bytes.size(), chunk));
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) fail_to("cannot be written");
+    bytes = bytes.subspan(static_cast<size_t>(wrote));
+  }
+}
+
+void AtomicFile::commit() {
+  if (::fsync(descriptor_) != 0) fail_to("cannot be flushed to the disk");
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_to("cannot be renamed into place");
+  ::close(descriptor_);
+  descriptor_ = -1;
+  const auto folder = std::filesystem::path(path_).parent_path();
+  const int handle = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (handle < 0) return;
+  ::fsync(handle);  // makes the rename durable; some file systems refuse it, and the file itself is safe
+  ::close(handle);
+}
+
+void write_file_atomically(const std::string& path, std::span<const std::byte> bytes) {
+  AtomicFile file(path);
+  file.write(bytes);
+  file.commit();
+}
+
+void write_file_atomically(const std::string& path, std::string_view text) {
+  write_file_atomically(path, std::as_bytes(std::span(text)));
+}
+
+}  // namespace hpm

@@ -1,0 +1,51 @@
+// defines: FileSource, read_file(), AtomicFile, write_file_atomically()
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "hpm/io/bytes.h"
+
+namespace hpm {
+
+/// A regular file, opened for reading. Throws Error for a missing file, a folder or one that must not be read.
+class FileSource : public ByteSource {
+ public:
+  explicit FileSource(const std::string& path);
+  ~FileSource() override;
+  uint64_t size() const override { return size_; }
+
+ protected:
+  void read_checked(uint64_t offset, std::span<std::byte> out) const override;
+
+ private:
+  int descriptor_ = -1;
+  uint64_t size_ = 0;
+};
+
+/// The whole file.
+Bytes read_file(const std::string& path);
+
+/// A file that appears under its name complete or not at all: written beside it, flushed to the disk, renamed.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::string path);
+  ~AtomicFile();  ///< without commit() the temporary file is removed
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+  void commit();
+
+ private:
+  [[noreturn]] void fail_to(const char* what) const;
+  std::string path_, temporary_;
+  int descriptor_ = -1;
+};
+
+void write_file_atomically(const std::string& path, std::span<const std::byte> bytes);
+void write_file_atomically(const std::string& path, std::string_view text);
+
+}  // namespace hpm

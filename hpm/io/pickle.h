@@ -1,0 +1,57 @@
+// defines: Pickle, PickleLimits, StorageName
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "hpm/io/bytes.h"
+#include "hpm/io/stored_tensor.h"
+#include "hpm/io/value.h"
+
+namespace hpm {
+
+struct PickleLimits {
+  uint64_t depth = 100;                            ///< of nested containers
+  uint64_t values = 4'000'000;                     ///< of objects, also after shared ones are written out
+  uint64_t text = uint64_t{256} << 20;             ///< of all strings and bytes together
+  uint64_t free_expansion = uint64_t{64} << 20;    ///< of tensor bytes beyond `expansion` times the storages'
+  uint64_t expansion = 4;
+};
+
+/// The memory of tensors as a pickle names it; its bytes lie elsewhere in the file.
+struct StorageName {
+  std::string key;
+  ScalarType type = ScalarType::float32;
+  uint64_t count = 0;
+
+  uint64_t size() const { return count * item_size(type); }  ///< bytes; cannot overflow
+};
+
+struct PickleGraph;
+
+/// A pickle (protocols 0 to 5), read without running code: it can hold numbers, texts, bytes, lists, tuples, dicts,
+/// tensors and numpy scalars. Whatever else it names is refused. First the pickle is read, then the tensors are filled,
+/// for in PyTorch's older files the storages follow the pickle.
+///
+/// Example:
+///     ByteReader in(source);
+///     Value value = Pickle(in).value([&](const StorageName& name) { return bytes_of(name.key); });
+class Pickle {
+ public:
+  /// Reads one pickle; `in` then stands behind it. Throws Error for a corrupt or hostile one.
+  explicit Pickle(ByteReader& in, const PickleLimits& limits = {});
+  ~Pickle();
+
+  const std::vector<StorageName>& storages() const;
+  /// The tree. `load` gives a storage's bytes, StorageName::size() of them, and is called once for each that is needed.
+  Value value(const std::function<Bytes(const StorageName&)>& load) const;
+  /// The tree of a pickle without tensors.
+  Value value() const;
+
+ private:
+  std::unique_ptr<PickleGraph> graph_;
+};
+
+}  // namespace hpm

@@ -1,0 +1,81 @@
+#include "hpm/io/stored_tensor.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace hpm {
+namespace {
+
+struct TypeRow {
+  std::string_view name;
+  uint64_t size;
+};
+// In the order of ScalarType.
+constexpr std::array<TypeRow, 10> types{{{"boolean", 1}, {"uint8", 1}, {"int8", 1}, {"int16", 2}, {"int32", 4},
+                                         {"int64", 8}, {"float16", 2}, {"bfloat16", 2}, {"float32", 4},
+                                         {"float64", 8}}};
+
+template <uint64_t item>
+void copy_row(std::byte* to, const std::byte* from, int64_t count, int64_t stride) {
+  for (int64_t i = 0; i < count; ++i) std::memcpy(to + i * item, from + i * stride * static_cast<int64_t>(item), item);
+}
+
+using CopyRow = void (*)(std::byte*, const std::byte*, int64_t, int64_t);
+CopyRow row_copier(uint64_t item) {
+  return item == 1 ? copy_row<1> : item == 2 ? copy_row<2> : item == 4 ? copy_row<4> : copy_row<8>;
+}
+
+}  // namespace
+
+uint64_t item_size(ScalarType type) { return types[static_cast<size_t>(type)].size; }
+std::string_view name_of(ScalarType type) { return types[static_cast<size_t>(type)].name; }
+
+std::optional<ScalarType> scalar_type_of(std::string_view name) {
+  for (size_t i = 0; i < types.size(); ++i)
+    if (types[i].name == name) return static_cast<ScalarType>(i);
+  return std::nullopt;
+}
+
+uint64_t count_of(std::span<const int64_t> shape) {
+  // A zero anywhere makes the product zero, also beside sizes whose product would overflow.
+  if (std::ranges::find(shape, 0) != shape.end()) return 0;
+  uint64_t count = 1;
+  for (const int64_t size : shape) count = saturating_product(count, static_cast<uint64_t>(size));
+  return count;
+}
+
+std::string text_of_shape(std::span<const int64_t> shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+
+Bytes gather(std::span<const std::byte> storage, uint64_t item, std::span<const int64_t> shape,
+             std::span<const int64_t> strides) {
+  Bytes out(count_of(shape) * item);
+  if (out.empty()) return out;
+  // The longest tail that is contiguous in the storage is copied as one piece.
+  size_t outer = shape.size();
+  int64_t run = 1;
+  while (outer > 0 && (shape[outer - 1] == 1 || strides[outer - 1] == run)) run *= shape[--outer];
+  const bool pieces = outer == 0 || run > 1;
+  const int64_t row = pieces ? run : shape[outer - 1], row_stride = pieces ? 1 : strides[outer - 1];
+  if (!pieces) --outer;
+  const auto copy = row_copier(item);
+
+  std::vector<int64_t> index(outer, 0);
+  int64_t from = 0;
+  for (std::byte* to = out.data(); to != out.end(); to += static_cast<uint64_t>(row) * item) {
+    const std::byte* source = storage.data() + static_cast<uint64_t>(from) * item;
+    if (pieces) std::memcpy(to, source, static_cast<uint64_t>(row) * item);
+    else copy(to, source, row, row_stride);
+    for (size_t d = outer; d-- > 0;) {
+      from += strides[d];
+      if (++index[d] < shape[d]) break;
+      from -= strides[d] * shape[d];
+      index[d] = 0;
+    }
+  }
+  return out;
+}
+
+}  // namespace hpm

@@ -1,0 +1,107 @@
+#include "hpm/io/tensors.h"
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <future>
+
+#include "hpm/io/file.h"
+#include "hpm/io/safetensors.h"
+#include "hpm/io/sha256.h"
+#include "hpm/io/state_dict.h"
+#include "hpm/io/torch_file.h"
+
+namespace hpm {
+namespace {
+
+// In the order of ScalarType.
+constexpr std::array<at::ScalarType, 10> torch_types{at::kBool, at::kByte, at::kChar, at::kShort, at::kInt,
+                                                     at::kLong, at::kHalf, at::kBFloat16, at::kFloat, at::kDouble};
+
+at::ScalarType torch_type(ScalarType type) { return torch_types[static_cast<size_t>(type)]; }
+
+ScalarType stored_type(const at::Tensor& tensor) {
+  const auto found = std::ranges::find(torch_types, tensor.scalar_type());
+  if (found == torch_types.end()) fail("to_stored: tensors of type {} cannot be stored", c10::toString(tensor.scalar_type()));
+  return static_cast<ScalarType>(found - torch_types.begin());
+}
+
+// The compiler may assume that a bool is 0 or 1.
+void check_booleans(const StoredTensor& stored) {
+  if (stored.type != ScalarType::boolean) return;
+  const auto odd = std::ranges::find_if(stored.data, [](std::byte b) { return b > std::byte{1}; });
+  if (odd != stored.data.end())
+    fail("a boolean tensor of shape {} holds the value {}; the file is corrupt", text_of_shape(stored.shape), static_cast<int>(*odd));
+}
+
+std::span<const std::byte> bytes_of(const at::Tensor& contiguous) {
+  return {static_cast<const std::byte*>(contiguous.const_data_ptr()), contiguous.nbytes()};
+}
+
+at::Tensor on_cpu(const at::Tensor& tensor) { return tensor.detach().to(at::kCPU).contiguous(); }
+
+CheckpointFile read_by_content(const ByteSource& source) {
+  CheckpointFile out;
+  NamedStoredTensors tensors;
+  if (is_torch_file(source)) {
+    TorchFile file = read_torch_file(source);
+    out.container = file.container;
+    if (out.container == "TorchScript") return out;
+    StateDict found = peel(std::move(file.root), source.name());
+    tensors = std::move(found.tensors);
+    out.peeled = std::move(found.peeled);
+    out.ignored = std::move(found.ignored);
+    out.metadata = std::move(found.scalars);
+  } else if (is_safetensors(source)) {
+    SafetensorsFile file = read_safetensors(source);
+    out.container = "safetensors";
+    tensors = std::move(file.tensors);
+    out.metadata = std::move(file.metadata);
+  } else {
+    source.fail_at(0, "this is no checkpoint that hpm knows: neither safetensors, nor a zip file or pickle of PyTorch. Perhaps an "
+                   "incomplete download, or a web page saved in its place");
+  }
+  for (auto& [name, stored] : tensors) out.tensors.emplace_back(std::move(name), to_tensor(std::move(stored)));
+  return out;
+}
+
+}  // namespace
+
+at::Tensor to_tensor(StoredTensor&& stored) {
+  check_booleans(stored);
+  const auto options = at::TensorOptions(torch_type(stored.type));
+  if (stored.data.empty()) return at::empty(stored.shape, options);
+  auto* owner = new StoredTensor(std::move(stored));
+  return at::from_blob(owner->data.data(), owner->shape, [owner](void*) { delete owner; }, options);
+}
+
+at::Tensor to_tensor(const StoredTensor& stored) { return to_tensor(StoredTensor(stored)); }
+
+StoredTensor to_stored(const at::Tensor& tensor) {
+  const auto type = stored_type(tensor);
+  const auto contiguous = on_cpu(tensor);
+  return {type, contiguous.sizes().vec(), Bytes(bytes_of(contiguous))};
+}
+
+CheckpointFile read_checkpoint(const std::string& path) {
+  const FileSource source(path);
+  // The checksum needs a pass of its own over the file; it runs beside the reading.
+  auto digest = std::async(std::launch::async, [&] { return sha256_of(source); });
+  CheckpointFile out = read_by_content(source);
+  out.sha256 = digest.get();
+  return out;
+}
+
+void write_safetensors(const std::string& path, const NamedTensors& tensors, const std::map<std::string, std::string>& metadata) {
+  std::vector<at::Tensor> held;
+  std::vector<SafetensorsEntry> entries;
+  for (const auto& [name, tensor] : tensors) {
+    held.push_back(on_cpu(tensor));
+    entries.push_back({name, stored_type(tensor), tensor.sizes().vec(), bytes_of(held.back())});
+  }
+  write_safetensors(path, entries, metadata);
+}
+
+}  // namespace hpm

@@ -1,0 +1,39 @@
+// defines: NamedTensors, CheckpointFile, read_checkpoint(), write_safetensors(), to_tensor(), to_stored()
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "hpm/io/stored_tensor.h"
+
+namespace hpm {
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+at::Tensor to_tensor(const StoredTensor& stored);
+/// Takes the memory over instead of copying it.
+at::Tensor to_tensor(StoredTensor&& stored);
+/// A contiguous copy on the CPU. Throws Error for types that files do not hold (complex, quantized, ...).
+StoredTensor to_stored(const at::Tensor& tensor);
+
+/// What a file of weights holds, wrappers taken off.
+struct CheckpointFile {
+  std::string container;             ///< "safetensors", "PyTorch zip", "PyTorch legacy pickle" or "TorchScript"
+  std::vector<std::string> peeled;   ///< see StateDict
+  std::vector<std::string> ignored;  ///< see StateDict
+  NamedTensors tensors;              ///< in the file's order; empty for TorchScript
+  std::map<std::string, std::string> metadata;  ///< safetensors' __metadata__, or the numbers and texts beside the weights
+  std::string sha256;                ///< of the file
+};
+
+/// Reads a checkpoint of any container without running code from it. A TorchScript archive is recognised, not loaded.
+/// Throws Error for a missing, broken, hostile or foreign file.
+CheckpointFile read_checkpoint(const std::string& path);
+
+/// Writes tensors (of any device, strided or not) to a safetensors file, complete or not at all.
+void write_safetensors(const std::string& path, const NamedTensors& tensors, const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace hpm

@@ -1,0 +1,54 @@
+// defines: Value, Key, Dict, is_utf8()
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "hpm/io/stored_tensor.h"
+
+namespace hpm {
+
+using Key = std::variant<int64_t, std::string>;
+std::string text_of(const Key& key);
+
+struct Value;
+struct DictEntry;
+struct List { std::vector<Value> items; };
+struct Tuple { std::vector<Value> items; };
+struct Dict { std::vector<DictEntry> entries; };  ///< in the file's order, no key twice
+/// Shared where the file names the same tensor twice; never null.
+using TensorPointer = std::shared_ptr<StoredTensor>;
+
+/// What a pickle holds, as inert data: a finite tree.
+struct Value {
+  std::variant<std::monostate, bool, int64_t, double, std::string, Bytes, TensorPointer, List, Tuple, Dict> data;
+
+  template <class T>
+  const T* as() const {
+    return std::get_if<T>(&data);
+  }
+  template <class T>
+  T* as() {
+    return std::get_if<T>(&data);
+  }
+  /// The items of a list or tuple; null for others.
+  const std::vector<Value>* items() const;
+  /// The value under a text key of a dict; null when this is no dict or has no such key.
+  const Value* find(std::string_view key) const;
+  /// "dict of 3", "tensor float32 [2, 3]", "text", ...
+  std::string description() const;
+  /// A none, bool, number or text as Python's str() would put it; empty for the others.
+  std::string scalar_text() const;
+};
+
+struct DictEntry {
+  Key key;
+  Value value;
+};
+
+bool is_utf8(std::string_view text);
+
+}  // namespace hpm

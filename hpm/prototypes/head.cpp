@@ -1,0 +1,182 @@
+#include "hpm/prototypes/head.h"
+
+#include <torch/torch.h>
+
+#include "hpm/core/error.h"
+
+namespace hpm {
+namespace {
+
+Tensor squared(const Tensor& rows) { return (rows * rows).sum(-1); }
+
+double lambda_of(const HpmHead& head, const HeadOptions& options) { return options.lambda.value_or(head.lambda); }
+
+/// What a class lacks to one sample: r = (1 - n) [hard count is 0]; for a soft assignment relu(1 - n). `n` carries the
+/// gradient, the hard count decides.
+Tensor missing(const Tensor& n, const Tensor& hard_count, Assignment kind) {
+  return kind == Assignment::soft ? at::relu(1 - n) : (1 - n) * hard_count.eq(0).to(n.scalar_type());
+}
+
+/// -|h - m|^2 / tau for prototypes that all rows share, centred to spare digits. h [N,R], m [K,R].
+Tensor shared_logits(const HpmHead& head, const Tensor& h, const Tensor& m) {
+  const auto centre = m.detach().mean(0, true);
+  const auto hc = h - centre, mc = m - centre;
+  return -(squared(hc).unsqueeze(1) - 2 * hc.matmul(mc.t()) + squared(mc).unsqueeze(0)) / head.tau();
+}
+
+/// Inner products of each row with its company, [N,K] each: h.U, U.U, U.s, and the company's counts c.
+struct CompanyProducts {
+  Tensor hu, uu, us, counts;
+};
+
+CompanyProducts products(const Tensor& h, const Tensor& s, const Tensor& centre, const Neighbours& neighbours,
+                         const RowCompany& rows) {
+  const auto k = s.size(0);
+  const auto [touched, place] = at::_unique(rows.batch, true, true);
+  const auto counts = neighbours.counts.index_select(0, touched);                               // [b,K]
+  const auto u = neighbours.sums.index_select(0, touched) - counts.unsqueeze(2) * centre;       // [b,K,R]
+  // Every row against the few batches that occur, then its own batch's columns.
+  const auto columns = place.unsqueeze(1) * k + at::arange(k, place.options());
+  const auto own_products = [&](const Tensor& a) { return a.matmul(u.flatten(0, 1).t()).gather(1, columns); };
+  CompanyProducts p{own_products(h), squared(u).index_select(0, place), (u * s).sum(2).index_select(0, place),
+                    counts.index_select(0, place)};
+  // Leave the row's own clean part out of its class.
+  const auto own = rows.own_features - centre;
+  const auto left = at::zeros_like(p.counts).scatter_(1, rows.own_class.unsqueeze(1), 1);
+  p.hu = p.hu - left * (h * own).sum(1, true);
+  p.uu = p.uu - left * (2 * own_products(own) - squared(own).unsqueeze(1));
+  p.us = p.us - left * own.matmul(s.t());
+  p.counts = p.counts - left;
+  return p;
+}
+
+}  // namespace
+
+MetricKind parse_metric(const std::string& name) {
+  if (name == "none") return MetricKind::none;
+  if (name == "l2norm") return MetricKind::l2norm;
+  if (name == "learned") return MetricKind::learned;
+  fail_usage("metric: needs none, l2norm or learned, but got \"{}\"", name);
+}
+std::string to_string(MetricKind kind) {
+  return kind == MetricKind::none ? "none" : kind == MetricKind::l2norm ? "l2norm" : "learned";
+}
+ContextKind parse_context(const std::string& name) {
+  for (auto kind : {ContextKind::reference, ContextKind::alone, ContextKind::solo, ContextKind::joint})
+    if (to_string(kind) == name) return kind;
+  fail_usage("context: needs reference, alone, solo or joint, but got \"{}\"", name);
+}
+std::string to_string(ContextKind kind) {
+  switch (kind) {
+    case ContextKind::reference: return "reference";
+    case ContextKind::alone: return "alone";
+    case ContextKind::solo: return "solo";
+    default: return "joint";
+  }
+}
+
+Tensor HpmHead::prepare(const Tensor& z) const {
+  return kind == MetricKind::l2norm ? z / (squared(z).sqrt().unsqueeze(-1) + 1e-12) : z;
+}
+Tensor HpmHead::project(const Tensor& prepared) const {
+  return kind == MetricKind::learned ? prepared.matmul(metric.t()) : prepared;
+}
+Tensor HpmHead::tau() const { return log_tau.exp(); }
+
+void HpmHead::update_means(const Tensor& z, const Tensor& y) {
+  torch::NoGradGuard guard;
+  const auto onehot = at::one_hot(y, classes()).to(means.scalar_type());
+  const auto [sums, counts] = class_statistics(onehot, prepare(z.detach()));
+  const auto present = counts.gt(0).unsqueeze(1);
+  const auto batch_means = sums / counts.clamp_min(1).unsqueeze(1);
+  means = at::where(present, momentum * means + (1 - momentum) * batch_means, means);
+}
+
+void HpmHead::to(at::Device device, at::ScalarType type) {
+  for (Tensor* t : {&means, &metric, &calibration_sums, &calibration_counts, &log_tau})
+    if (t->defined()) *t = t->detach().to(device, type);
+}
+
+HpmHead HpmHead::clone() const {
+  HpmHead copy = *this;
+  for (Tensor* t : {&copy.means, &copy.metric, &copy.calibration_sums, &copy.calibration_counts, &copy.log_tau})
+    if (t->defined()) *t = t->detach().clone();
+  return copy;
+}
+
+std::vector<std::pair<std::string, Tensor>> HpmHead::state() const {
+  std::vector<std::pair<std::string, Tensor>> all{{"hpm.means", means}};
+  if (metric.defined()) all.emplace_back("hpm.metric", metric);
+  if (calibration_sums.defined()) {
+    all.emplace_back("hpm.calibration_sums", calibration_sums);
+    all.emplace_back("hpm.calibration_counts", calibration_counts);
+  }
+  all.emplace_back("hpm.log_tau", log_tau);
+  all.emplace_back("hpm.lambda", torch::tensor(lambda, at::kFloat));
+  return all;
+}
+
+Tensor joint_logits(const HpmHead& head, const Tensor& h, const Assigned& assigned, const HeadOptions& options) {
+  const auto s = head.stable();
+  const auto [sums, n] = class_statistics(assigned.weights, h);
+  const auto r = missing(n, assigned.hard.sum(0), assigned.kind);
+  const auto dynamic = (sums + r.unsqueeze(1) * s) / (n + r).unsqueeze(1);
+  const auto lambda = lambda_of(head, options);
+  const auto m = lambda * s + (1 - lambda) * dynamic;
+  return shared_logits(head, h, options.detached ? m.detach() : m);
+}
+
+Tensor row_logits(const HpmHead& head, const Tensor& h_in, const Assigned& assigned, const Neighbours* neighbours,
+                  const RowCompany* rows, const HeadOptions& options) {
+  TORCH_INTERNAL_ASSERT(!neighbours == !rows, "row_logits: neighbours and rows come together");
+  const auto stable = options.detached ? head.stable().detach() : head.stable();
+  const auto centre = stable.detach().mean(0, true);
+  const auto s = stable - centre, h = h_in - centre;
+  const auto zero = at::zeros_like(assigned.hard);
+  const auto p = neighbours ? products(h, s, centre, *neighbours, *rows) : CompanyProducts{zero, zero, zero, zero};
+
+  // m = a U + g h + b s with per-row coefficients [N,K]; a c + g + b = 1, so centring changes nothing.
+  const auto n = p.counts + assigned.weights;
+  const auto r = missing(n, p.counts + assigned.hard, assigned.kind);
+  const auto lambda = lambda_of(head, options);
+  auto a = (1 - lambda) / (n + r);
+  auto g = a * assigned.weights, b = lambda + a * r;
+  const auto hs = h.matmul(s.t()), hh = squared(h).unsqueeze(1), ss = squared(s).unsqueeze(0);
+  const auto distance = [&](const Tensor& one_minus_g) {
+    return one_minus_g * one_minus_g * hh + a * a * p.uu + b * b * ss - 2 * one_minus_g * (a * p.hu + b * hs) + 2 * a * b * p.us;
+  };
+  auto d = distance(1 - g);
+  if (options.detached) {
+    // The gradient of |h|^2 - 2 h.m with m held constant; the value stays the distance.
+    a = a.detach(), g = g.detach(), b = b.detach();
+    const auto through_h = hh - 2 * (a * p.hu + g * (h * h.detach()).sum(1, true) + b * hs);
+    d = through_h + (d - through_h).detach();
+  }
+  return -d / head.tau();
+}
+
+Tensor reference_prototypes(const HpmHead& head, const HeadOptions& options) {
+  if (!head.calibration_sums.defined())
+    fail("reference context: the model has no calibration statistics; attach the head with hpm finetune, which stores them");
+  const auto s = head.stable();
+  const auto absent = head.calibration_counts.eq(0).to(s.scalar_type());
+  const auto u = head.project(head.calibration_sums);
+  const auto dynamic = (u + absent.unsqueeze(1) * s) / (head.calibration_counts + absent).unsqueeze(1);
+  const auto lambda = lambda_of(head, options);
+  return lambda * s + (1 - lambda) * dynamic;
+}
+
+Tensor reference_logits(const HpmHead& head, const Tensor& h, const HeadOptions& options) {
+  return shared_logits(head, h, reference_prototypes(head, options));
+}
+
+Tensor stable_logits(const HpmHead& head, const Tensor& h) { return shared_logits(head, h, head.stable()); }
+
+std::pair<Tensor, Tensor> fold(const HpmHead& head, const HeadOptions& options) {
+  require(head.kind != MetricKind::l2norm, "fold: the metric l2norm is not linear in z, so this head is no FC layer; export it as TorchScript");
+  const auto m = reference_prototypes(head, options);
+  const auto w = 2 / head.tau() * (head.kind == MetricKind::learned ? m.matmul(head.metric) : m);
+  return {w, -squared(m) / head.tau()};
+}
+
+}  // namespace hpm

@@ -1,0 +1,109 @@
+// defines: HpmHead, MetricKind, ContextKind, Neighbours, RowCompany, joint_logits(), row_logits(), reference_logits()
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "hpm/prototypes/assignment.h"
+
+namespace hpm {
+
+/// The space that distances are measured in.
+enum class MetricKind {
+  none,     ///< h = z
+  l2norm,   ///< h = z / |z|
+  learned,  ///< h = P z, P [R,D]
+};
+MetricKind parse_metric(const std::string& name);
+std::string to_string(MetricKind kind);
+
+/// What the dynamic prototypes are made of: a named part of every evaluation.
+enum class ContextKind {
+  reference,  ///< statistics of a stored calibration set; deterministic, exactly an FC layer
+  alone,      ///< the sample itself: a batch of one
+  solo,       ///< the sample among the clean others of its batch
+  joint,      ///< the whole batch as it is, attacked together
+};
+ContextKind parse_context(const std::string& name);
+std::string to_string(ContextKind kind);
+
+/// The Hybrid Prototype Mixing head (K. Wang, "Sensitivity as a Double-Edged Sword: A Trade-off Between Discriminability
+/// and Adversarial Robustness", arXiv:2606.01746, 2026): distances to prototypes that mix dataset-level means (stable,
+/// moved by EMA) with batch-level ones (dynamic, made from the FC predictions).
+///
+///     m_k = lambda s_k + (1 - lambda) d_k,    logits_ik = -|h_i - m_k|^2 / tau
+struct HpmHead {
+  MetricKind kind = MetricKind::none;
+  Tensor means;               ///< mu [K,D]: class means of the (l2norm: normalised) features; never differentiated
+  Tensor metric;              ///< P [R,D]; learned metric alone
+  Tensor calibration_sums;    ///< [K,D], over features as in `means`, assigned by FC
+  Tensor calibration_counts;  ///< [K]
+  Tensor log_tau;             ///< scalar; tau only scales the logits
+  double lambda = .9;         ///< 1: stable only (the pure l2 classifier), 0: dynamic only
+  double temperature = 1;     ///< T_a of the soft assignment
+  double momentum = .99;      ///< beta of the EMA
+
+  int64_t classes() const { return means.size(0); }
+  /// What prototypes are means of: z, or z / |z| with l2norm. [N,D] -> [N,D].
+  Tensor prepare(const Tensor& z) const;
+  /// Prepared features in the space of the distances. [...,D] -> [...,R].
+  Tensor project(const Tensor& prepared) const;
+  /// z [N,D] -> h [N,R].
+  Tensor embed(const Tensor& z) const { return project(prepare(z)); }
+  /// s = P mu [K,R], formed inside the graph: gradients reach P, never mu.
+  Tensor stable() const { return project(means); }
+  Tensor tau() const;
+
+  /// mu_k <- beta mu_k + (1 - beta) mean{z_i : y_i = k} for the classes present. z [N,D], y [N].
+  void update_means(const Tensor& z, const Tensor& y);
+
+  void to(at::Device device, at::ScalarType type = at::kFloat);
+  HpmHead clone() const;
+  /// Tensors under their checkpoint names: hpm.means, hpm.metric, hpm.calibration_sums, hpm.calibration_counts,
+  /// hpm.log_tau, hpm.lambda.
+  std::vector<std::pair<std::string, Tensor>> state() const;
+};
+
+/// Clean companies in the head's space, one a batch.
+struct Neighbours {
+  Tensor sums;    ///< U [B,K,R]
+  Tensor counts;  ///< c [B,K]
+};
+
+/// Which company each of N rows keeps, and its own clean part in it, which is left out.
+struct RowCompany {
+  Tensor batch;         ///< [N] int64: row of Neighbours
+  Tensor own_class;     ///< [N] int64: the class its clean version was assigned to
+  Tensor own_features;  ///< [N,R]: its clean version's h
+};
+
+/// How the head's logits depend on h.
+struct HeadOptions {
+  std::optional<double> lambda = {};  ///< another one than the head's
+  bool detached = false;              ///< prototypes are constants in the gradient
+};
+
+/// The context joint: prototypes of the batch itself. h [N,R] -> [N,K].
+Tensor joint_logits(const HpmHead& head, const Tensor& h, const Assigned& assigned, const HeadOptions& options = {});
+
+/// The contexts alone (no neighbours) and solo: each row has its own prototypes,
+///     d_ik = (U_ik + A_ik h_i + r_ik s_k) / (n_ik + r_ik),
+/// evaluated through inner products alone: nothing of size N x K x D is formed. h [N,R] -> [N,K].
+Tensor row_logits(const HpmHead& head, const Tensor& h, const Assigned& assigned, const Neighbours* neighbours = nullptr,
+                  const RowCompany* rows = nullptr, const HeadOptions& options = {});
+
+/// The reference context's prototypes m [K,R]. Throws Error where the head has no calibration statistics.
+Tensor reference_prototypes(const HpmHead& head, const HeadOptions& options = {});
+/// The context reference. h [N,R] -> [N,K].
+Tensor reference_logits(const HpmHead& head, const Tensor& h, const HeadOptions& options = {});
+/// The pure l2 classifier: lambda = 1. h [N,R] -> [N,K].
+Tensor stable_logits(const HpmHead& head, const Tensor& h);
+
+/// The reference context as an FC layer on z: W' = (2/tau) M P [K,D], b' = -|m|^2/tau [K]; same argmax, softmax and DLR.
+/// Throws UsageError for l2norm, which is not linear in z.
+std::pair<Tensor, Tensor> fold(const HpmHead& head, const HeadOptions& options = {});
+
+}  // namespace hpm
