@@ -10,9 +10,7 @@ struct RowLayout {
   double label_width = 0, text_width = 0, left = 0, right = 0, row_height = 0, bar_height = 0, top = 0;
 
   double row_top(size_t i) const { return top + row_height * static_cast<double>(i); }
-  double mark_middle(size_t i) const {
-    return narrow ? row_top(i) + 19 + bar_height / 2 : row_top(i) + row_height / 2;
-  }
+  double mark_middle(size_t i) const { return narrow ? row_top(i) + 19 + bar_height / 2 : row_top(i) + row_height / 2; }
   double text_baseline(size_t i) const { return narrow ? row_top(i) + 12 : mark_middle(i) + 4.4; }
 };
 
@@ -74,9 +72,7 @@ std::string bar_chart(const BarChart& chart) {
   const auto at = layout_of(chart.frame, chart.rows, 4);
   const double bottom = at.row_top(chart.rows.size()) + 2;
   Svg svg(chart.frame, bottom + (chart.axis.empty() ? 22 : 38));
-  const auto x = [&](double v) {
-    return at.left + (at.right - at.left) * std::clamp(v / chart.maximum, 0., 1.);
-  };
+  const auto x = [&](double v) { return at.left + (at.right - at.left) * std::clamp(v / chart.maximum, 0., 1.); };
   auto ticks = nice_ticks(0, chart.maximum, at.narrow ? 4 : 5);
   while (!ticks.empty() && ticks.back() > chart.maximum * 1.0001) ticks.pop_back();
   draw_axis(svg, at, bottom, ticks, x, false);
@@ -103,17 +99,18 @@ std::string interval_chart(const IntervalChart& chart) {
   const double bottom = at.row_top(chart.rows.size()) + 2, first = ticks.front(), last = ticks.back();
   const auto x = [&](double v) { return at.left + (at.right - at.left) * (v - first) / (last - first); };
   Svg svg(chart.frame, bottom + 38);
-  if (chart.band)
-    svg.rect(x(-*chart.band), at.top - 2, x(*chart.band) - x(-*chart.band), bottom - at.top + 2, "band");
+  if (chart.band) svg.rect(x(-*chart.band), at.top - 2, x(*chart.band) - x(-*chart.band), bottom - at.top + 2, "band");
   draw_axis(svg, at, bottom, ticks, x, true);
-  svg.text(at.left, 12, "← " + chart.left, "soft small").text(at.right, 12, chart.right + " →", "soft small", Anchor::end);
+  svg.text(at.left, 12, "← " + chart.left, "soft small")
+      .text(at.right, 12, chart.right + " →", "soft small", Anchor::end);
   svg.text((at.left + at.right) / 2, bottom + 32, chart.axis, "soft small", Anchor::middle);
   for (size_t i = 0; i < chart.rows.size(); ++i) {
     const auto& row = chart.rows[i];
     svg.open_group(row.label + ": " + row.text);
     draw_labels(svg, at, chart.frame, i, row.label, row.text);
     if (row.interval)
-      svg.line(x(row.interval->low), at.mark_middle(i), x(row.interval->high), at.mark_middle(i), row.tone + " interval");
+      svg.line(x(row.interval->low), at.mark_middle(i), x(row.interval->high), at.mark_middle(i),
+               row.tone + " interval");
     svg.circle(x(row.value), at.mark_middle(i), 5, row.tone + " fill");
     svg.close_group();
   }

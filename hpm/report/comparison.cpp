@@ -24,9 +24,9 @@ double smallest_detectable(int64_t discordant, int64_t n) {
   return 100 * std::max((1.96 + .8416) * std::sqrt(d) / total, 6 / total);
 }
 
-int order_of(const RunResults& run) {
+int order_of(const std::string& role) {
   const std::vector<std::string> kOrder = {"base", "control", "l2", "hpm"};
-  const auto found = std::find(kOrder.begin(), kOrder.end(), run.role);
+  const auto found = std::find(kOrder.begin(), kOrder.end(), role);
   return found == kOrder.end() ? 2 : static_cast<int>(found - kOrder.begin());
 }
 
@@ -39,21 +39,22 @@ std::string threat_text(const RunResults& run) {
   return run.protocol == "clean" ? "no attack" : fmt::format("{} {}", run.norm, radius_text(run.eps));
 }
 
-std::string budget_text(const RunResults& run) {
-  return run.protocol + (run.version.empty() ? "" : " " + run.version);
-}
+std::string budget_text(const RunResults& run) { return run.protocol + (run.version.empty() ? "" : " " + run.version); }
 
 void note_differences(const RunResults& reference, const RunResults& run, std::vector<std::string>& warnings) {
   const auto pair = reference.title + " and " + run.title;
   if (!same_images(reference, run))
-    warnings.push_back(pair + " were evaluated on different images: their figures are shown, but no difference is "
-                              "computed.");
+    warnings.push_back(pair +
+                       " were evaluated on different images: their figures are shown, but no difference is "
+                       "computed.");
   if (reference.norm != run.norm || reference.eps != run.eps)
     warnings.push_back(fmt::format("{} face different threat models ({} against {}): they cannot be compared.", pair,
                                    threat_text(reference), threat_text(run)));
   else if (budget_text(reference) != budget_text(run))
-    warnings.push_back(fmt::format("{} were attacked with different budgets ({} against {}): the one attacked harder "
-                                   "looks worse than it is.", pair, budget_text(reference), budget_text(run)));
+    warnings.push_back(
+        fmt::format("{} were attacked with different budgets ({} against {}): the one attacked harder "
+                    "looks worse than it is.",
+                    pair, budget_text(reference), budget_text(run)));
 }
 
 bool comparable(const RunResults& a, const RunResults& b) {
@@ -67,9 +68,10 @@ void pair_with_control(RunResults& run, const RunResults& control, std::vector<s
     const auto& theirs = control.headline();
     if (context.control && context.control->robust_accuracy && theirs.robust_accuracy &&
         std::abs(*context.control->robust_accuracy - *theirs.robust_accuracy) > .05)
-      warnings.push_back(fmt::format("{} was compared with a control that keeps {}, while the control's run given here "
-                                     "keeps {}: they are not the same evaluation.", run.title,
-                                     percent(*context.control->robust_accuracy), percent(*theirs.robust_accuracy)));
+      warnings.push_back(
+          fmt::format("{} was compared with a control that keeps {}, while the control's run given here "
+                      "keeps {}: they are not the same evaluation.",
+                      run.title, percent(*context.control->robust_accuracy), percent(*theirs.robust_accuracy)));
     if (context.control || context.robust.empty() || !comparable(run, control)) continue;
     auto paired = compare_flags(context.robust, theirs.robust);
     paired.name = control.name;
@@ -116,12 +118,16 @@ void choose_subjects(Comparison& c) {
   if (!controls.empty()) c.control = controls.front();
   c.subjects = choose([](const RunResults& r) { return r.role == "hpm"; });
   if (c.subjects.empty()) c.subjects = choose([](const RunResults& r) { return r.role == "l2"; });
-  if (c.subjects.empty()) c.subjects = choose([](const RunResults& r) { return r.role != "base" && r.role != "control"; });
+  if (c.subjects.empty())
+    c.subjects = choose([](const RunResults& r) { return r.role != "base" && r.role != "control"; });
   if (c.subjects.empty()) c.subjects.push_back(c.control.value_or(0));
 }
 
 ModelRow summary_row(const std::string& role, const PairedModel& model, int64_t n) {
-  ModelRow row{.role = role, .title = role_title(role, model.name), .clean = model.clean_accuracy, .robust = model.robust_accuracy};
+  ModelRow row{.role = role,
+               .title = role_title(role, model.name),
+               .clean = model.clean_accuracy,
+               .robust = model.robust_accuracy};
   const auto interval = [&](std::optional<double> accuracy) -> std::optional<Interval> {
     if (!accuracy) return std::nullopt;
     return share_interval(std::llround(*accuracy / 100 * static_cast<double>(n)), n);
@@ -145,8 +151,12 @@ void collect_rows(Comparison& c) {
   for (size_t i = 0; i < c.runs.size(); ++i) {
     const auto& run = c.runs[i];
     for (const auto& context : run.contexts) {
-      ModelRow row{.role = run.role, .title = run.title, .context = context.context, .clean = context.clean_accuracy,
-                   .robust = context.robust_accuracy, .clean_interval = context.clean_interval,
+      ModelRow row{.role = run.role,
+                   .title = run.title,
+                   .context = context.context,
+                   .clean = context.clean_accuracy,
+                   .robust = context.robust_accuracy,
+                   .clean_interval = context.clean_interval,
                    .interval = context.interval};
       if (run.role != "control") row.control = context.control;
       row.subject = std::find(c.subjects.begin(), c.subjects.end(), i) != c.subjects.end();
@@ -154,9 +164,8 @@ void collect_rows(Comparison& c) {
       c.rows.push_back(row);
     }
   }
-  std::stable_sort(c.rows.begin(), c.rows.end(), [](const ModelRow& a, const ModelRow& b) {
-    return order_of({.role = a.role}) < order_of({.role = b.role});
-  });
+  std::stable_sort(c.rows.begin(), c.rows.end(),
+                   [](const ModelRow& a, const ModelRow& b) { return order_of(a.role) < order_of(b.role); });
 }
 
 }  // namespace
@@ -195,7 +204,7 @@ Comparison compare_runs(std::vector<RunResults> runs) {
   require(!runs.empty(), "compare_runs: needs at least one run, but got none");
   Comparison c;
   std::stable_sort(runs.begin(), runs.end(),
-                   [](const RunResults& a, const RunResults& b) { return order_of(a) < order_of(b); });
+                   [](const RunResults& a, const RunResults& b) { return order_of(a.role) < order_of(b.role); });
   c.runs = std::move(runs);
   name_runs(c.runs);
   choose_subjects(c);

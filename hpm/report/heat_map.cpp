@@ -28,13 +28,15 @@ std::string heat_map(const HeatMap& map) {
       const double value = map.values[r * columns + c], share = std::clamp(value / map.maximum, 0., 1.);
       const double x = label + cell_width * static_cast<double>(c);
       if (std::isnan(value)) continue;
-      // Opacity in ten steps of the style sheet: classes, because a content security policy may forbid style attributes.
+      // Opacity in ten steps of the style sheet: classes, because a content security policy may forbid style
+      // attributes.
       const auto& tone = r == c && !map.diagonal_tone.empty() ? map.diagonal_tone : map.tone;
-      svg.open_group(fmt::format("{} → {}: {:g}", map.row_labels[r], map.column_labels[c], std::round(value * 10) / 10));
+      svg.open_group(
+          fmt::format("{} → {}: {:g}", map.row_labels[r], map.column_labels[c], std::round(value * 10) / 10));
       svg.rect(x, y, cell_width, cell_height, fmt::format("{} fill cell o{}", tone, std::lround(share * 10)));
       if (std::round(value) > 0)
-        svg.text(x + cell_width / 2, y + cell_height / 2 + 4, fmt::format("{:.0f}", value), share > .75 ? "small on" : "small",
-                 Anchor::middle);
+        svg.text(x + cell_width / 2, y + cell_height / 2 + 4, fmt::format("{:.0f}", value),
+                 share > .75 ? "small on" : "small", Anchor::middle);
       svg.close_group();
     }
   }

@@ -7,8 +7,11 @@ namespace {
 size_t utf8_length(std::string_view text, size_t i) {
   const auto byte = [&](size_t k) { return k < text.size() ? static_cast<unsigned char>(text[k]) : 0u; };
   const unsigned lead = byte(i);
-  const size_t length = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : lead >= 0xE0 && lead < 0xF0 ? 3
-                                            : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+  const size_t length = lead < 0x80                   ? 1
+                        : lead >= 0xC2 && lead < 0xE0 ? 2
+                        : lead >= 0xE0 && lead < 0xF0 ? 3
+                        : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                      : 0;
   for (size_t k = 1; k < length; ++k)
     if ((byte(i + k) & 0xC0) != 0x80) return 0;
   if ((lead == 0xE0 && byte(i + 1) < 0xA0) || (lead == 0xED && byte(i + 1) > 0x9F)) return 0;
@@ -65,8 +68,9 @@ std::string html_table(const HtmlTable& table) {
     for (size_t c = 0; c < table.rows[r].size(); ++c) {
       const auto label = c < table.columns.size() ? escape_html(table.columns[c]) : "";
       if (c == 0) out += fmt::format(R"(<th scope="row">{}</th>)", table.rows[r][c]);
-      else out += fmt::format(R"(<td data-label="{}"{}><span>{}</span></td>)", label,
-                              c < table.text_columns ? "" : R"( class="num")", table.rows[r][c]);
+      else
+        out += fmt::format(R"(<td data-label="{}"{}><span>{}</span></td>)", label,
+                           c < table.text_columns ? "" : R"( class="num")", table.rows[r][c]);
     }
     out += "</tr>\n";
   }
@@ -93,7 +97,8 @@ std::string html_page(const std::string& title, const std::string& body) {
 <body>
 {}</body>
 </html>
-)", escape_html(title), page_style(), body);
+)",
+                     escape_html(title), page_style(), body);
 }
 
 }  // namespace hpm

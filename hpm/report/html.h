@@ -17,9 +17,9 @@ std::string typeset(std::string_view text);
 
 /// Table cells hold HTML. On a phone each row becomes a card that repeats the column titles.
 struct HtmlTable {
-  std::string caption;
-  std::vector<std::string> columns;
-  std::vector<std::vector<std::string>> rows;
+  std::string caption = {};
+  std::vector<std::string> columns = {};
+  std::vector<std::vector<std::string>> rows = {};
   std::vector<std::string> row_classes = {};  ///< by row, may be shorter
   size_t text_columns = 1;                    ///< the first so many are text, the others numbers
 };

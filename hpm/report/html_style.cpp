@@ -32,7 +32,8 @@ font-variant-numeric:tabular-nums}
 .band{fill:var(--soft);fill-opacity:.11}
 .marker{stroke:var(--control);stroke-width:2.4}
 .cell{stroke:var(--paper);stroke-width:1}
-.o0{fill-opacity:.04}.o1{fill-opacity:.12}.o2{fill-opacity:.2}.o3{fill-opacity:.3}.o4{fill-opacity:.4}.o5{fill-opacity:.5}
+.o0{fill-opacity:.04}.o1{fill-opacity:.12}.o2{fill-opacity:.2}.o3{fill-opacity:.3}.o4{fill-opacity:.4}
+.o5{fill-opacity:.5}
 .o6{fill-opacity:.6}.o7{fill-opacity:.7}.o8{fill-opacity:.8}.o9{fill-opacity:.9}.o10{fill-opacity:1}
 )";
 
@@ -81,10 +82,12 @@ td small,th small{display:block;color:var(--soft);font-weight:400;font-size:.8re
 background:var(--c)}
 .key i.pale{opacity:.3}
 .dot{display:inline-block;width:.6rem;height:.6rem;border-radius:50%;background:var(--c);margin-right:.45rem}
-figure{margin:1.2rem 0 1.6rem}figcaption{color:var(--soft);font-size:.82rem;line-height:1.45;margin-top:.6rem;max-width:46rem}
+figure{margin:1.2rem 0 1.6rem}
+figcaption{color:var(--soft);font-size:.82rem;line-height:1.45;margin-top:.6rem;max-width:46rem}
 .note{font-size:.88rem;color:var(--soft);line-height:1.5}
 .alert{border-left:3px solid var(--warn);padding-left:.8rem}
-.gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(19.5rem,1fr));gap:1.3rem 1.6rem;padding:0;margin:1rem 0}
+.gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(19.5rem,1fr));
+gap:1.3rem 1.6rem;padding:0;margin:1rem 0}
 .gallery figure{margin:0;break-inside:avoid}
 .triple{display:grid;grid-template-columns:repeat(3,1fr);gap:.4rem}
 .triple img{width:100%;height:auto;display:block;image-rendering:pixelated;border-radius:2px;background:var(--panel)}
@@ -92,7 +95,8 @@ figure{margin:1.2rem 0 1.6rem}figcaption{color:var(--soft);font-size:.82rem;line
 .gallery figcaption small{color:var(--soft);display:block;font-size:.78rem}
 .held{color:var(--good)}.broken{color:var(--bad)}
 code,pre{font-family:ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:.82rem}
-pre{background:var(--panel);padding:.8rem 1rem;border-radius:3px;white-space:pre-wrap;line-height:1.5;margin:.6rem 0 1rem}
+pre{background:var(--panel);padding:.8rem 1rem;border-radius:3px;white-space:pre-wrap;
+line-height:1.5;margin:.6rem 0 1rem}
 details{margin:.5rem 0}summary{cursor:pointer;font-size:.92rem;padding:.3rem 0;font-weight:600}
 footer{margin-top:3rem;border-top:1px solid var(--line);padding-top:.8rem}
 .narrow{display:none}

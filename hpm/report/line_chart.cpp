@@ -62,8 +62,7 @@ void draw_series(Svg& svg, const LineSeries& series, const Plane& p) {
   if (line.size() > 2) svg.path(line, series.tone + " stroke");
   for (const auto& point : series.points) {
     const double x = p.x(point.x);
-    if (!series.band && point.interval)
-      svg.line(x, p.y(point.interval->low), x, p.y(point.interval->high), "whisker");
+    if (!series.band && point.interval) svg.line(x, p.y(point.interval->low), x, p.y(point.interval->high), "whisker");
     svg.circle(x, p.y(point.y), 3.4, series.tone + " fill");
   }
   svg.close_group();

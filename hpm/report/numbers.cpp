@@ -14,9 +14,7 @@ std::string points(double difference) {
   return text == "0.0" || text.front() == '-' ? text : "+" + text;
 }
 
-std::string span_text(const Interval& interval) {
-  return one_decimal(interval.low) + "-" + one_decimal(interval.high);
-}
+std::string span_text(const Interval& interval) { return one_decimal(interval.low) + "-" + one_decimal(interval.high); }
 
 std::string range_text(const Interval& interval) {
   return one_decimal(interval.low) + " to " + one_decimal(interval.high);
@@ -38,9 +36,14 @@ std::string radius_text(double eps) {
 }
 
 std::string count_text(int64_t count) {
-  auto digits = fmt::format("{}", count < 0 ? -count : count);
-  for (auto i = static_cast<int64_t>(digits.size()) - 3; i > 0; i -= 3) digits.insert(static_cast<size_t>(i), ",");
-  return (count < 0 ? "-" : "") + digits;
+  const auto digits = fmt::format("{}", count);
+  std::string out;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    const bool group = i > 0 && digits[i - 1] != '-' && (digits.size() - i) % 3 == 0;
+    if (group) out += ',';
+    out += digits[i];
+  }
+  return out;
 }
 
 std::string duration_text(double seconds) {

@@ -1,8 +1,10 @@
 #include "hpm/report/report.h"
 
-#include <sstream>
+#include <cstring>
 
 #include "hpm/core/error.h"
+#include "hpm/io/file.h"
+#include "hpm/io/safetensors.h"
 #include "hpm/report/html.h"
 #include "hpm/report/sections_impl.h"
 
@@ -37,12 +39,7 @@ std::string with_interval(const std::optional<double>& value, const std::optiona
 
 namespace {
 
-std::string read_text(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) fail("{}: cannot be read; a run directory holds results.json", path.string());
-  return text.str();
-}
+std::string read_text(const std::filesystem::path& path) { return std::string(read_file(path.string()).text()); }
 
 nlohmann::json parse_json(const std::filesystem::path& path) {
   try {
@@ -52,22 +49,25 @@ nlohmann::json parse_json(const std::filesystem::path& path) {
   }
 }
 
-void write_atomically(const std::filesystem::path& path, const std::string& text) {
-  auto partial = path;
-  partial += ".part";
-  std::error_code error;
-  if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), error);
-  {
-    std::ofstream file(partial, std::ios::binary | std::ios::trunc);
-    file << text;
-    file.close();
-    if (!file) {
-      std::filesystem::remove(partial, error);
-      fail("write_report: cannot write {}; is the folder writable and is there room?", partial.string());
-    }
+/// gallery.safetensors: "original" and "adversarial", float32 [G,C,H,W].
+GalleryImages read_gallery(const std::string& path) {
+  const auto file = read_safetensors(path);
+  GalleryImages out;
+  for (const auto& [name, tensor] : file.tensors) {
+    auto* images = name == "original" ? &out.original : name == "adversarial" ? &out.adversarial : nullptr;
+    if (!images) continue;
+    if (tensor.type != ScalarType::float32 || tensor.shape.size() != 4)
+      fail("{}: \"{}\" needs float32 [G,C,H,W], but is {} {}", path, name, name_of(tensor.type),
+           text_of_shape(tensor.shape));
+    out.count = tensor.shape[0], out.channels = tensor.shape[1], out.height = tensor.shape[2],
+    out.width = tensor.shape[3];
+    images->resize(tensor.count());
+    if (!images->empty()) std::memcpy(images->data(), tensor.data.data(), tensor.data.size());
   }
-  std::filesystem::rename(partial, path, error);
-  if (error) fail("write_report: cannot rename {} to {}: {}", partial.string(), path.string(), error.message());
+  if (out.original.size() != out.adversarial.size())
+    fail("{}: needs \"original\" and \"adversarial\" of one shape, but they hold {} and {} values", path,
+         out.original.size(), out.adversarial.size());
+  return out;
 }
 
 std::string default_title(const Comparison& c) {
@@ -110,7 +110,8 @@ std::string make_report(const std::vector<RunFiles>& files, const std::string& t
   }
   const auto c = compare_runs(std::move(runs));
   const auto shown = title.empty() ? default_title(c) : title;
-  const auto head = fmt::format("<header><h1>{}</h1><p class=\"meta\">{}</p></header>\n", escape_html(shown), meta_line(c));
+  const auto head =
+      fmt::format("<header><h1>{}</h1><p class=\"meta\">{}</p></header>\n", escape_html(shown), meta_line(c));
   const auto body = sections::side_by_side(c) + sections::faces(c) + sections::surrogates(c) + sections::curves(c) +
                     sections::classes(c) + sections::gallery(c, files) + sections::checks(c) +
                     sections::provenance(c, files);
@@ -122,11 +123,16 @@ std::string make_report(const std::vector<RunFiles>& files, const std::string& t
 RunFiles read_run(const std::string& directory) {
   const std::filesystem::path root(directory);
   if (!std::filesystem::is_directory(root)) fail("{}: needs a run directory, but there is none", directory);
-  RunFiles out{.directory = directory, .results = parse_json(root / "results.json"), .environment = {}, .config = {},
+  RunFiles out{.directory = directory,
+               .results = parse_json(root / "results.json"),
+               .environment = {},
+               .config = {},
                .gallery = {}};
   while (out.directory.size() > 1 && out.directory.back() == '/') out.directory.pop_back();
   if (std::filesystem::exists(root / "environment.json")) out.environment = parse_json(root / "environment.json");
   if (std::filesystem::exists(root / "config.toml")) out.config = read_text(root / "config.toml");
+  const auto gallery = root / "gallery.safetensors";
+  if (std::filesystem::exists(gallery)) out.gallery = read_gallery(gallery.string());
   return out;
 }
 
@@ -134,7 +140,9 @@ void write_report(const std::vector<std::string>& directories, const std::string
   require(!directories.empty(), "write_report: needs at least one run directory, but got none");
   std::vector<RunFiles> runs;
   for (const auto& directory : directories) runs.push_back(read_run(directory));
-  write_atomically(html_path, make_report(runs, title));
+  const auto folder = std::filesystem::path(html_path).parent_path();
+  if (!folder.empty()) std::filesystem::create_directories(folder);
+  write_file_atomically(html_path, make_report(runs, title));
 }
 
 }  // namespace hpm

@@ -25,8 +25,9 @@ struct RunFiles {
 /// Reads results.json and, where they exist, the other files. Throws Error naming the file that cannot be read.
 RunFiles read_run(const std::string& directory);
 
-/// One self-contained HTML page, with the verdict first: a report on one run, or a comparison of several (base, control,
-/// l2 and HPM side by side, told apart by the field "role"). An empty title names the page after what was evaluated.
+/// One self-contained HTML page, with the verdict first: a report on one run, or a comparison of several (base,
+/// control, l2 and HPM side by side, told apart by the field "role"). An empty title names the page after what was
+/// evaluated.
 std::string make_report(const std::vector<RunFiles>& runs, const std::string& title = {});
 
 /// Reads the runs and writes the page, complete or not at all.

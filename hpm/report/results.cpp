@@ -216,7 +216,8 @@ RunResults parse_results(const Json& json, const std::string& where) {
   const Reader r(json, where);
   int64_t schema = 0;
   r.need("schema", schema);
-  if (schema != 1) fail("{}: needs schema 1, but has schema {}; write the report with the hpm that made the run", where, schema);
+  if (schema != 1)
+    fail("{}: needs schema 1, but has schema {}; write the report with the hpm that made the run", where, schema);
   RunResults out;
   r.read("hpm_version", out.hpm_version);
   r.read("commit", out.commit);

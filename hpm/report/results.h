@@ -27,7 +27,7 @@ struct SurrogateResult {
   std::string name, same_as, unavailable;  ///< at most one of the last two; `unavailable` holds the reason
   bool complete = false;                   ///< it was given every correctly classified image
   std::optional<double> robust_accuracy;
-  int64_t broke = 0, of = 0, first = 0;    ///< it broke `broke` of `of` images; `first` of them nobody had before
+  int64_t broke = 0, of = 0, first = 0;  ///< it broke `broke` of `of` images; `first` of them nobody had before
 };
 
 struct ContextResult {
@@ -63,17 +63,17 @@ struct GalleryEntry {
 
 /// results.json, schema 1 (docs/results-format.md), with absent fields as empty optionals, strings and lists.
 struct RunResults {
-  std::string hpm_version, commit, started, model, name, head, architecture, sha256, role, dataset, split, norm, protocol,
-      version, metric;
-  std::string title;   ///< what a comparison calls the run; set by compare_runs
-  size_t source = 0;   ///< which of the runs given to the report; set by the caller
+  std::string hpm_version, commit, started, model, name, head, architecture, sha256, role, dataset, split, norm,
+      protocol, version, metric;
+  std::string title;  ///< what a comparison calls the run; set by compare_runs
+  size_t source = 0;  ///< which of the runs given to the report; set by the caller
   std::optional<double> lambda, seconds;
   int64_t classes = 0, parameters = 0, n = 0, first_index = 0, seed = 0, threads = 0, borderline = 0;
   std::vector<std::string> class_names, reasons;
   std::vector<int64_t> indices, labels, clean_predictions, adversarial_predictions;
   double eps = 0;
-  std::string company;                   ///< "128 images, seed 0"
-  std::vector<ContextResult> contexts;   ///< never empty; the first is the one that the run's own figures are for
+  std::string company;                  ///< "128 images, seed 0"
+  std::vector<ContextResult> contexts;  ///< never empty; the first is the one that the run's own figures are for
   std::optional<PairedModel> base;
   std::vector<AttackPass> attacks;
   std::vector<CurvePoint> curve;

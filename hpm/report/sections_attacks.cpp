@@ -17,11 +17,13 @@ BarChart surrogate_chart(const ContextResult& c, double width) {
   for (const auto& s : c.surrogates) most = std::max({most, s.of, s.broke});
   BarChart chart{.frame = {"What each surrogate broke" + (c.context.empty() ? "" : ", context " + c.context),
                            "Bars: images given to the surrogate, broken by it, and broken by it first.", width},
-                 .rows = {}, .maximum = static_cast<double>(most), .axis = "images"};
+                 .maximum = static_cast<double>(most),
+                 .axis = "images"};
   for (const auto& s : c.surrogates) {
-    BarRow row{.label = s.name, .layers = {}, .whisker = {}, .marker = {}, .text = {}, .remark = surrogate_note(s)};
+    BarRow row{.label = s.name, .remark = surrogate_note(s)};
     if (row.remark.empty()) {
-      row.layers = {{static_cast<double>(s.of), "t-base faint"}, {static_cast<double>(s.broke), "t-hpm pale"},
+      row.layers = {{static_cast<double>(s.of), "t-base faint"},
+                    {static_cast<double>(s.broke), "t-hpm pale"},
                     {static_cast<double>(s.first), "t-hpm fill"}};
       row.text = fmt::format("{} of {}", s.broke, s.of);
     }
@@ -34,9 +36,10 @@ std::string context_sentence(const ContextResult& c) {
   std::string out;
   if (c.ste_accuracy && c.robust_accuracy && c.obfuscation_gap)
     out += *c.obfuscation_gap > .05
-               ? fmt::format("Obfuscation gap {} points: attacked through STE alone the model would seem to keep {}, but {} "
-                             "survive the worst case; the difference is masked gradients, not robustness.",
-                             one_decimal(*c.obfuscation_gap), percent(*c.ste_accuracy), percent(*c.robust_accuracy))
+               ? fmt::format(
+                     "Obfuscation gap {} points: attacked through STE alone the model would seem to keep {}, but {} "
+                     "survive the worst case; the difference is masked gradients, not robustness.",
+                     one_decimal(*c.obfuscation_gap), percent(*c.ste_accuracy), percent(*c.robust_accuracy))
                : fmt::format("Obfuscation gap {} points: STE alone already finds the worst case ({}).",
                              one_decimal(*c.obfuscation_gap), percent(*c.robust_accuracy));
   std::vector<std::string> complete;
@@ -49,7 +52,8 @@ std::string context_sentence(const ContextResult& c) {
     out += ".";
   }
   if (c.joint_any)
-    out += fmt::format(" Some attacked batch breaks each image for all but {} (joint, existential).", percent(*c.joint_any));
+    out += fmt::format(" Some attacked batch breaks each image for all but {} (joint, existential).",
+                       percent(*c.joint_any));
   return out;
 }
 
@@ -101,11 +105,10 @@ std::string class_chart(const Comparison& c, const RunResults& run, double width
   const auto shares = class_shares(run);
   const bool marked = c.control && c.runs[*c.control].labels == run.labels && &c.runs[*c.control] != &run;
   const auto control = marked ? class_shares(c.runs[*c.control]) : ClassShares{};
-  BarChart chart{.frame = {"Accuracy by class, " + run.title, "Pale: clean. Full: robust, worst case.", width}, .rows = {},
+  BarChart chart{.frame = {"Accuracy by class, " + run.title, "Pale: clean. Full: robust, worst case.", width},
                  .axis = "% of the class's images"};
   for (size_t l : shown_classes(shares)) {
-    BarRow row{.label = class_name(run, static_cast<int64_t>(l)), .layers = {}, .whisker = {}, .marker = {}, .text = {},
-               .remark = {}};
+    BarRow row{.label = class_name(run, static_cast<int64_t>(l))};
     row.layers = {{shares.clean[l], role_tone(run.role) + " pale"}, {shares.robust[l], role_tone(run.role) + " fill"}};
     if (marked && l < control.robust.size()) row.marker = control.robust[l];
     row.text = fmt::format("{:.0f} → {:.0f}", shares.clean[l], shares.robust[l]);
@@ -116,10 +119,14 @@ std::string class_chart(const Comparison& c, const RunResults& run, double width
 
 std::string confusion_chart(const RunResults& run, double width) {
   const auto k = static_cast<size_t>(run.classes);
-  HeatMap map{.frame = {"Where attacked images go, " + run.title, "Rows: true class. Columns: predicted class of the "
-                        "adversarial image. Percent of the row.", width},
-              .row_labels = {}, .column_labels = {}, .values = std::vector<double>(k * k, 0.), .tone = "t-bad",
-              .row_title = "true class", .column_title = "predicted on the adversarial image, % of the row"};
+  HeatMap map{.frame = {"Where attacked images go, " + run.title,
+                        "Rows: true class. Columns: predicted class of the "
+                        "adversarial image. Percent of the row.",
+                        width},
+              .values = std::vector<double>(k * k, 0.),
+              .tone = "t-bad",
+              .row_title = "true class",
+              .column_title = "predicted on the adversarial image, % of the row"};
   map.diagonal_tone = role_tone(run.role);
   std::vector<double> total(k, 0.);
   for (size_t i = 0; i < run.labels.size(); ++i) {
@@ -143,9 +150,11 @@ std::string class_figures(const Comparison& c, const RunResults& run) {
   const bool marked = c.control && &c.runs[*c.control] != &run && c.runs[*c.control].labels == run.labels;
   std::string out = "<figure>" + responsive([&](double width) { return class_chart(c, run, width); });
   const bool all = class_shares(run).count.size() <= kMostClasses;
-  out += "<figcaption>" + typeset(std::string("Pale: clean. Full: robust.") +
-         (marked ? " The tick is the control's robust accuracy." : "") +
-         (all ? "" : fmt::format(" The {} classes with the lowest robust accuracy.", kMostClasses))) + "</figcaption></figure>\n";
+  out += "<figcaption>" +
+         typeset(std::string("Pale: clean. Full: robust.") +
+                 (marked ? " The tick is the control's robust accuracy." : "") +
+                 (all ? "" : fmt::format(" The {} classes with the lowest robust accuracy.", kMostClasses))) +
+         "</figcaption></figure>\n";
   if (run.classes > 12 || run.adversarial_predictions.empty()) return out;
   return out + "<figure>" + responsive([&](double width) { return confusion_chart(run, width); }) +
          "<figcaption>Where attacked images go. The diagonal is what survives.</figcaption></figure>\n";
@@ -164,24 +173,27 @@ std::string surrogates(const Comparison& c) {
   }
   if (out.empty()) return "";
   return heading("surrogates", "What each surrogate broke") +
-         paragraph("A surrogate is a differentiable stand-in that the attacker follows; whether it succeeded is always judged "
-                   "on the true prediction. An image counts as robust only if every surrogate failed on it.") +
+         paragraph(
+             "A surrogate is a differentiable stand-in that the attacker follows; whether it succeeded is always "
+             "judged "
+             "on the true prediction. An image counts as robust only if every surrogate failed on it.") +
          "<p class=\"key\">" + key_entry("t-hpm", "broken by it first") + key_entry("t-hpm", "broken by it", true) +
          key_entry("t-base", "images it was given", true) + "</p>\n" + out;
 }
 
 std::string curves(const Comparison& c) {
-  LineChart chart{.frame = {"Robust accuracy against eps", "One line a model, with 95 % intervals."}, .series = {},
-                  .x_axis = "", .y_axis = "% robust"};
+  LineChart chart{.frame = {"Robust accuracy against eps", "One line a model, with 95 % intervals."},
+                  .x_axis = "",
+                  .y_axis = "% robust"};
   for (const auto& run : c.runs) {
     if (run.curve.size() < 2) continue;
-    LineSeries series{.name = run.title, .tone = role_tone(run.role), .points = {}};
+    LineSeries series{.name = run.title, .tone = role_tone(run.role)};
     bool has_zero = false;
     for (const auto& point : run.curve) {
       const double half = 1.96 * point.standard_error;
       has_zero = has_zero || point.eps == 0;
-      series.points.push_back({point.eps, point.robust_accuracy, Interval{point.robust_accuracy - half,
-                                                                          point.robust_accuracy + half}});
+      series.points.push_back(
+          {point.eps, point.robust_accuracy, Interval{point.robust_accuracy - half, point.robust_accuracy + half}});
     }
     if (const auto& h = run.headline(); !has_zero && h.clean_accuracy)
       series.points.push_back({0, *h.clean_accuracy, h.clean_interval});
@@ -202,8 +214,10 @@ std::string curves(const Comparison& c) {
     return line_chart(chart);
   });
   return heading("eps", "Accuracy against eps") + "<figure>" + figure + "<p class=\"key\">" + key + "</p><figcaption>" +
-         typeset("Robust accuracy, worst case, as the attacker is allowed more; eps = 0 is clean accuracy. Bands: 95 % "
-                 "intervals.") + "</figcaption></figure>\n";
+         typeset(
+             "Robust accuracy, worst case, as the attacker is allowed more; eps = 0 is clean accuracy. Bands: 95 % "
+             "intervals.") +
+         "</figcaption></figure>\n";
 }
 
 std::string classes(const Comparison& c) {

@@ -14,7 +14,8 @@ uint8_t to_byte(double value) { return static_cast<uint8_t>(std::lround(255 * st
 /// [C,H,W] in [0,1] as a PNG; `value(i)` gives element i.
 template <class F>
 std::string picture(const GalleryImages& images, F value, const std::string& alt) {
-  const auto pixels = static_cast<size_t>(images.height * images.width), channels = static_cast<size_t>(images.channels);
+  const auto pixels = static_cast<size_t>(images.height * images.width),
+             channels = static_cast<size_t>(images.channels);
   std::vector<uint8_t> bytes(pixels * channels);
   for (size_t c = 0; c < channels; ++c)
     for (size_t p = 0; p < pixels; ++p) bytes[p * channels + c] = to_byte(value(c * pixels + p));
@@ -39,22 +40,23 @@ std::string entry_figure(const RunResults& run, const GalleryImages& images, siz
   for (const auto& part : {entry.attack, entry.surrogate.empty() ? "" : "through " + entry.surrogate})
     if (!part.empty()) how += (how.empty() ? "" : " ") + part;
   return fmt::format(
-      "<figure><div class=\"triple\">{}{}{}</div><figcaption><b>{}</b>: {} → <span class=\"{}\">{}</span><small>{}</small>"
+      "<figure><div class=\"triple\">{}{}{}</div><figcaption><b>{}</b>: {} → <span "
+      "class=\"{}\">{}</span><small>{}</small>"
       "</figcaption></figure>\n",
       picture(images, clean, fmt::format("image {}, {}", entry.index, label)),
       picture(images, change, fmt::format("perturbation, magnified {:.3g} times", factor)),
       picture(images, attacked, fmt::format("adversarial image, predicted {}", after)), escape_html(label),
       escape_html(class_name(run, entry.clean_prediction)), broken ? "broken" : "held", escape_html(after),
-      typeset(fmt::format("image {}{}, {} norm {:.4g}, perturbation x {:.3g}", entry.index, how.empty() ? "" : ", " + how,
-                          run.norm, entry.norm, factor)));
+      typeset(fmt::format("image {}{}, {} norm {:.4g}, perturbation x {:.3g}", entry.index,
+                          how.empty() ? "" : ", " + how, run.norm, entry.norm, factor)));
 }
 
 void check_images(const RunResults& run, const GalleryImages& images, const std::string& where) {
   const auto size = static_cast<size_t>(images.count * images.channels * images.height * images.width);
   if (images.count != static_cast<int64_t>(run.gallery.size()) || images.original.size() != size ||
       images.adversarial.size() != size)
-    fail("make_report: the gallery of {} needs {} images of {} x {} x {} in both tensors, but has {} and {} values", where,
-         run.gallery.size(), images.channels, images.height, images.width, images.original.size(),
+    fail("make_report: the gallery of {} needs {} images of {} x {} x {} in both tensors, but has {} and {} values",
+         where, run.gallery.size(), images.channels, images.height, images.width, images.original.size(),
          images.adversarial.size());
   if (images.channels != 1 && images.channels != 3)
     fail("make_report: the gallery of {} needs 1 or 3 channels, but has {}", where, images.channels);
@@ -82,12 +84,14 @@ std::string gallery(const Comparison& c, const std::vector<RunFiles>& files) {
     if (std::find(c.subjects.begin(), c.subjects.end(), i) != c.subjects.end())
       out += subject_title(c, i) + run_gallery(run, source);
     else
-      others += "<details><summary>" + escape_html(run.title) + "</summary>" + run_gallery(run, source) + "</details>\n";
+      others +=
+          "<details><summary>" + escape_html(run.title) + "</summary>" + run_gallery(run, source) + "</details>\n";
   }
   if (out.empty() && others.empty()) return "";
   return heading("gallery", "Gallery") +
-         paragraph("Left the image, right the adversarial image, between them the perturbation on middle grey, magnified so "
-                   "that its largest pixel has full contrast. Below: the true class, then the prediction before and after.") +
+         paragraph(
+             "Left the image, right the adversarial image, between them the perturbation on middle grey, magnified so "
+             "that its largest pixel has full contrast. Below: the true class, then the prediction before and after.") +
          out + others;
 }
 

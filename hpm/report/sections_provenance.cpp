@@ -10,10 +10,12 @@ struct CheckMeaning {
 };
 
 constexpr CheckMeaning kMeanings[] = {
-    {"unbounded", "With no bound on the perturbation every image must fall. Survivors mean that the attack does not work."},
+    {"unbounded",
+     "With no bound on the perturbation every image must fall. Survivors mean that the attack does not work."},
     {"convergence", "Four times the iterations must break hardly any more. Otherwise the attack stopped too early."},
     {"square", "An attack without gradients must not beat those with gradients. Otherwise the gradients mislead."},
-    {"transfer", "Adversarial images of another model must not beat the attack on this one. Otherwise gradients are masked."},
+    {"transfer",
+     "Adversarial images of another model must not beat the attack on this one. Otherwise gradients are masked."},
     {"zero", "Where the loss has no gradient the attack stands still and the image looks robust."},
     {"nan", "NaN or infinite values anywhere void the run."},
     {"ball", "Every adversarial image must lie in the eps-ball and in [0,1], measured in double precision."},
@@ -51,8 +53,7 @@ std::string check_table(const RunResults& run) {
   auto checks = run.checks;
   std::stable_sort(checks.begin(), checks.end(),
                    [](const auto& a, const auto& b) { return rank(a.status) < rank(b.status); });
-  HtmlTable table{.caption = "", .columns = {"Check", "Status", "What was seen, and what it means", "Measured"}, .rows = {},
-                  .row_classes = {}, .text_columns = 3};
+  HtmlTable table{.columns = {"Check", "Status", "What was seen, and what it means", "Measured"}, .text_columns = 3};
   for (const auto& check : checks)
     table.rows.push_back({escape_html(check.name), status_chip(check.status),
                           typeset(check.detail) + "<small>" + typeset(meaning_of(check.name)) + "</small>",
@@ -71,8 +72,8 @@ std::string summary_of(const RunResults& run) {
 
 std::string attack_table(const RunResults& run) {
   if (run.attacks.empty()) return "";
-  HtmlTable table{.caption = "", .columns = {"Attack", "Through", "Left after it", "Forward passes", "Backward passes",
-                                             "Time"}, .rows = {}, .row_classes = {}, .text_columns = 2};
+  HtmlTable table{.columns = {"Attack", "Through", "Left after it", "Forward passes", "Backward passes", "Time"},
+                  .text_columns = 2};
   int64_t forward = 0, backward = 0;
   double seconds = 0;
   for (const auto& a : run.attacks) {
@@ -96,7 +97,7 @@ void flatten(const nlohmann::json& json, const std::string& prefix, std::vector<
 }
 
 std::string pairs_table(const std::vector<std::vector<std::string>>& rows) {
-  return html_table({.caption = "", .columns = {"Name", "Value"}, .rows = rows, .row_classes = {}, .text_columns = 2});
+  return html_table({.columns = {"Name", "Value"}, .rows = rows, .text_columns = 2});
 }
 
 std::string model_table(const RunResults& run) {
@@ -125,8 +126,9 @@ std::string model_table(const RunResults& run) {
 
 /// As a POSIX shell reads it back.
 std::string shell_word(const std::string& word) {
-  const bool plain = !word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                                             "._/-=,+@:") == std::string::npos;
+  const bool plain = !word.empty() && word.find_first_not_of(
+                                          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                          "._/-=,+@:") == std::string::npos;
   if (plain) return word;
   std::string out = "'";
   for (char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
@@ -165,8 +167,10 @@ std::string checks(const Comparison& c) {
   }
   if (out.empty()) return "";
   return heading("checks", "Checks") +
-         paragraph("An evaluation can fail silently: an attack that does not work leaves every image standing. These checks "
-                   "ask whether the attacks did their work; one failure makes the result suspect.") + out;
+         paragraph(
+             "An evaluation can fail silently: an attack that does not work leaves every image standing. These checks "
+             "ask whether the attacks did their work; one failure makes the result suspect.") +
+         out;
 }
 
 std::string provenance(const Comparison& c, const std::vector<RunFiles>& files) {

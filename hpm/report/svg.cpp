@@ -21,28 +21,31 @@ constexpr double kCharacter = 7.4;  // generous for 12.5 px sans-serif, DejaVu i
 }  // namespace
 
 Svg::Svg(const ChartFrame& frame, double height) {
-  head_ = fmt::format(R"(<svg class="chart" viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}">)",
-                      number(frame.width), number(height), number(frame.width), number(height),
-                      escape_html(frame.title));
+  head_ =
+      fmt::format(R"(<svg class="chart" viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}">)",
+                  number(frame.width), number(height), number(frame.width), number(height), escape_html(frame.title));
   body_ = fmt::format("<title>{}</title><desc>{}</desc>\n", escape_html(frame.title), escape_html(frame.description));
 }
 
 Svg& Svg::rect(double x, double y, double width, double height, std::string_view classes, double radius) {
   const auto corner = radius > 0 ? fmt::format(R"( rx="{}")", number(radius)) : "";
   body_ += fmt::format(R"(<rect x="{}" y="{}" width="{}" height="{}"{} class="{}"/>)", number(x), number(y),
-                       number(std::max(width, 0.)), number(height), corner, escape_html(classes)) + "\n";
+                       number(std::max(width, 0.)), number(height), corner, escape_html(classes)) +
+           "\n";
   return *this;
 }
 
 Svg& Svg::line(double x1, double y1, double x2, double y2, std::string_view classes) {
   body_ += fmt::format(R"(<line x1="{}" y1="{}" x2="{}" y2="{}" class="{}"/>)", number(x1), number(y1), number(x2),
-                       number(y2), escape_html(classes)) + "\n";
+                       number(y2), escape_html(classes)) +
+           "\n";
   return *this;
 }
 
 Svg& Svg::circle(double x, double y, double radius, std::string_view classes) {
   body_ += fmt::format(R"(<circle cx="{}" cy="{}" r="{}" class="{}"/>)", number(x), number(y), number(radius),
-                       escape_html(classes)) + "\n";
+                       escape_html(classes)) +
+           "\n";
   return *this;
 }
 
@@ -57,7 +60,8 @@ Svg& Svg::path(const std::vector<double>& coordinates, std::string_view classes,
 Svg& Svg::text(double x, double y, std::string_view text, std::string_view classes, Anchor anchor) {
   const char* kAnchors[] = {"start", "middle", "end"};
   body_ += fmt::format(R"(<text x="{}" y="{}" text-anchor="{}" class="{}">{}</text>)", number(x), number(y),
-                       kAnchors[static_cast<int>(anchor)], escape_html(classes), typeset(text)) + "\n";
+                       kAnchors[static_cast<int>(anchor)], escape_html(classes), typeset(text)) +
+           "\n";
   return *this;
 }
 
@@ -86,7 +90,8 @@ std::vector<double> nice_ticks(double low, double high, int count) {
   const double step = power * (f < 1.5 ? 1 : f < 3.5 ? 2 : f < 7.5 ? 5 : 10);
   std::vector<double> ticks;
   const auto last = std::llround(std::ceil(high / step - 1e-9));
-  for (auto i = std::llround(std::floor(low / step + 1e-9)); i <= last; ++i) ticks.push_back(static_cast<double>(i) * step);
+  for (auto i = std::llround(std::floor(low / step + 1e-9)); i <= last; ++i)
+    ticks.push_back(static_cast<double>(i) * step);
   return ticks;
 }
 

@@ -38,9 +38,8 @@ std::string evidence(const PairedModel& m, int64_t n) {
 std::string worst_case(const RunResults& run) {
   if (run.protocol == "msa") {
     const auto& all = run.headline().surrogates;
-    const auto ran = std::count_if(all.begin(), all.end(), [](const SurrogateResult& s) {
-      return s.unavailable.empty() && s.same_as.empty();
-    });
+    const auto ran = std::count_if(all.begin(), all.end(),
+                                   [](const SurrogateResult& s) { return s.unavailable.empty() && s.same_as.empty(); });
     return ran > 0 ? fmt::format("the worst case over {} surrogate{}", ran, ran == 1 ? "" : "s") : "the surrogates";
   }
   if (run.protocol == "autoattack" && run.version != "custom") return "AutoAttack";
@@ -72,10 +71,11 @@ bool is_suspect(const RunResults& run) { return run.suspect || !failed_checks(ru
 std::string suspect_sentence(const RunResults& run, const RunResults* control) {
   const bool own = is_suspect(run);
   const auto reasons = failed_checks(own ? run : *control);
-  return fmt::format("Suspect result: {} did not pass the checks{}. No figure below can be taken as robustness, and no "
-                     "comparison drawn, until that is explained.",
-                     own ? "the evaluation of " + (is_defence(run) ? subject(run) : run.name) : "the control's evaluation",
-                     reasons.empty() ? "" : ": " + join(reasons, "; "));
+  return fmt::format(
+      "Suspect result: {} did not pass the checks{}. No figure below can be taken as robustness, and no "
+      "comparison drawn, until that is explained.",
+      own ? "the evaluation of " + (is_defence(run) ? subject(run) : run.name) : "the control's evaluation",
+      reasons.empty() ? "" : ": " + join(reasons, "; "));
 }
 
 void compare_sentence(const RunResults& run, Verdict& v) {
@@ -83,8 +83,9 @@ void compare_sentence(const RunResults& run, Verdict& v) {
   const auto& m = *c.control;
   const int way = direction(m);
   v.outcome = way > 0 ? Outcome::gain : way < 0 ? Outcome::loss : Outcome::no_difference;
-  const auto claim = way > 0 ? "makes this model more robust" : way < 0 ? "makes this model less robust"
-                                                                      : "does not make this model more robust";
+  const auto claim = way > 0   ? "makes this model more robust"
+                     : way < 0 ? "makes this model less robust"
+                               : "does not make this model more robust";
   v.sentence = fmt::format("{} {}{}: {} against {} for the matched control {}.", subject(run), claim, in_context(c),
                            percent(*c.robust_accuracy), percent(*m.robust_accuracy), evidence(m, run.n));
   std::vector<std::string> losing;
@@ -102,11 +103,13 @@ void remark_resolution(const RunResults& run, Verdict& v) {
   if (!m.smallest_detectable) return;
   const auto size = one_decimal(*m.smallest_detectable);
   if (v.outcome == Outcome::no_difference)
-    v.remarks.push_back(fmt::format("{} images could have shown a difference of {} points or more (80 % power); a smaller "
-                                    "gain or loss would go unseen.", count_text(run.n), size));
+    v.remarks.push_back(
+        fmt::format("{} images could have shown a difference of {} points or more (80 % power); a smaller "
+                    "gain or loss would go unseen.",
+                    count_text(run.n), size));
   else
-    v.remarks.push_back(fmt::format("The smallest difference that {} images could have shown is {} points (80 % power).",
-                                    count_text(run.n), size));
+    v.remarks.push_back(fmt::format(
+        "The smallest difference that {} images could have shown is {} points (80 % power).", count_text(run.n), size));
 }
 
 void remark_clean(const RunResults& run, Verdict& v) {
@@ -124,10 +127,10 @@ void remark_base(const RunResults& run, Verdict& v) {
   const double gained = *c.robust_accuracy - *run.base->robust_accuracy;
   auto text = fmt::format("Against the model before fine-tuning: {} points", points(gained));
   if (c.control && c.control->robust_accuracy)
-    text += fmt::format("; the same fine-tuning without {} (the control) brings {}.", run.role == "hpm" ? "HPM" : "the new head",
+    text += fmt::format("; the same fine-tuning without {} (the control) brings {}.",
+                        run.role == "hpm" ? "HPM" : "the new head",
                         points(*c.control->robust_accuracy - *run.base->robust_accuracy));
-  else
-    text += ". That contains what fine-tuning alone would have brought; only a matched control tells them apart.";
+  else text += ". That contains what fine-tuning alone would have brought; only a matched control tells them apart.";
   v.remarks.push_back(text);
 }
 
@@ -146,11 +149,13 @@ void remark_obfuscation(const RunResults& run, Verdict& v) {
   const ContextResult* worst = nullptr;
   for (const auto& c : run.contexts)
     if (c.ste_accuracy && c.obfuscation_gap.value_or(0) > .05 &&
-        (!worst || *c.obfuscation_gap > *worst->obfuscation_gap)) worst = &c;
+        (!worst || *c.obfuscation_gap > *worst->obfuscation_gap))
+      worst = &c;
   if (!worst) return;
-  v.remarks.push_back(fmt::format("Attacked through STE alone it would seem to keep {}{}: {} points of that are masked "
-                                  "gradients, not robustness.", percent(*worst->ste_accuracy), in_context(*worst),
-                                  one_decimal(*worst->obfuscation_gap)));
+  v.remarks.push_back(
+      fmt::format("Attacked through STE alone it would seem to keep {}{}: {} points of that are masked "
+                  "gradients, not robustness.",
+                  percent(*worst->ste_accuracy), in_context(*worst), one_decimal(*worst->obfuscation_gap)));
 }
 
 void remark_attack(const RunResults& run, Verdict& v) {
@@ -160,17 +165,19 @@ void remark_attack(const RunResults& run, Verdict& v) {
       if (!s.unavailable.empty() && std::find(missing.begin(), missing.end(), s.name) == missing.end())
         missing.push_back(s.name);
   if (!missing.empty())
-    v.remarks.push_back(fmt::format("Not attacked through {} (not available): the worst case may be lower.",
-                                    join(missing)));
+    v.remarks.push_back(
+        fmt::format("Not attacked through {} (not available): the worst case may be lower.", join(missing)));
   if (run.protocol == "pgd" || run.protocol == "fast" || run.version == "custom")
     v.remarks.push_back(fmt::format("Only {} was run; a stronger attack may break more.", worst_case(run)));
   if (run.role == "hpm" && run.protocol != "msa")
-    v.remarks.push_back("One surrogate's gradients were attacked. A single surrogate flatters HPM; --protocol msa takes "
-                        "the worst case over all of them.");
+    v.remarks.push_back(
+        "One surrogate's gradients were attacked. A single surrogate flatters HPM; --protocol msa takes "
+        "the worst case over all of them.");
 }
 
 void remark_checks(const RunResults& run, Verdict& v) {
-  const bool any = std::any_of(run.checks.begin(), run.checks.end(), [](const auto& c) { return c.status != "not run"; });
+  const bool any =
+      std::any_of(run.checks.begin(), run.checks.end(), [](const auto& c) { return c.status != "not run"; });
   if (!any) v.remarks.push_back("No check of the attacks was run, so nothing has tested whether they did their work.");
 }
 
@@ -182,8 +189,12 @@ const char* Verdict::name() const {
 }
 
 const char* Verdict::title() const {
-  const char* kTitles[] = {"Suspect result", "No attack was run", "No control to compare with",
-                           "More robust than the control", "No detectable difference", "Less robust than the control"};
+  const char* kTitles[] = {"Suspect result",
+                           "No attack was run",
+                           "No control to compare with",
+                           "More robust than the control",
+                           "No detectable difference",
+                           "Less robust than the control"};
   return kTitles[static_cast<int>(outcome)];
 }
 
@@ -207,10 +218,14 @@ Verdict verdict_of(const RunResults& run, const RunResults* control) {
     compare_sentence(run, v);
     remark_resolution(run, v);
   } else {
-    v.sentence = kept(run) + (is_defence(run) ? ". There is no matched control, so it is not known whether " +
-                 std::string(run.role == "hpm" ? "HPM" : "the l2 head") + " made it more robust." : ".");
-    if (!is_defence(run)) v.remarks.push_back("No control stands beside it: this says how robust the model is, not what a "
-                                              "defence brought.");
+    v.sentence = kept(run) + (is_defence(run)
+                                  ? ". There is no matched control, so it is not known whether " +
+                                        std::string(run.role == "hpm" ? "HPM" : "the l2 head") + " made it more robust."
+                                  : ".");
+    if (!is_defence(run))
+      v.remarks.push_back(
+          "No control stands beside it: this says how robust the model is, not what a "
+          "defence brought.");
   }
   remark_clean(run, v);
   remark_base(run, v);
@@ -218,8 +233,10 @@ Verdict verdict_of(const RunResults& run, const RunResults* control) {
   remark_obfuscation(run, v);
   remark_attack(run, v);
   remark_checks(run, v);
-  if (compared) v.remarks.push_back("One trained model each: what another training seed would change is not in these "
-                                    "intervals.");
+  if (compared)
+    v.remarks.push_back(
+        "One trained model each: what another training seed would change is not in these "
+        "intervals.");
   return v;
 }
 
