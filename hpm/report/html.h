@@ -1,0 +1,37 @@
+// defines: escape_html(), typeset(), HtmlTable, html_page(), responsive(), page_style(), chart_style()
+#pragma once
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace hpm {
+
+/// Text as HTML or SVG text or attribute value: & < > " ' escaped, control characters and bytes that are not UTF-8
+/// replaced.
+std::string escape_html(std::string_view text);
+
+/// escape_html, and minus signs, en dashes between numbers and thin no-break spaces before "%": "-1.9" and "57.0-65.4"
+/// as a book would set them. For text that the library wrote; names of the user's go through escape_html.
+std::string typeset(std::string_view text);
+
+/// Table cells hold HTML. On a phone each row becomes a card that repeats the column titles.
+struct HtmlTable {
+  std::string caption = {};
+  std::vector<std::string> columns = {};
+  std::vector<std::vector<std::string>> rows = {};
+  std::vector<std::string> row_classes = {};  ///< by row, may be shorter
+  size_t text_columns = 1;                    ///< the first so many are text, the others numbers
+};
+std::string html_table(const HtmlTable& table);
+
+/// A chart drawn twice, for wide and for narrow windows; the style sheet shows one of them.
+std::string responsive(const std::function<std::string(double width)>& chart);
+
+/// A complete, self-contained document: no script, no external resource, a content security policy that forbids both.
+std::string html_page(const std::string& title, const std::string& body);
+
+std::string page_style();   ///< the style sheet of the page, charts included
+std::string chart_style();  ///< the part that an SVG file of its own needs
+
+}  // namespace hpm

@@ -1,0 +1,148 @@
+#include "hpm/report/report.h"
+
+#include <cstring>
+
+#include "hpm/core/error.h"
+#include "hpm/io/file.h"
+#include "hpm/io/safetensors.h"
+#include "hpm/report/html.h"
+#include "hpm/report/sections_impl.h"
+
+namespace hpm {
+namespace sections {
+
+std::string heading(const std::string& id, const std::string& text) {
+  return fmt::format("<h2 id=\"{}\">{}</h2>\n", id, typeset(text));
+}
+
+std::string paragraph(const std::string& text) { return "<p>" + typeset(text) + "</p>\n"; }
+
+std::string subject_title(const Comparison& c, size_t run) {
+  return c.subjects.size() < 2 ? "" : "<h3>" + escape_html(c.runs[run].title) + "</h3>\n";
+}
+
+std::string key_entry(const std::string& tone, const std::string& text, bool pale) {
+  return fmt::format("<span><i class=\"{}{}\"></i>{}</span>", tone, pale ? " pale" : "", typeset(text));
+}
+
+std::string class_name(const RunResults& run, int64_t label) {
+  const auto i = static_cast<size_t>(label);
+  return label >= 0 && i < run.class_names.size() ? run.class_names[i] : fmt::format("class {}", label);
+}
+
+std::string with_interval(const std::optional<double>& value, const std::optional<Interval>& interval) {
+  if (!value) return "–";
+  return typeset(percent(*value)) + (interval ? "<small>" + typeset(span_text(*interval)) + "</small>" : "");
+}
+
+}  // namespace sections
+
+namespace {
+
+std::string read_text(const std::filesystem::path& path) { return std::string(read_file(path.string()).text()); }
+
+nlohmann::json parse_json(const std::filesystem::path& path) {
+  try {
+    return nlohmann::json::parse(read_text(path));
+  } catch (const nlohmann::json::exception& error) {
+    fail("{}: is not JSON ({})", path.string(), error.what());
+  }
+}
+
+/// gallery.safetensors: "original" and "adversarial", float32 [G,C,H,W].
+GalleryImages read_gallery(const std::string& path) {
+  const auto file = read_safetensors(path);
+  GalleryImages out;
+  for (const auto& [name, tensor] : file.tensors) {
+    auto* images = name == "original" ? &out.original : name == "adversarial" ? &out.adversarial : nullptr;
+    if (!images) continue;
+    if (tensor.type != ScalarType::float32 || tensor.shape.size() != 4)
+      fail("{}: \"{}\" needs float32 [G,C,H,W], but is {} {}", path, name, name_of(tensor.type),
+           text_of_shape(tensor.shape));
+    out.count = tensor.shape[0], out.channels = tensor.shape[1], out.height = tensor.shape[2],
+    out.width = tensor.shape[3];
+    images->resize(tensor.count());
+    if (!images->empty()) std::memcpy(images->data(), tensor.data.data(), tensor.data.size());
+  }
+  if (out.original.size() != out.adversarial.size())
+    fail("{}: needs \"original\" and \"adversarial\" of one shape, but they hold {} and {} values", path,
+         out.original.size(), out.adversarial.size());
+  return out;
+}
+
+std::string default_title(const Comparison& c) {
+  const auto& run = c.runs[c.subjects.front()];
+  const auto threat = run.protocol == "clean" ? "" : fmt::format(", {} {}", run.norm, radius_text(run.eps));
+  return fmt::format("{} on {}{}", run.title, run.dataset.empty() ? "its data" : run.dataset, threat);
+}
+
+std::string meta_line(const Comparison& c) {
+  const auto& run = c.runs[c.subjects.front()];
+  std::string out;
+  const auto add = [&](const std::string& part) {
+    if (!part.empty()) out += (out.empty() ? "" : " · ") + part;
+  };
+  add(run.dataset + (run.split.empty() ? "" : " " + run.split));
+  add(count_text(run.n) + " images");
+  if (run.protocol != "clean") add(fmt::format("{} eps {}", run.norm, radius_text(run.eps)));
+  add(run.protocol + (run.version.empty() ? "" : " " + run.version));
+  add(run.started.substr(0, run.started.find('T')));
+  return typeset(out);
+}
+
+std::string navigation(const std::string& body) {
+  std::string out;
+  for (size_t at = body.find("<h2 id=\""); at != std::string::npos; at = body.find("<h2 id=\"", at + 1)) {
+    const auto id = at + 8, id_end = body.find('"', id), text = body.find('>', id) + 1, text_end = body.find('<', text);
+    out += fmt::format("<a href=\"#{}\">{}</a>\n", body.substr(id, id_end - id), body.substr(text, text_end - text));
+  }
+  return "<nav aria-label=\"Sections\">\n" + out + "</nav>\n";
+}
+
+}  // namespace
+
+std::string make_report(const std::vector<RunFiles>& files, const std::string& title) {
+  require(!files.empty(), "make_report: needs at least one run, but got none");
+  std::vector<RunResults> runs;
+  for (const auto& file : files) {
+    runs.push_back(parse_results(file.results, file.directory + "/results.json"));
+    runs.back().source = runs.size() - 1;
+  }
+  const auto c = compare_runs(std::move(runs));
+  const auto shown = title.empty() ? default_title(c) : title;
+  const auto head =
+      fmt::format("<header><h1>{}</h1><p class=\"meta\">{}</p></header>\n", escape_html(shown), meta_line(c));
+  const auto body = sections::side_by_side(c) + sections::faces(c) + sections::surrogates(c) + sections::curves(c) +
+                    sections::classes(c) + sections::gallery(c, files) + sections::checks(c) +
+                    sections::provenance(c, files);
+  const auto footer = "<footer class=\"note\">Written by hpm " + escape_html(c.runs.front().hpm_version) +
+                      ". One file, no scripts, nothing loaded from elsewhere.</footer>\n";
+  return html_page(shown, head + "<main>\n" + sections::verdicts(c) + navigation(body) + body + "</main>\n" + footer);
+}
+
+RunFiles read_run(const std::string& directory) {
+  const std::filesystem::path root(directory);
+  if (!std::filesystem::is_directory(root)) fail("{}: needs a run directory, but there is none", directory);
+  RunFiles out{.directory = directory,
+               .results = parse_json(root / "results.json"),
+               .environment = {},
+               .config = {},
+               .gallery = {}};
+  while (out.directory.size() > 1 && out.directory.back() == '/') out.directory.pop_back();
+  if (std::filesystem::exists(root / "environment.json")) out.environment = parse_json(root / "environment.json");
+  if (std::filesystem::exists(root / "config.toml")) out.config = read_text(root / "config.toml");
+  const auto gallery = root / "gallery.safetensors";
+  if (std::filesystem::exists(gallery)) out.gallery = read_gallery(gallery.string());
+  return out;
+}
+
+void write_report(const std::vector<std::string>& directories, const std::string& html_path, const std::string& title) {
+  require(!directories.empty(), "write_report: needs at least one run directory, but got none");
+  std::vector<RunFiles> runs;
+  for (const auto& directory : directories) runs.push_back(read_run(directory));
+  const auto folder = std::filesystem::path(html_path).parent_path();
+  if (!folder.empty()) std::filesystem::create_directories(folder);
+  write_file_atomically(html_path, make_report(runs, title));
+}
+
+}  // namespace hpm

@@ -1,0 +1,182 @@
+// The checks, and where the numbers come from: commands, configuration, environment, cost.
+#include "hpm/report/html.h"
+#include "hpm/report/sections_impl.h"
+
+namespace hpm::sections {
+namespace {
+
+struct CheckMeaning {
+  const char *name, *meaning;
+};
+
+constexpr CheckMeaning kMeanings[] = {
+    {"unbounded",
+     "With no bound on the perturbation every image must fall. Survivors mean that the attack does not work."},
+    {"convergence", "Four times the iterations must break hardly any more. Otherwise the attack stopped too early."},
+    {"square", "An attack without gradients must not beat those with gradients. Otherwise the gradients mislead."},
+    {"transfer",
+     "Adversarial images of another model must not beat the attack on this one. Otherwise gradients are masked."},
+    {"zero", "Where the loss has no gradient the attack stands still and the image looks robust."},
+    {"nan", "NaN or infinite values anywhere void the run."},
+    {"ball", "Every adversarial image must lie in the eps-ball and in [0,1], measured in double precision."},
+    {"determinism", "The same input must give the same prediction."},
+    {"consistency", "Permuting, splitting, duplicating or padding a batch must not change what does not depend on it."},
+    {"reload", "Adversarial images read back from disk must give the same predictions."},
+};
+
+std::string meaning_of(const std::string& name) {
+  auto lower = name;
+  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
+  for (const auto& entry : kMeanings)
+    if (lower.find(entry.name) != std::string::npos) return entry.meaning;
+  return "";
+}
+
+int rank(const std::string& status) {
+  return status == "failed" ? 0 : status == "reported" ? 1 : status == "passed" ? 2 : 3;
+}
+
+std::string status_chip(const std::string& status) {
+  const auto known = rank(status) < 3 ? status : status == "not run" ? "not-run" : "other";
+  return fmt::format("<span class=\"chip s-{}\">{}</span>", known, escape_html(status));
+}
+
+std::string measured(const CheckResult& check) {
+  if (!check.value) return "–";
+  const auto unit = check.unit.empty() ? "" : " " + check.unit;
+  auto out = typeset(fmt::format("{:.3g}{}", *check.value, unit));
+  if (check.limit) out += "<small>" + typeset(fmt::format("limit {:.3g}{}", *check.limit, unit)) + "</small>";
+  return out;
+}
+
+std::string check_table(const RunResults& run) {
+  auto checks = run.checks;
+  std::stable_sort(checks.begin(), checks.end(),
+                   [](const auto& a, const auto& b) { return rank(a.status) < rank(b.status); });
+  HtmlTable table{.columns = {"Check", "Status", "What was seen, and what it means", "Measured"}, .text_columns = 3};
+  for (const auto& check : checks)
+    table.rows.push_back({escape_html(check.name), status_chip(check.status),
+                          typeset(check.detail) + "<small>" + typeset(meaning_of(check.name)) + "</small>",
+                          measured(check)});
+  return html_table(table);
+}
+
+std::string summary_of(const RunResults& run) {
+  std::map<std::string, int> counts;
+  for (const auto& check : run.checks) ++counts[check.status];
+  std::string out;
+  for (const char* status : {"failed", "reported", "passed", "not run"})
+    if (counts[status]) out += (out.empty() ? "" : ", ") + fmt::format("{} {}", counts[status], status);
+  return out;
+}
+
+std::string attack_table(const RunResults& run) {
+  if (run.attacks.empty()) return "";
+  HtmlTable table{.columns = {"Attack", "Through", "Left after it", "Forward passes", "Backward passes", "Time"},
+                  .text_columns = 2};
+  int64_t forward = 0, backward = 0;
+  double seconds = 0;
+  for (const auto& a : run.attacks) {
+    forward += a.forward_passes, backward += a.backward_passes, seconds += a.seconds;
+    const auto through = a.surrogate.empty() ? "the model" : a.surrogate;
+    table.rows.push_back({escape_html(a.name), escape_html(through + (a.context.empty() ? "" : ", " + a.context)),
+                          a.robust_accuracy ? typeset(percent(*a.robust_accuracy)) : "–", count_text(a.forward_passes),
+                          count_text(a.backward_passes), duration_text(a.seconds)});
+  }
+  table.rows.push_back({"All", "", "", count_text(forward), count_text(backward), duration_text(seconds)});
+  table.caption = "Passes are images through the network.";
+  return html_table(table);
+}
+
+void flatten(const nlohmann::json& json, const std::string& prefix, std::vector<std::vector<std::string>>& rows) {
+  for (const auto& [key, value] : json.items()) {
+    const auto name = prefix.empty() ? key : prefix + "." + key;
+    if (value.is_object()) flatten(value, name, rows);
+    else rows.push_back({escape_html(name), escape_html(value.is_string() ? value.get<std::string>() : value.dump())});
+  }
+}
+
+std::string pairs_table(const std::vector<std::vector<std::string>>& rows) {
+  return html_table({.columns = {"Name", "Value"}, .rows = rows, .text_columns = 2});
+}
+
+std::string model_table(const RunResults& run) {
+  std::vector<std::vector<std::string>> rows;
+  const auto add = [&](const char* name, const std::string& value) {
+    if (!value.empty()) rows.push_back({name, escape_html(value)});
+  };
+  add("Model", run.model);
+  add("SHA-256", run.sha256);
+  add("Architecture", run.architecture);
+  if (run.parameters > 0) add("Parameters", count_text(run.parameters));
+  add("Head", run.head + (run.lambda ? fmt::format(", lambda {:g}", *run.lambda) : ""));
+  add("Metric", run.metric);
+  add("Images", fmt::format("{} {}, {} from {}", run.dataset, run.split, count_text(run.n),
+                            run.indices.empty() ? fmt::format("number {}", run.first_index) : "a list of indices"));
+  add("Threat", run.protocol == "clean" ? "none" : fmt::format("{}, eps {}", run.norm, radius_text(run.eps)));
+  add("Protocol", run.protocol + (run.version.empty() ? "" : " " + run.version));
+  add("Company", run.company);
+  add("Seed", fmt::format("{}", run.seed));
+  add("Borderline verdicts", fmt::format("{} re-judged alone", run.borderline));
+  add("Time", run.seconds ? duration_text(*run.seconds) + fmt::format(" on {} threads", run.threads) : "");
+  add("Started", run.started);
+  add("hpm", run.hpm_version + (run.commit.empty() ? "" : ", commit " + run.commit));
+  return pairs_table(rows);
+}
+
+/// As a POSIX shell reads it back.
+std::string shell_word(const std::string& word) {
+  const bool plain = !word.empty() && word.find_first_not_of(
+                                          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                          "._/-=,+@:") == std::string::npos;
+  if (plain) return word;
+  std::string out = "'";
+  for (char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
+std::string reproduce_command(const RunFiles& files) {
+  return "hpm evaluate --config " + shell_word(files.directory + "/config.toml") + " --out " +
+         shell_word(files.directory + "-again");
+}
+
+std::string folded(const std::string& title, const std::string& content) {
+  return content.empty() ? "" : "<details><summary>" + title + "</summary>" + content + "</details>\n";
+}
+
+std::string run_provenance(const RunResults& run, const RunFiles& files) {
+  std::vector<std::vector<std::string>> environment;
+  if (files.environment.is_object()) flatten(files.environment, "", environment);
+  return "<h3>" + escape_html(run.title) + "</h3>\n" + model_table(run) +
+         (files.config.empty() ? "" : "<pre>" + escape_html(reproduce_command(files)) + "</pre>\n") +
+         folded("Attacks, passes and seconds", attack_table(run)) +
+         folded("config.toml", files.config.empty() ? "" : "<pre>" + escape_html(files.config) + "</pre>") +
+         folded("Environment", environment.empty() ? "" : pairs_table(environment));
+}
+
+}  // namespace
+
+std::string checks(const Comparison& c) {
+  std::string out;
+  for (size_t i = 0; i < c.runs.size(); ++i) {
+    const auto& run = c.runs[i];
+    if (run.checks.empty()) continue;
+    const bool subject = std::find(c.subjects.begin(), c.subjects.end(), i) != c.subjects.end();
+    if (subject) out += subject_title(c, i) + check_table(run);
+    else out += folded(escape_html(run.title) + ": " + escape_html(summary_of(run)), check_table(run));
+  }
+  if (out.empty()) return "";
+  return heading("checks", "Checks") +
+         paragraph(
+             "An evaluation can fail silently: an attack that does not work leaves every image standing. These checks "
+             "ask whether the attacks did their work; one failure makes the result suspect.") +
+         out;
+}
+
+std::string provenance(const Comparison& c, const std::vector<RunFiles>& files) {
+  std::string out = heading("provenance", "Configuration and reproduction");
+  for (const auto& run : c.runs) out += run_provenance(run, files[run.source]);
+  return out;
+}
+
+}  // namespace hpm::sections

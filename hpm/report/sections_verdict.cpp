@@ -1,0 +1,180 @@
+// The verdict, the side-by-side table and the two faces of an HPM model.
+#include "hpm/report/charts.h"
+#include "hpm/report/html.h"
+#include "hpm/report/sections_impl.h"
+#include "hpm/report/verdict.h"
+
+namespace hpm::sections {
+namespace {
+
+std::string tile(const std::string& tone, const std::string& number, const std::string& under) {
+  return fmt::format("<div class=\"{}\"><b>{}</b><span>{}</span></div>", tone, typeset(number), typeset(under));
+}
+
+std::string tiles(const RunResults& run) {
+  const auto& c = run.headline();
+  std::string out;
+  const auto figure = [](const std::optional<Interval>& i) { return i ? ", 95 %: " + span_text(*i) : ""; };
+  if (c.robust_accuracy)
+    out += tile(role_tone(run.role), percent(*c.robust_accuracy),
+                fmt::format("{}, robust accuracy{}", run.title, figure(c.interval)));
+  if (c.control && c.control->robust_accuracy && run.role != "control") {
+    out += tile("t-control", percent(*c.control->robust_accuracy), "matched control, robust accuracy");
+    if (c.control->difference)
+      out += tile("", points(*c.control->difference),
+                  "points of difference" +
+                      (c.control->difference_interval ? ", 95 %: " + range_text(*c.control->difference_interval) : ""));
+  }
+  if (c.clean_accuracy)
+    out +=
+        tile("", percent(*c.clean_accuracy), fmt::format("{}, clean accuracy{}", run.title, figure(c.clean_interval)));
+  return "<div class=\"tiles\">" + out + "</div>";
+}
+
+std::string verdict_panel(const Comparison& c, size_t i) {
+  const auto& run = c.runs[i];
+  const auto verdict = verdict_of(run, c.control && *c.control != i ? &c.runs[*c.control] : nullptr);
+  std::string remarks;
+  for (const auto& remark : verdict.remarks) remarks += "<li>" + typeset(remark) + "</li>\n";
+  return fmt::format(
+      "<section class=\"verdict is-{}\">{}<span class=\"chip\">{}</span>\n<p class=\"say\">{}</p>\n{}<ul>\n{}"
+      "</ul>\n</section>\n",
+      verdict.name(), subject_title(c, i), verdict.title(), typeset(verdict.sentence),
+      verdict.outcome == Outcome::suspect ? "" : tiles(run), remarks);
+}
+
+std::string difference_cell(const ModelRow& row) {
+  if (!row.control || !row.control->difference) return row.role == "control" ? "<small>is the control</small>" : "–";
+  auto out = typeset(points(*row.control->difference));
+  if (row.control->difference_interval)
+    out += "<small>" + typeset(range_text(*row.control->difference_interval)) + "</small>";
+  if (row.control->p) out += "<small>" + typeset(p_text(*row.control->p)) + "</small>";
+  return out;
+}
+
+std::string row_label(const ModelRow& row) { return row.title + (row.context.empty() ? "" : ", " + row.context); }
+
+std::string side_table(const Comparison& c) {
+  HtmlTable table{.caption =
+                      "Percent of the images, with 95 % Wilson intervals. Robust: still classified correctly after "
+                      "everything that attacked the model. Difference: points against the matched control on the "
+                      "same images, 95 % interval, McNemar's exact test.",
+                  .columns = {"Model", "Clean", "Robust, worst case", "Difference to control"}};
+  table.caption = typeset(table.caption);
+  for (const auto& row : c.rows) {
+    auto name = fmt::format("<i class=\"dot {}\"></i>{}", role_tone(row.role), escape_html(row.title));
+    if (!row.context.empty()) name += "<small>context " + escape_html(row.context) + "</small>";
+    if (row.suspect) name += " <span class=\"chip s-failed\">suspect</span>";
+    table.rows.push_back({name, with_interval(row.clean, row.clean_interval), with_interval(row.robust, row.interval),
+                          difference_cell(row)});
+    table.row_classes.push_back(row.subject ? "mine" : "");
+  }
+  return html_table(table);
+}
+
+std::string accuracy_chart(const Comparison& c) {
+  const auto figure = responsive([&](double width) {
+    BarChart chart{.frame = {"Clean and robust accuracy, side by side",
+                             "Horizontal bars; the table above holds the same "
+                             "numbers.",
+                             width},
+                   .axis = "% of the images"};
+    for (const auto& row : c.rows) {
+      if (!row.clean && !row.robust) continue;
+      BarRow bar{.label = row_label(row), .whisker = row.interval};
+      if (row.clean) bar.layers.push_back({*row.clean, role_tone(row.role) + " pale"});
+      if (row.robust) bar.layers.push_back({*row.robust, role_tone(row.role) + " fill"});
+      if (row.robust) bar.text = one_decimal(*row.robust);
+      chart.rows.push_back(bar);
+    }
+    return bar_chart(chart);
+  });
+  return "<figure>" + figure + "<figcaption>" +
+         typeset(
+             "Pale: clean accuracy. Full: robust accuracy, worst case, with its "
+             "95 % interval.") +
+         "</figcaption></figure>\n";
+}
+
+std::string difference_chart(const Comparison& c) {
+  IntervalChart chart{.frame = {"Difference to the matched control", "Points of robust accuracy with 95 % intervals."},
+                      .axis = "points of robust accuracy",
+                      .left = "worse than the control",
+                      .right = "better"};
+  for (const auto& row : c.rows) {
+    if (!row.control || !row.control->difference) continue;
+    chart.rows.push_back({row_label(row), role_tone(row.role), points(*row.control->difference),
+                          *row.control->difference, row.control->difference_interval});
+    if (row.subject && !chart.band) chart.band = row.control->smallest_detectable;
+  }
+  if (chart.rows.empty()) return "";
+  const auto figure = responsive([&](double width) {
+    chart.frame.width = width;
+    return interval_chart(chart);
+  });
+  return "<figure>" + figure + "<figcaption>" +
+         typeset(
+             "Robust accuracy minus the control's, on the same images. The zero "
+             "line is the model that was fine-tuned in the same way without the defence" +
+             std::string(chart.band ? "; differences inside the grey band are too small for this number of images."
+                                    : ".")) +
+         "</figcaption></figure>\n";
+}
+
+const char* context_meaning(const std::string& context) {
+  if (context == "reference")
+    return "prototypes of a stored calibration set: deployment, exactly a re-fitted linear layer";
+  if (context == "alone") return "a batch of one: no neighbours";
+  if (context == "solo") return "one attacker among the clean images of its batch";
+  if (context == "joint") return "the whole batch attacked together: the paper's forward pass";
+  return "";
+}
+
+std::string faces_table(const RunResults& run) {
+  HtmlTable table{.columns = {"Context", "Clean", "Robust, worst case", "Through STE alone", "Masked"}};
+  for (const auto& c : run.contexts)
+    table.rows.push_back({escape_html(c.context) + "<small>" + context_meaning(c.context) + "</small>",
+                          with_interval(c.clean_accuracy, c.clean_interval),
+                          with_interval(c.robust_accuracy, c.interval),
+                          c.ste_accuracy ? typeset(percent(*c.ste_accuracy)) : "–",
+                          c.obfuscation_gap ? typeset(points(*c.obfuscation_gap)) : "–"});
+  return html_table(table);
+}
+
+}  // namespace
+
+std::string verdicts(const Comparison& c) {
+  std::string out;
+  for (size_t i : c.subjects) out += verdict_panel(c, i);
+  if (c.subjects.size() > 1)
+    out += "<p class=\"note\">" +
+           typeset(fmt::format("{} models are judged at 5 % each: with that many, a difference by "
+                               "chance alone becomes likelier.",
+                               c.subjects.size())) +
+           "</p>\n";
+  for (const auto& warning : c.warnings) out += "<p class=\"note alert\">" + typeset(warning) + "</p>\n";
+  return out;
+}
+
+std::string side_by_side(const Comparison& c) {
+  return heading("models", "Side by side") + side_table(c) + difference_chart(c) + accuracy_chart(c);
+}
+
+std::string faces(const Comparison& c) {
+  std::string out;
+  for (size_t i : c.subjects) {
+    const auto& run = c.runs[i];
+    if (run.role != "hpm" || run.contexts.size() < 2) continue;
+    if (out.empty())
+      out = heading("faces", "The faces of one model") +
+            paragraph(
+                "What HPM predicts depends on the company an image keeps, so the same weights are several models. In "
+                "reference context HPM is a re-fitted linear layer; what is dynamic lives in the other contexts. "
+                "Alone, with a small lambda, it predicts as the FC layer does on nearly every image, with masked "
+                "gradients; in large batches it behaves like a nearest-mean classifier.");
+    out += subject_title(c, i) + faces_table(run);
+  }
+  return out;
+}
+
+}  // namespace hpm::sections

@@ -1,0 +1,29 @@
+// defines: Verdict, Outcome, verdict_of()
+#pragma once
+#include <string>
+#include <vector>
+
+#include "hpm/report/results.h"
+
+namespace hpm {
+
+enum class Outcome { suspect, no_attack, no_control, gain, no_difference, loss };
+
+/// What a run shows, in plain ASCII words made from its numbers. `sentence` states the outcome; a suspect result says
+/// so before any number. `remarks` say what limits it: the smallest difference that could have been seen, what the
+/// clean accuracy and the other contexts do, what fine-tuning alone brings, what was not attacked or not checked.
+struct Verdict {
+  Outcome outcome = Outcome::no_control;
+  std::string sentence;
+  std::vector<std::string> remarks;
+
+  const char* name() const;   ///< "gain", "no-difference", ...
+  const char* title() const;  ///< "Gain", "No detectable difference", ...
+};
+
+/// The verdict on `run` in its first context, worst case over everything that attacked it. A gain or a loss is one
+/// whose 95 % interval excludes 0 and whose McNemar p is under .05. `control`: the control's own run, whose checks
+/// count too.
+Verdict verdict_of(const RunResults& run, const RunResults* control = nullptr);
+
+}  // namespace hpm
