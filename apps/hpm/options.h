@@ -1,6 +1,7 @@
 // defines: ModelOptions, DataOptions, ThreatOptions, the pieces that several verbs share
 #pragma once
 #include "command_line.h"
+#include "hpm/attacks/attack_model.h"
 #include "hpm/core/device.h"
 #include "hpm/core/norms.h"
 #include "hpm/data/dataset.h"

@@ -9,9 +9,9 @@
 namespace hpm {
 namespace {
 
-using Status = CheckResult::Status;
+using Status = CheckOutcome::Status;
 
-CheckResult judged(const std::string& name, double value, double limit, const std::string& unit, const std::string& detail) {
+CheckOutcome judged(const std::string& name, double value, double limit, const std::string& unit, const std::string& detail) {
   return {name, value > limit ? Status::failed : Status::passed, value, limit, unit, detail};
 }
 
@@ -25,7 +25,7 @@ class Checks {
   }
 
   /// With the whole box allowed, an attack that sees the gradient breaks everything.
-  CheckResult unbounded() {
+  CheckOutcome unbounded() {
     const double eps = threat_.norm == Norm::linf ? 1. : threat_.norm == Norm::l2 ? std::sqrt(dims()) : dims();
     const auto result = apgd(subject_.attacked, sample_, {threat_.norm, eps}, {.steps = 50, .stream = "check"}, streams_, monitor_);
     const auto left = percent(result.broken.logical_not());
@@ -33,14 +33,14 @@ class Checks {
   }
 
   /// An exactly zero gradient at the start tells an attack nothing.
-  CheckResult zero_gradients() {
+  CheckOutcome zero_gradients() {
     const Loss loss{LossKind::ce, sample_.y, {}};
     const auto gradient = subject_.attacked.ask({sample_.x, sample_.index}, &loss).gradient;
     const auto zero = percent(gradient.abs().flatten(1).amax(1).eq(0));
     return judged("zero gradients", zero, 5, "%", fmt::format("{:.1f} % of {} images have a gradient of exactly zero", zero, sample_.size()));
   }
 
-  CheckResult finite() {
+  CheckOutcome finite() {
     const Loss loss{LossKind::ce, sample_.y, {}};
     const auto answer = subject_.attacked.ask({sample_.x, sample_.index}, &loss);
     int64_t bad = 0;
@@ -49,7 +49,7 @@ class Checks {
     return judged("NaN or infinite", static_cast<double>(bad), 0, "values", fmt::format("{} in logits, losses, gradients and adversarial images", bad));
   }
 
-  CheckResult ball_and_box() {
+  CheckOutcome ball_and_box() {
     if (!evaluation_.adversarial.defined()) return {"ball and box", Status::not_run, {}, {}, "", "no adversarial images"};
     const auto x = images_.x.to(at::kDouble), adversarial = evaluation_.adversarial.to(at::kDouble);
     const double p = threat_.norm == Norm::linf ? 0. : threat_.norm == Norm::l2 ? .5 : 1.;
@@ -61,7 +61,7 @@ class Checks {
             fmt::format("largest {} norm {:.7g} for eps {:.7g}; values in [{:.3g}, {:.3g}]", to_string(threat_.norm), largest, threat_.eps, low, high)};
   }
 
-  CheckResult determinism() {
+  CheckOutcome determinism() {
     const auto once = subject_.predict(sample_.x, sample_.index).argmax(1), again = subject_.predict(sample_.x, sample_.index).argmax(1);
     const auto changed = static_cast<double>(once.ne(again).sum().item<int64_t>());
     if (subject_.attacked.random()) return {"determinism", Status::reported, changed, {}, "images", "the model is declared random"};
@@ -69,7 +69,7 @@ class Checks {
   }
 
   /// Permuted, split, duplicated and padded batches must not change a prediction.
-  CheckResult consistency() {
+  CheckOutcome consistency() {
     const int64_t n = sample_.size();
     const auto expected = subject_.predict(sample_.x, sample_.index).argmax(1);
     auto changed = at::zeros({n}, at::kBool);
@@ -91,7 +91,7 @@ class Checks {
     return judged("consistency", static_cast<double>(count), 0, "images", detail);
   }
 
-  CheckResult reload(const Tensor& saved) {
+  CheckOutcome reload(const Tensor& saved) {
     if (!saved.defined()) return {"reload", Status::not_run, {}, {}, "", "adversarial images were not saved (--save-adversarial)"};
     int64_t differing = 0;
     for_chunks({saved, images_.y, images_.index}, options_.batch_size, [&](const Images& chunk, int64_t begin) {
@@ -102,14 +102,14 @@ class Checks {
   }
 
   /// Four times the iterations should find little more.
-  CheckResult convergence() {
+  CheckOutcome convergence() {
     if (coupled_) return {"convergence", Status::not_run, {}, {}, "", "judged for independent rows"};
     return survivors_broken_by("convergence", 1, "APGD-CE with 200 iterations", [&](const Images& chunk) {
       return apgd(subject_.attacked, chunk, threat_, {.steps = 200, .stream = "check convergence"}, streams_, monitor_);
     });
   }
 
-  CheckResult query_after_white_box() {
+  CheckOutcome query_after_white_box() {
     if (coupled_) return {"Square after white-box", Status::not_run, {}, {}, "", "judged for independent rows"};
     return survivors_broken_by("Square after white-box", .2, "Square with 1000 queries", [&](const Images& chunk) {
       return square(subject_.attacked, chunk, threat_, {.queries = 1000, .stream = "check square"}, streams_, monitor_);
@@ -118,7 +118,7 @@ class Checks {
 
  private:
   template <class Attack>
-  CheckResult survivors_broken_by(const std::string& name, double limit, const std::string& what, Attack attack) {
+  CheckOutcome survivors_broken_by(const std::string& name, double limit, const std::string& what, Attack attack) {
     const auto survivors = images_.select(evaluation_.first().robust);
     int64_t broken = 0;
     for_chunks(survivors, options_.batch_size, [&](const Images& chunk, int64_t) { broken += attack(chunk).broken.sum().template item<int64_t>(); });
@@ -141,12 +141,12 @@ class Checks {
 
 }  // namespace
 
-std::vector<CheckResult> run_checks(CheckSubject subject, const Images& images, const ThreatModel& threat, const Evaluation& evaluation,
+std::vector<CheckOutcome> run_checks(CheckSubject subject, const Images& images, const ThreatModel& threat, const Evaluation& evaluation,
                                     const Tensor& saved, const CheckOptions& options, Monitor& monitor) {
   require(options.level == "none" || options.level == "basic" || options.level == "full", "checks: needs none, basic or full, but got \"{}\"", options.level);
   if (options.level == "none") return {};
   Checks checks(subject, images, threat, evaluation, options, monitor);
-  std::vector<CheckResult> all{checks.unbounded(), checks.zero_gradients(), checks.finite(), checks.ball_and_box(),
+  std::vector<CheckOutcome> all{checks.unbounded(), checks.zero_gradients(), checks.finite(), checks.ball_and_box(),
                                checks.determinism(), checks.consistency(), checks.reload(saved)};
   const auto transfer = [&] {
     double points = 0;
@@ -155,7 +155,7 @@ std::vector<CheckResult> run_checks(CheckSubject subject, const Images& images, 
       if (surrogate.name == "base" || surrogate.name == "control")
         ran |= surrogate.unavailable.empty(), points += 100. * static_cast<double>(surrogate.first) / static_cast<double>(images.size());
     return ran ? judged("transfer", points, .5, "points", fmt::format("base and control broke {:.1f} points beyond white-box", points))
-               : CheckResult{"transfer", Status::not_run, {}, {}, "", "no transfer surrogate ran (msa with --base or --control, version standard)"};
+               : CheckOutcome{"transfer", Status::not_run, {}, {}, "", "no transfer surrogate ran (msa with --base or --control, version standard)"};
   }();
   all.push_back(transfer);
   if (options.level == "full") all.push_back(checks.convergence()), all.push_back(checks.query_after_white_box());

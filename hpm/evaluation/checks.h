@@ -29,7 +29,7 @@ struct CheckOptions {
 /// values, ball and box, determinism, consistency, reload; full: also convergence with 200 iterations and Square after
 /// white-box. Each is a line, whatever its outcome. `saved` [n,C,H,W]: the adversarial images as read back from disk, or
 /// undefined.
-std::vector<CheckResult> run_checks(CheckSubject subject, const Images& images, const ThreatModel& threat,
+std::vector<CheckOutcome> run_checks(CheckSubject subject, const Images& images, const ThreatModel& threat,
                                     const Evaluation& evaluation, const Tensor& saved, const CheckOptions& options,
                                     Monitor& monitor = silent());
 

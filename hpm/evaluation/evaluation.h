@@ -1,4 +1,4 @@
-// defines: Evaluation, ContextResult, SurrogateResult, AttackRecord, CheckResult, percent(), for_chunks()
+// defines: Evaluation, ContextOutcome, SurrogateOutcome, AttackRecord, CheckOutcome, percent(), for_chunks()
 #pragma once
 #include <map>
 #include <optional>
@@ -20,7 +20,7 @@ struct AttackRecord {
 };
 
 /// What one surrogate did in a context.
-struct SurrogateResult {
+struct SurrogateOutcome {
   std::string name, same_as, unavailable;
   bool complete = false;     ///< it attacked every correctly classified image
   int64_t broke = 0, of = 0; ///< broke so many of the images it was given
@@ -28,15 +28,15 @@ struct SurrogateResult {
   std::optional<double> accuracy;  ///< percent under this surrogate alone, where complete
 };
 
-struct ContextResult {
+struct ContextOutcome {
   std::string context;       ///< "" for a plain model
   Tensor clean_correct, robust, clean_prediction;  ///< [n]
-  std::vector<SurrogateResult> surrogates;
+  std::vector<SurrogateOutcome> surrogates;
   std::optional<double> ste_accuracy;  ///< percent, under ste alone
   std::optional<double> joint_any;     ///< percent not broken by any attacked batch at any iterate
 };
 
-struct CheckResult {
+struct CheckOutcome {
   enum class Status { passed, failed, reported, not_run };
   std::string name;
   Status status = Status::not_run;
@@ -46,18 +46,18 @@ struct CheckResult {
 
 /// The outcome of a protocol on n images.
 struct Evaluation {
-  std::vector<ContextResult> contexts;  ///< at least one; the first is the one headlined
+  std::vector<ContextOutcome> contexts;  ///< at least one; the first is the one headlined
   std::vector<AttackRecord> attacks;
   Tensor adversarial;                   ///< [n,C,H,W]: adversarial where broken in the first context, else the original
   Tensor adversarial_prediction;        ///< [n]
   std::vector<std::string> broken_by;   ///< per image: "surrogate/attack" that broke it first, "" where none
-  std::vector<CheckResult> checks;
+  std::vector<CheckOutcome> checks;
   int64_t borderline = 0;
   std::vector<std::string> notes;
   double seconds = 0;
   Passes passes;
 
-  const ContextResult& first() const { return contexts.front(); }
+  const ContextOutcome& first() const { return contexts.front(); }
   bool suspect() const;
   std::vector<std::string> reasons() const;  ///< of suspicion
 };

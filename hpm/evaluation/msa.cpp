@@ -45,7 +45,7 @@ Evaluation attack_plain(const HpmModel& model, const Images& images, const Threa
   Evaluation out;
   ClassifierModel attacked(model.classifier);
   const auto clean = clean_pass(model, images, options.batch_size);
-  ContextResult context{.clean_prediction = clean.o.argmax(1)};
+  ContextOutcome context{.clean_prediction = clean.o.argmax(1)};
   context.clean_correct = context.clean_prediction.eq(images.y);
   auto correct = context.clean_correct.clone();
   out.adversarial = images.x.clone();

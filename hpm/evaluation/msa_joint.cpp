@@ -33,12 +33,12 @@ class Joint {
     result_.clean_correct = result_.clean_prediction.eq(run.images.y);
   }
 
-  ContextResult operator()() {
+  ContextOutcome operator()() {
     const auto& head = *run_.model.head;
     MsaOptions options = run_.options;
     if (!options.joint_surrogates.empty()) options.surrogates = options.joint_surrogates;
     for (const auto& step : msa_plan(options, run_.threat.norm, head.classes(), true)) {
-      SurrogateResult result{.name = step.surrogate, .same_as = coincides_with(step.surrogate, head, ContextKind::joint),
+      SurrogateOutcome result{.name = step.surrogate, .same_as = coincides_with(step.surrogate, head, ContextKind::joint),
                              .unavailable = unavailable(step.surrogate, ContextKind::joint, run_.peers)};
       if (result.same_as.empty() && result.unavailable.empty()) attack(step, result);
       result_.surrogates.push_back(std::move(result));
@@ -70,7 +70,7 @@ class Joint {
     if (count < own_worst.sum().item<int64_t>()) own_worst = correct;
   }
 
-  void attack(const MsaStep& step, SurrogateResult& result) {
+  void attack(const MsaStep& step, SurrogateOutcome& result) {
     const auto before = flags().sum().item<int64_t>();
     HpmAttackModel attacked(run_.model, target_, find_surrogate(step.surrogate), run_.peers, &judge_);
     const auto streams = streams_of(run_.options, step.surrogate);
@@ -115,7 +115,7 @@ class Joint {
   JudgedTarget target_;
   Judge judge_;
   std::vector<Composed> batches_;
-  ContextResult result_;
+  ContextOutcome result_;
 };
 
 }  // namespace

@@ -24,12 +24,12 @@ class RowContext {
     result_.clean_correct = result_.clean_prediction.eq(run.images.y);
   }
 
-  ContextResult operator()(bool first) {
+  ContextOutcome operator()(bool first) {
     const auto& head = *run_.model.head;
     const auto kind = judge_.targets()[target_].context.kind;
     if (first) run_.out.broken_by.assign(static_cast<size_t>(run_.images.size()), "");
     for (const auto& step : msa_plan(run_.options, run_.threat.norm, head.classes(), true)) {
-      SurrogateResult result{.name = step.surrogate, .same_as = coincides_with(step.surrogate, head, kind),
+      SurrogateOutcome result{.name = step.surrogate, .same_as = coincides_with(step.surrogate, head, kind),
                              .unavailable = unavailable(step.surrogate, kind, run_.peers)};
       if (result.same_as.empty() && result.unavailable.empty()) attack(step, result, first);
       result_.surrogates.push_back(std::move(result));
@@ -41,7 +41,7 @@ class RowContext {
  private:
   Tensor standing() const { return result_.clean_correct & judge_.broken(target_).logical_not(); }
 
-  void attack(const MsaStep& step, SurrogateResult& result, bool first) {
+  void attack(const MsaStep& step, SurrogateOutcome& result, bool first) {
     const bool all = run_.options.full_matrix || step.surrogate == "ste";
     const auto given = all ? result_.clean_correct : standing();
     const auto before = standing();
@@ -133,7 +133,7 @@ class RowContext {
   Judge& judge_;
   size_t target_;
   double scale_l_ = 1;
-  ContextResult result_;
+  ContextOutcome result_;
 };
 
 }  // namespace

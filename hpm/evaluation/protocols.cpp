@@ -13,8 +13,8 @@ double since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-ContextResult clean_context(const ProtocolSubject& subject, const Images& images, int64_t batch_size) {
-  ContextResult context{.context = subject.context_name()};
+ContextOutcome clean_context(const ProtocolSubject& subject, const Images& images, int64_t batch_size) {
+  ContextOutcome context{.context = subject.context_name()};
   context.clean_prediction = predict_logits(subject, images, batch_size).argmax(1);
   context.clean_correct = context.clean_prediction.eq(images.y);
   context.robust = context.clean_correct;

@@ -19,8 +19,8 @@ Json flags_json(const Tensor& flags) {
 }
 
 Json rounded(double value) { return std::round(value * 1e6) / 1e6; }
-Json interval_json(const Interval& i) { return {rounded(i.low), rounded(i.high)}; }
-Interval interval_of(const Tensor& flags) { return wilson(flags.sum().item<int64_t>(), flags.numel()); }
+Json interval_json(const ConfidenceInterval& i) { return {rounded(i.low), rounded(i.high)}; }
+ConfidenceInterval interval_of(const Tensor& flags) { return wilson(flags.sum().item<int64_t>(), flags.numel()); }
 
 double standard_error(const Tensor& flags) {
   const double p = percent(flags) / 100;
@@ -36,7 +36,7 @@ Json peer_json(const PeerResult& peer, const Tensor& robust) {
           {"difference_interval", interval_json(paired.interval)}, {"smallest_detectable", rounded(paired.detectable)}};
 }
 
-Json surrogate_json(const SurrogateResult& s) {
+Json surrogate_json(const SurrogateOutcome& s) {
   Json j{{"name", s.name}};
   if (!s.same_as.empty()) j["same_as"] = s.same_as;
   if (!s.unavailable.empty()) j["unavailable"] = s.unavailable;
@@ -49,7 +49,7 @@ Json surrogate_json(const SurrogateResult& s) {
   return j;
 }
 
-Json context_json(const ContextResult& c, const ResultsInput& in) {
+Json context_json(const ContextOutcome& c, const ResultsInput& in) {
   Json j{{"context", c.context}, {"clean_accuracy", rounded(percent(c.clean_correct))}, {"robust_accuracy", rounded(percent(c.robust))},
          {"interval", interval_json(interval_of(c.robust))}, {"clean_interval", interval_json(interval_of(c.clean_correct))},
          {"clean_correct", flags_json(c.clean_correct)}, {"robust", flags_json(c.robust)}};
@@ -80,7 +80,7 @@ Json model_json(const HpmModel& model) {
   return j;
 }
 
-Json check_json(const CheckResult& c) {
+Json check_json(const CheckOutcome& c) {
   static const char* const names[] = {"passed", "failed", "reported", "not run"};
   return {{"name", c.name}, {"status", names[static_cast<int>(c.status)]}, {"value", c.value ? rounded(*c.value) : Json()},
           {"limit", c.limit ? rounded(*c.limit) : Json()}, {"unit", c.unit}, {"detail", c.detail}};

@@ -17,7 +17,7 @@ struct PeerResult {
   Evaluation evaluation;
 };
 
-struct CurvePoint {
+struct RadiusOutcome {
   double eps, robust_accuracy, standard_error;
 };
 
@@ -34,7 +34,7 @@ struct ResultsInput {
   int64_t company_size = 0;
   uint64_t company_seed = 0, seed = 0;
   std::optional<PeerResult> base = {}, control = {};
-  std::vector<CurvePoint> curve = {};
+  std::vector<RadiusOutcome> curve = {};
   int64_t gallery = 24;  ///< images kept in gallery.safetensors
   std::string config = {};  ///< JSON of the options
 };

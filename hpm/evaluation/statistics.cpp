@@ -7,7 +7,7 @@ namespace {
 constexpr double kZ95 = 1.959963984540054, kZ80 = .8416212335729143;
 }
 
-Interval wilson(int64_t k, int64_t n) {
+ConfidenceInterval wilson(int64_t k, int64_t n) {
   if (n == 0) return {0, 100};
   const double p = static_cast<double>(k) / static_cast<double>(n), m = static_cast<double>(n), zz = kZ95 * kZ95;
   const double centre = (p + zz / (2 * m)) / (1 + zz / m);

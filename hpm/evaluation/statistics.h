@@ -1,4 +1,4 @@
-// defines: Interval, wilson(), mcnemar(), PairedComparison, compare_paired(), smallest_detectable()
+// defines: ConfidenceInterval, wilson(), mcnemar(), PairedComparison, compare_paired(), smallest_detectable()
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -6,12 +6,12 @@
 
 namespace hpm {
 
-struct Interval {
+struct ConfidenceInterval {
   double low = 0, high = 0;
 };
 
 /// Wilson's 95 % score interval of a proportion k / n, in percent (E. B. Wilson, JASA 1927). n = 0: 0 to 100.
-Interval wilson(int64_t k, int64_t n);
+ConfidenceInterval wilson(int64_t k, int64_t n);
 
 /// Two-sided exact McNemar test: the probability, were both equally good, of a split of the discordant images at least as
 /// uneven as wins : losses. 1 where there are none.
@@ -25,7 +25,7 @@ double smallest_detectable(int64_t n, double discordant);
 struct PairedComparison {
   int64_t wins = 0, losses = 0;   ///< images that only the first, only the second has right
   double difference = 0;          ///< points
-  Interval interval;              ///< of the difference, 95 %, points (Wald with the paired variance)
+  ConfidenceInterval interval;              ///< of the difference, 95 %, points (Wald with the paired variance)
   double p = 1;
   double detectable = 0;          ///< smallest_detectable at the discordance seen (at least one image's)
 };

@@ -170,8 +170,8 @@ class Evaluate {
                                    {.level = o_.checks, .seed = o_.seed, .batch_size = o_.compute.batch_size}, line_.monitor());
   }
 
-  std::vector<CurvePoint> curve(const std::vector<ThreatModel>& radii, const Evaluation& first) {
-    std::vector<CurvePoint> points;
+  std::vector<RadiusOutcome> curve(const std::vector<ThreatModel>& radii, const Evaluation& first) {
+    std::vector<RadiusOutcome> points;
     if (radii.size() < 2) return points;
     for (size_t i = 0; i < radii.size(); ++i) {
       const auto evaluation = i == 0 ? first : run_protocol(model_, radii[i]);
