@@ -143,6 +143,15 @@ void msa_rows(const MsaRun& run, const std::vector<ContextKind>& kinds) {
   for (auto kind : kinds) targets.push_back({{kind, run.company}, std::nullopt});
   Judge judge(run.images.index, run.images.y, targets);
   for (size_t t = 0; t < kinds.size(); ++t) {
+    // With lambda = 1 nothing is dynamic: every context is the l2 classifier.
+    if (t > 0 && run.model.head->lambda == 1) {
+      auto same = run.out.contexts.front();
+      same.context = to_string(kinds[t]);
+      for (auto& surrogate : same.surrogates)
+        if (surrogate.unavailable.empty()) surrogate = {.name = surrogate.name, .same_as = surrogate.name + " in " + run.out.contexts.front().context};
+      run.out.contexts.push_back(std::move(same));
+      continue;
+    }
     auto result = RowContext(run, judge, t)(run.out.contexts.empty());
     run.out.contexts.push_back(std::move(result));
   }
