@@ -41,12 +41,17 @@ void draw_labels(Svg& svg, const RowLayout& at, const ChartFrame& frame, size_t 
   if (!text.empty()) svg.text(frame.width - (at.narrow ? 8 : 0), at.text_baseline(i), text, "soft", Anchor::end);
 }
 
-void draw_axis(Svg& svg, const RowLayout& at, double bottom, const std::vector<double>& ticks,
+/// Grid lines and their numbers. In narrow pictures the lines leave room for the labels above the marks.
+void draw_axis(Svg& svg, const RowLayout& at, size_t rows, double bottom, const std::vector<double>& ticks,
                const std::function<double(double)>& x, bool signs) {
   for (double tick : ticks) {
-    svg.line(x(tick), at.top - 2, x(tick), bottom, tick == 0 ? (signs ? "zero" : "axis") : "grid");
-    svg.text(x(tick), bottom + 15, signs ? points(tick).substr(0, points(tick).find(".0")) : fmt::format("{:g}", tick),
-             "soft small", Anchor::middle);
+    const auto classes = tick == 0 ? (signs ? "zero" : "axis") : "grid";
+    if (!at.narrow) svg.line(x(tick), at.top - 2, x(tick), bottom, classes);
+    const double half = at.bar_height / 2 + 4;
+    for (size_t i = 0; at.narrow && i < rows; ++i)
+      svg.line(x(tick), at.mark_middle(i) - half, x(tick), at.mark_middle(i) + half, classes);
+    const auto text = signs ? points(tick).substr(0, points(tick).find(".0")) : fmt::format("{:g}", tick);
+    svg.text(x(tick), bottom + 15, text, "soft small", Anchor::middle);
   }
 }
 
@@ -75,7 +80,7 @@ std::string bar_chart(const BarChart& chart) {
   const auto x = [&](double v) { return at.left + (at.right - at.left) * std::clamp(v / chart.maximum, 0., 1.); };
   auto ticks = nice_ticks(0, chart.maximum, at.narrow ? 4 : 5);
   while (!ticks.empty() && ticks.back() > chart.maximum * 1.0001) ticks.pop_back();
-  draw_axis(svg, at, bottom, ticks, x, false);
+  draw_axis(svg, at, chart.rows.size(), bottom, ticks, x, false);
   if (!chart.axis.empty()) svg.text(at.left, bottom + 32, chart.axis, "soft small");
   for (size_t i = 0; i < chart.rows.size(); ++i) {
     const auto& row = chart.rows[i];
@@ -100,7 +105,7 @@ std::string interval_chart(const IntervalChart& chart) {
   const auto x = [&](double v) { return at.left + (at.right - at.left) * (v - first) / (last - first); };
   Svg svg(chart.frame, bottom + 38);
   if (chart.band) svg.rect(x(-*chart.band), at.top - 2, x(*chart.band) - x(-*chart.band), bottom - at.top + 2, "band");
-  draw_axis(svg, at, bottom, ticks, x, true);
+  draw_axis(svg, at, chart.rows.size(), bottom, ticks, x, true);
   svg.text(at.left, 12, "← " + chart.left, "soft small")
       .text(at.right, 12, chart.right + " →", "soft small", Anchor::end);
   svg.text((at.left + at.right) / 2, bottom + 32, chart.axis, "soft small", Anchor::middle);

@@ -55,7 +55,8 @@ std::string typeset(std::string_view text) {
 }
 
 std::string html_table(const HtmlTable& table) {
-  std::string out = "<table>";
+  std::string out =
+      table.classes.empty() ? "<table>" : fmt::format(R"(<table class="{}">)", escape_html(table.classes));
   if (!table.caption.empty()) out += "<caption>" + table.caption + "</caption>";
   out += "\n<thead><tr>";
   for (size_t c = 0; c < table.columns.size(); ++c)

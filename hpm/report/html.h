@@ -21,6 +21,7 @@ struct HtmlTable {
   std::vector<std::string> columns = {};
   std::vector<std::vector<std::string>> rows = {};
   std::vector<std::string> row_classes = {};  ///< by row, may be shorter
+  std::string classes = {};                   ///< "pairs": names and long values
   size_t text_columns = 1;                    ///< the first so many are text, the others numbers
 };
 std::string html_table(const HtmlTable& table);

@@ -18,6 +18,7 @@ font-variant-numeric:tabular-nums}
 .chart text.soft{fill:var(--soft)}
 .chart text.strong{font-weight:600}
 .chart text.small{font-size:11px}
+.chart text.named{fill:var(--c)}
 .chart text.on{fill:var(--paper)}
 .t-base{--c:var(--base)}.t-control{--c:var(--control)}.t-l2{--c:var(--l2)}.t-hpm{--c:var(--hpm)}
 .t-other{--c:var(--other)}.t-bad{--c:var(--bad)}
@@ -40,7 +41,7 @@ font-variant-numeric:tabular-nums}
 constexpr const char* kPage = R"(*{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%;text-size-adjust:100%}
 body{margin:0 auto;padding:2.2rem 1.4rem 4rem;max-width:56rem;background:var(--paper);color:var(--ink);
-font:1.02rem/1.6 Charter,"Bitstream Charter","Sitka Text",Cambria,Georgia,"DejaVu Serif",serif;overflow-wrap:anywhere}
+font:1.02rem/1.6 Charter,"Bitstream Charter","Sitka Text",Cambria,Georgia,"DejaVu Serif",serif;overflow-wrap:break-word}
 h1,h2,h3,table,figcaption,.tiles,.chip,.meta,nav,summary,.key,.note{
 font-family:system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
 h1{font-size:1.05rem;font-weight:600;margin:0;letter-spacing:.01em}
@@ -73,7 +74,10 @@ caption{caption-side:bottom;text-align:left;color:var(--soft);font-size:.82rem;p
 th,td{text-align:left;vertical-align:top;padding:.42rem .8rem .42rem 0;border-bottom:1px solid var(--line)}
 thead th{font-size:.78rem;font-weight:600;color:var(--soft);vertical-align:bottom}
 tbody th{font-weight:600}
-.num{text-align:right}th:last-child,td:last-child{padding-right:0}
+.num{text-align:right;white-space:nowrap}
+.pairs td{overflow-wrap:anywhere}.pairs thead{display:none}
+.pairs th{white-space:nowrap;width:1%;padding-right:2rem}
+th:last-child,td:last-child{padding-right:0}
 tr.mine th,tr.mine td{background:var(--panel)}
 tr.mine th:first-child{padding-left:.5rem}
 td small,th small{display:block;color:var(--soft);font-weight:400;font-size:.8rem}
@@ -98,7 +102,10 @@ code,pre{font-family:ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",mo
 pre{background:var(--panel);padding:.8rem 1rem;border-radius:3px;white-space:pre-wrap;
 line-height:1.5;margin:.6rem 0 1rem}
 details{margin:.5rem 0}summary{cursor:pointer;font-size:.92rem;padding:.3rem 0;font-weight:600}
+dl{margin:.4rem 0 1rem;font-size:.92rem;display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.2rem}
+dt{font-weight:600}dd{margin:0}
 footer{margin-top:3rem;border-top:1px solid var(--line);padding-top:.8rem}
+details details{margin-left:1rem}
 .narrow{display:none}
 @media (max-width:640px){
 body{padding:1.2rem 12px 3rem;font-size:1rem}
@@ -106,12 +113,13 @@ body{padding:1.2rem 12px 3rem;font-size:1rem}
 .verdict{padding:1rem 1rem .8rem}.verdict .say{font-size:1.18rem}
 .tiles{grid-template-columns:1fr 1fr}.tiles b{font-size:1.4rem}
 .gallery{grid-template-columns:1fr}
-table,tbody,tr,caption{display:block}thead{display:none}
+table{display:flex;flex-direction:column}tbody,tr,caption{display:block}caption{order:2}thead{display:none}
 tbody tr{padding:.6rem 0;border-bottom:1px solid var(--line)}
 tbody th,tbody td{display:block;border:0;padding:.1rem 0;text-align:left}
 tbody td{display:flex;justify-content:space-between;gap:1rem}
 tbody td::before{content:attr(data-label);color:var(--soft);font-size:.82rem;flex:0 0 auto;max-width:48%}
-tbody td span{text-align:right}
+tbody td span{text-align:right;overflow-wrap:anywhere;min-width:0}
+.pairs th{width:auto}
 tr.mine{padding-left:.6rem;padding-right:.6rem;background:var(--panel)}tr.mine th,tr.mine td{background:none}
 tr.mine th:first-child{padding-left:0}
 }

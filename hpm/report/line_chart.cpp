@@ -68,19 +68,21 @@ void draw_series(Svg& svg, const LineSeries& series, const Plane& p) {
   svg.close_group();
 }
 
-/// Names at the ends of the lines, moved apart where lines end close together.
+/// Names at the ends of the lines, pushed apart where lines end close together.
 void draw_names(Svg& svg, const LineChart& chart, const Plane& p) {
+  constexpr double kGap = 16;
   std::vector<std::pair<double, const LineSeries*>> names;
   for (const auto& series : chart.series)
     if (!series.points.empty()) names.emplace_back(p.y(series.points.back().y), &series);
   std::sort(names.begin(), names.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  for (size_t i = 1; i < names.size(); ++i) names[i].first = std::max(names[i].first, names[i - 1].first + 16);
-  const double over = names.empty() ? 0 : std::max(0., names.back().first - p.bottom);
-  for (size_t i = names.size(); i-- > 0;) {
-    auto& y = names[i].first;
-    y = i + 1 == names.size() ? y - over : std::min(y, names[i + 1].first - 16);
-    svg.text(p.right + 10, y + 4, names[i].second->name, "strong");
-  }
+  for (int round = 0; round < 200; ++round)
+    for (size_t i = 1; i < names.size(); ++i) {
+      const double missing = kGap - (names[i].first - names[i - 1].first);
+      if (missing <= 0) continue;
+      names[i - 1].first -= missing / 2;
+      names[i].first += missing / 2;
+    }
+  for (const auto& [y, series] : names) svg.text(p.right + 10, y + 4, series->name, "strong named " + series->tone);
 }
 
 }  // namespace

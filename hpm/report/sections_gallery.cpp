@@ -40,14 +40,14 @@ std::string entry_figure(const RunResults& run, const GalleryImages& images, siz
   for (const auto& part : {entry.attack, entry.surrogate.empty() ? "" : "through " + entry.surrogate})
     if (!part.empty()) how += (how.empty() ? "" : " ") + part;
   return fmt::format(
-      "<figure><div class=\"triple\">{}{}{}</div><figcaption><b>{}</b>: {} → <span "
+      "<figure><div class=\"triple\">{}{}{}</div><figcaption><b>{}</b>, predicted {} → <span "
       "class=\"{}\">{}</span><small>{}</small>"
       "</figcaption></figure>\n",
       picture(images, clean, fmt::format("image {}, {}", entry.index, label)),
       picture(images, change, fmt::format("perturbation, magnified {:.3g} times", factor)),
       picture(images, attacked, fmt::format("adversarial image, predicted {}", after)), escape_html(label),
       escape_html(class_name(run, entry.clean_prediction)), broken ? "broken" : "held", escape_html(after),
-      typeset(fmt::format("image {}{}, {} norm {:.4g}, perturbation x {:.3g}", entry.index,
+      typeset(fmt::format("image {}{}, {} norm {:.4g}, perturbation ×{:.3g}", entry.index,
                           how.empty() ? "" : ", " + how, run.norm, entry.norm, factor)));
 }
 
@@ -91,7 +91,8 @@ std::string gallery(const Comparison& c, const std::vector<RunFiles>& files) {
   return heading("gallery", "Gallery") +
          paragraph(
              "Left the image, right the adversarial image, between them the perturbation on middle grey, magnified so "
-             "that its largest pixel has full contrast. Below: the true class, then the prediction before and after.") +
+             "that its largest pixel has full contrast. Below: the true class, then the prediction before and after "
+             "the attack.") +
          out + others;
 }
 

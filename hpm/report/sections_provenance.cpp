@@ -97,7 +97,7 @@ void flatten(const nlohmann::json& json, const std::string& prefix, std::vector<
 }
 
 std::string pairs_table(const std::vector<std::vector<std::string>>& rows) {
-  return html_table({.columns = {"Name", "Value"}, .rows = rows, .text_columns = 2});
+  return html_table({.columns = {"Name", "Value"}, .rows = rows, .classes = "pairs", .text_columns = 2});
 }
 
 std::string model_table(const RunResults& run) {
@@ -147,8 +147,7 @@ std::string folded(const std::string& title, const std::string& content) {
 std::string run_provenance(const RunResults& run, const RunFiles& files) {
   std::vector<std::vector<std::string>> environment;
   if (files.environment.is_object()) flatten(files.environment, "", environment);
-  return "<h3>" + escape_html(run.title) + "</h3>\n" + model_table(run) +
-         (files.config.empty() ? "" : "<pre>" + escape_html(reproduce_command(files)) + "</pre>\n") +
+  return model_table(run) + (files.config.empty() ? "" : "<pre>" + escape_html(reproduce_command(files)) + "</pre>\n") +
          folded("Attacks, passes and seconds", attack_table(run)) +
          folded("config.toml", files.config.empty() ? "" : "<pre>" + escape_html(files.config) + "</pre>") +
          folded("Environment", environment.empty() ? "" : pairs_table(environment));
@@ -157,14 +156,15 @@ std::string run_provenance(const RunResults& run, const RunFiles& files) {
 }  // namespace
 
 std::string checks(const Comparison& c) {
-  std::string out;
+  std::string out, others;
   for (size_t i = 0; i < c.runs.size(); ++i) {
     const auto& run = c.runs[i];
     if (run.checks.empty()) continue;
     const bool subject = std::find(c.subjects.begin(), c.subjects.end(), i) != c.subjects.end();
     if (subject) out += subject_title(c, i) + check_table(run);
-    else out += folded(escape_html(run.title) + ": " + escape_html(summary_of(run)), check_table(run));
+    else others += folded(escape_html(run.title) + ": " + escape_html(summary_of(run)), check_table(run));
   }
+  out += others;
   if (out.empty()) return "";
   return heading("checks", "Checks") +
          paragraph(
@@ -175,7 +175,15 @@ std::string checks(const Comparison& c) {
 
 std::string provenance(const Comparison& c, const std::vector<RunFiles>& files) {
   std::string out = heading("provenance", "Configuration and reproduction");
-  for (const auto& run : c.runs) out += run_provenance(run, files[run.source]);
+  std::string others;
+  for (size_t i = 0; i < c.runs.size(); ++i) {
+    const auto& run = c.runs[i];
+    const auto content = run_provenance(run, files[run.source]);
+    const bool subject = std::find(c.subjects.begin(), c.subjects.end(), i) != c.subjects.end();
+    if (subject) out += "<h3>" + escape_html(run.title) + "</h3>\n" + content;
+    else others += folded(escape_html(run.title), content);
+  }
+  out += others;
   return out;
 }
 

@@ -46,9 +46,10 @@ std::string verdict_panel(const Comparison& c, size_t i) {
 std::string difference_cell(const ModelRow& row) {
   if (!row.control || !row.control->difference) return row.role == "control" ? "<small>is the control</small>" : "–";
   auto out = typeset(points(*row.control->difference));
-  if (row.control->difference_interval)
-    out += "<small>" + typeset(range_text(*row.control->difference_interval)) + "</small>";
-  if (row.control->p) out += "<small>" + typeset(p_text(*row.control->p)) + "</small>";
+  std::string evidence;
+  if (row.control->difference_interval) evidence = range_text(*row.control->difference_interval);
+  if (row.control->p) evidence += (evidence.empty() ? "" : ", ") + p_text(*row.control->p);
+  if (!evidence.empty()) out += "<small>" + typeset(evidence) + "</small>";
   return out;
 }
 

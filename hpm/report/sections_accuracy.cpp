@@ -1,4 +1,4 @@
-// What each surrogate broke, accuracy against eps, and the classes.
+// Accuracy against eps, and by class.
 #include "hpm/report/charts.h"
 #include "hpm/report/html.h"
 #include "hpm/report/sections_impl.h"
@@ -6,64 +6,20 @@
 namespace hpm::sections {
 namespace {
 
-std::string surrogate_note(const SurrogateResult& s) {
-  if (!s.unavailable.empty()) return "not available: " + s.unavailable;
-  if (!s.same_as.empty()) return "same as " + s.same_as;
-  return "";
-}
-
-BarChart surrogate_chart(const ContextResult& c, double width) {
-  int64_t most = 1;
-  for (const auto& s : c.surrogates) most = std::max({most, s.of, s.broke});
-  BarChart chart{.frame = {"What each surrogate broke" + (c.context.empty() ? "" : ", context " + c.context),
-                           "Bars: images given to the surrogate, broken by it, and broken by it first.", width},
-                 .maximum = static_cast<double>(most),
-                 .axis = "images"};
-  for (const auto& s : c.surrogates) {
-    BarRow row{.label = s.name, .remark = surrogate_note(s)};
-    if (row.remark.empty()) {
-      row.layers = {{static_cast<double>(s.of), "t-base faint"},
-                    {static_cast<double>(s.broke), "t-hpm pale"},
-                    {static_cast<double>(s.first), "t-hpm fill"}};
-      row.text = fmt::format("{} of {}", s.broke, s.of);
-    }
-    chart.rows.push_back(row);
+LineSeries curve_of(const RunResults& run, bool intervals) {
+  LineSeries series{.name = run.title, .tone = role_tone(run.role)};
+  bool has_zero = false;
+  for (const auto& point : run.curve) {
+    const double half = 1.96 * point.standard_error, value = point.robust_accuracy;
+    series.points.push_back({point.eps, value, Interval{value - half, value + half}});
+    has_zero = has_zero || point.eps == 0;
   }
-  return chart;
-}
-
-std::string context_sentence(const ContextResult& c) {
-  std::string out;
-  if (c.ste_accuracy && c.robust_accuracy && c.obfuscation_gap)
-    out += *c.obfuscation_gap > .05
-               ? fmt::format(
-                     "Obfuscation gap {} points: attacked through STE alone the model would seem to keep {}, but {} "
-                     "survive the worst case; the difference is masked gradients, not robustness.",
-                     one_decimal(*c.obfuscation_gap), percent(*c.ste_accuracy), percent(*c.robust_accuracy))
-               : fmt::format("Obfuscation gap {} points: STE alone already finds the worst case ({}).",
-                             one_decimal(*c.obfuscation_gap), percent(*c.robust_accuracy));
-  std::vector<std::string> complete;
-  for (const auto& s : c.surrogates)
-    if (s.complete && s.robust_accuracy && s.same_as.empty())
-      complete.push_back(s.name + " " + percent(*s.robust_accuracy));
-  if (!complete.empty()) {
-    out += " On its own, each surrogate that was given every image would have reported: ";
-    for (size_t i = 0; i < complete.size(); ++i) out += (i ? ", " : "") + complete[i];
-    out += ".";
-  }
-  if (c.joint_any)
-    out += fmt::format(" Some attacked batch breaks each image for all but {} (joint, existential).",
-                       percent(*c.joint_any));
-  return out;
-}
-
-std::string surrogate_context(const ContextResult& c) {
-  std::string out;
-  if (!c.context.empty()) out += "<h3>Context " + escape_html(c.context) + "</h3>";
-  const auto sentence = context_sentence(c);
-  if (!sentence.empty()) out += paragraph(sentence);
-  out += "<figure>" + responsive([&](double width) { return bar_chart(surrogate_chart(c, width)); }) + "</figure>";
-  return out + "\n";
+  if (const auto& h = run.headline(); !has_zero && h.clean_accuracy)
+    series.points.push_back({0, *h.clean_accuracy, h.clean_interval});
+  std::sort(series.points.begin(), series.points.end(), [](const auto& a, const auto& b) { return a.x < b.x; });
+  if (!intervals)
+    for (auto& point : series.points) point.interval.reset();
+  return series;
 }
 
 /// Correct predictions by class, clean and robust, in percent; -1 for a class without images.
@@ -162,53 +118,22 @@ std::string class_figures(const Comparison& c, const RunResults& run) {
 
 }  // namespace
 
-std::string surrogates(const Comparison& c) {
-  std::string out;
-  for (size_t i : c.subjects) {
-    const auto& run = c.runs[i];
-    std::string contexts;
-    for (const auto& context : run.contexts)
-      if (!context.surrogates.empty()) contexts += surrogate_context(context);
-    if (!contexts.empty()) out += subject_title(c, i) + contexts;
-  }
-  if (out.empty()) return "";
-  return heading("surrogates", "What each surrogate broke") +
-         paragraph(
-             "A surrogate is a differentiable stand-in that the attacker follows; whether it succeeded is always "
-             "judged "
-             "on the true prediction. An image counts as robust only if every surrogate failed on it.") +
-         "<p class=\"key\">" + key_entry("t-hpm", "broken by it first") + key_entry("t-hpm", "broken by it", true) +
-         key_entry("t-base", "images it was given", true) + "</p>\n" + out;
-}
-
 std::string curves(const Comparison& c) {
   LineChart chart{.frame = {"Robust accuracy against eps", "One line a model, with 95 % intervals."},
-                  .x_axis = "",
                   .y_axis = "% robust"};
-  for (const auto& run : c.runs) {
-    if (run.curve.size() < 2) continue;
-    LineSeries series{.name = run.title, .tone = role_tone(run.role)};
-    bool has_zero = false;
-    for (const auto& point : run.curve) {
-      const double half = 1.96 * point.standard_error;
-      has_zero = has_zero || point.eps == 0;
-      series.points.push_back(
-          {point.eps, point.robust_accuracy, Interval{point.robust_accuracy - half, point.robust_accuracy + half}});
-    }
-    if (const auto& h = run.headline(); !has_zero && h.clean_accuracy)
-      series.points.push_back({0, *h.clean_accuracy, h.clean_interval});
-    std::sort(series.points.begin(), series.points.end(), [](const auto& a, const auto& b) { return a.x < b.x; });
-    chart.series.push_back(series);
-    chart.x_axis = "eps, " + run.norm;
+  std::string key;
+  for (size_t i = 0; i < c.runs.size(); ++i) {
+    if (c.runs[i].curve.size() < 2) continue;
+    // Four bands on one another would hide the lines: only the pair that is compared has them.
+    chart.series.push_back(curve_of(c.runs[i], i == c.subjects.front() || i == c.control));
+    chart.x_axis = "eps, " + c.runs[i].norm;
+    key += key_entry(chart.series.back().tone, chart.series.back().name);
   }
   if (chart.series.empty()) return "";
+  std::map<double, std::string> ticks;
   for (const auto& series : chart.series)
-    for (const auto& point : series.points)
-      if (std::none_of(chart.x_ticks.begin(), chart.x_ticks.end(), [&](const auto& t) { return t.first == point.x; }))
-        chart.x_ticks.emplace_back(point.x, radius_text(point.x));
-  std::sort(chart.x_ticks.begin(), chart.x_ticks.end());
-  std::string key;
-  for (const auto& series : chart.series) key += key_entry(series.tone, series.name);
+    for (const auto& point : series.points) ticks[point.x] = radius_text(point.x);
+  chart.x_ticks.assign(ticks.begin(), ticks.end());
   const auto figure = responsive([&](double width) {
     chart.frame.width = width;
     return line_chart(chart);
@@ -216,7 +141,7 @@ std::string curves(const Comparison& c) {
   return heading("eps", "Accuracy against eps") + "<figure>" + figure + "<p class=\"key\">" + key + "</p><figcaption>" +
          typeset(
              "Robust accuracy, worst case, as the attacker is allowed more; eps = 0 is clean accuracy. Bands: 95 % "
-             "intervals.") +
+             "intervals of the models compared.") +
          "</figcaption></figure>\n";
 }
 
