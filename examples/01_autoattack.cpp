@@ -10,7 +10,8 @@
 int main() {
   // Your network and your images. Here: a small untrained network and noise, labelled by the network itself.
   torch::manual_seed(0);
-  torch::nn::Sequential network(torch::nn::Conv2d(3, 8, 3), torch::nn::ReLU(), torch::nn::Flatten(), torch::nn::Linear(8 * 14 * 14, 10));
+  torch::nn::Sequential network(torch::nn::Conv2d(3, 8, 3), torch::nn::ReLU(), torch::nn::Flatten(),
+                                torch::nn::Linear(8 * 14 * 14, 10));
   network->eval();
   for (auto& parameter : network->parameters()) parameter.requires_grad_(false);
   const auto x = torch::rand({32, 3, 16, 16});
@@ -25,6 +26,7 @@ int main() {
 
   for (const auto& attack : result.attacks)
     std::printf("  after %-8s %3d robust, %6ld forward and %6ld backward passes\n", attack.spec.name.c_str(),
-                attack.robust.sum().item<int>(), static_cast<long>(attack.passes.forward), static_cast<long>(attack.passes.backward));
+                attack.robust.sum().item<int>(), static_cast<long>(attack.passes.forward),
+                static_cast<long>(attack.passes.backward));
   return 0;
 }

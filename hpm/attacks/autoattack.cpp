@@ -12,22 +12,27 @@
 namespace hpm {
 namespace {
 
-constexpr double kBorderline = 1e-4;    // of the logits' range
-constexpr int64_t kBorderlineRows = 16; // a row's logits have the same last bits in every batch of 16 rows and more
+constexpr double kBorderline = 1e-4;     // of the logits' range
+constexpr int64_t kBorderlineRows = 16;  // a row's logits have the same last bits in every batch of 16 rows and more
 
 class Driver {
  public:
   Driver(AttackModel& model, const Images& images, const ThreatModel& threat, const AutoAttackOptions& options,
          Monitor& monitor, const ChunkCallback& after_chunk)
-      : model_(model), images_(images), threat_(threat), options_(options), monitor_(monitor), after_chunk_(after_chunk) {
+      : model_(model),
+        images_(images),
+        threat_(threat),
+        options_(options),
+        monitor_(monitor),
+        after_chunk_(after_chunk) {
     if (options.conformance) streams_ = std::make_unique<ConformanceStreams>(options.seed);
     else streams_ = std::make_unique<RandomStreams>(options.seed);
     chunk_ = model.coupling() == Coupling::batch ? std::max<int64_t>(images.size(), 1) : options.batch_size;
   }
 
   AutoAttackResult operator()() {
-    auto sequence = autoattack_sequence({options_.version, threat_.norm, model_.classes(), options_.attacks, options_.steps,
-                                         options_.restarts, options_.targets, options_.queries});
+    auto sequence = autoattack_sequence({options_.version, threat_.norm, model_.classes(), options_.attacks,
+                                         options_.steps, options_.restarts, options_.targets, options_.queries});
     result_.notes = std::move(sequence.notes);
     for (const auto& note : result_.notes) monitor_.warn(note);
     result_.adversarial = images_.x.clone();
@@ -145,18 +150,18 @@ void check_images(const Images& images) {
   require(low >= 0 && high <= 1, "autoattack: needs images in [0,1], but got values from {} to {}", low, high);
 }
 
-double percent(const Tensor& flags) {
-  return flags.numel() ? 100. * flags.to(at::kDouble).mean().item<double>() : 0;
-}
+double percent(const Tensor& flags) { return flags.numel() ? 100. * flags.to(at::kDouble).mean().item<double>() : 0; }
 
 }  // namespace
 
 void fields(Fields& f, AutoAttackOptions& o) {
   f.section("autoattack");
-  f.add("version", o.version, "standard, plus, rand (random models) or custom", {.choices = {"standard", "plus", "rand", "custom"}});
+  f.add("version", o.version, "standard, plus, rand (random models) or custom",
+        {.choices = {"standard", "plus", "rand", "custom"}});
   f.add("attacks", o.attacks, "of version custom: apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square");
   f.add("seed", o.seed, "of all random numbers");
-  f.add("attack-batch", o.batch_size, "images per pass; changes verdicts only with conformance", {.min = 1, .max = 65536});
+  f.add("attack-batch", o.batch_size, "images per pass; changes verdicts only with conformance",
+        {.min = 1, .max = 65536});
   f.add("conformance", o.conformance, "the official code's draws, batches and operations");
   f.add("steps", o.steps, "gradient steps of every attack (unset: the version's)", {.min = 1});
   f.add("restarts", o.restarts, "restarts of every attack (unset: the version's)", {.min = 1});
@@ -171,7 +176,8 @@ AutoAttackResult autoattack(AttackModel& model, const Images& images, const Thre
                             const AutoAttackOptions& options, Monitor& monitor, const ChunkCallback& after_chunk) {
   check_images(images);
   require(options.batch_size >= 1, "autoattack: batch_size needs to be at least 1, but is {}", options.batch_size);
-  require(std::isfinite(threat.eps) && threat.eps >= 0, "autoattack: eps needs to be finite and >= 0, but is {}", threat.eps);
+  require(std::isfinite(threat.eps) && threat.eps >= 0, "autoattack: eps needs to be finite and >= 0, but is {}",
+          threat.eps);
   return Driver(model, images, threat, options, monitor, after_chunk)();
 }
 

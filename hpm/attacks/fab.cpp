@@ -27,7 +27,9 @@ Tensor dual_norm(const Tensor& gradients, Norm norm) {  // [M,K,D] -> [M,K]
 class Run {
  public:
   Run(AttackModel& model, const ThreatModel& threat, const FabOptions& options)
-      : model_(model), threat_(threat), options_(options),
+      : model_(model),
+        threat_(threat),
+        options_(options),
         whole_(options.conformance || model.coupling() == Coupling::batch) {}
 
   FabRun operator()(const Images& images, const Tensor& start, const Tensor& targets, Monitor& monitor) {
@@ -76,16 +78,16 @@ class Run {
     return {w.flatten(1), -f + (w * x).flatten(1).sum(-1)};
   }
 
-  /// Brings every row to a point that is judged and, where it was wrong, stepped back; gives the boundary there. Rows that
-  /// were wrong last time are likely to be wrong again: they are judged first, the others by the pass that linearises.
+  /// Brings every row to a point that is judged and, where it was wrong, stepped back; gives the boundary there. Rows
+  /// that were wrong last time are likely to be wrong again: they are judged first, the others by the pass that
+  /// linearises.
   Boundary settle() {
     const auto likely_wrong = crossed_.nonzero().squeeze(1);
     if (likely_wrong.numel() > 0) judge(ask(likely_wrong, false), likely_wrong);
     const auto unjudged = crossed_.new_ones(crossed_.sizes()).index_fill_(0, likely_wrong, false);
     const auto answer = ask(rows_all(), true);
     auto boundary = linearise(answer, rows_all());
-    const auto surprises =
-        (answer.target_logits.argmax(1).ne(images_.y) & unjudged).nonzero().squeeze(1);
+    const auto surprises = (answer.target_logits.argmax(1).ne(images_.y) & unjudged).nonzero().squeeze(1);
     if (surprises.numel() > 0) {
       step_back(surprises);
       crossed_.index_fill_(0, surprises, true);
@@ -97,12 +99,13 @@ class Run {
     return left.defined() ? Boundary{boundary.w.index_select(0, left), boundary.b.index_select(0, left)} : boundary;
   }
 
-  /// Projects the iterate and the image onto the boundary and goes to a point between, nearer to the one that moves less.
+  /// Projects the iterate and the image onto the boundary and goes to a point between, nearer to the one that moves
+  /// less.
   void step(const Boundary& boundary) {
     const int64_t m = x_.size(0);
     const auto project = whole_ ? project_hyperplane_sorted : project_hyperplane;
-    const auto d = project(at::cat({x_.reshape({m, -1}), images_.x.reshape({m, -1})}), at::cat({boundary.w, boundary.w}),
-                           at::cat({boundary.b, boundary.b}), threat_.norm);
+    const auto d = project(at::cat({x_.reshape({m, -1}), images_.x.reshape({m, -1})}),
+                           at::cat({boundary.w, boundary.w}), at::cat({boundary.b, boundary.b}), threat_.norm);
     const auto length = norm_of_rows(d, threat_.norm).clamp_min(1e-8);
     const auto l1 = length.slice(0, 0, m), l2 = length.slice(0, m);
     const auto alpha = per_row((l1 / (l1 + l2)).clamp(0., options_.alpha_max), x_);
@@ -149,10 +152,12 @@ class Run {
 };
 
 /// x + eps t / (2 ||t||), t uniform in [-1,1] for Linf, else normal; clamped to the box.
-Tensor start_near(const Images& images, const ThreatModel& threat, const RandomStreams& streams, const Purpose& purpose) {
+Tensor start_near(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
+                  const Purpose& purpose) {
   const auto tail = images.x.sizes().slice(1);
   const auto noise = (threat.norm == Norm::linf ? 2 * streams.uniform(images.index, purpose, tail) - 1
-                                                : streams.normal(images.index, purpose, tail)).to(images.x.options());
+                                                : streams.normal(images.index, purpose, tail))
+                         .to(images.x.options());
   const auto length = per_row(norm_of_rows(noise, threat.norm), noise);
   return (images.x + threat.eps * noise / length * .5).clamp(0., 1.);
 }
@@ -161,7 +166,12 @@ class Attack {
  public:
   Attack(AttackModel& model, const Images& images, const ThreatModel& threat, const FabOptions& options,
          const RandomStreams& streams, Monitor& monitor)
-      : model_(model), images_(images), threat_(threat), options_(options), streams_(streams), monitor_(monitor),
+      : model_(model),
+        images_(images),
+        threat_(threat),
+        options_(options),
+        streams_(streams),
+        monitor_(monitor),
         coupled_(model.coupling() == Coupling::batch) {}
 
   AttackResult operator()() {
@@ -185,7 +195,8 @@ class Attack {
     auto ranking = options_.targeted ? clean_.index_select(0, rows) : Tensor();
     auto sure = rows;
     if (options_.conformance) {  // the authors' run judges its images again, and ranks targets by one more pass
-      const auto right = model_.ask({left.x, left.index}, nullptr).target_logits.argmax(1).eq(left.y).nonzero().squeeze(1);
+      const auto right =
+          model_.ask({left.x, left.index}, nullptr).target_logits.argmax(1).eq(left.y).nonzero().squeeze(1);
       if (options_.targeted) ranking = model_.ask({left.x, left.index}, nullptr).target_logits.index_select(0, right);
       sure = rows.index_select(0, right);
     }
@@ -193,9 +204,11 @@ class Attack {
     if (sure.numel() > 0) {
       const auto some = images_.select(sure);
       const auto classes = options_.targeted ? ranked_target(ranking, target + 2) : Tensor();
-      const auto start = restart > 0 ? start_near(some, threat_, streams_, {options_.stream, restart, target}) : Tensor();
+      const auto start =
+          restart > 0 ? start_near(some, threat_, streams_, {options_.stream, restart, target}) : Tensor();
       const auto found = Run(model_, threat_, options_)(some, start, classes, monitor_);
-      if (!options_.conformance) return coupled_ ? compose(found) : accept(sure, found.adversarial, found.distance <= threat_.eps);
+      if (!options_.conformance)
+        return coupled_ ? compose(found) : accept(sure, found.adversarial, found.distance <= threat_.eps);
       adversarial = images_.x.index_copy(0, sure, found.adversarial).index_select(0, rows);
     }
     const auto wrong = model_.ask({adversarial, left.index}, nullptr).target_logits.argmax(1).ne(left.y);
@@ -229,8 +242,8 @@ class Attack {
 
 void check_options(const AttackModel& model, const FabOptions& options) {
   require(options.steps >= 1 && options.restarts >= 0 && options.targets >= 1,
-          "fab: needs steps >= 1, restarts >= 0 and targets >= 1, but got {}, {} and {}", options.steps, options.restarts,
-          options.targets);
+          "fab: needs steps >= 1, restarts >= 0 and targets >= 1, but got {}, {} and {}", options.steps,
+          options.restarts, options.targets);
   require(model.classes() >= 2, "fab: needs at least 2 classes, but the model has {}", model.classes());
 }
 

@@ -15,7 +15,8 @@ Answer FunctionModel::ask(const Query& query, const Loss* loss) {
   const auto x = query.x.detach().requires_grad_(loss != nullptr);
   const auto logits = logits_(x);
   require(logits.dim() == 2 && logits.size(0) == n && logits.size(1) == classes_,
-          "FunctionModel: the function needs to give logits [{},{}], but gives [{}]", n, classes_, fmt::join(logits.sizes(), ","));
+          "FunctionModel: the function needs to give logits [{},{}], but gives [{}]", n, classes_,
+          fmt::join(logits.sizes(), ","));
   passes_.forward += n;
   Answer answer;
   answer.target_logits = logits.detach();

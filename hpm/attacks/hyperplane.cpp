@@ -11,8 +11,8 @@
 namespace hpm {
 namespace {
 
-// t, w [M,D]; c = <w, t> - b [M], made >= 0 by turning w. To reach the hyperplane a coordinate moves against w: down to 0
-// where w > 0, up to 1 where w < 0.
+// t, w [M,D]; c = <w, t> - b [M], made >= 0 by turning w. To reach the hyperplane a coordinate moves against w: down to
+// 0 where w > 0, up to 1 where w < 0.
 
 struct Oriented {
   Tensor w, c;
@@ -26,7 +26,8 @@ Oriented orient(const Tensor& t, const Tensor& w, const Tensor& b) {
 
 Tensor at_column(const Tensor& v, const Tensor& column) { return v.gather(1, column.unsqueeze(1)).squeeze(1); }
 
-/// The largest place in [0, upper) for which `right_of` holds, by `rounds` halvings. Places are counted in `like`'s type.
+/// The largest place in [0, upper) for which `right_of` holds, by `rounds` halvings. Places are counted in `like`'s
+/// type.
 template <class Predicate>
 Tensor bisect(const Tensor& like, double upper, int64_t dims, Predicate right_of) {
   auto low = at::zeros({like.size(0)}, like.options());
@@ -113,8 +114,8 @@ Tensor sorted_l1(const Tensor& t, const Tensor& w_in, const Tensor& b) {
   const auto gains = at::min(-w * t, w * (1 - t)).gather(1, order);
   const auto left = at::cat({c.unsqueeze(1), gains}, 1).cumsum(1);
   const auto reachable = left.select(1, -1) < 0;
-  auto place = bisect(t, static_cast<double>(dims + 1), dims,
-                      [&](const Tensor& middle) { return at_column(left, middle) > 0; });
+  auto place =
+      bisect(t, static_cast<double>(dims + 1), dims, [&](const Tensor& middle) { return at_column(left, middle) > 0; });
   place = place.clamp_max(dims - 1);  // of rows that cannot be reached, and discarded
   const auto coordinate = at_column(order, place);
   const auto corner = to_corner(t, w);
@@ -141,8 +142,8 @@ void split_sums(const scalar* g, const scalar* q, int64_t dims, scalar t, double
   for (int j = 0; j < kLanes; ++j) base += bases[j], slope += slopes[j];
 }
 
-/// The t >= 0 with sum_i g_i min(t, q_i) = c, or infinity. Tangents lie above a concave function, so Newton's steps from
-/// the left of the root stay there and end after finitely many.
+/// The t >= 0 with sum_i g_i min(t, q_i) = c, or infinity. Tangents lie above a concave function, so Newton's steps
+/// from the left of the root stay there and end after finitely many.
 template <class scalar>
 scalar solve(const scalar* g, const scalar* q, int64_t dims, double c) {
   scalar t = 0;
@@ -159,7 +160,8 @@ scalar solve(const scalar* g, const scalar* q, int64_t dims, double c) {
 
 /// One row of the projection for Linf (g = |w|, t = the common length) or L2 (g = w^2, t = the multiple of w).
 template <class scalar>
-void project_row(const scalar* t, const scalar* w, double b, bool euclidean, int64_t dims, scalar* g, scalar* q, scalar* d) {
+void project_row(const scalar* t, const scalar* w, double b, bool euclidean, int64_t dims, scalar* g, scalar* q,
+                 scalar* d) {
   scalar sums[kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= dims; i += kLanes)

@@ -15,11 +15,17 @@ template <LossKind loss>
 AttackResult run_apgd(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
                       const RandomStreams& streams, Monitor& monitor) {
   // With too few classes for a ratio of logits, its numerator alone.
-  const bool plain = (loss == LossKind::dlr_targeted && model.classes() < 4) || (loss == LossKind::dlr && model.classes() < 3);
+  const bool plain =
+      (loss == LossKind::dlr_targeted && model.classes() < 4) || (loss == LossKind::dlr && model.classes() < 3);
   return apgd(model, images, threat,
-              {.loss = plain ? LossKind::difference : loss, .steps = spec.steps, .restarts = spec.restarts,
-               .targets = spec.targets, .eot = spec.eot, .large_radius = spec.large_radius && threat.norm == Norm::l1,
-               .conformance = spec.conformance, .stream = spec.name},
+              {.loss = plain ? LossKind::difference : loss,
+               .steps = spec.steps,
+               .restarts = spec.restarts,
+               .targets = spec.targets,
+               .eot = spec.eot,
+               .large_radius = spec.large_radius && threat.norm == Norm::l1,
+               .conformance = spec.conformance,
+               .stream = spec.name},
               streams, monitor);
 }
 
@@ -27,16 +33,21 @@ template <bool targeted>
 AttackResult run_fab(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
                      const RandomStreams& streams, Monitor& monitor) {
   return fab(model, images, threat,
-             {.targeted = targeted, .steps = spec.steps, .restarts = spec.restarts, .targets = spec.targets,
-              .conformance = spec.conformance, .stream = spec.name},
+             {.targeted = targeted,
+              .steps = spec.steps,
+              .restarts = spec.restarts,
+              .targets = spec.targets,
+              .conformance = spec.conformance,
+              .stream = spec.name},
              streams, monitor);
 }
 
 AttackResult run_square(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
                         const RandomStreams& streams, Monitor& monitor) {
-  return square(model, images, threat,
-                {.queries = spec.queries, .restarts = spec.restarts, .conformance = spec.conformance, .stream = spec.name},
-                streams, monitor);
+  return square(
+      model, images, threat,
+      {.queries = spec.queries, .restarts = spec.restarts, .conformance = spec.conformance, .stream = spec.name},
+      streams, monitor);
 }
 
 AttackSpec constructor_values(const std::string& name) {
@@ -116,8 +127,9 @@ AttackSequence autoattack_sequence(const SequenceRequest& request) {
     }
     const int64_t needed = spec.name == "apgd-t" ? 4 : spec.name == "apgd-dlr" ? 3 : 2;
     if (request.classes < needed)
-      sequence.notes.push_back(fmt::format("{} uses the difference of two logits: its ratio needs {} classes, the model has {}",
-                                           spec.name, needed, request.classes));
+      sequence.notes.push_back(
+          fmt::format("{} uses the difference of two logits: its ratio needs {} classes, the model has {}", spec.name,
+                      needed, request.classes));
   }
   return sequence;
 }

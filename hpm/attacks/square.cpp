@@ -22,7 +22,10 @@ class Run {
  public:
   Run(AttackModel& model, const ThreatModel& threat, const SquareOptions& options, const RandomStreams& streams,
       int64_t restart)
-      : model_(model), threat_(threat), options_(options), coupled_(model.coupling() == Coupling::batch),
+      : model_(model),
+        threat_(threat),
+        options_(options),
+        coupled_(model.coupling() == Coupling::batch),
         draws_(streams, options.stream, restart, options.conformance) {}
 
   SquareRun operator()(const Images& images, Monitor& monitor) {
@@ -78,7 +81,8 @@ class Run {
     const auto colour = 2. * threat_.eps * draws_.signs({x.size(1), 1, 1}, true);
     auto candidate = best_.clone();
     const auto here = window.read(x);
-    window.write(candidate, at::min(at::max(window.read(best_) + colour, here - threat_.eps), here + threat_.eps).clamp(0., 1.));
+    window.write(candidate,
+                 at::min(at::max(window.read(best_) + colour, here - threat_.eps), here + threat_.eps).clamp(0., 1.));
     return candidate;
   }
 
@@ -91,7 +95,8 @@ class Run {
       for (int64_t j = 0, left = offset; j < w / side; ++j, left += side) {
         const auto eta = pattern(side);  // draws before the signs do
         const auto tile = eta * draws_.signs({x.size(1), 1, 1}, false);
-        auto place = delta.slice(2, std::min(top, h), std::min(top + side, h)).slice(3, std::min(left, w), std::min(left + side, w));
+        auto place = delta.slice(2, std::min(top, h), std::min(top + side, h))
+                         .slice(3, std::min(left, w), std::min(left + side, w));
         place += tile.slice(2, 0, place.size(2)).slice(3, 0, place.size(3));
       }
     return onto_sphere(delta);
@@ -206,8 +211,8 @@ AttackResult square(AttackModel& model, const Images& images, const ThreatModel&
   streams.begin_attack();
   AttackResult result{images.x.clone(), clean.argmax(1).ne(images.y)};
   for (int64_t restart = 0; restart < options.restarts; ++restart) {
-    const auto rows = coupled ? at::arange(images.size(), images.y.options())
-                              : result.broken.logical_not().nonzero().squeeze(1);
+    const auto rows =
+        coupled ? at::arange(images.size(), images.y.options()) : result.broken.logical_not().nonzero().squeeze(1);
     if (rows.numel() == 0) return result;
     const auto left = images.select(rows);
     const auto run = square_run(model, left, threat, options, streams, restart, monitor);

@@ -69,9 +69,7 @@ Tensor SquareDraws::signs(at::IntArrayRef tail, bool shared_by_rows) {
 
 namespace {
 
-Tensor normalised(const Tensor& v, bool euclidean) {
-  return v / (euclidean ? (v * v).sum().sqrt() : v.abs().sum());
-}
+Tensor normalised(const Tensor& v, bool euclidean) { return v / (euclidean ? (v * v).sum().sqrt() : v.abs().sum()); }
 
 /// A pyramid of nested rectangles around the middle of a rows x columns patch.
 Tensor bump(int64_t rows, int64_t columns, bool euclidean, at::TensorOptions options) {
@@ -90,7 +88,8 @@ Tensor bump(int64_t rows, int64_t columns, bool euclidean, at::TensorOptions opt
 
 Tensor bump_pattern(int64_t side, bool euclidean, at::TensorOptions options) {
   const int64_t half = side / 2;
-  return normalised(at::cat({bump(half, side, euclidean, options), -bump(side - half, side, euclidean, options)}), euclidean);
+  return normalised(at::cat({bump(half, side, euclidean, options), -bump(side - half, side, euclidean, options)}),
+                    euclidean);
 }
 
 }  // namespace hpm

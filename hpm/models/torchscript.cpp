@@ -14,7 +14,8 @@ class TorchScriptNetwork : public Network {
  public:
   explicit TorchScriptNetwork(torch::jit::Module module) : module_(std::move(module)) {
     // Registered, so that devices, types and gradients follow. A parameter's key has dots, which Module refuses.
-    for (const auto& p : module_.named_parameters()) register_parameter(key_of(p.name), p.value, p.value.requires_grad());
+    for (const auto& p : module_.named_parameters())
+      register_parameter(key_of(p.name), p.value, p.value.requires_grad());
     for (const auto& b : module_.named_buffers()) register_buffer(key_of(b.name), b.value);
   }
   Tensor features(const Tensor& x) override { return run(x).features; }
@@ -46,7 +47,8 @@ void check_trust(const std::string& path, const TorchScriptOptions& options) {
           "load_torchscript: {} is a program that loading runs; give its SHA-256, or allow it, if you trust it", path);
   if (options.sha256.empty()) return;
   const auto found = sha256_of_file(path);
-  if (found != options.sha256) fail("load_torchscript: {} has SHA-256 {}, but {} was asked for", path, found, options.sha256);
+  if (found != options.sha256)
+    fail("load_torchscript: {} has SHA-256 {}, but {} was asked for", path, found, options.sha256);
 }
 
 }  // namespace
@@ -66,13 +68,15 @@ Classifier load_torchscript(const std::string& path, const TorchScriptOptions& o
   std::vector<int64_t> shape{2};
   shape.insert(shape.end(), options.input_shape.begin(), options.input_shape.end());
   torch::NoGradGuard guard;
-  // A trial pass tells the number of classes; a random model takes its numbers from the global generator, put back after.
+  // A trial pass tells the number of classes; a random model takes its numbers from the global generator, put back
+  // after.
   auto generator = at::globalContext().defaultGenerator(at::kCPU);
   const auto before = generator.get_state();
   const auto logits = model.logits(at::full(shape, .5));
   generator.set_state(before);
   if (logits.dim() != 2 || logits.size(0) != 2)
-    fail("load_torchscript: {} needs to give logits [N,K], but gives [{}] for 2 images", path, fmt::join(logits.sizes(), ","));
+    fail("load_torchscript: {} needs to give logits [N,K], but gives [{}] for 2 images", path,
+         fmt::join(logits.sizes(), ","));
   model.info().classes = logits.size(1);
   model.reset_passes();
   return model;

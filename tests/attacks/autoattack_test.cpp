@@ -16,8 +16,14 @@ const std::vector<ThreatModel> kThreats = {{Norm::linf, .03}, {Norm::l2, .3}, {N
 
 /// Short versions of all six attacks.
 AutoAttackOptions all_attacks(bool conformance = false) {
-  return {.version = "custom", .attacks = {"apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"}, .batch_size = 7,
-          .conformance = conformance, .steps = 10, .restarts = 2, .targets = 3, .queries = 60};
+  return {.version = "custom",
+          .attacks = {"apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"},
+          .batch_size = 7,
+          .conformance = conformance,
+          .steps = 10,
+          .restarts = 2,
+          .targets = 3,
+          .queries = 60};
 }
 
 struct Setting {
@@ -33,18 +39,24 @@ TEST(AutoAttack, SequencesAreThePublishedOnes) {
                           a.large_radius ? " large" : "");
     return text;
   };
-  EXPECT_EQ(describe({}),
-            "apgd-ce 1x9x100 q5000 eot1; apgd-t 1x9x100 q5000 eot1; fab-t 1x9x100 q5000 eot1; square 1x9x100 q5000 eot1; ");
+  EXPECT_EQ(
+      describe({}),
+      "apgd-ce 1x9x100 q5000 eot1; apgd-t 1x9x100 q5000 eot1; fab-t 1x9x100 q5000 eot1; square 1x9x100 q5000 eot1; ");
   EXPECT_EQ(describe({.norm = Norm::l1}),
-            "apgd-ce 5x9x100 q5000 eot1 large; apgd-t 1x5x100 q5000 eot1 large; fab-t 1x9x100 q5000 eot1; square 1x9x100 q5000 eot1; ");
-  EXPECT_EQ(describe({.version = "plus", .norm = Norm::l1}),
-            "apgd-ce 5x9x100 q5000 eot1; apgd-dlr 5x9x100 q5000 eot1; fab 5x9x100 q5000 eot1; square 1x9x100 q5000 eot1; "
-            "apgd-t 1x9x100 q5000 eot1; fab-t 1x9x100 q5000 eot1; ");
+            "apgd-ce 5x9x100 q5000 eot1 large; apgd-t 1x5x100 q5000 eot1 large; fab-t 1x9x100 q5000 eot1; square "
+            "1x9x100 q5000 eot1; ");
+  EXPECT_EQ(
+      describe({.version = "plus", .norm = Norm::l1}),
+      "apgd-ce 5x9x100 q5000 eot1; apgd-dlr 5x9x100 q5000 eot1; fab 5x9x100 q5000 eot1; square 1x9x100 q5000 eot1; "
+      "apgd-t 1x9x100 q5000 eot1; fab-t 1x9x100 q5000 eot1; ");
   EXPECT_EQ(describe({.version = "rand"}), "apgd-ce 1x9x100 q5000 eot20; apgd-dlr 1x9x100 q5000 eot20; ");
-  EXPECT_EQ(describe({.version = "custom", .custom = {"fab", "square"}}), "fab 5x9x100 q5000 eot1; square 1x9x100 q5000 eot1; ");
-  EXPECT_EQ(describe({.version = "custom", .custom = {"fab-t", "fab"}}), "fab-t 1x9x100 q5000 eot1; fab 1x9x100 q5000 eot1; ");
-  EXPECT_EQ(describe({.version = "custom", .custom = {"square"}, .steps = 3, .restarts = 2, .targets = 4, .queries = 5}),
-            "square 2x4x3 q5 eot1; ");
+  EXPECT_EQ(describe({.version = "custom", .custom = {"fab", "square"}}),
+            "fab 5x9x100 q5000 eot1; square 1x9x100 q5000 eot1; ");
+  EXPECT_EQ(describe({.version = "custom", .custom = {"fab-t", "fab"}}),
+            "fab-t 1x9x100 q5000 eot1; fab 1x9x100 q5000 eot1; ");
+  EXPECT_EQ(
+      describe({.version = "custom", .custom = {"square"}, .steps = 3, .restarts = 2, .targets = 4, .queries = 5}),
+      "square 2x4x3 q5 eot1; ");
 }
 
 TEST(AutoAttack, SaysWhatFewClassesChange) {
@@ -57,13 +69,15 @@ TEST(AutoAttack, SaysWhatFewClassesChange) {
 }
 
 TEST(AutoAttack, RefusesWhatCannotBe) {
-  EXPECT_NE(message_of<UsageError>([] { autoattack_sequence({.version = "fast"}); }).find("standard, plus, rand or custom"),
-            std::string::npos);
+  EXPECT_NE(
+      message_of<UsageError>([] { autoattack_sequence({.version = "fast"}); }).find("standard, plus, rand or custom"),
+      std::string::npos);
   EXPECT_NE(message_of<UsageError>([] { attack_entry("apgd-tt"); }).find("did you mean apgd-t?"), std::string::npos);
   Setting s;
   ClassifierModel model(s.net);
   s.images.x = s.images.x * 255;
-  EXPECT_NE(message_of<UsageError>([&] { autoattack(model, s.images, kThreats[0], {}); }).find("images in [0,1]"), std::string::npos);
+  EXPECT_NE(message_of<UsageError>([&] { autoattack(model, s.images, kThreats[0], {}); }).find("images in [0,1]"),
+            std::string::npos);
 }
 
 TEST(AutoAttack, RunsOnTwoAndThreeClasses) {
@@ -111,8 +125,9 @@ TEST(AutoAttack, EachAttackBreaksSomethingAlone) {
     for (const auto& entry : attack_table()) {
       SCOPED_TRACE(entry.name + " " + to_string(threat.norm));
       ClassifierModel model(s.net);
-      const auto result = autoattack(model, s.images, {threat.norm, 1.5 * threat.eps}, {.version = "custom", .attacks = {entry.name},
-                                                             .steps = 20, .restarts = 1, .queries = 200});
+      const auto result =
+          autoattack(model, s.images, {threat.norm, 1.5 * threat.eps},
+                     {.version = "custom", .attacks = {entry.name}, .steps = 20, .restarts = 1, .queries = 200});
       EXPECT_LT(result.robust().sum().item<int64_t>(), 36);
     }
 }
@@ -128,7 +143,8 @@ TEST(AutoAttack, FlagsDependOnNeitherBatchNorOrderNorThreads) {
     const auto expected = autoattack(model, s.images, threat, options);
     const auto compare = [&](const AutoAttackResult& other, const Tensor& places) {
       for (size_t i = 0; i < expected.attacks.size(); ++i)
-        EXPECT_TRUE(other.attacks[i].robust.index_select(0, places).equal(expected.attacks[i].robust)) << expected.attacks[i].spec.name;
+        EXPECT_TRUE(other.attacks[i].robust.index_select(0, places).equal(expected.attacks[i].robust))
+            << expected.attacks[i].spec.name;
     };
     for (const int64_t batch : {1, 16, 40}) {
       options.batch_size = batch;
@@ -145,7 +161,8 @@ TEST(AutoAttack, SeedsGiveOtherStartsAndTheSameSeedTheSame) {
   ClassifierModel model(s.net);
   auto options = all_attacks();
   options.attacks = {"apgd-ce", "square"};
-  const auto a = autoattack(model, s.images, kThreats[0], options), b = autoattack(model, s.images, kThreats[0], options);
+  const auto a = autoattack(model, s.images, kThreats[0], options),
+             b = autoattack(model, s.images, kThreats[0], options);
   options.seed = 1;
   const auto c = autoattack(model, s.images, kThreats[0], options);
   EXPECT_TRUE(a.adversarial.equal(b.adversarial));
@@ -183,7 +200,9 @@ TEST(AutoAttack, SurvivorsHaveHadTheWholeBudgetByDefault) {
   const auto images = s.images.select(at::arange(3));
   ClassifierModel model(s.net);
   const auto result = autoattack(model, images, {Norm::linf, 1e-7}, {});
-  const auto each = [&](size_t i) { return Passes{result.attacks[i].passes.forward / 3, result.attacks[i].passes.backward / 3}; };
+  const auto each = [&](size_t i) {
+    return Passes{result.attacks[i].passes.forward / 3, result.attacks[i].passes.backward / 3};
+  };
   EXPECT_EQ(each(0).forward, 103);
   EXPECT_EQ(each(0).backward, 101);
   EXPECT_EQ(each(1).forward, 911);  // clean logits are ranked once
@@ -239,7 +258,8 @@ class NearlyTied : public ClassifierModel {
 TEST(AutoAttack, JudgesBorderlineImagesAlone) {
   Setting s;
   NearlyTied model(s.net);
-  const auto result = autoattack(model, s.images, kThreats[0], {.version = "custom", .attacks = {"apgd-ce"}, .steps = 2, .restarts = 1});
+  const auto result = autoattack(model, s.images, kThreats[0],
+                                 {.version = "custom", .attacks = {"apgd-ce"}, .steps = 2, .restarts = 1});
   EXPECT_EQ(result.borderline, 4);
   EXPECT_GE(std::count(model.rows_of_tied_queries.begin(), model.rows_of_tied_queries.end(), 16), 4);
 }

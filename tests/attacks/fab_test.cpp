@@ -20,8 +20,7 @@ TEST(Fab, FollowsTheReferenceInEveryNorm) {
     SCOPED_TRACE(run["norm"].get<std::string>() + " " + run["target_rank"].dump());
     const ThreatModel threat{parse_norm(run["norm"]), run["eps"]};
     FabOptions options{.targeted = !run["target_rank"].is_null(), .steps = run["n_iter"], .conformance = true};
-    const auto targets =
-        options.targeted ? ranked_target(net.logits(images.x), run["target_rank"]) : Tensor();
+    const auto targets = options.targeted ? ranked_target(net.logits(images.x), run["target_rank"]) : Tensor();
     ClassifierModel model(net);
     const auto found = fab_run(model, images, {}, targets, threat, options);
     EXPECT_TRUE(close(found.distance.lt(1e9).to(at::kDouble), tensor_of(run["found"]), 0));

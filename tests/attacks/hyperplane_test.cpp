@@ -1,5 +1,5 @@
-#include "attacks/formula_net.h"
 #include "hpm/attacks/hyperplane.h"
+#include "attacks/formula_net.h"
 #include "hpm/core/error.h"
 
 namespace hpm {
@@ -73,8 +73,9 @@ TEST(Hyperplane, NoOtherDirectionIsShorter) {
 }
 
 TEST(Hyperplane, RefusesShapesThatDoNotFit) {
-  const auto message = test::message_of<UsageError>(
-      [] { project_hyperplane(at::zeros({2, 3}), at::zeros({2, 4}), at::zeros({2}), Norm::linf); });
+  const auto message = test::message_of<UsageError>([] {
+    project_hyperplane(at::zeros({2, 3}), at::zeros({2, 4}), at::zeros({2}), Norm::linf);
+  });
   EXPECT_NE(message.find("project_hyperplane: needs"), std::string::npos) << message;
 }
 

@@ -31,10 +31,10 @@ inline void compare_flags(const nlohmann::json& oracle, const AutoAttackResult& 
     const auto rows = theirs.ne(ours).nonzero().squeeze(1);
     for (int64_t i = 0; i < rows.numel(); ++i) {
       const auto row = rows[i].item<int64_t>();
-      out.differences.push_back(fmt::format("{}: image {} is {} there and {} here, margin here {:.2e} of a range of {:.3g}", attack,
-                                            row, theirs[row].item<bool>() ? "robust" : "broken",
-                                            ours[row].item<bool>() ? "robust" : "broken", margins[row].item<double>(),
-                                            ranges[row].item<double>()));
+      out.differences.push_back(
+          fmt::format("{}: image {} is {} there and {} here, margin here {:.2e} of a range of {:.3g}", attack, row,
+                      theirs[row].item<bool>() ? "robust" : "broken", ours[row].item<bool>() ? "robust" : "broken",
+                      margins[row].item<double>(), ranges[row].item<double>()));
     }
   };
   const auto clean = tensor_of(oracle["clean"]).to(at::kBool);
@@ -63,7 +63,8 @@ inline void compare_replaced(const nlohmann::json& oracle, const AutoAttackResul
   for (int64_t row = 0; row < images.size(); ++row)
     if (theirs[row].item<bool>() != ours[row].item<bool>() || apart[row].item<double>() > .05)
       out.differences.push_back(fmt::format("image {}: replaced {} there, {} here; sums {:.3g} apart", row,
-                                            theirs[row].item<bool>(), ours[row].item<bool>(), apart[row].item<double>()));
+                                            theirs[row].item<bool>(), ours[row].item<bool>(),
+                                            apart[row].item<double>()));
   out.oracle_broken = theirs.sum().item<int64_t>();
   out.missed = (theirs & ours.logical_not()).sum().item<int64_t>();
   out.more = (ours & theirs.logical_not()).sum().item<int64_t>();
@@ -92,9 +93,11 @@ inline std::optional<OracleComparison> run_oracle(const nlohmann::json& oracle, 
 }
 
 inline void print_row(const std::string& name, const OracleComparison& c) {
-  fmt::print("{:58s} {:7.1f} s (official {:6.1f})  {:8d} passes (official {:8d})  broken there {:3d}, missed {}, more {}; {}\n", name,
-             c.seconds, c.oracle_seconds, c.forward, c.oracle_forward, c.oracle_broken, c.missed, c.more,
-             c.differences.empty() ? "all flags equal" : std::to_string(c.differences.size()) + " flags differ");
+  fmt::print(
+      "{:58s} {:7.1f} s (official {:6.1f})  {:8d} passes (official {:8d})  broken there {:3d}, missed {}, more {}; "
+      "{}\n",
+      name, c.seconds, c.oracle_seconds, c.forward, c.oracle_forward, c.oracle_broken, c.missed, c.more,
+      c.differences.empty() ? "all flags equal" : std::to_string(c.differences.size()) + " flags differ");
   for (const auto& attack : c.result.attacks)
     fmt::print("    {:10s} {:7.1f} s  robust {:3d}  forward {:8d}  backward {:8d}\n", attack.spec.name, attack.seconds,
                attack.robust.sum().item<int64_t>(), attack.passes.forward, attack.passes.backward);

@@ -1,5 +1,5 @@
-// All AutoAttack oracles, in both modes: `make oracles`. HPM_ORACLES=text runs the files whose names hold it; HPM_SEEDS=0,1
-// chooses the seeds of the default mode.
+// All AutoAttack oracles, in both modes: `make oracles`. HPM_ORACLES=text runs the files whose names hold it;
+// HPM_SEEDS=0,1 chooses the seeds of the default mode.
 #include "attacks/oracle_run.h"
 
 namespace hpm {
@@ -10,7 +10,8 @@ std::vector<std::filesystem::path> oracle_files() {
   const char* wanted = std::getenv("HPM_ORACLES");
   if (const auto folder = test::shared("oracles/autoattack"))
     for (const auto& entry : std::filesystem::directory_iterator(*folder))
-      if (entry.path().extension() == ".json" && (!wanted || entry.path().filename().string().find(wanted) != std::string::npos))
+      if (entry.path().extension() == ".json" &&
+          (!wanted || entry.path().filename().string().find(wanted) != std::string::npos))
         files.push_back(entry.path());
   std::sort(files.begin(), files.end());
   return files;
@@ -42,7 +43,8 @@ TEST(Oracles, DefaultModeMissesNextToNothing) {
       for (const auto& line : c->differences) fmt::print("        {}\n", line);
       broken += c->oracle_broken, missed += c->missed, more += c->more;
     }
-    fmt::print("seed {}: of {} images that the official runs broke, {} missed; {} more broken\n", seed, broken, missed, more);
+    fmt::print("seed {}: of {} images that the official runs broke, {} missed; {} more broken\n", seed, broken, missed,
+               more);
     EXPECT_LE(static_cast<double>(missed), std::max(1., .005 * static_cast<double>(broken)));
   }
 }

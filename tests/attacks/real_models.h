@@ -19,9 +19,14 @@ inline const std::vector<KnownModel>& known_models() {
   const std::vector<double> cifar{.4914, .4822, .4465}, wide{.2023, .1994, .2010}, exact{.2471, .2435, .2616};
   const std::vector<double> imagenet{.485, .456, .406};
   static const std::vector<KnownModel> models = {
-      {"cnn_a_adv4", "cifar_cnn_a_adv4.model", "conv16k4s2p1-relu-conv32k4s2p1-relu-flatten-fc100-relu-fc10", cifar, wide},
-      {"conv_small_pgd", "cifar_conv_small_pgd.pth", "conv16k4s2-relu-conv32k4s2-relu-flatten-fc100-relu-fc10", cifar, wide},
-      {"madry_8px", "cifar_madry_8px.pth", "conv16k4s2p1-relu-conv32k4s2p1-relu-flatten-fc100-relu-fc10", imagenet,
+      {"cnn_a_adv4", "cifar_cnn_a_adv4.model", "conv16k4s2p1-relu-conv32k4s2p1-relu-flatten-fc100-relu-fc10", cifar,
+       wide},
+      {"conv_small_pgd", "cifar_conv_small_pgd.pth", "conv16k4s2-relu-conv32k4s2-relu-flatten-fc100-relu-fc10", cifar,
+       wide},
+      {"madry_8px",
+       "cifar_madry_8px.pth",
+       "conv16k4s2p1-relu-conv32k4s2p1-relu-flatten-fc100-relu-fc10",
+       imagenet,
        {.225, .225, .225}},
       {"resnet4b", "resnet4b.pth", "resnet4b", cifar, exact},
       {"resnet14_at8", "resnet14_at8.pth", "resnet14", cifar, exact},

@@ -10,7 +10,7 @@ namespace {
 using test::close;
 using test::tensor_of;
 
-/// The reference values were drawn in double.
+/// The reference's numbers were drawn in double.
 struct DoubleByDefault {
   DoubleByDefault() { at::set_default_dtype(caffe2::TypeMeta::Make<double>()); }
   ~DoubleByDefault() { at::set_default_dtype(caffe2::TypeMeta::Make<float>()); }
@@ -20,13 +20,14 @@ TEST(Square, FollowsTheReferenceInEveryNorm) {
   HPM_NEED_SHARED(path, "oracles/attacks.json");
   const auto oracle = test::read_json(path);
   const auto images = test::formula_images(oracle);
-  const DoubleByDefault doubles;
+  const auto net = test::formula_net();
+  const DoubleByDefault doubles;  // after the network, whose weights are rounded to float32
   for (const auto& run : oracle["runs"]) {
     if (run["attack"] != "square") continue;
     SCOPED_TRACE(run["norm"].get<std::string>());
     const ThreatModel threat{parse_norm(run["norm"]), run["eps"]};
     const SquareOptions options{.queries = run["n_queries"], .conformance = true};
-    test::Recorder model(test::formula_net());
+    test::Recorder model(net);
     const ConformanceStreams streams(0);
     streams.begin_attack();
     const auto found = square_run(model, images, threat, options, streams);
