@@ -10,7 +10,8 @@ using namespace test;
 
 TEST(SharedCheckpoints, HoldWhatTorchLoadFinds) {
   HPM_NEED_SHARED(folder, "checkpoints");
-  for (const auto& [name, expected] : read_json(source_dir() / "tests/io/checkpoints.json").items()) {
+  const auto checkpoints = read_json(source_dir() / "tests/io/checkpoints.json");
+  for (const auto& [name, expected] : checkpoints.items()) {
     SCOPED_TRACE(name);
     const auto file = read_checkpoint(folder / name);
     EXPECT_EQ(file.sha256, expected["file"]);
