@@ -37,7 +37,7 @@ TEST_F(Surrogates, AllHaveTheSameVerdictsWhateverTheirGradient) {
   for (auto kind : contexts) {
     const auto expected = ask("hard", kind, x, LossKind::ce).target_logits;
     for (const auto& s : surrogates()) {
-      if (!unavailable(s.name, kind, peers).empty() || s.name == "query") continue;
+      if (!unavailable(s.name, kind, peers).empty() || s.name == "query" || (s.objective && kind == ContextKind::reference)) continue;
       const auto answer = ask(s.name, kind, x, s.objective ? LossKind::own : LossKind::ce, y);
       EXPECT_TRUE(close(answer.target_logits, expected, 1e-9)) << s.name << " in " << to_string(kind);
       EXPECT_TRUE(answer.gradient.isfinite().all().item<bool>()) << s.name;
@@ -68,7 +68,7 @@ TEST_F(Surrogates, CoincideWhereTheTableSaysSo) {
       model.head->lambda = lambda;
       for (const auto& s : surrogates()) {
         const auto twin = coincides_with(s.name, *model.head, kind);
-        if (twin.empty()) continue;
+        if (twin.empty() || s.objective) continue;
         EXPECT_TRUE(close(ask(s.name, kind, x, LossKind::ce).gradient, ask(twin, kind, x, LossKind::ce).gradient, 1e-9, 1e-9))
             << s.name << " and " << twin << " in " << to_string(kind) << ", lambda " << lambda;
       }
