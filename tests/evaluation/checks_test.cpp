@@ -49,9 +49,10 @@ class ChecksTest : public testing::Test {
   Evaluation evaluation;
 };
 
-TEST_F(ChecksTest, HonestModelComesOutUnflagged) {
-  for (const auto& [name, check] : run(honest, evaluation.adversarial.clone(), "full"))
-    EXPECT_NE(check.status, Status::failed) << name << ": " << check.detail;
+TEST_F(ChecksTest, HonestModelPassesWhatDoesNotDependOnTraining) {
+  const auto checks = run(honest, evaluation.adversarial.clone());
+  for (const char* name : {"zero gradients", "NaN or infinite", "ball and box", "determinism", "consistency", "reload"})
+    EXPECT_EQ(checks.at(name).status, Status::passed) << name << ": " << checks.at(name).detail;
 }
 
 TEST_F(ChecksTest, MaskedGradientsAreFlagged) {

@@ -13,14 +13,14 @@ using test::tiny_model;
 class Msa : public testing::Test {
  protected:
   Msa() {
-    images.x = tiny_images(30, 1, at::kFloat);
-    images.index = at::arange(7, 37);
+    images.x = tiny_images(18, 1, at::kFloat);
+    images.index = at::arange(7, 25);
     const auto out = model.run(images.x);
     images.y = prediction_logits(*model.head, {ContextKind::reference}, out.features, out.logits, images.index).argmax(1);
     images.y[3] = (images.y[3] + 1) % 5;  // one image is misclassified
   }
   MsaOptions options(std::vector<std::string> contexts) {
-    return {.contexts = std::move(contexts), .company_size = 12, .company_seed = 2, .batch_size = 16};
+    return {.contexts = std::move(contexts), .company_size = 7, .company_seed = 2, .batch_size = 16};
   }
   HpmModel model = tiny_model(.4, at::kFloat);
   Images images;
@@ -35,16 +35,16 @@ TEST_F(Msa, WorstCaseIsNoBetterThanAnySurrogateAloneNorThanClean) {
   for (const auto& c : result.contexts) {
     EXPECT_LT(percent(c.robust), percent(c.clean_correct)) << c.context << ": nothing was broken, nothing is tested";
     for (const auto& s : c.surrogates)
-      if (s.accuracy) EXPECT_GE(*s.accuracy + 1e-9, percent(c.robust)) << c.context << " " << s.name;
+      EXPECT_GE(s.accuracy.value_or(100) + 1e-9, percent(c.robust)) << c.context << " " << s.name;
     EXPECT_TRUE(c.ste_accuracy.has_value());
-    if (c.context != "joint") EXPECT_FALSE((c.robust & c.clean_correct.logical_not()).any().item<bool>());
+    EXPECT_TRUE(c.context == "joint" || !(c.robust & c.clean_correct.logical_not()).any().item<bool>());
   }
 }
 
 TEST_F(Msa, AdversarialImagesAreInBallAndBoxAndBreakTheHeadlinedContextAfresh) {
   const auto result = msa(model, {}, images, threat, options({"solo", "reference"}));
   EXPECT_LE(norm_of_rows(result.adversarial - images.x, Norm::linf).max().item<double>(), .03 * (1 + 1e-6) + 1e-7);
-  const ProtocolSubject subject{model, make_context(model, "solo", images, 12, 2, 16)};
+  const ProtocolSubject subject{model, make_context(model, "solo", images, 7, 2, 16)};
   const auto right = predict_logits(subject, {result.adversarial, images.y, images.index}, 5).argmax(1).eq(images.y);
   EXPECT_TRUE(at::equal(right, result.first().robust));
 }
@@ -52,13 +52,13 @@ TEST_F(Msa, AdversarialImagesAreInBallAndBoxAndBreakTheHeadlinedContextAfresh) {
 TEST_F(Msa, FlagsDoNotDependOnBatchSizeThreadsOrOrder) {
   auto base = options({"reference", "solo", "alone"});
   const auto expected = msa(model, {}, images, threat, base);
-  base.batch_size = 7;
+  base.batch_size = 5;
   const auto other = msa(model, {}, images, threat, base);
   for (size_t c = 0; c < 3; ++c) EXPECT_TRUE(at::equal(expected.contexts[c].robust, other.contexts[c].robust)) << c;
   // Another order keeps everyone's company when the company order is drawn from image numbers; here: no shuffling, one batch.
   base.company_seed = 0, base.company_size = 64;
   const auto straight = msa(model, {}, images, threat, base);
-  const auto turned = msa(model, {}, images.select(at::arange(30).flip(0)), threat, base);
+  const auto turned = msa(model, {}, images.select(at::arange(18).flip(0)), threat, base);
   for (size_t c = 0; c < 3; ++c) EXPECT_TRUE(at::equal(straight.contexts[c].robust, turned.contexts[c].robust.flip(0))) << c;
 }
 
@@ -68,7 +68,7 @@ TEST_F(Msa, FullMatrixCompletesEverySurrogateWithoutChangingTheVerdictTowardsRob
   o.full_matrix = true;
   const auto full = msa(model, {}, images, threat, o);
   for (const auto& s : full.first().surrogates)
-    if (s.same_as.empty() && s.unavailable.empty()) EXPECT_TRUE(s.complete && s.accuracy) << s.name;
+    EXPECT_TRUE(!s.same_as.empty() || !s.unavailable.empty() || (s.complete && s.accuracy)) << s.name;
   EXPECT_LE(percent(full.first().robust), percent(survivors_only.first().robust) + 1e-9);
   for (const auto& record : full.attacks) {
     ASSERT_TRUE(record.matrix.defined());
@@ -93,12 +93,12 @@ TEST_F(Msa, JointCountsTheWorstComposedBatchAndTheExistentialFigureIsLower) {
 // What the official driver does with a batch-coupled model: it repacks survivors into other batches, where other
 // prototypes judge them.
 TEST_F(Msa, RepackingSurvivorsOfAJointBatchGivesAnotherNumber) {
-  const auto context = make_context(model, "joint", images, 12, 2, 16);
+  const auto context = make_context(model, "joint", images, 7, 2, 16);
   const ProtocolSubject fixed{model, context};
   const auto in_their_batches = predict_logits(fixed, images, 16).argmax(1);
   auto repacked_changes = false;
   for (int64_t keep = 2; keep < 6 && !repacked_changes; ++keep) {
-    const auto rows = at::arange(0, 30, keep);
+    const auto rows = at::arange(0, 18, keep);
     const auto left = images.select(rows);
     const auto out = model.run(left.x);
     const auto repacked = prediction_logits(*model.head, {ContextKind::joint}, out.features, out.logits, left.index).argmax(1);
@@ -120,8 +120,8 @@ TEST_F(Msa, PassesStayWithinTheStatedBound) {
   const auto o = options({"reference", "solo"});
   const auto bound = estimate_passes(model, {}, threat, o);
   const auto result = msa(model, {}, images, threat, o);
-  EXPECT_LE(result.passes.backward, bound.backward * 30);
-  EXPECT_LE(result.passes.forward, (bound.forward + 20) * 30);
+  EXPECT_LE(result.passes.backward, bound.backward * 18);
+  EXPECT_LE(result.passes.forward, (bound.forward + 20) * 18);
   EXPECT_GT(result.passes.backward, 0);
 }
 
