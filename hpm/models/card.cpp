@@ -12,7 +12,7 @@ void fields(Fields& f, ModelCard& c) {
   f.add("classes", c.classes, "number of classes (0: as the last layer has)", {.min = 0, .max = 1000000});
   f.add("mean", c.mean, "input mean per channel (none: identity)", {.unit = "input range"});
   f.add("std", c.std, "input standard deviation per channel", {.unit = "input range"});
-  f.add("input", c.input, "input shape C,H,W (none: as the data has)");
+  f.add("input-shape", c.input, "input shape C,H,W (none: as the data has)");
   f.add("source", c.source, "where the weights come from");
   f.add("sha256", c.sha256, "SHA-256 the checkpoint must have (none: not checked)");
 }

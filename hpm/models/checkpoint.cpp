@@ -64,7 +64,7 @@ Shape input_shape_of(const ModelCard& card, const Shape& data_shape, const Named
   if (!data_shape.empty()) return data_shape;
   const auto channels = channels_of(tensors);
   const Shape shape = channels == 1 ? Shape{1, 28, 28} : Shape{std::max<int64_t>(channels, 1), 32, 32};
-  notes.push_back(fmt::format("input shape {} assumed from the first layer's {} channels (--input)", shape_text(shape), channels));
+  notes.push_back(fmt::format("input shape {} assumed from the first layer's {} channels (--input-shape)", shape_text(shape), channels));
   return shape;
 }
 

@@ -88,7 +88,7 @@ void save_model(const HpmModel& model, const std::string& path, const std::strin
   metadata["format"] = "pt";
   metadata["model.arch"] = info.architecture;
   metadata["model.classes"] = std::to_string(info.classes);
-  metadata["model.input"] = fmt::format("{}", fmt::join(info.input_shape, ","));
+  metadata["model.input-shape"] = fmt::format("{}", fmt::join(info.input_shape, ","));
   if (!info.normalisation.identity()) {
     metadata["model.mean"] = joined(info.normalisation.mean);
     metadata["model.std"] = joined(info.normalisation.std);

@@ -50,7 +50,7 @@ class Slice : public testing::Test {
   /// Trains the base model and fine-tunes it once for all tests.
   void prepare() {
     if (std::filesystem::exists(*folder / "hpm/model.safetensors")) return;
-    run("train --arch conv8k4s2p1-relu-flatten-fc32-relu-fc10 --mean .286 --std .353 --eps 0.1 --count 4096 --epochs 2 --lr .003 --attack-steps 2 --out base" + data);
+    run("train --arch conv8k4s2p1-relu-flatten-fc32-relu-fc10 --mean .286 --std .353 --eps 0.1 --count 6000 --epochs 4 --lr .003 --warmup 5 --attack-steps 2 --out base" + data);
     run("finetune --head hpm --out hpm" + tune);
     run("finetune --head fc --out fc" + data + " --eps 0.1 --count 512 --epochs 1 --model base/model.safetensors");
   }

@@ -98,7 +98,7 @@ TEST_F(CheckpointTest, HpmStateSurvivesSavingAndBrokenStateIsRefused) {
   auto state = hpm.state();
   for (auto& [name, tensor] : state)
     if (name == "hpm.means") tensor = at::rand({5, 19});
-  write_safetensors(path, state, {{"model.arch", kStack}, {"model.input", "3,16,16"}});
+  write_safetensors(path, state, {{"model.arch", kStack}, {"model.input-shape", "3,16,16"}});
   EXPECT_NE(message_of<Error>([&] { load_model(path); }).find("hpm.means"), std::string::npos);
 }
 
