@@ -50,7 +50,8 @@ class Slice : public testing::Test {
   /// Trains the base model and fine-tunes it once for all tests.
   void prepare() {
     if (std::filesystem::exists(*folder / "hpm/model.safetensors")) return;
-    run("train --arch conv8k4s2p1-relu-flatten-fc32-relu-fc10 --mean .286 --std .353 --eps 0.1 --count 6000 --epochs 4 --lr .003 --warmup 5 --attack-steps 2 --out base" + data);
+    const auto committed = (test::source_dir() / "checkpoints/fashion-mnist-linf-0.1.safetensors").string();
+    run("train --model " + committed + " --eps 0.1 --count 256 --epochs 1 --lr .0001 --attack-steps 2 --out base" + data);
     run("finetune --head hpm --out hpm" + tune);
     run("finetune --head fc --out fc" + data + " --eps 0.1 --count 512 --epochs 1 --model base/model.safetensors");
   }
@@ -63,7 +64,7 @@ TEST_F(Slice, EvaluatesEveryProtocolWithResultsThatAgreeWithThemselves) {
   const auto common = data + " --eps 0.1 --count 40 --model hpm/model.safetensors --overwrite";
   run("evaluate --protocol clean --out clean" + common);
   EXPECT_TRUE(results("clean")["robust_accuracy"].is_null());
-  EXPECT_GT(results("clean")["clean_accuracy"].get<double>(), 30);
+  EXPECT_GT(results("clean")["clean_accuracy"].get<double>(), 60);
   run("evaluate --protocol pgd --steps 10 --out pgd" + common);
   run("evaluate --protocol autoattack --version custom --attacks apgd-ce,apgd-t --save-adversarial --out aa" + common);
   run("evaluate --protocol msa --context reference,solo,alone,joint --base base/model.safetensors --control fc/model.safetensors --out msa" + common);
@@ -108,7 +109,7 @@ TEST_F(Slice, FoldedExportPredictsAsTheReferenceContext) {
   EXPECT_NE(a.str().find("199,"), std::string::npos);
   const auto folded = nlohmann::json::parse(program("inspect folded.safetensors --json", folder->path).out);
   EXPECT_EQ(folded["head"], "fc");
-  EXPECT_EQ(folded["architecture"], "conv8k4s2p1-relu-flatten-fc32-relu-fc10");
+  EXPECT_EQ(folded["architecture"], "conv16k4s2p1-relu-conv32k4s2p1-relu-flatten-fc100-relu-fc10");
 }
 
 TEST_F(Slice, InterruptedFineTuningResumesToTheSameModel) {
