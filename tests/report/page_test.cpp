@@ -1,0 +1,202 @@
+#include "hpm/core/error.h"
+#include "hpm/report/charts.h"
+#include "hpm/report/html.h"
+#include "hpm/report/png.h"
+#include "report/sample.h"
+#include "report/tools.h"
+
+namespace hpm {
+namespace {
+
+const std::string kHostile =
+    "<script>alert('x')</script><img src=\"https://evil.example/a.png\" onerror=\"alert(1)\">&";
+
+std::string sample_page(const std::string& title = {}) { return make_report(test::sample_runs(), title); }
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+size_t position(const std::string& text, const std::string& part) {
+  EXPECT_TRUE(contains(text, part)) << part;
+  return text.find(part);
+}
+
+/// Every string of a JSON document replaced, keys too where they are the user's.
+void poison(nlohmann::json& json) {
+  if (json.is_string()) json = kHostile;
+  else if (json.is_structured())
+    for (auto& element : json) poison(element);
+}
+
+TEST(Page, HasTheSectionsInOrderWithTheVerdictFirst) {
+  const auto page = sample_page();
+  size_t last = position(page, "class=\"verdict is-no-difference\"");
+  for (const char* id : {"models", "faces", "surrogates", "eps", "classes", "gallery", "checks", "provenance"}) {
+    const auto at = position(page, std::string("<h2 id=\"") + id);
+    EXPECT_LT(last, at) << id;
+    last = at;
+  }
+}
+
+TEST(Page, OfASuspectRunShowsTheFailedCheckBeforeAnyPercentage) {
+  auto runs = test::sample_runs();
+  runs[0].results["suspect"] = true;
+  runs[0].results["reasons"] = {"unbounded: survivors"};
+  const auto page = make_report(runs);
+  const auto body = page.substr(page.find("<main>"));
+  EXPECT_LT(position(body, "Suspect result: the evaluation of HPM"), body.find("\u202F%"));
+  EXPECT_TRUE(contains(body, "is-suspect"));
+}
+
+TEST(Page, IsWellFormedAndLoadsNothing) {
+  HPM_NEED_PYTHON();
+  const test::TemporaryFolder folder;
+  test::write_text(folder / "page.html", sample_page());
+  EXPECT_EQ(test::page_check("page", folder / "page.html"), "ok 72 images\n");
+}
+
+TEST(Page, EscapesEveryStringOfTheRun) {
+  HPM_NEED_PYTHON();
+  auto runs = test::sample_runs(60);
+  for (auto& run : runs) {
+    const auto role = run.results["role"];
+    poison(run.results), poison(run.environment);
+    run.results["role"] = role, run.results["model_info"]["head"] = kHostile;
+    run.results["class_names"] = std::vector<std::string>(10, kHostile);
+    run.config = run.directory = kHostile;
+    run.environment[kHostile] = 1;
+  }
+  runs[2].results["role"] = kHostile;
+  const auto page = make_report(runs, kHostile);
+  EXPECT_FALSE(contains(page, "<script"));
+  EXPECT_FALSE(contains(page, "<img src=\"http"));
+  EXPECT_TRUE(contains(page, "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;"));
+  const test::TemporaryFolder folder;
+  test::write_text(folder / "page.html", page);
+  EXPECT_EQ(test::page_check("page", folder / "page.html").substr(0, 3), "ok ");
+}
+
+TEST(Page, TakesASingleRunOfAPlainModel) {
+  auto run = test::sample_run("base");
+  for (const char* field : {"role", "checks", "curve", "class_names", "predictions", "attacks"})
+    run.results.erase(field);
+  run.environment = nullptr, run.config.clear();
+  const auto page = make_report({run});
+  EXPECT_TRUE(contains(page, "No control to compare with"));
+  EXPECT_FALSE(contains(page, "id=\"faces\""));
+  EXPECT_FALSE(contains(page, "id=\"gallery\""));
+}
+
+TEST(Page, TakesControlAndBaseFromTheRunWhenTheyHaveNoneOfTheirOwn) {
+  const auto page = make_report({test::sample_run("hpm")});
+  EXPECT_TRUE(contains(page, "</i>FC, control"));
+  EXPECT_TRUE(contains(page, "</i>FC, base"));
+}
+
+TEST(Page, PrintsHowMuchThePerturbationIsMagnified) {
+  EXPECT_TRUE(contains(sample_page(), "perturbation ×5"));
+  auto run = test::sample_run("hpm");
+  run.gallery.adversarial = run.gallery.original;
+  EXPECT_TRUE(contains(make_report({run}), "perturbation ×1"));
+}
+
+TEST(Page, RejectsAGalleryThatDoesNotFitTheResults) {
+  auto run = test::sample_run("hpm");
+  run.gallery.adversarial.pop_back();
+  EXPECT_TRUE(
+      contains(test::message_of<Error>([&] { make_report({run}); }), "the gallery of runs/demo/hpm needs 8 images"));
+}
+
+TEST(Page, IsWrittenFromRunDirectoriesWithTheirGalleries) {
+  const test::TemporaryFolder folder;
+  std::vector<std::string> directories;
+  for (const auto& run : test::sample_runs()) {
+    directories.push_back((folder / run.results["role"].get<std::string>()).string());
+    test::write_sample(run, directories.back());
+  }
+  const auto html = folder / "new/report.html";
+  write_report(directories, html.string(), "A title");
+  auto expected = test::sample_runs();
+  for (size_t i = 0; i < expected.size(); ++i) expected[i].directory = directories[i];
+  EXPECT_EQ(test::read_text(html), make_report(expected, "A title"));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder / "new"), {}), 1) << "no temporary file stays";
+}
+
+TEST(Page, OfABrokenRunDirectoryIsAClearErrorAndLeavesTheOldReport) {
+  const test::TemporaryFolder folder;
+  const auto write = [&] { write_report({folder.path.string()}, (folder / "report.html").string()); };
+  EXPECT_TRUE(contains(test::message_of<Error>(write), "results.json"));
+  test::write_text(folder / "report.html", "old");
+  test::write_text(folder / "results.json", "{\"schema\": 1, ");
+  EXPECT_TRUE(contains(test::message_of<Error>(write), "results.json: is not JSON"));
+  EXPECT_EQ(test::read_text(folder / "report.html"), "old");
+  EXPECT_TRUE(contains(test::message_of<Error>([&] { read_run("/no/such"); }), "/no/such: needs a run directory"));
+}
+
+TEST(Html, EscapesMarkupControlCharactersAndBrokenUtf8) {
+  EXPECT_EQ(escape_html("<a href=\"x\">&'"), "&lt;a href=&quot;x&quot;&gt;&amp;&#39;");
+  EXPECT_EQ(escape_html("a\x01\xff\xc3(\xed\xa0\x80z"), "a���(���z");
+  EXPECT_EQ(escape_html("\xc3"), "�");
+  EXPECT_EQ(escape_html("Grün ↦ 猫 🐈"), "Grün ↦ 猫 🐈");
+}
+
+TEST(Html, SetsMinusSignsAndDashesAsABookWould) {
+  EXPECT_EQ(typeset("-1.9 to 2.3 (-0.2), 57.0-65.4, 61.2 %"), "−1.9 to 2.3 (−0.2), 57.0–65.4, 61.2\u202F%");
+  EXPECT_EQ(typeset("T-shirt apgd-ce --base -x"), "T-shirt apgd-ce --base -x");
+}
+
+TEST(Charts, AreAccessibleScalableAndEscaped) {
+  HPM_NEED_PYTHON();
+  const ChartFrame frame{kHostile, kHostile, 336};
+  const std::vector<std::string> charts = {
+      bar_chart({.frame = frame, .rows = {{.label = kHostile, .layers = {{50, "t-hpm fill"}}, .text = kHostile}}}),
+      interval_chart({.frame = frame, .rows = {{kHostile, "t-hpm", kHostile, 1, Interval{-1, 3}}}, .axis = kHostile}),
+      line_chart({.frame = frame, .series = {{kHostile, "t-l2", {{0, 90}, {.1, 60}}}}, .x_axis = kHostile}),
+      heat_map({.frame = frame, .row_labels = {kHostile}, .column_labels = {kHostile}, .values = {50}})};
+  const test::TemporaryFolder folder;
+  for (const auto& chart : charts) {
+    EXPECT_TRUE(contains(chart, "viewBox=\"0 0 336 ") && contains(chart, "role=\"img\" aria-label=\"&lt;script&gt;"));
+    EXPECT_TRUE(contains(chart, "<title>&lt;script&gt;") && contains(chart, "<desc>&lt;script&gt;"));
+    test::write_text(folder / "chart.html", svg_file(chart));
+    EXPECT_EQ(test::page_check("page", folder / "chart.html"), "ok 0 images\n");
+  }
+}
+
+TEST(Charts, PutBarsWhereTheNumbersAre) {
+  const auto chart = bar_chart({.frame = {"t", "d", 336}, .rows = {{.label = "a", .layers = {{100, "x"}, {25, "y"}}}}});
+  EXPECT_TRUE(contains(chart, "width=\"320\" height=\"13\" rx=\"1.5\" class=\"x\"")) << chart;
+  EXPECT_TRUE(contains(chart, "width=\"80\" height=\"13\" rx=\"1.5\" class=\"y\"")) << chart;
+  EXPECT_EQ(nice_ticks(-7.3, 2.1, 5), (std::vector<double>{-8, -6, -4, -2, 0, 2, 4}));
+}
+
+TEST(Png, DecodesToThePixelsThatWereEncoded) {
+  HPM_NEED_PYTHON();
+  const test::TemporaryFolder folder;
+  for (const int64_t channels : {1, 3}) {
+    std::vector<uint8_t> pixels;
+    std::string expected = fmt::format("5 3 {} ", channels);
+    for (int64_t i = 0; i < 5 * 3 * channels; ++i) {
+      pixels.push_back(static_cast<uint8_t>(i * 37 % 256));
+      expected += fmt::format("{:02x}", pixels.back());
+    }
+    test::write_text(folder / "p.png", encode_png(pixels, 5, 3, channels));
+    EXPECT_EQ(test::first_line(test::page_check("png", folder / "p.png")), expected);
+  }
+}
+
+TEST(Png, RejectsPixelsThatDoNotFit) {
+  const std::vector<uint8_t> pixels(12);
+  EXPECT_TRUE(
+      contains(test::message_of<UsageError>([&] { encode_png(pixels, 3, 2, 2); }), "1 or 3 channels, but got 2"));
+  EXPECT_TRUE(contains(test::message_of<UsageError>([&] { encode_png(pixels, 3, 3, 1); }), "= 9 bytes, but got 12"));
+  EXPECT_TRUE(contains(test::message_of<UsageError>([&] { encode_png({}, 0, 3, 1); }), "but got 0 x 3"));
+}
+
+TEST(Base64, MatchesTheRfc) {
+  const std::vector<std::pair<std::string, std::string>> kVectors = {
+      {"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}};
+  for (const auto& [text, coded] : kVectors) EXPECT_EQ(base64(text), coded);
+  EXPECT_EQ(base64("\xff\xfe\xfd"), "//79");
+}
+
+}  // namespace
+}  // namespace hpm
