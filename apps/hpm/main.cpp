@@ -8,6 +8,7 @@
 #include "hpm/core/error.h"
 #include "hpm/core/fields.h"
 #include "hpm/core/progress.h"
+#include "options.h"
 
 namespace {
 
@@ -21,7 +22,7 @@ struct Verb {
 
 constexpr Verb kVerbs[] = {
     {"doctor", "what this build and machine have, and what is missing", app::doctor},
-    {"data", "list, verify and unpack data sets", app::data},
+    {"data", "list and verify data sets", app::data},
     {"inspect", "what a checkpoint holds, without running code from it", app::inspect},
     {"predict", "logits and labels for images", app::predict},
     {"train", "adversarial training, from scratch or from a checkpoint", app::train},
@@ -35,6 +36,17 @@ void print_verbs(std::FILE* out) {
   fmt::print(out, "usage: hpm VERB [flags]        hpm VERB --help\n\n");
   for (const auto& verb : kVerbs) fmt::print(out, "  {:<10} {}\n", verb.name, verb.summary);
   fmt::print(out, "\nExit status: 0 done, 1 failure, 2 usage, 3 finished but suspect, 130 interrupted.\n");
+}
+
+/// Training keeps the state of its last finished epoch.
+void print_resume_command(const std::string& name, const app::Arguments& arguments) {
+  const auto& folder = app::run_in_progress();
+  if ((name != "train" && name != "finetune") || folder.empty()) return;
+  std::string command = "hpm " + name;
+  for (const auto& argument : arguments)
+    if (argument != "--resume" && argument != "--overwrite") command += " " + argument;
+  const bool named = std::any_of(arguments.begin(), arguments.end(), [](const auto& a) { return a == "--out" || a.rfind("--out=", 0) == 0; });
+  fmt::print(stderr, "to go on: {}{} --resume\n", command, named ? "" : " --out " + folder);
 }
 
 int run(const std::string& name, const app::Arguments& rest) {
@@ -66,6 +78,7 @@ int main(int argc, char** argv) {
     return 2;
   } catch (const Interrupted&) {
     fmt::print(stderr, "\nhpm {}: interrupted\n", name);
+    print_resume_command(name, {argv + 2, argv + argc});
     return 130;
   } catch (const c10::Error& error) {
     fmt::print(stderr, "hpm {}: {}\n", name, error.what_without_backtrace());

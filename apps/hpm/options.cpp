@@ -91,9 +91,17 @@ std::vector<ThreatModel> threats(const ThreatOptions& options) {
   return all;
 }
 
+namespace {
+std::string open_folder;
+}
+
+const std::string& run_in_progress() { return open_folder; }
+
 RunDirectory open_run(const CommandLine& line, const std::string& verb, const ComputeOptions& compute, uint64_t seed) {
   const auto existing = line.resume ? ExistingRun::resume : line.overwrite ? ExistingRun::overwrite : ExistingRun::refuse;
-  return {line.out.empty() ? default_run_directory(verb) : line.out, line.fields, environment_json(compute, seed), existing};
+  RunDirectory run(line.out.empty() ? default_run_directory(verb) : line.out, line.fields, environment_json(compute, seed), existing);
+  open_folder = run.path();
+  return run;
 }
 
 std::string table(const std::vector<std::vector<std::string>>& rows) {

@@ -42,6 +42,9 @@ std::vector<ThreatModel> threats(const ThreatOptions& options);
 /// --out or the default, with the configuration and environment written.
 RunDirectory open_run(const CommandLine& line, const std::string& verb, const ComputeOptions& compute, uint64_t seed);
 
+/// The folder of the run that this process has opened; empty before.
+const std::string& run_in_progress();
+
 /// Text columns, the first left-aligned, the others right.
 std::string table(const std::vector<std::vector<std::string>>& rows);
 

@@ -129,6 +129,19 @@ TEST_F(Slice, InterruptedFineTuningResumesToTheSameModel) {
   run("finetune --resume --out part --lr .1" + settings, 1);
 }
 
+TEST_F(Slice, InterruptExitsWith130AndPrintsTheCommandThatGoesOn) {
+  HPM_NEED_FASHION_MNIST();
+  prepare();
+  const auto command = "'" + (test::binary_dir() / "hpm").string() + "' finetune --quiet --out stopped --epochs 50 --model base/model.safetensors --fit-images 100" + data;
+  std::ofstream(*folder / "stop.sh") << "cd '" + folder->path.string() + "'\n" + command + " 2>err & pid=$!; while [ ! -f stopped/config.toml ]; do sleep .1; done; kill -INT $pid; wait $pid; echo $? > status";
+  ASSERT_EQ(std::system(("bash -m '" + (*folder / "stop.sh").string() + "' >/dev/null 2>&1").c_str()), 0);
+  std::stringstream status, err;
+  status << std::ifstream(*folder / "status").rdbuf();
+  err << std::ifstream(*folder / "err").rdbuf();
+  EXPECT_EQ(status.str(), "130\n") << err.str();
+  EXPECT_NE(err.str().find("--resume"), std::string::npos) << err.str();
+}
+
 TEST_F(Slice, DryRunPrintsTheCostAndRunsNothing) {
   HPM_NEED_FASHION_MNIST();
   prepare();
