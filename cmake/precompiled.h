@@ -1,11 +1,11 @@
 // What nearly every source file of the library needs and what is slow to parse.
 #pragma once
-#include <torch/torch.h>
-
+#include "hpm/core/torch_impl.h"
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
@@ -13,7 +13,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>

@@ -1,7 +1,5 @@
 #include "options.h"
 
-#include <torch/torch.h>
-
 #include <fstream>
 #include <sstream>
 

@@ -1,5 +1,7 @@
 #include "training_options.h"
 
+#include <nlohmann/json.hpp>
+
 #include "hpm/io/sha256.h"
 
 namespace hpm::app {

@@ -1,7 +1,5 @@
 #include "hpm/attacks/apgd.h"
 
-#include <torch/torch.h>
-
 namespace hpm {
 namespace {
 

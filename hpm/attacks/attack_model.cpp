@@ -1,7 +1,5 @@
 #include "hpm/attacks/attack_model.h"
 
-#include <torch/torch.h>
-
 namespace hpm {
 
 ClassifierModel::ClassifierModel(Classifier classifier, bool random) : classifier_(std::move(classifier)), random_(random) {}

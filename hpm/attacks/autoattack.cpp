@@ -1,7 +1,5 @@
 #include "hpm/attacks/autoattack.h"
 
-#include <torch/torch.h>
-
 #include <chrono>
 
 #include "hpm/attacks/conformance_streams.h"

@@ -1,7 +1,5 @@
 #include "hpm/attacks/conformance_streams.h"
 
-#include <torch/torch.h>
-
 namespace hpm {
 namespace {
 

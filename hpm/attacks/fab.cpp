@@ -1,7 +1,5 @@
 #include "hpm/attacks/fab.h"
 
-#include <torch/torch.h>
-
 #include "hpm/attacks/apgd.h"
 #include "hpm/attacks/hyperplane.h"
 #include "hpm/core/error.h"

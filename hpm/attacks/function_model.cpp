@@ -1,7 +1,5 @@
 #include "hpm/attacks/function_model.h"
 
-#include <torch/torch.h>
-
 #include "hpm/core/error.h"
 
 namespace hpm {

@@ -2,8 +2,6 @@
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "hpm/core/error.h"

@@ -1,7 +1,5 @@
 #include "hpm/attacks/square.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 
 #include "hpm/attacks/square_windows_impl.h"

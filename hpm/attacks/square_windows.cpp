@@ -1,7 +1,5 @@
 #include "hpm/attacks/square_windows_impl.h"
 
-#include <torch/torch.h>
-
 namespace hpm {
 
 Windows::Windows(const Tensor& corner, int64_t side) : corner_(corner), side_(side) {}

@@ -1,7 +1,5 @@
 #include "hpm/data/augment.h"
 
-#include <torch/torch.h>
-
 namespace hpm {
 
 void fields(Fields& f, AugmentOptions& o) {

@@ -1,7 +1,5 @@
 #include "hpm/data/dataset.h"
 
-#include <torch/torch.h>
-
 #include "hpm/core/error.h"
 #include "hpm/core/fields.h"
 #include "hpm/data/formats_impl.h"

@@ -1,7 +1,5 @@
 #include "hpm/evaluation/checks.h"
 
-#include <torch/torch.h>
-
 #include "hpm/attacks/apgd.h"
 #include "hpm/attacks/square.h"
 #include "hpm/core/error.h"

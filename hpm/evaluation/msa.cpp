@@ -1,7 +1,5 @@
 #include "hpm/evaluation/msa.h"
 
-#include <torch/torch.h>
-
 #include "hpm/attacks/apgd.h"
 #include "hpm/core/error.h"
 #include "hpm/core/random.h"

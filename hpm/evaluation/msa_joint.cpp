@@ -1,5 +1,3 @@
-#include <torch/torch.h>
-
 #include "hpm/evaluation/msa_impl.h"
 
 namespace hpm {

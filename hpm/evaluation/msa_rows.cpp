@@ -1,5 +1,3 @@
-#include <torch/torch.h>
-
 #include "hpm/core/device.h"
 #include "hpm/evaluation/msa_impl.h"
 

@@ -1,7 +1,5 @@
 #include "hpm/evaluation/protocols.h"
 
-#include <torch/torch.h>
-
 #include "hpm/core/error.h"
 #include "hpm/evaluation/msa_impl.h"
 #include "hpm/surrogates/hpm_attack_model.h"

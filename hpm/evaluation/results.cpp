@@ -1,8 +1,8 @@
 #include "hpm/evaluation/results.h"
 
-#include <ATen/Parallel.h>
-#include <torch/torch.h>
+#include <nlohmann/json.hpp>
 
+#include <ATen/Parallel.h>
 #include "hpm/core/error.h"
 #include "hpm/io/tensors.h"
 #include "hpm_version.h"

@@ -1,5 +1,7 @@
 #include "hpm/evaluation/run_directory.h"
 
+#include <nlohmann/json.hpp>
+
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/native/DispatchStub.h>

@@ -1,7 +1,5 @@
 #include "hpm/models/checkpoint.h"
 
-#include <torch/torch.h>
-
 #include "hpm/core/error.h"
 #include "hpm/models/layers.h"
 #include "hpm/models/network.h"

@@ -1,7 +1,5 @@
 #include "hpm/models/classifier.h"
 
-#include <torch/torch.h>
-
 #include "hpm/core/error.h"
 #include "hpm/models/network.h"
 

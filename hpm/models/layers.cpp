@@ -1,6 +1,7 @@
 #include "hpm/models/layers.h"
 
-#include <torch/torch.h>
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/conv.h>
 
 #include <regex>
 

@@ -1,7 +1,5 @@
 #include "hpm/models/registry.h"
 
-#include <torch/torch.h>
-
 #include "hpm/core/error.h"
 #include "hpm/core/fields.h"
 #include "hpm/models/layers.h"

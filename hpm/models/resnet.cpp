@@ -1,6 +1,8 @@
 #include "hpm/models/resnet.h"
 
-#include <torch/torch.h>
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/container/sequential.h>
+#include <torch/nn/modules/conv.h>
 
 #include "hpm/core/error.h"
 #include "hpm/models/network.h"

@@ -1,8 +1,6 @@
 #include "hpm/models/torchscript.h"
 
 #include <torch/script.h>
-#include <torch/torch.h>
-
 #include "hpm/core/error.h"
 #include "hpm/io/sha256.h"
 #include "hpm/models/network.h"

@@ -1,7 +1,5 @@
 #include "hpm/prototypes/assignment.h"
 
-#include <torch/torch.h>
-
 namespace hpm {
 
 Tensor hard_assignment(const Tensor& o) {

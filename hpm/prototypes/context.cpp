@@ -1,7 +1,5 @@
 #include "hpm/prototypes/context.h"
 
-#include <torch/torch.h>
-
 #include "hpm/core/error.h"
 #include "hpm/core/random.h"
 

@@ -1,7 +1,5 @@
 #include "hpm/prototypes/head.h"
 
-#include <torch/torch.h>
-
 #include "hpm/core/error.h"
 
 namespace hpm {

@@ -1,7 +1,5 @@
 #include "hpm/prototypes/model.h"
 
-#include <torch/torch.h>
-
 #include "hpm/core/error.h"
 #include "hpm/models/network.h"
 

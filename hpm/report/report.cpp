@@ -1,5 +1,7 @@
 #include "hpm/report/report.h"
 
+#include <nlohmann/json.hpp>
+
 #include <cstring>
 
 #include "hpm/core/error.h"

@@ -1,5 +1,7 @@
 #include "hpm/report/results.h"
 
+#include <nlohmann/json.hpp>
+
 #include "hpm/core/error.h"
 
 namespace hpm {

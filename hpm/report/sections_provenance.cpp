@@ -1,5 +1,8 @@
 // The checks, and where the numbers come from: commands, configuration, environment, cost.
 #include "hpm/report/html.h"
+
+#include <nlohmann/json.hpp>
+
 #include "hpm/report/sections_impl.h"
 
 namespace hpm::sections {

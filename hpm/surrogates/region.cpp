@@ -1,7 +1,5 @@
 #include "hpm/surrogates/region.h"
 
-#include <torch/torch.h>
-
 namespace hpm {
 
 Tensor region_objective(const SurrogateInput& input, const Loss& loss) {

@@ -1,7 +1,5 @@
 #include "hpm/surrogates/surrogate.h"
 
-#include <torch/torch.h>
-
 #include "hpm/core/error.h"
 #include "hpm/core/fields.h"
 #include "hpm/surrogates/region.h"

@@ -1,7 +1,5 @@
 #include "hpm/training/finetune.h"
 
-#include <torch/torch.h>
-
 #include "hpm/core/error.h"
 #include "hpm/surrogates/hpm_attack_model.h"
 

@@ -1,7 +1,5 @@
 #include "hpm/training/metric.h"
 
-#include <torch/torch.h>
-
 #include "hpm/core/error.h"
 #include "hpm/core/random.h"
 #include "hpm/training/optimizer.h"

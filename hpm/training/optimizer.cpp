@@ -1,7 +1,9 @@
 #include "hpm/training/optimizer.h"
 
-#include <torch/torch.h>
+#include <torch/optim.h>
+#include <torch/serialize.h>
 
+#include <cstring>
 #include <sstream>
 
 #include "hpm/core/error.h"

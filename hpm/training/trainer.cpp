@@ -1,7 +1,5 @@
 #include "hpm/training/trainer.h"
 
-#include <torch/torch.h>
-
 #include "hpm/core/error.h"
 #include "hpm/io/tensors.h"
 

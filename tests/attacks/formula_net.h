@@ -1,6 +1,9 @@
 // The tiny network that reference values were computed with, and its 12 images (double precision).
 #pragma once
 #include "hpm/attacks/attack_model.h"
+
+#include <nlohmann/json.hpp>
+
 #include "hpm/models/network.h"
 #include "hpm/models/registry.h"
 #include "support/support.h"

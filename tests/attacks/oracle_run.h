@@ -1,5 +1,6 @@
 // Runs AutoAttack as an oracle file says and compares the flags, image by image.
 #pragma once
+#include <nlohmann/json.hpp>
 #include <sys/resource.h>
 
 #include "attacks/real_models.h"

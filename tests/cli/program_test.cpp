@@ -1,4 +1,7 @@
 #include "cli/program.h"
+
+#include <nlohmann/json.hpp>
+
 #include "hpm/io/tensors.h"
 #include "hpm/models/registry.h"
 #include "hpm/prototypes/model.h"

@@ -1,5 +1,7 @@
 #include "hpm/evaluation/results.h"
 
+#include <nlohmann/json.hpp>
+
 #include "hpm/core/error.h"
 #include "hpm/evaluation/msa.h"
 #include "hpm/io/tensors.h"

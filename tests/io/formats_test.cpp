@@ -1,5 +1,8 @@
 // safetensors, .npy and .npz.
 #include "hpm/io/file.h"
+
+#include <nlohmann/json.hpp>
+
 #include "hpm/io/npy.h"
 #include "hpm/io/safetensors.h"
 #include "io_support.h"

@@ -1,5 +1,8 @@
 // Files of torch.save against what PyTorch itself says they hold (make_fixtures.py).
 #include "hpm/io/state_dict.h"
+
+#include <nlohmann/json.hpp>
+
 #include "hpm/io/torch_file.h"
 #include "io_support.h"
 

@@ -1,4 +1,7 @@
 #include "hpm/core/error.h"
+
+#include <nlohmann/json.hpp>
+
 #include "hpm/report/charts.h"
 #include "hpm/report/html.h"
 #include "hpm/report/png.h"

@@ -1,5 +1,7 @@
 #include "report/sample.h"
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>

@@ -1,5 +1,7 @@
 #include "hpm/report/verdict.h"
 
+#include <nlohmann/json.hpp>
+
 #include "hpm/core/error.h"
 #include "hpm/report/comparison.h"
 #include "report/sample.h"

@@ -1,9 +1,7 @@
 #pragma once
 #include <gtest/gtest.h>
-#include <torch/torch.h>
-
+#include "hpm/core/torch_impl.h"
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include <filesystem>
 #include <fstream>

@@ -1,5 +1,7 @@
 #include "support/support.h"
 
+#include <nlohmann/json.hpp>
+
 #include <unistd.h>
 
 #include <cstdlib>

@@ -1,8 +1,7 @@
 // What the tests share: the fill rule of the oracles, temporary folders, comparison of tensors, paths of shared data.
 #pragma once
 #include <gtest/gtest.h>
-#include <torch/torch.h>
-
+#include "hpm/core/torch_impl.h"
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>

@@ -1,3 +1,4 @@
+#include <nlohmann/json.hpp>
 #include <torch/cuda.h>
 
 #include "commands/commands.h"

@@ -1,5 +1,3 @@
-#include <torch/torch.h>
-
 #include "commands/commands.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/checks.h"

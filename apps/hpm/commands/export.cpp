@@ -1,4 +1,7 @@
 #include "commands/commands.h"
+
+#include <nlohmann/json.hpp>
+
 #include "hpm/core/error.h"
 #include "options.h"
 

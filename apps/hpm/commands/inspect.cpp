@@ -1,6 +1,7 @@
-#include <torch/torch.h>
-
 #include "commands/commands.h"
+
+#include <nlohmann/json.hpp>
+
 #include "hpm/core/error.h"
 #include "options.h"
 

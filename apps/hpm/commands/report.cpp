@@ -1,5 +1,7 @@
 #include "hpm/report/report.h"
 
+#include <nlohmann/json.hpp>
+
 #include "commands/commands.h"
 #include "hpm/core/error.h"
 #include "options.h"
