@@ -286,10 +286,13 @@ AttackResult apgd(AttackModel& model, const Images& images, const ThreatModel& t
                   const RandomStreams& streams, Monitor& monitor) {
   check_options(model, options);
   const bool coupled = model.coupling() == Coupling::batch;
-  const bool targeted = options.loss == LossKind::dlr_targeted;
+  // An own objective aims at each class in turn too, the label's first.
+  const bool targeted = options.loss == LossKind::dlr_targeted || options.loss == LossKind::difference || options.loss == LossKind::own;
+  const int64_t first_rank = options.loss == LossKind::own ? 1 : 2;
   const auto clean = model.ask({images.x, images.index}, nullptr).target_logits;
+  streams.begin_attack();
   AttackResult result{images.x.clone(), clean.argmax(1).ne(images.y)};
-  const int64_t targets = targeted ? std::min(options.targets, model.classes() - 1) : 1;
+  const int64_t targets = targeted ? std::min(options.targets, model.classes() + 1 - first_rank) : 1;
 
   for (int64_t target = 0; target < targets; ++target) {
     for (int64_t restart = 0; restart < options.restarts; ++restart) {
@@ -301,7 +304,7 @@ AttackResult apgd(AttackModel& model, const Images& images, const ThreatModel& t
       if (targeted) {
         const auto ranking = options.conformance ? model.ask({left.x, left.index}, nullptr).target_logits
                                                  : clean.index_select(0, rows);
-        classes = ranked_target(ranking, target + 2);
+        classes = ranked_target(ranking, target + first_rank);
       }
       const Purpose purpose{options.stream, restart, target};
       const auto run = random_run(model, left, classes, threat, options, streams, purpose, monitor);

@@ -13,7 +13,8 @@ struct ApgdOptions {
   LossKind loss = LossKind::ce;
   int64_t steps = 100;     ///< gradient steps per restart
   int64_t restarts = 1;    ///< random starts (per target, for the targeted loss)
-  int64_t targets = 9;     ///< of the targeted loss: the 2nd .. (targets+1)th largest clean logit; fewer where K is small
+  int64_t targets = 9;     ///< of the targeted loss: the 2nd .. (targets+1)th largest clean logit; fewer where K is small;
+                           ///< of an own objective: the 1st .. (targets)th
   int64_t eot = 1;         ///< gradients averaged per step, for random models
   double rho = .75;        ///< condition 1: halve the step unless more than this share of the steps raised the loss
   bool large_radius = false;       ///< L1: run at 3 eps, 2 eps, eps with 30, 30, 40 % of the steps

@@ -171,7 +171,7 @@ double parse_radius(const std::string& text, std::string_view name) {
 
 std::string nearest_name(const std::string& name, const std::vector<std::string>& names) {
   std::string best;
-  size_t best_distance = std::max<size_t>(name.size() / 2, 1) + 1;
+  size_t best_distance = std::max<size_t>(name.size() / 2, 2) + 1;
   for (const auto& other : names) {
     std::vector<size_t> row(other.size() + 1);
     for (size_t j = 0; j <= other.size(); ++j) row[j] = j;

@@ -14,8 +14,8 @@ namespace hpm {
 /// finite number >= 0 or a quotient of two with a positive divisor.
 double parse_radius(const std::string& text, std::string_view name = "eps");
 
-/// The member of `names` with the smallest edit distance to `name`; empty when none is near (distance over 1/2 of the
-/// name's length).
+/// The member of `names` with the smallest edit distance to `name`; empty when none is near (distance over 2 and
+/// over half of the name's length).
 std::string nearest_name(const std::string& name, const std::vector<std::string>& names);
 
 /// What a value must satisfy.

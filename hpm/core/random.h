@@ -33,6 +33,9 @@ class RandomStreams {
   /// Standard normal; same shapes.
   virtual Tensor normal(const Tensor& index, const Purpose& purpose, at::IntArrayRef tail, int64_t position = 0) const;
 
+  /// An attack calls this once, after its first pass over the images and before its first draw.
+  virtual void begin_attack() const {}
+
   /// A permutation of 0..n-1 that depends on (seed, purpose) alone, as int64 [n].
   Tensor permutation(int64_t n, const Purpose& purpose) const;
 

@@ -6,9 +6,9 @@ namespace hpm {
 
 Bytes::Bytes(uint64_t size) : size_(size) {
   if (size == 0) return;
-  constexpr uint64_t alignment = 64;
-  const uint64_t rounded = saturating_sum(size, alignment - 1) / alignment * alignment;
-  data_.reset(static_cast<std::byte*>(std::aligned_alloc(alignment, rounded)));
+  constexpr uint64_t alignment = 64, limit = uint64_t{1} << 40;
+  if (size <= limit)
+    data_.reset(static_cast<std::byte*>(std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment)));
   if (!data_) fail("out of memory: {} bytes were needed at once", size);
 }
 
@@ -39,10 +39,9 @@ void MemorySource::read_checked(uint64_t offset, std::span<std::byte> out) const
 }
 
 void ByteReader::refill(uint64_t count) {
-  constexpr uint64_t window = 1 << 16;
   const uint64_t here = offset();
   const uint64_t available = here > source_.size() ? 0 : source_.size() - here;
-  const uint64_t wanted = std::max(count, std::min(window, available));
+  const uint64_t wanted = std::max(count, std::min(wanted_window_, available));
   Bytes next = source_.read(here, wanted);
   window_ = std::move(next);
   window_begin_ = here;

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "hpm/core/error.h"
+#include "hpm/io/text.h"
 
 namespace hpm {
 
@@ -78,7 +79,7 @@ class ByteSource {
   /// Throws Error "<name>: <text> (at byte <offset>)".
   template <class... A>
   [[noreturn]] void fail_at(uint64_t offset, fmt::format_string<A...> format, A&&... arguments) const {
-    fail("{}: {} (at byte {})", name_, fmt::format(format, std::forward<A>(arguments)...), offset);
+    fail("{}: {} (at byte {})", name_, printable(fmt::format(format, std::forward<A>(arguments)...)), offset);
   }
 
  protected:
@@ -105,7 +106,8 @@ class MemorySource : public ByteSource {
 /// Reads a source from front to back, in little-endian order, through a window; never beyond its end.
 class ByteReader {
  public:
-  explicit ByteReader(const ByteSource& source, uint64_t begin = 0) : source_(source), window_begin_(begin) {}
+  explicit ByteReader(const ByteSource& source, uint64_t begin = 0, uint64_t window = 1 << 16)
+      : source_(source), wanted_window_(window), window_begin_(begin) {}
 
   uint64_t offset() const { return window_begin_ + position_; }
   uint64_t left() const { return source_.size() - offset(); }
@@ -135,7 +137,7 @@ class ByteReader {
   void refill(uint64_t count);
   const ByteSource& source_;
   Bytes window_;
-  uint64_t window_begin_, window_size_ = 0, position_ = 0;
+  uint64_t wanted_window_, window_begin_, window_size_ = 0, position_ = 0;
 };
 
 }  // namespace hpm

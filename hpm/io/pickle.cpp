@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "hpm/io/pickle_impl.h"
+#include "hpm/io/text.h"
 
 namespace hpm {
 namespace {

@@ -4,6 +4,7 @@
 
 #include "hpm/io/pickle.h"
 #include "hpm/io/pickle_impl.h"
+#include "hpm/io/text.h"
 
 namespace hpm {
 namespace {
@@ -113,7 +114,7 @@ class TreeBuilder {
 
     const bool last = --uses_[view.storage] == 0;
     StoredTensor out{storage.type, view.shape, {}};
-    if (last && size == bytes.size() && contiguous(view)) out.data = std::move(bytes);
+    if (last && size > 0 && size == bytes.size() && contiguous(view)) out.data = std::move(bytes);
     else if (size > 0) out.data = gather(std::span(bytes).subspan(view.offset * item), item, view.shape, view.strides);
     if (last) loaded_.erase(held);
     return out;

@@ -8,7 +8,7 @@
 
 #include "hpm/io/file.h"
 #include "hpm/io/safetensors_impl.h"
-#include "hpm/io/value.h"
+#include "hpm/io/text.h"
 
 namespace hpm {
 namespace {

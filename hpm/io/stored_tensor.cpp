@@ -9,6 +9,9 @@
 namespace hpm {
 namespace {
 
+// Below it, sizes in bytes fit 64 bits.
+constexpr uint64_t largest_count = uint64_t{1} << 58;
+
 struct TypeRow {
   std::string_view name;
   uint64_t size;
@@ -40,11 +43,13 @@ std::optional<ScalarType> scalar_type_of(std::string_view name) {
 }
 
 uint64_t count_of(std::span<const int64_t> shape) {
-  // A zero anywhere makes the product zero, also beside sizes whose product would overflow.
-  if (std::ranges::find(shape, 0) != shape.end()) return 0;
-  uint64_t count = 1;
-  for (const int64_t size : shape) count = saturating_product(count, static_cast<uint64_t>(size));
-  return count;
+  // Zeros are multiplied in last: strides are computed from the other sizes, so these must not overflow either.
+  uint64_t count = 1, zeros = 0;
+  for (const int64_t size : shape) {
+    if (size == 0) ++zeros;
+    else count = saturating_product(count, static_cast<uint64_t>(size));
+  }
+  return zeros > 0 && count < largest_count ? 0 : count;
 }
 
 std::string text_of_shape(std::span<const int64_t> shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }

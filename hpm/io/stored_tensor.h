@@ -33,7 +33,7 @@ struct StoredTensor {
 
 using NamedStoredTensors = std::vector<std::pair<std::string, StoredTensor>>;
 
-/// The product of the sizes; the largest number where it overflows. Sizes must not be negative.
+/// The product of the sizes, too large for any file where the sizes other than 0 overflow. None may be negative.
 uint64_t count_of(std::span<const int64_t> shape);
 std::string text_of_shape(std::span<const int64_t> shape);  ///< "[16, 3, 4, 4]"
 

@@ -1,4 +1,4 @@
-// defines: Value, Key, Dict, is_utf8()
+// defines: Value, Key, List, Tuple, Dict
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -48,7 +48,5 @@ struct DictEntry {
   Key key;
   Value value;
 };
-
-bool is_utf8(std::string_view text);
 
 }  // namespace hpm

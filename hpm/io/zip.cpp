@@ -73,11 +73,10 @@ Directory read_directory(const ByteSource& source) {
   in.fail("the zip directory should end at byte {} but its size gives {}. Perhaps a corrupt file", end, out.offset + out.size);
 }
 
-void check_name(const ByteReader& in, const std::string& name) {
-  const bool odd = name.empty() || name.find('\0') != std::string::npos || name.find('\\') != std::string::npos;
-  const bool escapes = name.front() == '/' || name == ".." || name.starts_with("../") || name.ends_with("/..") ||
-                       name.find("/../") != std::string::npos || (name.size() > 1 && name[1] == ':');
-  if (odd || escapes) in.fail("the zip entry \"{}\" has a name that leaves the archive's folder; it is refused", name);
+bool stays_in_folder(const std::string& name) {
+  if (name.empty() || name.find('\0') != std::string::npos || name.find('\\') != std::string::npos) return false;
+  if (name.front() == '/' || (name.size() > 1 && name[1] == ':')) return false;
+  return ("/" + name + "/").find("/../") == std::string::npos;
 }
 
 // 4.5.3: 64-bit values in place of those that are all ones, in this order.
@@ -112,7 +111,8 @@ ZipEntry read_central(ByteReader& in) {
   in.skip(8);
   entry.header = in.number<uint32_t>();
   entry.name = in.text(name);
-  check_name(in, entry.name);
+  if (!stays_in_folder(entry.name))
+    in.fail("the zip entry \"{}\" has a name that leaves the archive's folder; it is refused", entry.name);
   if (flags & 0x2041) in.fail("the zip entry \"{}\" is encrypted", entry.name);
   if (method != 0 && method != 8)
     in.fail("the zip entry \"{}\" uses compression method {}; stored (0) and deflated (8) can be read", entry.name, method);
@@ -128,7 +128,7 @@ ZipEntry read_central(ByteReader& in) {
 void read_local(const ByteSource& source, uint64_t directory, ZipEntry& entry) {
   if (entry.header > directory || directory - entry.header < local_size)
     source.fail_at(entry.header, "the zip entry \"{}\" lies outside the archive", entry.name);
-  ByteReader in(source, entry.header);
+  ByteReader in(source, entry.header, 128);
   if (in.number<uint32_t>() != local_signature) in.fail("the header of the zip entry \"{}\" is missing. Perhaps a corrupt file", entry.name);
   in.skip(2);
   const auto flags = in.number<uint16_t>(), method = in.number<uint16_t>();

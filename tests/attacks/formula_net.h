@@ -38,4 +38,11 @@ inline Images formula_images(const nlohmann::json& oracle, at::ScalarType type =
   return {pool.index_select(0, index).to(type), tensor_of(oracle["labels"]).to(at::kLong), at::arange(index.size(0))};
 }
 
+/// n images of the same kind, labelled with the network's own predictions.
+inline Images own_images(const Classifier& net, int64_t n) {
+  const auto x = fill_rule(n * 192, 1).view({n, 3, 8, 8}).to(net.scalar_type());
+  torch::NoGradGuard guard;
+  return {x, net.logits(x).argmax(1), at::arange(n)};
+}
+
 }  // namespace hpm::test

@@ -1,0 +1,20 @@
+// The verbs: each parses its arguments, calls the library, prints. They return the exit status.
+#pragma once
+#include <string>
+#include <vector>
+
+namespace hpm::app {
+
+using Arguments = std::vector<std::string>;
+
+int data(const Arguments& arguments);
+int doctor(const Arguments& arguments);
+int evaluate(const Arguments& arguments);
+int export_model(const Arguments& arguments);
+int finetune(const Arguments& arguments);
+int inspect(const Arguments& arguments);
+int predict(const Arguments& arguments);
+int report(const Arguments& arguments);
+int train(const Arguments& arguments);
+
+}  // namespace hpm::app

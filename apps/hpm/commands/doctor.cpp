@@ -1,0 +1,34 @@
+#include <torch/cuda.h>
+
+#include "commands/commands.h"
+#include "options.h"
+
+namespace hpm::app {
+
+int doctor(const Arguments& arguments) {
+  CommandLine line("doctor", "What this build and machine have, and what is missing with the command that brings it.", "hpm doctor");
+  std::string root;
+  line.fields.section("data").add("data-root", root, "parent of the data sets' folders");
+  if (!line.parse(arguments)) return 0;
+  configure_threads(0);
+  auto found = nlohmann::ordered_json::parse(environment_json({}, 0));
+  found.erase("seed"), found.erase("started"), found.erase("device"), found.erase("precision");
+  found["cuda"] = torch::cuda::is_available() ? fmt::format("{} devices", torch::cuda::device_count()) : "none";
+  nlohmann::ordered_json data, missing = nlohmann::ordered_json::array();
+  for (const auto& format : dataset_formats()) {
+    const auto folder = find_dataset(format, "test", root);
+    data[format.name] = folder.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(folder);
+    if (folder.empty()) missing.push_back({{"what", "data set " + format.name}, {"get", format.how_to_get}});
+  }
+  found["data"] = data;
+  found["missing"] = missing;
+  if (line.json) return fmt::print("{}\n", found.dump(1)), 0;
+  for (const auto& [key, value] : found.items())
+    if (!value.is_structured()) fmt::print("{:<12} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+  for (const auto& [name, folder] : data.items())
+    if (!folder.is_null()) fmt::print("{:<12} {} in {}\n", "data set", name, folder.get<std::string>());
+  for (const auto& item : missing) fmt::print("{:<12} {}: {}\n", "missing", item["what"].get<std::string>(), item["get"].get<std::string>());
+  return 0;
+}
+
+}  // namespace hpm::app

@@ -1,0 +1,87 @@
+#include "commands/commands.h"
+#include "hpm/core/error.h"
+#include "options.h"
+#include "training_options.h"
+
+namespace hpm::app {
+namespace {
+
+struct FinetuneFlags {
+  ModelOptions model;
+  DataOptions data;
+  TrainingOptions training;
+  FinetuneOptions finetune;
+  std::string preset, context = "solo";
+};
+
+void declare(Fields& f, FinetuneFlags& o) {
+  fields(f, o.model);
+  fields(f, o.data, "train");
+  f.section("hpm");
+  f.add("head", o.finetune.head, "what to attach: hpm, l2 (lambda = 1), or fc: the matched control", {.choices = {"hpm", "l2", "fc"}});
+  f.add("preset", o.preset, "paper: metric none, lambda .5, joint, STE adversary", {.choices = {"", "paper"}});
+  f.add("metric", o.finetune.metric, "space of the distances", {.choices = {"none", "l2norm", "learned"}});
+  f.add("rank", o.finetune.rank, "rows of the learned metric (0: classes - 1)", {.min = 0});
+  f.add("lambda", o.finetune.lambda, "weight of the stable prototypes", {.min = 0, .max = 1});
+  f.add("tau", o.finetune.tau, "temperature of the logits (none: fitted, then learned)", {.min = 1e-12});
+  f.add("assign-temperature", o.finetune.temperature, "T_a of the soft assignment", {.min = 1e-6});
+  f.add("ema", o.finetune.ema, "beta: share of the old means in each update", {.min = 0, .max = 1});
+  f.add("train-context", o.context, "company in training", {.choices = {"solo", "joint", "alone"}});
+  f.add("adversary", o.finetune.training.adversary, "surrogate that training PGD climbs", {.choices = {"hard", "ste", "fc"}});
+  f.add("fc-weight", o.finetune.training.fc_weight, "weight of CE(FC) beside CE(HPM)", {.min = 0});
+  f.add("fit-images", o.finetune.fit_images, "training images that fit the metric and calibrate the reference context", {.min = 1});
+  f.add("fit-rounds", o.finetune.fit_rounds, "1: adversaries against FC; 2: and against the fitted head", {.min = 1, .max = 10});
+  f.add("metric-steps", o.finetune.metric_steps, "Adam steps of each round", {.min = 0});
+  fields(f, o.training);
+}
+
+/// A preset fills in what the user did not give.
+void apply_preset(CommandLine& line, FinetuneFlags& o) {
+  if (o.preset != "paper") return;
+  for (const auto& [name, value] : {std::pair{"metric", "none"}, {"lambda", "0.5"}, {"train-context", "joint"}, {"adversary", "ste"}})
+    if (!line.fields.given(name)) line.fields.set(name, value, Origin::file, "--preset paper");
+}
+
+}  // namespace
+
+int finetune(const Arguments& arguments) {
+  CommandLine line("finetune", "Attaches Hybrid Prototype Mixing to an adversarially trained model and fine-tunes it; --head fc is the matched control.",
+                   "hpm finetune --model base.pth --data cifar10 --norm Linf --eps 8/255 --head hpm --out runs/hpm");
+  FinetuneFlags o;
+  declare(line.fields, o);
+  line.with_run_directory(true);
+  if (!line.parse(arguments)) return 0;
+  apply_preset(line, o);
+  const bool control = o.finetune.head == "fc";
+  if (control)
+    for (const char* name : {"preset", "metric", "rank", "lambda", "tau", "assign-temperature", "ema", "train-context", "adversary", "fc-weight", "fit-images", "fit-rounds", "metric-steps"})
+      line.warn_unused(name, "the matched control (--head fc) has no HPM head");
+  if (o.finetune.head == "l2") line.warn_unused("lambda", "--head l2 means lambda = 1");
+  if (o.finetune.metric != "learned")
+    for (const char* name : {"rank", "metric-steps", "fit-rounds"}) line.warn_unused(name, "only --metric learned reads it");
+  line.warn_unused("first", "training reads the images from 0 on (--count limits them)");
+  configure_threads(o.training.compute.threads);
+  o.training.resolve(line);
+  const auto data = load_dataset(o.data.data, o.data.split, o.data.root);
+  o.training.loop.images = o.data.count;
+  auto model = load(o.model, o.model.model, data.image_shape(), line.monitor());
+  require_classes(model, data);
+  if (model.head && !control) line.monitor().warn("the model has an HPM head already: it is fitted anew");
+  model.to(parse_device(o.training.compute.device));
+
+  const auto run = open_run(line, "finetune", o.training.compute, o.training.loop.seed);
+  o.training.finish(run, line, o.model);
+  auto& options = o.finetune;
+  options.adversary = o.training.adversary;
+  options.loop = o.training.loop;
+  options.training.context = parse_context(o.context);
+  TrainingLog log(run, line);
+  auto tuned = hpm::finetune(model, data, options, line.monitor(), log.callback());
+  tuned.to(at::kCPU);
+  save_model(tuned, run.file("model.safetensors"), fmt::format("hpm finetune --head {} of {}, {} eps {}", options.head, o.model.model, o.training.threat.norm, o.training.threat.eps),
+             {{"training.norm", o.training.threat.norm}, {"training.eps", o.training.threat.eps}, {"training.data", data.name}, {"training.head", options.head}});
+  log.done("model.safetensors");
+  return 0;
+}
+
+}  // namespace hpm::app

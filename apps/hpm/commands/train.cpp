@@ -1,0 +1,54 @@
+#include "commands/commands.h"
+#include "hpm/core/error.h"
+#include "hpm/io/sha256.h"
+#include "hpm/models/registry.h"
+#include "options.h"
+#include "training_options.h"
+
+namespace hpm::app {
+
+int train(const Arguments& arguments) {
+  CommandLine line("train", "PGD adversarial training, from scratch (--arch) or from a checkpoint (--model).",
+                   "hpm train --arch resnet18_cifar --data cifar10 --norm Linf --eps 8/255 --epochs 30 --optimizer sgd --lr .1");
+  ModelOptions model_options;
+  DataOptions data_options;
+  TrainingOptions o;
+  o.loop.epochs = 20;
+  o.loop.optimizer.lr = 1e-3;
+  o.adversary.batch_norm = "batch";
+  fields(line.fields, model_options);
+  fields(line.fields, data_options, "train");
+  fields(line.fields, o);
+  line.with_run_directory(true);
+  if (!line.parse(arguments)) return 0;
+  configure_threads(o.compute.threads);
+  o.resolve(line);
+  const auto data = load_dataset(data_options.data, data_options.split, data_options.root);
+  line.warn_unused("first", "training reads the images from 0 on (--count limits them)");
+  o.loop.images = data_options.count;
+
+  HpmModel model;
+  if (model_options.model.empty()) {
+    auto& card = model_options.card;
+    require(card.arch != "auto", "train: needs --arch (a name or a LAYERS string), or --model to start from");
+    model.classifier = make_classifier(card.arch, data.classes(), data.image_shape(), {card.mean, card.std}, o.loop.seed);
+  } else {
+    model = load(model_options, model_options.model, data.image_shape(), line.monitor());
+    require_classes(model, data);
+    if (model.head) line.monitor().warn("the HPM head is left behind: train moves the FC classifier (hpm finetune trains HPM)");
+    model.head.reset();
+  }
+  model.to(parse_device(o.compute.device));
+  const auto run = open_run(line, "train", o.compute, o.loop.seed);
+  o.finish(run, line, model_options);
+  TrainingLog log(run, line);
+  AdversarialTraining objective(model, o.adversary, o.loop.seed);
+  hpm::train(objective, data, o.loop, line.monitor(), log.callback());
+  model.to(at::kCPU);
+  save_model(model, run.file("model.safetensors"), fmt::format("hpm train on {}, {} eps {}", data.name, o.threat.norm, o.threat.eps),
+             {{"training.norm", o.threat.norm}, {"training.eps", o.threat.eps}, {"training.data", data.name}});
+  log.done("model.safetensors");
+  return 0;
+}
+
+}  // namespace hpm::app

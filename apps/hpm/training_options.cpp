@@ -1,0 +1,47 @@
+#include "training_options.h"
+
+#include "hpm/io/sha256.h"
+
+namespace hpm::app {
+
+void fields(Fields& f, TrainingOptions& o) {
+  fields(f, o.threat, false);
+  f.section("adversary");
+  f.add("attack-steps", o.adversary.steps, "PGD steps of the training adversary", {.min = 0, .max = 1000});
+  f.add("attack-step-size", o.adversary.step_size, "its step length (none: eps / 2)", {.min = 0, .unit = "input range"});
+  f.add("batch-norm", o.adversary.batch_norm, "statistics in training passes: frozen, or each batch's", {.choices = {"running", "batch"}});
+  f.section("training");
+  f.add("epochs", o.loop.epochs, "passes over the training images", {.min = 0, .max = 100000});
+  f.add("train-batch", o.loop.batch, "images a step", {.min = 1, .max = 65536});
+  f.add("seed", o.loop.seed, "of order, augmentation, adversaries and initial weights");
+  hpm::fields(f, o.loop.augment);
+  hpm::fields(f, o.loop.optimizer);
+  hpm::fields(f, o.compute);
+}
+
+void TrainingOptions::resolve(const CommandLine&) { adversary.threat = threats(threat).front(); }
+
+void TrainingOptions::finish(const RunDirectory& run, const CommandLine& line, const ModelOptions& model) {
+  loop.state_file = run.file("training.safetensors");
+  loop.resume = line.resume;
+  // Everything the result depends on: the options but those of computing, and the checkpoint's content.
+  auto all = nlohmann::json::parse(line.fields.json());
+  all.erase("compute");
+  all["checkpoint"] = model.model.empty() ? "" : sha256_of_file(model.model);
+  loop.fingerprint = sha256(all.dump());
+}
+
+std::function<void(const EpochReport&)> TrainingLog::callback() {
+  return [this](const EpochReport& e) {
+    csv_ += fmt::format("{},{:.6g},{:.3f},{:.1f}\n", e.epoch, e.loss, e.adversarial_accuracy, e.seconds);
+    run_.write("log.csv", csv_);
+    line_.monitor().say(fmt::format("epoch {}: loss {:.4f}, adversarial accuracy {:.2f} %, {:.0f} s", e.epoch, e.loss, e.adversarial_accuracy, e.seconds));
+  };
+}
+
+void TrainingLog::done(const std::string& file) const {
+  if (line_.json) fmt::print("{}\n", nlohmann::ordered_json{{"out", run_.path()}, {"model", run_.file(file)}}.dump());
+  else fmt::print("{}\n", run_.file(file));
+}
+
+}  // namespace hpm::app

@@ -1,0 +1,264 @@
+#include "hpm/attacks/fab.h"
+
+#include <torch/torch.h>
+
+#include "hpm/attacks/apgd.h"
+#include "hpm/attacks/hyperplane.h"
+#include "hpm/core/error.h"
+
+namespace hpm {
+namespace {
+
+// x (the iterate), images.x [M,C,H,W]; distances and flags [M]. M shrinks as rows are broken.
+
+constexpr double kNone = 1e10;  // the distance of a row without an adversarial image
+
+/// The linearised decision boundary of each row, {v : <w, v> = b}. w [M,D], b [M].
+struct Boundary {
+  Tensor w, b;
+};
+
+Tensor dual_norm(const Tensor& gradients, Norm norm) {  // [M,K,D] -> [M,K]
+  if (norm == Norm::linf) return gradients.abs().sum(-1);
+  if (norm == Norm::l2) return (gradients * gradients).sum(-1).sqrt();
+  return gradients.abs().amax(-1);
+}
+
+class Run {
+ public:
+  Run(AttackModel& model, const ThreatModel& threat, const FabOptions& options)
+      : model_(model),
+        threat_(threat),
+        options_(options),
+        whole_(options.conformance || model.coupling() == Coupling::batch) {}
+
+  FabRun operator()(const Images& images, const Tensor& start, const Tensor& targets, Monitor& monitor) {
+    const int64_t n = images.size();
+    images_ = images;
+    targets_ = targets;
+    x_ = start.defined() ? start : images.x;
+    row_ = at::arange(n, images.y.options());
+    result_ = {images.x.clone(), at::full({n}, kNone, images.x.options())};
+    crossed_ = at::zeros({n}, images.y.options().dtype(at::kBool));
+    for (int64_t i = 0; i < options_.steps && row_.numel() > 0; ++i) {
+      const auto boundary = whole_ ? linearise(ask(rows_all(), true), rows_all()) : settle();
+      if (row_.numel() == 0) break;
+      step(boundary);
+      if (whole_) judge(ask(rows_all(), false), rows_all());
+      monitor.tick();
+    }
+    if (!whole_ && row_.numel() > 0) judge(ask(rows_all(), false), rows_all());
+    return std::move(result_);
+  }
+
+ private:
+  Tensor rows_all() const { return at::arange(row_.numel(), row_.options()); }
+
+  Answer ask(const Tensor& rows, bool with_gradient) {
+    const auto here = images_.select(rows);
+    const Loss loss{options_.targeted ? LossKind::difference : LossKind::logits, here.y,
+                    options_.targeted ? targets_.index_select(0, rows) : Tensor()};
+    return model_.ask({x_.index_select(0, rows), here.index, draws_++}, with_gradient ? &loss : nullptr);
+  }
+
+  Boundary linearise(const Answer& answer, const Tensor& rows) const {
+    const auto x = x_.index_select(0, rows);
+    Tensor f = answer.loss, w = answer.gradient;
+    if (!options_.targeted) {
+      const auto y = images_.y.index_select(0, rows);
+      const auto own = y.unsqueeze(1);
+      auto w_all = w.flatten(2);
+      const auto w_own = w_all.gather(1, own.unsqueeze(2).expand({-1, 1, w_all.size(2)}));
+      auto f_all = (f - f.gather(1, own)).scatter(1, own, 1e10);
+      w_all = w_all - w_own;
+      const auto nearest = std::get<1>((f_all.abs() / (1e-12 + dual_norm(w_all, threat_.norm))).min(1)).unsqueeze(1);
+      f = f_all.gather(1, nearest).squeeze(1);
+      w = w_all.gather(1, nearest.unsqueeze(2).expand({-1, 1, w_all.size(2)})).view(x.sizes());
+    }
+    return {w.flatten(1), -f + (w * x).flatten(1).sum(-1)};
+  }
+
+  /// Brings every row to a point that is judged and, where it was wrong, stepped back; gives the boundary there. Rows
+  /// that were wrong last time are likely to be wrong again: they are judged first, the others by the pass that
+  /// linearises.
+  Boundary settle() {
+    const auto likely_wrong = crossed_.nonzero().squeeze(1);
+    if (likely_wrong.numel() > 0) judge(ask(likely_wrong, false), likely_wrong);
+    const auto unjudged = crossed_.new_ones(crossed_.sizes()).index_fill_(0, likely_wrong, false);
+    const auto answer = ask(rows_all(), true);
+    auto boundary = linearise(answer, rows_all());
+    const auto surprises = (answer.target_logits.argmax(1).ne(images_.y) & unjudged).nonzero().squeeze(1);
+    if (surprises.numel() > 0) {
+      step_back(surprises);
+      crossed_.index_fill_(0, surprises, true);
+      const auto again = linearise(ask(surprises, true), surprises);
+      boundary.w.index_copy_(0, surprises, again.w);
+      boundary.b.index_copy_(0, surprises, again.b);
+    }
+    const auto left = leave();
+    return left.defined() ? Boundary{boundary.w.index_select(0, left), boundary.b.index_select(0, left)} : boundary;
+  }
+
+  /// Projects the iterate and the image onto the boundary and goes to a point between, nearer to the one that moves
+  /// less.
+  void step(const Boundary& boundary) {
+    const int64_t m = x_.size(0);
+    const auto project = whole_ ? project_hyperplane_sorted : project_hyperplane;
+    const auto d = project(at::cat({x_.reshape({m, -1}), images_.x.reshape({m, -1})}),
+                           at::cat({boundary.w, boundary.w}), at::cat({boundary.b, boundary.b}), threat_.norm);
+    const auto length = norm_of_rows(d, threat_.norm).clamp_min(1e-8);
+    const auto l1 = length.slice(0, 0, m), l2 = length.slice(0, m);
+    const auto alpha = per_row((l1 / (l1 + l2)).clamp(0., options_.alpha_max), x_);
+    const auto d1 = d.slice(0, 0, m).view(x_.sizes()), d2 = d.slice(0, m).view(x_.sizes());
+    x_ = ((x_ + options_.eta * d1) * (1 - alpha) + (images_.x + d2 * options_.eta) * alpha).clamp(0., 1.);
+  }
+
+  void judge(const Answer& answer, const Tensor& rows) {
+    const auto wrong = answer.target_logits.argmax(1).ne(images_.y.index_select(0, rows));
+    crossed_.index_copy_(0, rows, wrong);
+    step_back(rows.index_select(0, wrong.nonzero().squeeze(1)));
+  }
+
+  /// Notes misclassified iterates that are nearer than before, and shrinks their perturbations.
+  void step_back(const Tensor& rows) {
+    if (rows.numel() == 0) return;
+    const auto x = x_.index_select(0, rows), original = images_.x.index_select(0, rows);
+    const auto distance = norm_of_rows(x - original, threat_.norm);
+    const auto to = row_.index_select(0, rows);
+    const auto nearer = distance < result_.distance.index_select(0, to);
+    result_.adversarial.index_copy_(0, to, at::where(per_row(nearer, x), x, result_.adversarial.index_select(0, to)));
+    result_.distance.index_copy_(0, to, at::where(nearer, distance, result_.distance.index_select(0, to)));
+    x_ = x_.index_copy(0, rows, original + (x - original) * options_.beta);
+  }
+
+  /// Drops the rows whose adversarial image is within eps; returns the rows left where any was dropped.
+  Tensor leave() {
+    const auto left = (result_.distance.index_select(0, row_) > threat_.eps).nonzero().squeeze(1);
+    if (left.numel() == row_.numel()) return {};
+    images_ = images_.select(left);
+    for (Tensor* t : {&targets_, &x_, &crossed_, &row_})
+      if (t->defined()) *t = t->index_select(0, left);
+    return left;
+  }
+
+  AttackModel& model_;
+  const ThreatModel threat_;
+  const FabOptions& options_;
+  const bool whole_;  // all rows in every pass
+  Images images_;
+  Tensor targets_, x_, row_, crossed_;
+  FabRun result_;
+  int64_t draws_ = 0;
+};
+
+/// x + eps t / (2 ||t||), t uniform in [-1,1] for Linf, else normal; clamped to the box.
+Tensor start_near(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
+                  const Purpose& purpose) {
+  const auto tail = images.x.sizes().slice(1);
+  const auto noise = (threat.norm == Norm::linf ? 2 * streams.uniform(images.index, purpose, tail) - 1
+                                                : streams.normal(images.index, purpose, tail))
+                         .to(images.x.options());
+  const auto length = per_row(norm_of_rows(noise, threat.norm), noise);
+  return (images.x + threat.eps * noise / length * .5).clamp(0., 1.);
+}
+
+class Attack {
+ public:
+  Attack(AttackModel& model, const Images& images, const ThreatModel& threat, const FabOptions& options,
+         const RandomStreams& streams, Monitor& monitor)
+      : model_(model),
+        images_(images),
+        threat_(threat),
+        options_(options),
+        streams_(streams),
+        monitor_(monitor),
+        coupled_(model.coupling() == Coupling::batch) {}
+
+  AttackResult operator()() {
+    clean_ = model_.ask({images_.x, images_.index}, nullptr).target_logits;
+    streams_.begin_attack();
+    result_ = {images_.x.clone(), clean_.argmax(1).ne(images_.y)};
+    const int64_t targets = options_.targeted ? std::min(options_.targets, model_.classes() - 1) : 1;
+    for (int64_t target = 0; target < targets; ++target)
+      for (int64_t restart = 0; restart < options_.restarts; ++restart) {
+        const auto rows = coupled_ ? at::arange(images_.size(), images_.y.options())
+                                   : result_.broken.logical_not().nonzero().squeeze(1);
+        if (rows.numel() == 0) return result_;
+        run(rows, target, restart);
+      }
+    return result_;
+  }
+
+ private:
+  void run(const Tensor& rows, int64_t target, int64_t restart) {
+    auto left = images_.select(rows);
+    auto ranking = options_.targeted ? clean_.index_select(0, rows) : Tensor();
+    auto sure = rows;
+    if (options_.conformance) {  // the authors' run judges its images again, and ranks targets by one more pass
+      const auto right =
+          model_.ask({left.x, left.index}, nullptr).target_logits.argmax(1).eq(left.y).nonzero().squeeze(1);
+      if (options_.targeted) ranking = model_.ask({left.x, left.index}, nullptr).target_logits.index_select(0, right);
+      sure = rows.index_select(0, right);
+    }
+    auto adversarial = left.x.clone();
+    if (sure.numel() > 0) {
+      const auto some = images_.select(sure);
+      const auto classes = options_.targeted ? ranked_target(ranking, target + 2) : Tensor();
+      const auto start =
+          restart > 0 ? start_near(some, threat_, streams_, {options_.stream, restart, target}) : Tensor();
+      const auto found = Run(model_, threat_, options_)(some, start, classes, monitor_);
+      if (!options_.conformance)
+        return coupled_ ? compose(found) : accept(sure, found.adversarial, found.distance <= threat_.eps);
+      adversarial = images_.x.index_copy(0, sure, found.adversarial).index_select(0, rows);
+    }
+    const auto wrong = model_.ask({adversarial, left.index}, nullptr).target_logits.argmax(1).ne(left.y);
+    accept(rows, adversarial, wrong & (norm_of_rows(left.x - adversarial, threat_.norm) > threat_.eps).logical_not());
+  }
+
+  void accept(const Tensor& rows, const Tensor& adversarial, const Tensor& found) {
+    const auto hits = found.nonzero().squeeze(1);
+    const auto places = rows.index_select(0, hits);
+    result_.images.index_copy_(0, places, adversarial.index_select(0, hits));
+    result_.broken.index_fill_(0, places, true);
+  }
+
+  /// The rows found within eps, together, are one candidate batch.
+  void compose(const FabRun& found) {
+    const auto batch = at::where(per_row(found.distance <= threat_.eps, images_.x), found.adversarial, images_.x);
+    const auto wrong = model_.ask({batch, images_.index}, nullptr).target_logits.argmax(1).ne(images_.y);
+    if (wrong.sum().item<int64_t>() > result_.broken.sum().item<int64_t>()) result_ = {batch, wrong};
+  }
+
+  AttackModel& model_;
+  const Images& images_;
+  const ThreatModel threat_;
+  const FabOptions& options_;
+  const RandomStreams& streams_;
+  Monitor& monitor_;
+  const bool coupled_;
+  Tensor clean_;
+  AttackResult result_;
+};
+
+void check_options(const AttackModel& model, const FabOptions& options) {
+  require(options.steps >= 1 && options.restarts >= 0 && options.targets >= 1,
+          "fab: needs steps >= 1, restarts >= 0 and targets >= 1, but got {}, {} and {}", options.steps,
+          options.restarts, options.targets);
+  require(model.classes() >= 2, "fab: needs at least 2 classes, but the model has {}", model.classes());
+}
+
+}  // namespace
+
+FabRun fab_run(AttackModel& model, const Images& images, const Tensor& start, const Tensor& targets,
+               const ThreatModel& threat, const FabOptions& options, Monitor& monitor) {
+  check_options(model, options);
+  return Run(model, threat, options)(images, start, targets, monitor);
+}
+
+AttackResult fab(AttackModel& model, const Images& images, const ThreatModel& threat, const FabOptions& options,
+                 const RandomStreams& streams, Monitor& monitor) {
+  check_options(model, options);
+  return Attack(model, images, threat, options, streams, monitor)();
+}
+
+}  // namespace hpm

@@ -1,0 +1,101 @@
+#include "hpm/attacks/pgd.h"
+
+#include <torch/torch.h>
+
+#include "hpm/core/error.h"
+
+namespace hpm {
+namespace {
+
+Tensor steepest_direction(const Tensor& gradient, Norm norm) {
+  if (norm == Norm::linf) return gradient.sign();
+  if (norm == Norm::l2) return gradient / (per_row(norm_of_rows(gradient, Norm::l2), gradient) + 1e-12);
+  const auto flat = gradient.abs().flatten(1);
+  const auto kept = std::max<int64_t>(flat.size(1) / 100, 1);
+  const auto threshold = std::get<0>(flat.topk(kept, 1)).select(1, -1);
+  const auto sign = (gradient * gradient.abs().ge(per_row(threshold, gradient))).sign();
+  return sign / (per_row(norm_of_rows(sign, Norm::l1), sign) + 1e-12);
+}
+
+/// Uniform in the ball for Linf; on a sphere of uniform radius for L2 and L1.
+Tensor start_in_ball(const Images& images, const ThreatModel& threat, const RandomStreams& streams, const Purpose& purpose) {
+  const auto tail = images.x.sizes().slice(1);
+  if (threat.norm == Norm::linf) {
+    const auto u = streams.uniform(images.index, purpose, tail).to(images.x.options());
+    return at::clamp(images.x + threat.eps * (2 * u - 1), 0., 1.);
+  }
+  const auto noise = streams.normal(images.index, purpose, tail).to(images.x.options());
+  const auto radius = streams.uniform(images.index, {"pgd radius", purpose.restart, purpose.target}, {1}).to(images.x.options());
+  const auto unit = noise / (per_row(norm_of_rows(noise, threat.norm), noise) + 1e-12);
+  return project(images.x + per_row(radius.squeeze(1), unit) * threat.eps * unit, images.x, threat);
+}
+
+/// The target's verdict on `x`, noted in `result` for the rows that are wrong.
+void note(const Answer& answer, const Images& images, const Tensor& x, AttackResult& result) {
+  const auto wrong = answer.target_logits.argmax(1).ne(images.y);
+  const auto rows = wrong.nonzero().squeeze(1);
+  if (rows.numel() > 0) result.images.index_copy_(0, rows, x.index_select(0, rows));
+  result.broken = result.broken | wrong;
+}
+
+}  // namespace
+
+void fields(Fields& f, PgdOptions& o) {
+  f.section("pgd");
+  f.add("steps", o.steps, "gradient steps per restart", {.min = 1, .max = 1000000});
+  f.add("step-size", o.step_size, "step length (none: eps / 4)", {.min = 0, .unit = "input range"});
+  f.add("restarts", o.restarts, "random starts", {.min = 1, .max = 100000});
+  f.add("loss", o.loss, "loss", {.choices = {"ce", "dlr"}});
+}
+
+AttackResult pgd(AttackModel& model, const Images& images, const ThreatModel& threat, const PgdOptions& options,
+                 const RandomStreams& streams, Monitor& monitor) {
+  require(options.steps >= 1 && options.restarts >= 1, "pgd: needs steps >= 1 and restarts >= 1, but got {} and {}", options.steps, options.restarts);
+  const double step = options.step_size.value_or(threat.eps / 4);
+  const auto kind = parse_loss(options.loss);
+  const auto clean = model.ask({images.x, images.index}, nullptr);
+  AttackResult result{images.x.clone(), clean.target_logits.argmax(1).ne(images.y)};
+  int64_t draw = 1;
+  for (int64_t restart = 0; restart < options.restarts; ++restart) {
+    const auto rows = result.broken.logical_not().nonzero().squeeze(1);
+    if (rows.numel() == 0) break;
+    const auto left = images.select(rows);
+    AttackResult run{left.x.clone(), at::zeros_like(left.y, at::kBool)};
+    auto x = start_in_ball(left, threat, streams, {"pgd start", restart});
+    const Loss loss{kind, left.y, {}};
+    for (int64_t i = 0; i < options.steps; ++i) {
+      const auto answer = model.ask({x, left.index, draw++}, &loss);
+      note(answer, left, x, run);
+      x = project(x + step * steepest_direction(answer.gradient, threat.norm), left.x, threat);
+      monitor.tick();
+    }
+    note(model.ask({x, left.index, draw++}, nullptr), left, x, run);
+    const auto hits = run.broken.nonzero().squeeze(1);
+    result.images.index_copy_(0, rows.index_select(0, hits), run.images.index_select(0, hits));
+    result.broken.index_fill_(0, rows.index_select(0, hits), true);
+  }
+  return result;
+}
+
+AttackResult fgsm(AttackModel& model, const Images& images, const ThreatModel& threat, LossKind kind) {
+  const Loss loss{kind, images.y, {}};
+  const auto clean = model.ask({images.x, images.index}, &loss);
+  AttackResult result{images.x.clone(), clean.target_logits.argmax(1).ne(images.y)};
+  const auto before = result.broken;
+  const auto x = project(images.x + threat.eps * steepest_direction(clean.gradient, threat.norm), images.x, threat);
+  note(model.ask({x, images.index, 1}, nullptr), images, x, result);
+  // Images that were wrong already stay as they are.
+  result.images = at::where(per_row(before, images.x), images.x, result.images);
+  return result;
+}
+
+Tensor pgd_training_images(AttackModel& model, const Images& images, const ThreatModel& threat, int64_t steps, double step_size,
+                           const RandomStreams& streams, int64_t epoch) {
+  auto x = start_in_ball(images, threat, streams, {"training start", epoch});
+  const Loss loss{LossKind::ce, images.y, {}};
+  for (int64_t i = 0; i < steps; ++i)
+    x = project(x + step_size * steepest_direction(model.ask({x, images.index, i}, &loss).gradient, threat.norm), images.x, threat);
+  return x;
+}
+
+}  // namespace hpm

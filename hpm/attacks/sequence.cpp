@@ -1,0 +1,137 @@
+#include "hpm/attacks/sequence.h"
+
+#include <algorithm>
+
+#include "hpm/attacks/apgd.h"
+#include "hpm/attacks/fab.h"
+#include "hpm/attacks/square.h"
+#include "hpm/core/error.h"
+#include "hpm/core/fields.h"
+
+namespace hpm {
+namespace {
+
+template <LossKind loss>
+AttackResult run_apgd(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
+                      const RandomStreams& streams, Monitor& monitor) {
+  // With too few classes for a ratio of logits, its numerator alone.
+  const bool plain =
+      (loss == LossKind::dlr_targeted && model.classes() < 4) || (loss == LossKind::dlr && model.classes() < 3);
+  return apgd(model, images, threat,
+              {.loss = plain ? LossKind::difference : loss,
+               .steps = spec.steps,
+               .restarts = spec.restarts,
+               .targets = spec.targets,
+               .eot = spec.eot,
+               .large_radius = spec.large_radius && threat.norm == Norm::l1,
+               .conformance = spec.conformance,
+               .stream = spec.name},
+              streams, monitor);
+}
+
+template <bool targeted>
+AttackResult run_fab(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
+                     const RandomStreams& streams, Monitor& monitor) {
+  return fab(model, images, threat,
+             {.targeted = targeted,
+              .steps = spec.steps,
+              .restarts = spec.restarts,
+              .targets = spec.targets,
+              .conformance = spec.conformance,
+              .stream = spec.name},
+             streams, monitor);
+}
+
+AttackResult run_square(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
+                        const RandomStreams& streams, Monitor& monitor) {
+  return square(
+      model, images, threat,
+      {.queries = spec.queries, .restarts = spec.restarts, .conformance = spec.conformance, .stream = spec.name},
+      streams, monitor);
+}
+
+AttackSpec constructor_values(const std::string& name) {
+  AttackSpec spec{.name = name};
+  if (name == "apgd-ce" || name == "apgd-dlr" || name == "fab") spec.restarts = 5;
+  return spec;
+}
+
+std::vector<AttackSpec> standard(Norm norm) {
+  const bool l1 = norm == Norm::l1;
+  return {{.name = "apgd-ce", .restarts = l1 ? 5 : 1, .large_radius = l1},
+          {.name = "apgd-t", .targets = l1 ? 5 : 9, .large_radius = l1},
+          {.name = "fab-t"},
+          {.name = "square"}};
+}
+
+std::vector<AttackSpec> several(const std::vector<std::string>& names) {
+  std::vector<AttackSpec> all;
+  for (const auto& name : names) {
+    all.push_back(constructor_values(attack_entry(name).name));
+    // The official code shares one object between fab and fab-t, which sets its restarts to 1 for good.
+    const bool after_fab_t = std::find(names.begin(), names.begin() + static_cast<int64_t>(all.size()), "fab-t") !=
+                             names.begin() + static_cast<int64_t>(all.size());
+    if (name == "fab" && after_fab_t) all.back().restarts = 1;
+  }
+  return all;
+}
+
+std::vector<AttackSpec> attacks_of(const SequenceRequest& request) {
+  if (request.version == "standard") return standard(request.norm);
+  if (request.version == "plus") return several({"apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"});
+  if (request.version == "rand") return {{.name = "apgd-ce", .eot = 20}, {.name = "apgd-dlr", .eot = 20}};
+  require(request.version == "custom", "autoattack: version needs to be standard, plus, rand or custom, but got \"{}\"",
+          request.version);
+  require(!request.custom.empty(), "autoattack: version custom needs the names of attacks");
+  return several(request.custom);
+}
+
+}  // namespace
+
+const std::vector<AttackEntry>& attack_table() {
+  static const std::vector<AttackEntry> table = {
+      {"apgd-ce", "APGD on the cross-entropy", run_apgd<LossKind::ce>},
+      {"apgd-dlr", "APGD on the difference of logits ratio", run_apgd<LossKind::dlr>},
+      {"apgd-t", "APGD on the targeted difference of logits ratio", run_apgd<LossKind::dlr_targeted>},
+      {"fab", "FAB, against the nearest linearised boundary", run_fab<false>},
+      {"fab-t", "FAB against one target class after the other", run_fab<true>},
+      {"square", "Square: random search without gradients", run_square},
+  };
+  return table;
+}
+
+const AttackEntry& attack_entry(const std::string& name) {
+  std::vector<std::string> names;
+  for (const auto& entry : attack_table()) {
+    if (entry.name == name) return entry;
+    names.push_back(entry.name);
+  }
+  const auto nearest = nearest_name(name, names);
+  fail_usage("autoattack: unknown attack \"{}\"{}; known are {}", name,
+             nearest.empty() ? "" : fmt::format(" (did you mean {}?)", nearest), fmt::join(names, ", "));
+}
+
+AttackSequence autoattack_sequence(const SequenceRequest& request) {
+  require(request.classes >= 2, "autoattack: needs at least 2 classes, but the model has {}", request.classes);
+  AttackSequence sequence{attacks_of(request), {}};
+  for (auto& spec : sequence.attacks) {
+    spec.steps = request.steps.value_or(spec.steps);
+    spec.restarts = request.restarts.value_or(spec.restarts);
+    spec.targets = request.targets.value_or(spec.targets);
+    spec.queries = request.queries.value_or(spec.queries);
+    const bool targeted = spec.name == "apgd-t" || spec.name == "fab-t";
+    if (targeted && spec.targets > request.classes - 1) {
+      sequence.notes.push_back(fmt::format("{} has {} targets instead of {}: the model has {} classes", spec.name,
+                                           request.classes - 1, spec.targets, request.classes));
+      spec.targets = request.classes - 1;
+    }
+    const int64_t needed = spec.name == "apgd-t" ? 4 : spec.name == "apgd-dlr" ? 3 : 2;
+    if (request.classes < needed)
+      sequence.notes.push_back(
+          fmt::format("{} uses the difference of two logits: its ratio needs {} classes, the model has {}", spec.name,
+                      needed, request.classes));
+  }
+  return sequence;
+}
+
+}  // namespace hpm

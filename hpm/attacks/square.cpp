@@ -1,0 +1,234 @@
+#include "hpm/attacks/square.h"
+
+#include <torch/torch.h>
+
+#include <cmath>
+
+#include "hpm/attacks/square_windows_impl.h"
+#include "hpm/core/error.h"
+
+namespace hpm {
+namespace {
+
+// x (the originals), best, candidate [M,C,H,W]; margins and flags [M]. M shrinks as rows are broken.
+
+Tensor channel_norm(const Tensor& v, Norm norm) {  // [M,C,h,w] -> [M,C,1,1]
+  return norm == Norm::l2 ? (v * v).sum({-2, -1}, true).sqrt() : v.abs().sum({-2, -1}, true);
+}
+
+Tensor image_norm(const Tensor& v, Norm norm) { return per_row(norm_of_rows(v, norm), v); }
+
+class Run {
+ public:
+  Run(AttackModel& model, const ThreatModel& threat, const SquareOptions& options, const RandomStreams& streams,
+      int64_t restart)
+      : model_(model),
+        threat_(threat),
+        options_(options),
+        coupled_(model.coupling() == Coupling::batch),
+        draws_(streams, options.stream, restart, options.conformance) {}
+
+  SquareRun operator()(const Images& images, Monitor& monitor) {
+    const int64_t n = images.size();
+    images_ = images;
+    images_.x = images.x.contiguous();
+    row_ = at::arange(n, images.y.options());
+    draws_.begin(images.index, -1, images.x.options());
+    best_ = threat_.norm == Norm::linf ? stripes() : tiles();
+    const auto first = judge(best_, 0);
+    margin_ = first.margin;
+    result_ = {best_.clone(), first.wrong, at::ones({n}, images.y.options())};
+    if (options_.conformance && first.margin.lt(0).all().item<bool>()) return std::move(result_);
+    drop(first.wrong);
+    for (int64_t i = 0; i < options_.queries && row_.numel() > 0; ++i) {
+      draws_.begin(images_.index, i, images_.x.options());
+      const auto candidate = threat_.norm == Norm::linf ? with_patch(i) : with_moved_mass(i);
+      accept(candidate, judge(candidate, i + 1));
+      monitor.tick();
+    }
+    result_.best.index_copy_(0, row_, best_);
+    return std::move(result_);
+  }
+
+ private:
+  struct Judgement {
+    Tensor margin, wrong;
+  };
+
+  Judgement judge(const Tensor& x, int64_t draw) {
+    const auto logits = model_.ask({x, images_.index, draw}, nullptr).target_logits;
+    const auto values = margin(logits, images_.y);
+    return {values, options_.conformance ? values.le(0) : logits.argmax(1).ne(images_.y)};
+  }
+
+  int64_t window_side(int64_t iteration, int64_t least) const {
+    const auto pixels = static_cast<double>(images_.x[0].numel()) / static_cast<double>(images_.x.size(1));
+    const auto side = std::nearbyint(std::sqrt(square_share(iteration, options_) * pixels));
+    return std::max(static_cast<int64_t>(side), least);
+  }
+
+  /// Linf: vertical stripes of +-eps in each channel.
+  Tensor stripes() {
+    const auto& x = images_.x;
+    return (x + threat_.eps * draws_.signs({x.size(1), 1, x.size(3)}, false)).clamp(0., 1.);
+  }
+
+  /// Linf: a window of one colour, +-2 eps per channel, clipped to the ball.
+  Tensor with_patch(int64_t iteration) {
+    const auto& x = images_.x;
+    const int64_t h = x.size(2), w = x.size(3), side = std::min({window_side(iteration, 1), h, w});
+    const Windows window(draws_.corner(h - side, w - side), side);
+    const auto colour = 2. * threat_.eps * draws_.signs({x.size(1), 1, 1}, true);
+    auto candidate = best_.clone();
+    const auto here = window.read(x);
+    window.write(candidate,
+                 at::min(at::max(window.read(best_) + colour, here - threat_.eps), here + threat_.eps).clamp(0., 1.));
+    return candidate;
+  }
+
+  /// L2, L1: a grid of bumps, 5 to the height.
+  Tensor tiles() {
+    const auto& x = images_.x;
+    const int64_t h = x.size(2), w = x.size(3), side = std::max<int64_t>(h / 5, 1), offset = (h - side * 5) / 2;
+    auto delta = at::zeros_like(x);
+    for (int64_t i = 0, top = offset; i < h / side; ++i, top += side)
+      for (int64_t j = 0, left = offset; j < w / side; ++j, left += side) {
+        const auto eta = pattern(side);  // draws before the signs do
+        const auto tile = eta * draws_.signs({x.size(1), 1, 1}, false);
+        auto place = delta.slice(2, std::min(top, h), std::min(top + side, h))
+                         .slice(3, std::min(left, w), std::min(left + side, w));
+        place += tile.slice(2, 0, place.size(2)).slice(3, 0, place.size(3));
+      }
+    return onto_sphere(delta);
+  }
+
+  /// The bump pattern, transposed for about half of the rows: [M or 1,1,side,side].
+  Tensor pattern(int64_t side) {
+    const auto upright = bump_pattern(side, threat_.norm == Norm::l2, images_.x.options());
+    const auto turned = draws_.transposed().view({-1, 1, 1, 1});
+    return at::where(turned, upright.t(), upright);
+  }
+
+  /// L2, L1: takes the mass out of window 2, and adds it to window 1 with what the image has left.
+  Tensor with_moved_mass(int64_t iteration) {
+    const auto& x = images_.x;
+    const int64_t h = x.size(2), w = x.size(3);
+    const auto channels = static_cast<double>(x.size(1));
+    int64_t side = window_side(iteration, 3);
+    side = std::min({side + (side % 2 == 0), h, w});
+    const Windows one(draws_.corner(h - side, w - side), side), two(draws_.corner(h - side, w - side), side);
+
+    auto delta = best_ - x;
+    const auto in_both = channel_norm(delta * (one.mask(x) | two.mask(x)), threat_.norm);
+    const auto used = image_norm(delta, threat_.norm);
+    const auto old = one.read(delta);
+    const auto eta = pattern(side);
+    auto mass = eta * draws_.signs({x.size(1), 1, 1}, false) + old / (1e-12 + channel_norm(old, threat_.norm));
+    mass = mass / (1e-12 + channel_norm(mass, threat_.norm));
+    if (threat_.norm == Norm::l2) {
+      const auto radius = at::full_like(used, threat_.eps);
+      mass = mass * ((radius * radius - used * used).clamp_min(0) / channels + in_both * in_both).sqrt();
+    } else {
+      mass = mass * ((threat_.eps - used).clamp_min(0) / channels + in_both) * channels;
+    }
+    two.write(delta, at::zeros({1, 1, 1, 1}, delta.options()));
+    one.write(delta, mass);
+    return onto_sphere(delta);
+  }
+
+  Tensor onto_sphere(const Tensor& delta) const {
+    const auto& x = images_.x;
+    if (threat_.norm == Norm::l1) return x + delta + project_l1_box(x, delta, threat_.eps * (1 - 1e-6));
+    return (x + delta / (image_norm(delta, Norm::l2) + 1e-12) * threat_.eps).clamp(0., 1.);
+  }
+
+  void accept(const Tensor& candidate, const Judgement& now) {
+    result_.queries.index_add_(0, row_, at::ones_like(row_));
+    auto better = (now.margin < margin_) | now.wrong;
+    if (coupled_) better = (now.margin.sum() < margin_.sum()).expand_as(better);
+    best_ = at::where(per_row(better, best_), candidate, best_);
+    margin_ = at::where(better, now.margin, margin_);
+    if (coupled_) {
+      result_.broken = at::where(better, now.wrong, result_.broken);
+      return;
+    }
+    drop(now.wrong);
+  }
+
+  /// Rows leave as soon as they are broken.
+  void drop(const Tensor& wrong) {
+    if (coupled_) return;
+    const auto done = wrong.nonzero().squeeze(1);
+    if (done.numel() == 0) return;
+    const auto to = row_.index_select(0, done);
+    result_.best.index_copy_(0, to, best_.index_select(0, done));
+    result_.broken.index_fill_(0, to, true);
+    const auto left = wrong.logical_not().nonzero().squeeze(1);
+    images_ = images_.select(left);
+    best_ = best_.index_select(0, left);
+    margin_ = margin_.index_select(0, left);
+    row_ = row_.index_select(0, left);
+  }
+
+  AttackModel& model_;
+  const ThreatModel threat_;
+  const SquareOptions& options_;
+  const bool coupled_;
+  SquareDraws draws_;
+  Images images_;
+  Tensor best_, margin_, row_;
+  SquareRun result_;
+};
+
+void check_options(const SquareOptions& options) {
+  require(options.queries >= 0 && options.restarts >= 0 && options.share > 0 && options.share <= 1,
+          "square: needs queries >= 0, restarts >= 0 and a share in (0,1], but got {}, {} and {}", options.queries,
+          options.restarts, options.share);
+}
+
+}  // namespace
+
+double square_share(int64_t iteration, const SquareOptions& options) {
+  if (options.rescale_schedule)
+    iteration = static_cast<int64_t>(static_cast<double>(iteration) / static_cast<double>(options.queries) * 10000);
+  double share = options.share;
+  for (int64_t bound : {10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000})
+    if (iteration > bound) share /= 2;
+  return share;
+}
+
+SquareRun square_run(AttackModel& model, const Images& images, const ThreatModel& threat, const SquareOptions& options,
+                     const RandomStreams& streams, int64_t restart, Monitor& monitor) {
+  check_options(options);
+  return Run(model, threat, options, streams, restart)(images, monitor);
+}
+
+AttackResult square(AttackModel& model, const Images& images, const ThreatModel& threat, const SquareOptions& options,
+                    const RandomStreams& streams, Monitor& monitor) {
+  check_options(options);
+  const bool coupled = model.coupling() == Coupling::batch;
+  const auto clean = model.ask({images.x, images.index}, nullptr).target_logits;
+  streams.begin_attack();
+  AttackResult result{images.x.clone(), clean.argmax(1).ne(images.y)};
+  for (int64_t restart = 0; restart < options.restarts; ++restart) {
+    const auto rows =
+        coupled ? at::arange(images.size(), images.y.options()) : result.broken.logical_not().nonzero().squeeze(1);
+    if (rows.numel() == 0) return result;
+    const auto left = images.select(rows);
+    const auto run = square_run(model, left, threat, options, streams, restart, monitor);
+    auto found = run.broken;
+    if (options.conformance)  // there a tie of margins ends a row, but the prediction decides
+      found = model.ask({run.best, left.index}, nullptr).target_logits.argmax(1).ne(left.y);
+    if (coupled) {
+      if (found.sum().item<int64_t>() > result.broken.sum().item<int64_t>()) result = {run.best, found};
+      continue;
+    }
+    const auto hits = found.nonzero().squeeze(1);
+    const auto places = rows.index_select(0, hits);
+    result.images.index_copy_(0, places, run.best.index_select(0, hits));
+    result.broken.index_fill_(0, places, true);
+  }
+  return result;
+}
+
+}  // namespace hpm

@@ -1,0 +1,36 @@
+// defines: CheckSubject, CheckOptions, run_checks()
+#pragma once
+#include <functional>
+
+#include "hpm/core/norms.h"
+#include "hpm/core/progress.h"
+#include "hpm/core/random.h"
+#include "hpm/evaluation/evaluation.h"
+
+namespace hpm {
+
+/// What the checks look at beside the evaluation itself.
+struct CheckSubject {
+  AttackModel& attacked;  ///< the gradient attacks' own view: the model, or its ste surrogate in the headlined context
+  bool batch_dependent = false;  ///< joint: consistency is reported, not judged
+  /// Target logits of images, as a fresh evaluation would compute them. [N,C,H,W], index [N] -> [N,K].
+  std::function<Tensor(const Tensor& x, const Tensor& index)> predict;
+};
+
+struct CheckOptions {
+  std::string level = "basic";  ///< none, basic or full
+  uint64_t seed = 0;
+  int64_t batch_size = 256;
+  int64_t sample = 64;          ///< images of the checks that attack or repeat predictions
+};
+
+/// The checks of an honest evaluation (Athalye et al. 2018, arXiv:1802.00420; Carlini et al. 2019, arXiv:1902.06705; Tramer
+/// et al. 2020, arXiv:2002.08347; Croce et al. 2022, arXiv:2202.13711). basic: unbounded attack, zero gradients, finite
+/// values, ball and box, determinism, consistency, reload; full: also convergence with 200 iterations and Square after
+/// white-box. Each is a line, whatever its outcome. `saved` [n,C,H,W]: the adversarial images as read back from disk, or
+/// undefined.
+std::vector<CheckOutcome> run_checks(CheckSubject subject, const Images& images, const ThreatModel& threat,
+                                    const Evaluation& evaluation, const Tensor& saved, const CheckOptions& options,
+                                    Monitor& monitor = silent());
+
+}  // namespace hpm

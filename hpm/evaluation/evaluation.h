@@ -1,0 +1,76 @@
+// defines: Evaluation, ContextOutcome, SurrogateOutcome, AttackRecord, CheckOutcome, percent(), for_chunks()
+#pragma once
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hpm/attacks/attack_model.h"
+#include "hpm/evaluation/statistics.h"
+
+namespace hpm {
+
+/// One attack of a sequence, whether or not anything was left for it.
+struct AttackRecord {
+  std::string name, surrogate, context;  ///< surrogate and context empty for a plain model
+  Tensor robust;                         ///< [n] bool: still right after this attack and all before it
+  Passes passes;
+  double seconds = 0;
+  Tensor matrix;  ///< [n] int8: 0 not attacked, 1 held, 2 broken, by this attack alone; undefined for a plain model
+};
+
+/// What one surrogate did in a context.
+struct SurrogateOutcome {
+  std::string name, same_as, unavailable;
+  bool complete = false;     ///< it attacked every correctly classified image
+  int64_t broke = 0, of = 0; ///< broke so many of the images it was given
+  int64_t first = 0;         ///< images that nothing before it had broken
+  std::optional<double> accuracy;  ///< percent under this surrogate alone, where complete
+};
+
+struct ContextOutcome {
+  std::string context;       ///< "" for a plain model
+  Tensor clean_correct, robust, clean_prediction;  ///< [n]
+  std::vector<SurrogateOutcome> surrogates;
+  std::optional<double> ste_accuracy;  ///< percent, under ste alone
+  std::optional<double> joint_any;     ///< percent not broken by any attacked batch at any iterate
+};
+
+struct CheckOutcome {
+  enum class Status { passed, failed, reported, not_run };
+  std::string name;
+  Status status = Status::not_run;
+  std::optional<double> value, limit;
+  std::string unit, detail;
+};
+
+/// The outcome of a protocol on n images.
+struct Evaluation {
+  std::vector<ContextOutcome> contexts;  ///< at least one; the first is the one headlined
+  std::vector<AttackRecord> attacks;
+  Tensor adversarial;                   ///< [n,C,H,W]: adversarial where broken in the first context, else the original
+  Tensor adversarial_prediction;        ///< [n]
+  std::vector<std::string> broken_by;   ///< per image: "surrogate/attack" that broke it first, "" where none
+  std::vector<CheckOutcome> checks;
+  int64_t borderline = 0;
+  std::vector<std::string> notes;
+  double seconds = 0;
+  Passes passes;
+
+  const ContextOutcome& first() const { return contexts.front(); }
+  bool suspect() const;
+  std::vector<std::string> reasons() const;  ///< of suspicion
+};
+
+double percent(const Tensor& flags);  ///< share of true in a bool tensor, percent
+
+/// Calls `f(chunk)` for consecutive chunks of `images` of at most `size` rows.
+template <class F>
+void for_chunks(const Images& images, int64_t size, F f) {
+  for (int64_t begin = 0; begin < images.size(); begin += size) {
+    const int64_t end = std::min(begin + size, images.size());
+    f(Images{images.x.slice(0, begin, end), images.y.slice(0, begin, end), images.index.slice(0, begin, end)}, begin);
+  }
+}
+
+}  // namespace hpm

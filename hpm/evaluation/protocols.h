@@ -1,0 +1,36 @@
+// defines: ProtocolSubject, make_context(), predict_logits(), evaluate_clean(), evaluate_pgd(), evaluate_autoattack()
+#pragma once
+#include <memory>
+#include <string>
+
+#include "hpm/attacks/autoattack.h"
+#include "hpm/attacks/pgd.h"
+#include "hpm/evaluation/evaluation.h"
+#include "hpm/prototypes/model.h"
+
+namespace hpm {
+
+/// A model in a context, as the protocols clean, pgd and autoattack see it: one surrogate, ste (in the reference context
+/// that is the exact gradient; elsewhere only msa is an honest judge).
+struct ProtocolSubject {
+  const HpmModel& model;
+  Context context = {};  ///< read where the model has a head
+  bool random = false;   ///< the model draws random numbers
+  std::unique_ptr<AttackModel> attack_model() const;
+  std::string context_name() const { return model.head ? to_string(context.kind) : ""; }
+};
+
+/// The context of that name for these images; a company from one clean pass where it needs one.
+Context make_context(const HpmModel& model, const std::string& name, const Images& images, int64_t company_size,
+                     uint64_t company_seed, int64_t batch_size);
+
+/// Target logits [n,K] in chunks; batches of a joint context are its company's.
+Tensor predict_logits(const ProtocolSubject& subject, const Images& images, int64_t batch_size);
+
+Evaluation evaluate_clean(const ProtocolSubject& subject, const Images& images, int64_t batch_size);
+Evaluation evaluate_pgd(const ProtocolSubject& subject, const Images& images, const ThreatModel& threat, const PgdOptions& options,
+                        uint64_t seed, int64_t batch_size, Monitor& monitor = silent());
+Evaluation evaluate_autoattack(const ProtocolSubject& subject, const Images& images, const ThreatModel& threat,
+                               const AutoAttackOptions& options, Monitor& monitor = silent());
+
+}  // namespace hpm

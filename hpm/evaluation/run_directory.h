@@ -1,0 +1,34 @@
+// defines: RunDirectory, environment_json(), default_run_directory()
+#pragma once
+#include <string>
+#include <vector>
+
+#include "hpm/core/device.h"
+#include "hpm/core/fields.h"
+
+namespace hpm {
+
+/// Version, commit, flags, LibTorch, BLAS, CPU, instruction set, threads, device and seed, as JSON.
+std::string environment_json(const ComputeOptions& compute, uint64_t seed);
+
+/// runs/<date>-<verb>, with a number appended where it exists.
+std::string default_run_directory(const std::string& verb);
+
+/// What is done about a directory that holds a run.
+enum class ExistingRun { refuse, overwrite, resume };
+
+/// A folder with everything that belongs to a run: config.toml, environment.json and what the verb writes.
+class RunDirectory {
+ public:
+  /// Creates the folder and writes config.toml and environment.json. Throws UsageError where it holds another run, unless
+  /// told to overwrite it or to resume it; Error where it cannot be written.
+  RunDirectory(std::string path, const Fields& options, const std::string& environment, ExistingRun existing);
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+  const std::string& path() const { return path_; }
+  void write(const std::string& name, const std::string& text) const;
+
+ private:
+  std::string path_;
+};
+
+}  // namespace hpm

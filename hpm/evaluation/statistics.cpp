@@ -1,0 +1,54 @@
+#include "hpm/evaluation/statistics.h"
+
+#include "hpm/core/error.h"
+
+namespace hpm {
+namespace {
+constexpr double kZ95 = 1.959963984540054, kZ80 = .8416212335729143;
+}
+
+ConfidenceInterval wilson(int64_t k, int64_t n) {
+  if (n == 0) return {0, 100};
+  const double p = static_cast<double>(k) / static_cast<double>(n), m = static_cast<double>(n), zz = kZ95 * kZ95;
+  const double centre = (p + zz / (2 * m)) / (1 + zz / m);
+  const double half = kZ95 / (1 + zz / m) * std::sqrt(p * (1 - p) / m + zz / (4 * m * m));
+  return {100 * std::max(0., centre - half), 100 * std::min(1., centre + half)};
+}
+
+double mcnemar(int64_t wins, int64_t losses) {
+  const int64_t n = wins + losses, k = std::min(wins, losses);
+  double tail = 0;
+  for (int64_t i = 0; i <= k; ++i)
+    tail += std::exp(std::lgamma(n + 1.) - std::lgamma(i + 1.) - std::lgamma(n - i + 1.) - static_cast<double>(n) * std::log(2.));
+  return std::min(1., 2 * tail);
+}
+
+double smallest_detectable(int64_t n, double discordant) {
+  if (n == 0) return 100;
+  // n = (z_.975 sqrt(psi) + z_.8 sqrt(psi - delta^2))^2 / delta^2, solved for delta in (0, psi].
+  double low = 0, high = discordant;
+  for (int i = 0; i < 60; ++i) {
+    const double delta = (low + high) / 2;
+    const double root = kZ95 * std::sqrt(discordant) + kZ80 * std::sqrt(std::max(discordant - delta * delta, 0.));
+    (root * root / (delta * delta) > static_cast<double>(n) ? low : high) = delta;
+  }
+  return 100 * high;
+}
+
+PairedComparison compare_paired(const at::Tensor& a, const at::Tensor& b) {
+  require(a.sizes() == b.sizes() && a.dim() == 1, "compare_paired: needs flags of the same images, but got {} and {}", a.numel(), b.numel());
+  PairedComparison c;
+  const int64_t n = a.numel();
+  c.wins = (a & b.logical_not()).sum().item<int64_t>();
+  c.losses = (b & a.logical_not()).sum().item<int64_t>();
+  if (n == 0) return c;
+  const double w = static_cast<double>(c.wins), l = static_cast<double>(c.losses), m = static_cast<double>(n);
+  c.difference = 100 * (w - l) / m;
+  const double half = 100 * kZ95 * std::sqrt(std::max(w + l - (w - l) * (w - l) / m, 0.)) / m;
+  c.interval = {c.difference - half, c.difference + half};
+  c.p = mcnemar(c.wins, c.losses);
+  c.detectable = smallest_detectable(n, std::max(w + l, 1.) / m);
+  return c;
+}
+
+}  // namespace hpm

@@ -1,0 +1,35 @@
+// defines: ConfidenceInterval, wilson(), mcnemar(), PairedComparison, compare_paired(), smallest_detectable()
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace hpm {
+
+struct ConfidenceInterval {
+  double low = 0, high = 0;
+};
+
+/// Wilson's 95 % score interval of a proportion k / n, in percent (E. B. Wilson, JASA 1927). n = 0: 0 to 100.
+ConfidenceInterval wilson(int64_t k, int64_t n);
+
+/// Two-sided exact McNemar test: the probability, were both equally good, of a split of the discordant images at least as
+/// uneven as wins : losses. 1 where there are none.
+double mcnemar(int64_t wins, int64_t losses);
+
+/// The smallest difference, in points, that n paired images with this share of discordant ones (0..1) show with 80 % power
+/// at the 5 % level (Connor, Biometrics 1987, normal approximation).
+double smallest_detectable(int64_t n, double discordant);
+
+/// Two methods on the same images.
+struct PairedComparison {
+  int64_t wins = 0, losses = 0;   ///< images that only the first, only the second has right
+  double difference = 0;          ///< points
+  ConfidenceInterval interval;              ///< of the difference, 95 %, points (Wald with the paired variance)
+  double p = 1;
+  double detectable = 0;          ///< smallest_detectable at the discordance seen (at least one image's)
+};
+/// a, b [n] bool: right or wrong, image by image.
+PairedComparison compare_paired(const at::Tensor& a, const at::Tensor& b);
+
+}  // namespace hpm

@@ -1,0 +1,38 @@
+#include "hpm/models/card.h"
+
+#include <filesystem>
+
+#include "hpm/io/file.h"
+
+namespace hpm {
+
+void fields(Fields& f, ModelCard& c) {
+  f.section("model");
+  f.add("arch", c.arch, "architecture: a name, a LAYERS string, or auto");
+  f.add("classes", c.classes, "number of classes (0: as the last layer has)", {.min = 0, .max = 1000000});
+  f.add("mean", c.mean, "input mean per channel (none: identity)", {.unit = "input range"});
+  f.add("std", c.std, "input standard deviation per channel", {.unit = "input range"});
+  f.add("input-shape", c.input, "input shape C,H,W (none: as the data has)");
+  f.add("source", c.source, "where the weights come from");
+  f.add("sha256", c.sha256, "SHA-256 the checkpoint must have (none: not checked)");
+}
+
+std::string card_path(const std::string& checkpoint) { return checkpoint + ".toml"; }
+
+std::optional<ModelCard> read_card(const std::string& checkpoint) {
+  if (!std::filesystem::exists(card_path(checkpoint))) return std::nullopt;
+  ModelCard card;
+  Fields known;
+  fields(known, card);
+  known.read_toml(card_path(checkpoint));
+  return card;
+}
+
+void write_card(const std::string& checkpoint, const ModelCard& card) {
+  auto copy = card;
+  Fields known;
+  fields(known, copy);
+  write_file_atomically(card_path(checkpoint), known.toml());
+}
+
+}  // namespace hpm

@@ -1,0 +1,28 @@
+// defines: ModelCard, read_card(), write_card(), card_path()
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hpm/core/fields.h"
+
+namespace hpm {
+
+/// What weights alone do not tell: written beside a checkpoint as FILE.toml, and given on the command line.
+struct ModelCard {
+  std::string arch = "auto";             ///< a name of the registry, a LAYERS string, or auto: recognised from keys and shapes
+  int64_t classes = 0;                   ///< 0: as the last layer has
+  std::vector<double> mean, std;         ///< of the input, per channel; empty: identity
+  std::vector<double> input;             ///< C,H,W; empty: as the data set has, or assumed from the first layer
+  std::string source;                    ///< where the weights come from; for people
+  std::string sha256;                    ///< of the checkpoint; empty: not checked
+};
+void fields(Fields& f, ModelCard& c);
+
+/// FILE.toml.
+std::string card_path(const std::string& checkpoint);
+/// The card beside a checkpoint; none where there is none. Unknown keys are errors with file and line.
+std::optional<ModelCard> read_card(const std::string& checkpoint);
+void write_card(const std::string& checkpoint, const ModelCard& card);
+
+}  // namespace hpm

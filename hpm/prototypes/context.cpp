@@ -1,0 +1,64 @@
+#include "hpm/prototypes/context.h"
+
+#include <torch/torch.h>
+
+#include "hpm/core/error.h"
+#include "hpm/core/random.h"
+
+namespace hpm {
+
+Company::Company(const HpmHead& head, const Tensor& index, const Tensor& z, const Tensor& o, int64_t size, uint64_t seed)
+    : size_(size) {
+  torch::NoGradGuard guard;
+  require(size >= 1, "Company: needs batches of at least 1 image, but got {}", size);
+  const int64_t n = index.size(0);
+  TORCH_INTERNAL_ASSERT(z.size(0) == n && o.size(0) == n, "Company: one row of z and o an image");
+  const auto order = seed == 0 ? at::arange(n) : RandomStreams(seed).permutation(n, {"company"});
+  own_features_ = head.embed(z);
+  own_class_ = o.argmax(1);
+  batch_ = at::empty({n}, at::kLong);
+  const auto hard = hard_assignment(o);
+  std::vector<Tensor> sums, counts;
+  for (int64_t begin = 0; begin < n; begin += size) {
+    const auto rows = order.slice(0, begin, std::min(begin + size, n));
+    batches_.push_back(index.index_select(0, rows));
+    batch_.index_fill_(0, rows, static_cast<int64_t>(sums.size()));
+    const auto here = rows.to(z.device());
+    const auto statistics = class_statistics(hard.index_select(0, here), own_features_.index_select(0, here));
+    sums.push_back(statistics.sums);
+    counts.push_back(statistics.counts);
+  }
+  neighbours_ = {at::stack(sums), at::stack(counts)};
+  batch_ = batch_.to(z.device());
+  position_ = at::full({n ? index.max().item<int64_t>() + 1 : 0}, -1, at::kLong);
+  position_.index_copy_(0, index, at::arange(n));
+}
+
+RowCompany Company::rows(const Tensor& index) const {
+  if (index.numel() > 0 && index.max().item<int64_t>() >= position_.size(0)) fail("Company: image {} is not in the plan", index.max().item<int64_t>());
+  const auto found = position_.index_select(0, index);
+  if (found.lt(0).any().item<bool>()) fail("Company: an image of the query is not in the plan");
+  const auto at_rows = found.to(batch_.device());
+  return {batch_.index_select(0, at_rows), own_class_.index_select(0, at_rows), own_features_.index_select(0, at_rows)};
+}
+
+Tensor context_logits(const HpmHead& head, const Context& context, const Tensor& h, const Assigned& assigned,
+                      const Tensor& index, const HeadOptions& options) {
+  switch (context.kind) {
+    case ContextKind::reference: return reference_logits(head, h, options);
+    case ContextKind::joint: return joint_logits(head, h, assigned, options);
+    case ContextKind::alone: return row_logits(head, h, assigned, nullptr, nullptr, options);
+    default: {
+      TORCH_INTERNAL_ASSERT(context.company, "the context solo needs a company");
+      const auto rows = context.company->rows(index);
+      return row_logits(head, h, assigned, &context.company->neighbours(), &rows, options);
+    }
+  }
+}
+
+Tensor prediction_logits(const HpmHead& head, const Context& context, const Tensor& z, const Tensor& o, const Tensor& index,
+                         const HeadOptions& options) {
+  return context_logits(head, context, head.embed(z), assign(o, Assignment::hard), index, options);
+}
+
+}  // namespace hpm

@@ -1,0 +1,51 @@
+// defines: Company, Context, context_logits()
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "hpm/prototypes/head.h"
+
+namespace hpm {
+
+/// Who stands in a batch with whom, and what their clean versions say: one clean pass, made once and kept, so that verdicts
+/// cannot change by recomputing a neighbour. Images are known by their numbers (Query::index).
+class Company {
+ public:
+  /// The images `index` [n] int64 in an order drawn from `seed` (0: their own order), cut into batches of `size`; the last
+  /// one is short, never wrapped. z [n,D], o [n,K]: their clean features and FC logits, row by row.
+  Company(const HpmHead& head, const Tensor& index, const Tensor& z, const Tensor& o, int64_t size, uint64_t seed);
+
+  /// The statistics in the head's space.
+  const Neighbours& neighbours() const { return neighbours_; }
+  /// The company of rows that are versions of `index` [N] (repetitions and any order allowed). Throws Error for an image
+  /// that is not in the plan.
+  RowCompany rows(const Tensor& index) const;
+  /// The batches, as image numbers.
+  const std::vector<Tensor>& batches() const { return batches_; }
+  int64_t size() const { return size_; }
+
+ private:
+  int64_t size_;
+  std::vector<Tensor> batches_;
+  Neighbours neighbours_;
+  Tensor position_;      // [largest index + 1]: row of the tensors below, -1 where absent
+  Tensor batch_;         // [n]
+  Tensor own_class_;     // [n]
+  Tensor own_features_;  // [n,R]
+};
+
+/// One of the four contexts with what it needs.
+struct Context {
+  ContextKind kind = ContextKind::reference;
+  std::shared_ptr<const Company> company = nullptr;  ///< of solo, and for the batches of joint
+};
+
+/// The head's logits in a context. h [N,R], index [N] (which images the rows are; read by solo alone) -> [N,K].
+Tensor context_logits(const HpmHead& head, const Context& context, const Tensor& h, const Assigned& assigned,
+                      const Tensor& index, const HeadOptions& options = {});
+
+/// The true prediction's logits: hard assignment.
+Tensor prediction_logits(const HpmHead& head, const Context& context, const Tensor& z, const Tensor& o, const Tensor& index,
+                         const HeadOptions& options = {});
+
+}  // namespace hpm

@@ -1,0 +1,119 @@
+#include "hpm/prototypes/model.h"
+
+#include <torch/torch.h>
+
+#include "hpm/core/error.h"
+#include "hpm/models/network.h"
+
+namespace hpm {
+namespace {
+
+/// The head from its tensors ("hpm.means" and so on) and the metadata, every shape checked against the classifier.
+HpmHead read_head(const LoadedClassifier& loaded, const std::string& path) {
+  const std::map<std::string, Tensor> tensors(loaded.extra.begin(), loaded.extra.end());
+  const auto& metadata = loaded.file.metadata;
+  const int64_t k = loaded.classifier.classes(), d = loaded.classifier.feature_size();
+  const auto take = [&](const std::string& name, std::vector<int64_t> shape, bool needed) {
+    const auto found = tensors.find(name);
+    if (found == tensors.end()) {
+      if (needed) fail("{}: has HPM state, but no {}", path, name);
+      return Tensor();
+    }
+    auto given = found->second.sizes().vec();
+    if (name == "hpm.metric" && given.size() == 2) shape[0] = given[0];
+    if (given != shape) fail("{}: {} needs shape [{}], but has [{}]", path, name, fmt::join(shape, ","), fmt::join(given, ","));
+    if (!found->second.isfinite().all().item<bool>()) fail("{}: {} holds NaN or infinite values", path, name);
+    return found->second.to(at::kFloat);
+  };
+  const auto text = [&](const std::string& key, const std::string& otherwise) {
+    const auto found = metadata.find(key);
+    return found == metadata.end() ? otherwise : found->second;
+  };
+  HpmHead head;
+  head.means = take("hpm.means", {k, d}, true);
+  head.metric = take("hpm.metric", {k, d}, false);
+  head.calibration_sums = take("hpm.calibration_sums", {k, d}, false);
+  head.calibration_counts = take("hpm.calibration_counts", {k}, head.calibration_sums.defined());
+  head.log_tau = take("hpm.log_tau", {}, true);
+  head.lambda = take("hpm.lambda", {}, true).item<double>();
+  head.kind = parse_metric(text("hpm.metric_kind", head.metric.defined() ? "learned" : "none"));
+  head.temperature = std::stod(text("hpm.temperature", "1"));
+  head.momentum = std::stod(text("hpm.momentum", ".99"));
+  if ((head.kind == MetricKind::learned) != head.metric.defined()) fail("{}: the metric is \"{}\", but hpm.metric is {}", path,
+      to_string(head.kind), head.metric.defined() ? "there" : "missing");
+  // float32 keeps .9 as .89999998: the decimal that was meant is the one with seven digits.
+  head.lambda = std::round(head.lambda * 1e7) / 1e7;
+  if (head.lambda < 0 || head.lambda > 1) fail("{}: hpm.lambda needs to be in [0,1], but is {}", path, head.lambda);
+  return head;
+}
+
+std::string joined(const std::vector<double>& values) { return fmt::format("{}", fmt::join(values, ",")); }
+
+}  // namespace
+
+Output HpmModel::run(const Tensor& x) const {
+  auto out = classifier.run(x);
+  if (out.features.defined() && !out.features.isfinite().all().item<bool>())
+    fail("HpmModel: the penultimate features (the input of {}) hold NaN or infinite values; the weights or the input are broken",
+         classifier.head_name());
+  return out;
+}
+
+HpmModel HpmModel::clone() const { return {classifier.clone(), head ? std::optional(head->clone()) : std::nullopt}; }
+
+void HpmModel::to(at::Device device, at::ScalarType type) {
+  classifier.to(device, type);
+  if (head) head->to(device, type);
+}
+
+std::string HpmModel::head_kind() const { return !head ? "fc" : head->lambda == 1 ? "l2" : "hpm"; }
+
+std::vector<std::pair<std::string, Tensor>> HpmModel::state() const {
+  auto all = classifier.state();
+  if (head)
+    for (auto& item : head->state()) all.push_back(std::move(item));
+  return all;
+}
+
+LoadedModel load_model(const std::string& path, const ModelCard& given, const std::vector<int64_t>& data_shape) {
+  auto loaded = load_classifier(path, given, data_shape);
+  LoadedModel result{{loaded.classifier, std::nullopt}, loaded.file, loaded.notes, loaded.warnings};
+  if (!loaded.extra.empty()) result.model.head = read_head(loaded, path);
+  return result;
+}
+
+void save_model(const HpmModel& model, const std::string& path, const std::string& source, const std::map<std::string, std::string>& notes) {
+  const auto& info = model.classifier.info();
+  auto metadata = notes;
+  metadata["format"] = "pt";
+  metadata["model.arch"] = info.architecture;
+  metadata["model.classes"] = std::to_string(info.classes);
+  metadata["model.input-shape"] = fmt::format("{}", fmt::join(info.input_shape, ","));
+  if (!info.normalisation.identity()) {
+    metadata["model.mean"] = joined(info.normalisation.mean);
+    metadata["model.std"] = joined(info.normalisation.std);
+  }
+  if (model.head) {
+    metadata["hpm.metric_kind"] = to_string(model.head->kind);
+    metadata["hpm.temperature"] = fmt::format("{}", model.head->temperature);
+    metadata["hpm.momentum"] = fmt::format("{}", model.head->momentum);
+  }
+  write_safetensors(path, model.state(), metadata);
+  ModelCard card{info.architecture, info.classes, info.normalisation.mean, info.normalisation.std,
+                 {info.input_shape.begin(), info.input_shape.end()}, source, ""};
+  write_card(path, card);
+}
+
+Classifier folded(const HpmModel& model) {
+  require(model.head.has_value(), "folded: needs a model with an HPM head, but this one has none (hpm finetune attaches it)");
+  const auto [weight, bias] = fold(*model.head);
+  auto copy = model.classifier.clone();
+  torch::NoGradGuard guard;
+  copy.weight().copy_(weight);
+  if (!copy.network()->head()->bias.defined())
+    fail("folded: the layer {} has no bias, which the folded head needs; export to TorchScript instead", copy.head_name());
+  copy.network()->head()->bias.copy_(bias);
+  return copy;
+}
+
+}  // namespace hpm

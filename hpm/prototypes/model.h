@@ -1,0 +1,42 @@
+// defines: HpmModel, load_model(), save_model(), folded()
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hpm/models/checkpoint.h"
+#include "hpm/prototypes/context.h"
+
+namespace hpm {
+
+/// A classifier, with an HPM head where one is attached.
+struct HpmModel {
+  Classifier classifier;
+  std::optional<HpmHead> head;
+
+  /// One pass of the backbone. Throws Error that names the layer when features are NaN or infinite.
+  Output run(const Tensor& x) const;
+  HpmModel clone() const;
+  void to(at::Device device, at::ScalarType type = at::kFloat);
+  /// "fc", "l2" (lambda = 1) or "hpm".
+  std::string head_kind() const;
+  std::vector<std::pair<std::string, Tensor>> state() const;  ///< the classifier's, then hpm.*
+};
+
+struct LoadedModel {
+  HpmModel model;
+  CheckpointFile file;
+  std::vector<std::string> notes, warnings;
+};
+
+/// load_classifier, with the HPM state where the file holds one.
+LoadedModel load_model(const std::string& path, const ModelCard& given = {}, const std::vector<int64_t>& data_shape = {});
+
+/// Writes weights, HPM state and description to a safetensors file with its card beside it. `notes`: further metadata.
+void save_model(const HpmModel& model, const std::string& path, const std::string& source,
+                const std::map<std::string, std::string>& notes = {});
+
+/// The reference context as an ordinary classifier: W' and b' in the FC layer of a copy.
+Classifier folded(const HpmModel& model);
+
+}  // namespace hpm

@@ -1,0 +1,66 @@
+// defines: HpmAttackModel, Judge, JudgedTarget
+#pragma once
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "hpm/attacks/attack_model.h"
+#include "hpm/prototypes/model.h"
+#include "hpm/surrogates/surrogate.h"
+
+namespace hpm {
+
+/// A prediction that iterates are judged by: a context and a mixing weight.
+struct JudgedTarget {
+  Context context;
+  std::optional<double> lambda = {};  ///< the head's own
+};
+
+/// Notes which images any iterate broke, for several targets at once: the backbone's pass is shared, the heads are cheap.
+class Judge {
+ public:
+  /// `index` [n]: the images, by number; `y` [n].
+  Judge(const Tensor& index, const Tensor& y, std::vector<JudgedTarget> targets);
+  void see(const Query& query, const HpmHead& head, const Tensor& z, const Tensor& o);
+  /// The target's predictions for the rows of a query are wrong where `wrong` [N].
+  void note(size_t target, const Query& query, const Tensor& wrong);
+  const std::vector<JudgedTarget>& targets() const { return targets_; }
+  const Tensor& broken(size_t target) const { return broken_[target]; }  ///< [n] bool
+  /// The first iterate that broke each image: [n,C,H,W]; undefined before anything broke.
+  const Tensor& images(size_t target) const { return images_[target]; }
+
+ private:
+  Tensor position_, y_;
+  std::vector<JudgedTarget> targets_;
+  std::vector<Tensor> broken_, images_;
+};
+
+/// A defended model as attacks see it: the surrogate gives gradients, the hard prediction in the context gives verdicts,
+/// from the same pass of the backbone.
+class HpmAttackModel : public AttackModel {
+ public:
+  HpmAttackModel(HpmModel model, JudgedTarget target, Surrogate surrogate, Peers peers = {}, Judge* judge = nullptr);
+  /// Standard deviations of the clean FC and HPM logits, for the region surrogate.
+  void set_scales(double fc, double hpm) { scale_o_ = fc, scale_l_ = hpm; }
+
+  Answer ask(const Query& query, const Loss* loss) override;
+  Tensor surrogate_logits(const Query& query) override;
+  Coupling coupling() const override;
+  int64_t classes() const override { return model_.classifier.classes(); }
+  Passes passes() const override;
+
+ private:
+  SurrogateInput input(const Tensor& x, const Output& out, const Tensor& index) const;
+  Tensor judge(const Query& query, const Output& out);
+
+  HpmModel model_;
+  HpmHead head_;  // with the target's lambda
+  JudgedTarget target_;
+  Surrogate surrogate_;
+  Peers peers_;
+  Judge* judge_;
+  double scale_o_ = 1, scale_l_ = 1;
+};
+
+}  // namespace hpm

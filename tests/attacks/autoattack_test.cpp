@@ -1,0 +1,308 @@
+#include "hpm/attacks/autoattack.h"
+
+#include "attacks/formula_net.h"
+#include "hpm/attacks/fab.h"
+#include "hpm/attacks/square.h"
+#include "hpm/core/device.h"
+#include "hpm/core/error.h"
+
+namespace hpm {
+namespace {
+
+using test::message_of;
+using test::own_images;
+
+const std::vector<ThreatModel> kThreats = {{Norm::linf, .03}, {Norm::l2, .3}, {Norm::l1, 1.5}};
+
+/// Short versions of all six attacks.
+AutoAttackOptions all_attacks(bool conformance = false) {
+  return {.version = "custom",
+          .attacks = {"apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"},
+          .batch_size = 7,
+          .conformance = conformance,
+          .steps = 10,
+          .restarts = 2,
+          .targets = 3,
+          .queries = 60};
+}
+
+struct Setting {
+  Classifier net = test::formula_net(at::kFloat);
+  Images images = own_images(net, 40);
+};
+
+TEST(AutoAttack, SequencesAreThePublishedOnes) {
+  const auto describe = [](const SequenceRequest& request) {
+    std::string text;
+    for (const auto& a : autoattack_sequence(request).attacks)
+      text += fmt::format("{} {}x{}x{} q{} eot{}{}; ", a.name, a.restarts, a.targets, a.steps, a.queries, a.eot,
+                          a.large_radius ? " large" : "");
+    return text;
+  };
+  EXPECT_EQ(
+      describe({}),
+      "apgd-ce 1x9x100 q5000 eot1; apgd-t 1x9x100 q5000 eot1; fab-t 1x9x100 q5000 eot1; square 1x9x100 q5000 eot1; ");
+  EXPECT_EQ(describe({.norm = Norm::l1}),
+            "apgd-ce 5x9x100 q5000 eot1 large; apgd-t 1x5x100 q5000 eot1 large; fab-t 1x9x100 q5000 eot1; square "
+            "1x9x100 q5000 eot1; ");
+  EXPECT_EQ(
+      describe({.version = "plus", .norm = Norm::l1}),
+      "apgd-ce 5x9x100 q5000 eot1; apgd-dlr 5x9x100 q5000 eot1; fab 5x9x100 q5000 eot1; square 1x9x100 q5000 eot1; "
+      "apgd-t 1x9x100 q5000 eot1; fab-t 1x9x100 q5000 eot1; ");
+  EXPECT_EQ(describe({.version = "rand"}), "apgd-ce 1x9x100 q5000 eot20; apgd-dlr 1x9x100 q5000 eot20; ");
+  EXPECT_EQ(describe({.version = "custom", .custom = {"fab", "square"}}),
+            "fab 5x9x100 q5000 eot1; square 1x9x100 q5000 eot1; ");
+  EXPECT_EQ(describe({.version = "custom", .custom = {"fab-t", "fab"}}),
+            "fab-t 1x9x100 q5000 eot1; fab 1x9x100 q5000 eot1; ");
+  EXPECT_EQ(
+      describe({.version = "custom", .custom = {"square"}, .steps = 3, .restarts = 2, .targets = 4, .queries = 5}),
+      "square 2x4x3 q5 eot1; ");
+}
+
+TEST(AutoAttack, SaysWhatFewClassesChange) {
+  const auto three = autoattack_sequence({.classes = 3});
+  EXPECT_EQ(three.attacks[1].targets, 2);
+  ASSERT_EQ(three.notes.size(), 3u);
+  EXPECT_EQ(three.notes[0], "apgd-t has 2 targets instead of 9: the model has 3 classes");
+  EXPECT_EQ(three.notes[1], "apgd-t uses the difference of two logits: its ratio needs 4 classes, the model has 3");
+  EXPECT_TRUE(autoattack_sequence({}).notes.empty());
+}
+
+TEST(AutoAttack, RefusesWhatCannotBe) {
+  EXPECT_NE(
+      message_of<UsageError>([] { autoattack_sequence({.version = "fast"}); }).find("standard, plus, rand or custom"),
+      std::string::npos);
+  EXPECT_NE(message_of<UsageError>([] { attack_entry("apgd-tt"); }).find("did you mean apgd-t?"), std::string::npos);
+  Setting s;
+  ClassifierModel model(s.net);
+  s.images.x = s.images.x * 255;
+  EXPECT_NE(message_of<UsageError>([&] { autoattack(model, s.images, kThreats[0], {}); }).find("images in [0,1]"),
+            std::string::npos);
+}
+
+TEST(AutoAttack, RunsOnTwoAndThreeClasses) {
+  for (const int64_t classes : {2, 3}) {
+    auto net = make_classifier("flatten-fc" + std::to_string(classes), classes, {1, 4, 4}, {}, 3);
+    const auto x = test::fill_rule(16 * 10, 5).view({10, 1, 4, 4}).to(at::kFloat);
+    const Images images{x, net.logits(x).argmax(1), at::arange(10)};
+    ClassifierModel model(net);
+    const auto result = autoattack(model, images, {Norm::linf, .3}, {.steps = 10, .queries = 50});
+    EXPECT_EQ(result.notes.size(), 3u);
+    EXPECT_LT(result.attacks[1].robust.sum().item<int64_t>(), 10);
+  }
+}
+
+TEST(AutoAttack, StaysInBallAndBoxAndKeepsUnbrokenImages) {
+  Setting s;
+  s.images.y[3] = (s.images.y[3] + 1) % 10;  // wrong from the start
+  for (const auto& threat : kThreats)
+    for (const bool conformance : {false, true}) {
+      SCOPED_TRACE(to_string(threat.norm));
+      ClassifierModel model(s.net);
+      const auto result = autoattack(model, s.images, threat, all_attacks(conformance));
+      const auto broken = result.clean_correct & result.robust().logical_not();
+      EXPECT_FALSE(result.clean_correct[3].item<bool>());
+      EXPECT_GT(broken.sum().item<int64_t>(), 0);
+      EXPECT_GT(result.robust().sum().item<int64_t>(), 0);
+      const auto delta = result.adversarial - s.images.x;
+      EXPECT_TRUE(delta.flatten(1).ne(0).any(1).eq(broken).all().item<bool>());
+      EXPECT_TRUE((norm_of_rows(delta, threat.norm) <= threat.eps * (1 + 1e-5)).all().item<bool>());
+      EXPECT_LE(result.norm_excess, 1e-5);
+      EXPECT_GE(result.adversarial.min().item<double>(), -1e-6);
+      EXPECT_LE(result.adversarial.max().item<double>(), 1 + 1e-6);
+      EXPECT_TRUE(s.net.logits(result.adversarial).argmax(1).eq(s.images.y).eq(result.robust()).all().item<bool>());
+      Tensor before = result.clean_correct;
+      for (const auto& attack : result.attacks) {
+        EXPECT_FALSE((attack.robust & before.logical_not()).any().item<bool>()) << attack.spec.name;
+        before = attack.robust;
+      }
+    }
+}
+
+TEST(AutoAttack, EachAttackBreaksSomethingAlone) {
+  Setting s;
+  for (const auto& threat : kThreats)
+    for (const auto& entry : attack_table()) {
+      SCOPED_TRACE(entry.name + " " + to_string(threat.norm));
+      ClassifierModel model(s.net);
+      const auto result =
+          autoattack(model, s.images, {threat.norm, 1.5 * threat.eps},
+                     {.version = "custom", .attacks = {entry.name}, .steps = 20, .restarts = 1, .queries = 200});
+      EXPECT_LT(result.robust().sum().item<int64_t>(), 36);
+    }
+}
+
+TEST(AutoAttack, FlagsDependOnNeitherBatchNorOrderNorThreads) {
+  Setting s;
+  const auto order = RandomStreams(5).permutation(40, {"order"});
+  const auto back = order.argsort();
+  for (const auto& threat : kThreats) {
+    SCOPED_TRACE(to_string(threat.norm));
+    ClassifierModel model(s.net);
+    auto options = all_attacks();
+    const auto expected = autoattack(model, s.images, threat, options);
+    const auto compare = [&](const AutoAttackResult& other, const Tensor& places) {
+      for (size_t i = 0; i < expected.attacks.size(); ++i)
+        EXPECT_TRUE(other.attacks[i].robust.index_select(0, places).equal(expected.attacks[i].robust))
+            << expected.attacks[i].spec.name;
+    };
+    for (const int64_t batch : {1, 16, 40}) {
+      options.batch_size = batch;
+      compare(autoattack(model, s.images, threat, options), at::arange(40));
+    }
+    compare(autoattack(model, s.images.select(order), threat, options), back);
+    const ScopedThreads two(2);
+    compare(autoattack(model, s.images, threat, options), at::arange(40));
+  }
+}
+
+TEST(AutoAttack, SeedsGiveOtherStartsAndTheSameSeedTheSame) {
+  Setting s;
+  ClassifierModel model(s.net);
+  auto options = all_attacks();
+  options.attacks = {"apgd-ce", "square"};
+  const auto a = autoattack(model, s.images, kThreats[0], options),
+             b = autoattack(model, s.images, kThreats[0], options);
+  options.seed = 1;
+  const auto c = autoattack(model, s.images, kThreats[0], options);
+  EXPECT_TRUE(a.adversarial.equal(b.adversarial));
+  EXPECT_FALSE(a.adversarial.equal(c.adversarial));
+}
+
+/// Passes per image of an attack that breaks nothing.
+struct Budget {
+  const char* name;
+  int64_t forward, backward;
+};
+
+void expect_budgets(const std::vector<Budget>& budgets, bool conformance) {
+  Setting s;
+  const auto images = s.images.select(at::arange(3));
+  ClassifierModel model(s.net);
+  const auto result = autoattack(model, images, {Norm::linf, 1e-7}, {.conformance = conformance});
+  ASSERT_EQ(result.attacks.size(), budgets.size());
+  for (size_t i = 0; i < budgets.size(); ++i) {
+    const auto& attack = result.attacks[i];
+    EXPECT_EQ(attack.spec.name, budgets[i].name);
+    EXPECT_EQ(attack.passes.forward, 3 * budgets[i].forward) << attack.spec.name;
+    EXPECT_EQ(attack.passes.backward, 3 * budgets[i].backward) << attack.spec.name;
+  }
+  EXPECT_EQ(result.clean_passes.forward, 3);
+}
+
+TEST(AutoAttack, SurvivorsHaveHadTheWholeBudgetInConformance) {
+  expect_budgets({{"apgd-ce", 103, 101}, {"apgd-t", 920, 909}, {"fab-t", 1829, 900}, {"square", 5004, 0}}, true);
+}
+
+TEST(AutoAttack, SurvivorsHaveHadTheWholeBudgetByDefault) {
+  // FAB-T steps over these boundaries, far outside the ball, so its number is a bound and not a constant.
+  Setting s;
+  const auto images = s.images.select(at::arange(3));
+  ClassifierModel model(s.net);
+  const auto result = autoattack(model, images, {Norm::linf, 1e-7}, {});
+  const auto each = [&](size_t i) {
+    return Passes{result.attacks[i].passes.forward / 3, result.attacks[i].passes.backward / 3};
+  };
+  EXPECT_EQ(each(0).forward, 103);
+  EXPECT_EQ(each(0).backward, 101);
+  EXPECT_EQ(each(1).forward, 911);  // clean logits are ranked once
+  EXPECT_EQ(each(1).backward, 909);
+  EXPECT_GE(each(2).backward, 900);
+  EXPECT_LT(each(2).forward, 1829);
+  EXPECT_EQ(each(3).forward, 5003);
+  EXPECT_EQ(each(3).backward, 0);
+}
+
+TEST(AutoAttack, EveryAttackIsAnEntryEvenWithNobodyLeft) {
+  Setting s;
+  ClassifierModel model(s.net);
+  const auto result = autoattack(model, s.images, {Norm::linf, .9}, {.steps = 10, .queries = 10});
+  ASSERT_EQ(result.attacks.size(), 4u);
+  EXPECT_EQ(result.robust_accuracy(), 0);
+  EXPECT_EQ(result.attacks[3].passes.forward, 0);
+}
+
+TEST(AutoAttack, ReportsEachChunkOnce) {
+  Setting s;
+  ClassifierModel model(s.net);
+  auto options = all_attacks();
+  auto flags = at::ones({40}, at::kBool);
+  std::vector<std::string> names;
+  const auto result = autoattack(model, s.images, kThreats[0], options, silent(), [&](const ChunkOutcome& chunk) {
+    EXPECT_LE(chunk.rows.numel(), 7);
+    EXPECT_TRUE(flags.index_select(0, chunk.rows).all().item<bool>());
+    flags.index_copy_(0, chunk.rows, chunk.broken.logical_not());
+    names.push_back(chunk.name);
+  });
+  EXPECT_TRUE(flags.equal(result.robust()));
+  EXPECT_EQ(names.front(), "apgd-ce");
+  EXPECT_EQ(names.back(), "square");
+}
+
+/// All logits of some images nearly tie.
+class NearlyTied : public ClassifierModel {
+ public:
+  using ClassifierModel::ClassifierModel;
+  Answer ask(const Query& query, const Loss* loss) override {
+    auto answer = ClassifierModel::ask(query, loss);
+    const auto tied = query.index.lt(4).to(at::kFloat).unsqueeze(1);
+    const auto nudge = at::one_hot(answer.target_logits.argmax(1), 10) * 1e-5;
+    const auto flat = at::cat({at::full({query.x.size(0), 9}, 1.), at::zeros({query.x.size(0), 1})}, 1) + nudge;
+    answer.target_logits = answer.target_logits * (1 - tied) + flat * tied;
+    rows_of_tied_queries.push_back(query.x.size(0));
+    return answer;
+  }
+  std::vector<int64_t> rows_of_tied_queries;
+};
+
+TEST(AutoAttack, JudgesBorderlineImagesAlone) {
+  Setting s;
+  NearlyTied model(s.net);
+  const auto result = autoattack(model, s.images, kThreats[0],
+                                 {.version = "custom", .attacks = {"apgd-ce"}, .steps = 2, .restarts = 1});
+  EXPECT_EQ(result.borderline, 4);
+  EXPECT_GE(std::count(model.rows_of_tied_queries.begin(), model.rows_of_tied_queries.end(), 16), 4);
+}
+
+/// One object: each query must hold the same rows in the same order.
+class Coupled : public ClassifierModel {
+ public:
+  Coupled(const Classifier& net, int64_t n) : ClassifierModel(net), n_(n) {}
+  Coupling coupling() const override { return Coupling::batch; }
+  Answer ask(const Query& query, const Loss* loss) override {
+    EXPECT_TRUE(query.index.equal(at::arange(n_)));
+    return ClassifierModel::ask(query, loss);
+  }
+
+ private:
+  int64_t n_;
+};
+
+TEST(AutoAttack, AsksACoupledModelForWholeBatches) {
+  Setting s;
+  for (const auto& threat : kThreats) {
+    Coupled model(s.net, 40);
+    const auto result = autoattack(model, s.images, threat, all_attacks());
+    EXPECT_LT(result.robust().sum().item<int64_t>(), 40);
+    EXPECT_LE(result.norm_excess, 1e-5);
+  }
+}
+
+TEST(AutoAttack, NumbersTheDrawsOfARandomModel) {
+  class Random : public ClassifierModel {
+   public:
+    explicit Random(const Classifier& net) : ClassifierModel(net, true) {}
+    Answer ask(const Query& query, const Loss* loss) override {
+      draws.insert(query.draw);
+      return ClassifierModel::ask(query, loss);
+    }
+    std::set<int64_t> draws;
+  };
+  Setting s;
+  Random model(s.net);
+  autoattack(model, s.images, {Norm::linf, 1e-7}, {.version = "rand", .steps = 3});
+  EXPECT_EQ(model.draws.size(), 80u);  // 20 at the start and in each step
+}
+
+}  // namespace
+}  // namespace hpm

@@ -1,0 +1,77 @@
+#include "hpm/attacks/fab.h"
+
+#include "attacks/formula_net.h"
+#include "attacks/recorder.h"
+#include "hpm/attacks/apgd.h"
+#include "hpm/attacks/hyperplane.h"
+
+namespace hpm {
+namespace {
+
+using test::close;
+using test::tensor_of;
+
+TEST(Fab, FollowsTheReferenceInEveryNorm) {
+  HPM_NEED_SHARED(path, "oracles/attacks.json");
+  const auto oracle = test::read_json(path);
+  const auto net = test::formula_net();
+  const auto images = test::formula_images(oracle);
+  for (const auto& run : oracle["runs"]) {
+    if (run["attack"] != "fab") continue;
+    SCOPED_TRACE(run["norm"].get<std::string>() + " " + run["target_rank"].dump());
+    const ThreatModel threat{parse_norm(run["norm"]), run["eps"]};
+    FabOptions options{.targeted = !run["target_rank"].is_null(), .steps = run["n_iter"], .conformance = true};
+    const auto targets = options.targeted ? ranked_target(net.logits(images.x), run["target_rank"]) : Tensor();
+    ClassifierModel model(net);
+    const auto found = fab_run(model, images, {}, targets, threat, options);
+    EXPECT_TRUE(close(found.distance.lt(1e9).to(at::kDouble), tensor_of(run["found"]), 0));
+    EXPECT_TRUE(close(found.distance, tensor_of(run["distance"]), 1e-7));
+    EXPECT_TRUE(close(found.adversarial.flatten(1).sum(1), tensor_of(run["x_adv_sum"]), 1e-5));
+  }
+}
+
+TEST(Fab, DefaultModeBreaksWhatConformanceBreaksInFewerPasses) {
+  const auto net = test::formula_net(at::kFloat);
+  const auto images = test::own_images(net, 60);
+  for (const auto& threat : {ThreatModel{Norm::linf, .03}, {Norm::l2, .3}, {Norm::l1, 1.5}})
+    for (const bool targeted : {false, true}) {
+      SCOPED_TRACE(to_string(threat.norm) + (targeted ? " targeted" : ""));
+      FabOptions options{.targeted = targeted, .steps = 30, .restarts = 2, .targets = 3};
+      ClassifierModel model(net);
+      const auto found = fab(model, images, threat, options, RandomStreams(0));
+      const auto passes = model.passes();
+      options.conformance = true;
+      const auto reference = fab(model, images, threat, options, RandomStreams(0));
+      const auto differ = found.broken.ne(reference.broken).sum().item<int64_t>();
+      EXPECT_LE(differ, 1);
+      EXPECT_GT(found.broken.sum().item<int64_t>(), 5);
+      EXPECT_LT(passes.forward, (model.passes() - passes).forward);
+      const auto delta = found.images - images.x;
+      EXPECT_TRUE((norm_of_rows(delta, threat.norm) <= threat.eps).all().item<bool>());
+      EXPECT_TRUE(net.logits(found.images).argmax(1).ne(images.y).equal(found.broken));
+    }
+}
+
+TEST(Fab, FindsTheBoundaryOfALinearClassifier) {
+  // Two classes, logits (0, <w, x> + b): the nearest point of the boundary is the projection onto a hyperplane.
+  auto net = make_classifier("flatten-fc2", 2, {1, 4, 4}, {}, 0);
+  {
+    torch::NoGradGuard guard;
+    net.weight().zero_();
+    net.weight()[1] = (2 * test::fill_rule(16, 4) - 1).to(at::kFloat);
+    net.state()[1].second.zero_();
+  }
+  const auto x = test::fill_rule(16 * 20, 5).view({20, 1, 4, 4}).to(at::kFloat);
+  const Images images{x, net.logits(x).argmax(1), at::arange(20)};
+  ClassifierModel model(net);
+  for (const auto norm : {Norm::linf, Norm::l2, Norm::l1}) {
+    const auto w = net.weight()[1].unsqueeze(0).expand({20, -1});
+    const auto nearest = norm_of_rows(project_hyperplane_sorted(x.flatten(1), w, at::zeros({20}), norm), norm);
+    const auto run = fab_run(model, images, {}, 1 - images.y, {norm, 0}, {.steps = 20});
+    EXPECT_TRUE((run.distance >= nearest * .999).all().item<bool>());
+    EXPECT_TRUE((run.distance <= nearest * 1.1 + 1e-5).all().item<bool>()) << run.distance / nearest;
+  }
+}
+
+}  // namespace
+}  // namespace hpm

@@ -1,0 +1,53 @@
+// All AutoAttack oracles, in both modes: `make oracles`. HPM_ORACLES=text runs the files whose names hold it;
+// HPM_SEEDS=0,1 chooses the seeds of the default mode.
+#include "attacks/oracle_run.h"
+
+namespace hpm {
+namespace {
+
+std::vector<std::filesystem::path> oracle_files() {
+  std::vector<std::filesystem::path> files;
+  const char* wanted = std::getenv("HPM_ORACLES");
+  if (const auto folder = test::shared("oracles/autoattack"))
+    for (const auto& entry : std::filesystem::directory_iterator(*folder))
+      if (entry.path().extension() == ".json" &&
+          (!wanted || entry.path().filename().string().find(wanted) != std::string::npos))
+        files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+TEST(Oracles, ConformanceGivesTheOfficialFlags) {
+  const auto files = oracle_files();
+  if (files.empty()) GTEST_SKIP() << "needs ../shared/oracles/autoattack (or HPM_SHARED), absent here";
+  for (const auto& file : files) {
+    const auto oracle = test::read_json(file);
+    const auto c = test::run_oracle(oracle, true, 0);
+    if (!c) GTEST_SKIP() << "needs ../shared/checkpoints and ../shared/data, absent here";
+    test::print_row(file.stem().string(), *c);
+    for (const auto& line : c->differences) ADD_FAILURE() << file.filename().string() << " " << line;
+  }
+}
+
+TEST(Oracles, DefaultModeMissesNextToNothing) {
+  const auto files = oracle_files();
+  if (files.empty()) GTEST_SKIP() << "needs ../shared/oracles/autoattack (or HPM_SHARED), absent here";
+  const char* seeds = std::getenv("HPM_SEEDS");
+  for (const char seed : std::string(seeds ? seeds : "0,1,2")) {
+    if (seed == ',') continue;
+    int64_t broken = 0, missed = 0, more = 0;
+    for (const auto& file : files) {
+      const auto c = test::run_oracle(test::read_json(file), false, static_cast<uint64_t>(seed - '0'));
+      if (!c) GTEST_SKIP() << "needs ../shared/checkpoints and ../shared/data, absent here";
+      test::print_row(fmt::format("seed {} {}", seed, file.stem().string()), *c);
+      for (const auto& line : c->differences) fmt::print("        {}\n", line);
+      broken += c->oracle_broken, missed += c->missed, more += c->more;
+    }
+    fmt::print("seed {}: of {} images that the official runs broke, {} missed; {} more broken\n", seed, broken, missed,
+               more);
+    EXPECT_LE(static_cast<double>(missed), std::max(1., .005 * static_cast<double>(broken)));
+  }
+}
+
+}  // namespace
+}  // namespace hpm

@@ -1,0 +1,110 @@
+// Bad input is met with a sentence and exit status 1 or 2, never a crash.
+#include "cli/program.h"
+#include "hpm/models/registry.h"
+#include "hpm/prototypes/model.h"
+
+namespace hpm {
+namespace {
+
+using test::program;
+
+class BadInput : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder = std::make_unique<test::TemporaryFolder>();
+    HpmModel model{make_classifier("flatten-fc10", 10, {1, 28, 28}, {{.5}, {.5}}, 0), std::nullopt};
+    save_model(model, (*folder / "good.safetensors").string(), "");
+    HpmModel five{make_classifier("flatten-fc5", 5, {1, 28, 28}, {{.5}, {.5}}, 0), std::nullopt};
+    save_model(five, (*folder / "five.safetensors").string(), "");
+    std::stringstream bytes;
+    bytes << std::ifstream(*folder / "good.safetensors").rdbuf();
+    std::ofstream(*folder / "truncated.safetensors") << bytes.str().substr(0, bytes.str().size() / 2);
+    std::string noise(5000, '\0');
+    for (size_t i = 0; i < noise.size(); ++i) noise[i] = static_cast<char>((i * 2654435761u) >> 13);
+    std::ofstream(*folder / "noise.pth") << noise;
+    std::ofstream(*folder / "empty.pth").flush();
+    std::filesystem::create_directories(*folder / "directory");
+    std::ofstream(*folder / "bad.toml") << "[threat]\nnorm = \"Linf\"\nespilon = \"8/255\"\n";
+  }
+  static void TearDownTestSuite() { folder.reset(); }
+
+  /// Exit status and a part of the sentence; stdout stays empty.
+  void expect(const std::string& arguments, int status, const std::string& part) {
+    const auto run = program(arguments, folder->path);
+    EXPECT_EQ(run.status, status) << arguments << "\n" << run.err;
+    EXPECT_NE(run.err.find(part), std::string::npos) << arguments << "\n" << run.err;
+    EXPECT_EQ(run.err.find("terminate called"), std::string::npos) << run.err;
+    EXPECT_EQ(run.out, "") << arguments;
+  }
+  static std::unique_ptr<test::TemporaryFolder> folder;
+  const std::string fashion = " --data fashion-mnist --protocol clean --count 10";
+};
+std::unique_ptr<test::TemporaryFolder> BadInput::folder;
+
+TEST_F(BadInput, UnknownVerbsAndFlagsNameTheNearest) {
+  expect("evalute", 2, "did you mean evaluate?");
+  expect("evaluate --esp 8/255", 2, "did you mean --eps?");
+  expect("evaluate --model good.safetensors nonsense", 2, "nonsense");
+  EXPECT_EQ(program("").status, 2);
+}
+
+TEST_F(BadInput, RadiiThatCannotBeAreUsageErrors) {
+  for (const char* eps : {"-1/255", "8/0", "eight", "-.1", "\"\"", "8/255,x"}) expect(std::string("evaluate --model good.safetensors --eps=") + eps, 2, "--eps");
+  expect("evaluate --norm L7", 2, "Linf");
+  expect("evaluate --count -5", 2, "--count");
+}
+
+TEST_F(BadInput, FilesThatAreNoCheckpointsAreNamed) {
+  HPM_NEED_FASHION_MNIST();
+  expect("evaluate --model nothere.pth" + fashion, 1, "nothere.pth");
+  expect("evaluate --model directory" + fashion, 1, "directory");
+  expect("evaluate --model truncated.safetensors" + fashion, 1, "truncated.safetensors");
+  expect("evaluate --model noise.pth" + fashion, 1, "noise.pth");
+  expect("evaluate --model empty.pth" + fashion, 1, "empty.pth");
+  expect("inspect noise.pth", 1, "noise.pth");
+  expect("inspect", 2, "one file");
+}
+
+TEST_F(BadInput, WrongNumberOfClassesSaysBothNumbers) {
+  HPM_NEED_FASHION_MNIST();
+  expect("evaluate --model good.safetensors --classes 7" + fashion, 2, "10 classes");
+  expect("evaluate --model five.safetensors" + fashion, 2, "5 classes");
+}
+
+TEST_F(BadInput, UnknownKeysInTheConfigurationNameFileLineAndNearest) {
+  expect("evaluate --config bad.toml", 2, "bad.toml:3");
+  expect("evaluate --config none.toml", 2, "none.toml");
+  expect("evaluate --set threat.epz=1", 2, "\"eps\"");
+}
+
+TEST_F(BadInput, RangesBeyondTheDataSetSayItsSize) {
+  HPM_NEED_FASHION_MNIST();
+  expect("evaluate --model good.safetensors --data fashion-mnist --protocol clean --first 9990 --count 20", 2, "10000");
+  expect("evaluate --model good.safetensors --data fashion-mnist --protocol clean --first 10000", 2, "10000");
+  std::ofstream(*folder / "numbers") << "3, 10000";
+  expect("evaluate --model good.safetensors --data fashion-mnist --protocol clean --indices numbers", 2, "10000");
+}
+
+TEST_F(BadInput, MissingDataSaysHowToGetIt) {
+  expect("evaluate --model good.safetensors --data cifar10 --data-root /nowhere --protocol clean", 1, "cifar-10-binary");
+  expect("evaluate --model good.safetensors --data imagenet --protocol clean", 2, "fashion-mnist");
+}
+
+TEST_F(BadInput, ARunDirectoryThatHoldsAnotherRunIsRefused) {
+  HPM_NEED_FASHION_MNIST();
+  const auto command = "evaluate --model good.safetensors --out twice" + fashion;
+  EXPECT_EQ(program(command, folder->path).status, 0);
+  expect(command, 2, "--overwrite");
+  EXPECT_EQ(program(command + " --overwrite", folder->path).status, 0);
+}
+
+TEST_F(BadInput, OptionsWithoutEffectAreWarnedOf) {
+  HPM_NEED_FASHION_MNIST();
+  const auto run = program("evaluate --model good.safetensors --steps 3 --full-matrix --overwrite --out warned" + fashion, folder->path);
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_NE(run.err.find("--steps had no effect"), std::string::npos) << run.err;
+  EXPECT_NE(run.err.find("--full-matrix had no effect"), std::string::npos) << run.err;
+}
+
+}  // namespace
+}  // namespace hpm

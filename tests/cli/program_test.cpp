@@ -1,0 +1,171 @@
+#include "cli/program.h"
+#include "hpm/io/tensors.h"
+#include "hpm/models/registry.h"
+#include "hpm/prototypes/model.h"
+
+namespace hpm {
+namespace {
+
+using test::program;
+
+const char* const kVerbs[] = {"doctor", "data", "inspect", "predict", "train", "finetune", "evaluate", "export", "report"};
+
+TEST(Help, OfEveryVerbFitsEightyColumnsAndShowsDefaults) {
+  for (const std::string verb : kVerbs) {
+    const auto run = program(verb + " --help");
+    EXPECT_EQ(run.status, 0) << verb;
+    std::istringstream lines(run.out);
+    for (std::string line; std::getline(lines, line);)
+      EXPECT_TRUE(line.size() <= 80 || line.rfind("example:", 0) == 0 || line[0] != ' ') << verb << ": " << line;
+  }
+  const auto evaluate = program("evaluate --help").out;
+  EXPECT_NE(evaluate.find("(default 8/255)"), std::string::npos);
+  EXPECT_NE(evaluate.find("--conformance"), std::string::npos);
+}
+
+TEST(Doctor, NamesThisBuildAndIsJsonWhenAsked) {
+  const auto run = program("doctor --json");
+  ASSERT_EQ(run.status, 0) << run.err;
+  const auto j = nlohmann::json::parse(run.out);
+  EXPECT_TRUE(j.contains("torch"));
+  EXPECT_TRUE(j["data"].contains("fashion-mnist"));
+}
+
+/// One small model through the whole program, on the first images of Fashion-MNIST.
+class Slice : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { folder = std::make_unique<test::TemporaryFolder>(); }
+  static void TearDownTestSuite() { folder.reset(); }
+  static std::unique_ptr<test::TemporaryFolder> folder;
+
+  test::ProgramRun run(const std::string& arguments, int status = 0) {
+    auto r = program(arguments + " --quiet", folder->path);
+    EXPECT_EQ(r.status, status) << arguments << "\n" << r.err;
+    return r;
+  }
+  nlohmann::json results(const std::string& name) { return test::read_json(*folder / (name + "/results.json")); }
+  const std::string data = " --data fashion-mnist --threads 1";
+  const std::string tune = data + " --eps 0.1 --count 512 --epochs 1 --fit-images 300 --metric-steps 20 --model base/model.safetensors";
+
+  /// Trains the base model and fine-tunes it once for all tests.
+  void prepare() {
+    if (std::filesystem::exists(*folder / "hpm/model.safetensors")) return;
+    const auto committed = (test::source_dir() / "checkpoints/fashion-mnist-linf-0.1.safetensors").string();
+    run("train --model " + committed + " --eps 0.1 --count 256 --epochs 1 --lr .0001 --attack-steps 2 --out base" + data);
+    run("finetune --head hpm --out hpm" + tune);
+    run("finetune --head fc --out fc" + data + " --eps 0.1 --count 512 --epochs 1 --model base/model.safetensors");
+  }
+};
+std::unique_ptr<test::TemporaryFolder> Slice::folder;
+
+TEST_F(Slice, EvaluatesEveryProtocolWithResultsThatAgreeWithThemselves) {
+  HPM_NEED_FASHION_MNIST();
+  prepare();
+  const auto common = data + " --eps 0.1 --count 40 --model hpm/model.safetensors --overwrite";
+  run("evaluate --protocol clean --out clean" + common);
+  EXPECT_TRUE(results("clean")["robust_accuracy"].is_null());
+  EXPECT_GT(results("clean")["clean_accuracy"].get<double>(), 60);
+  run("evaluate --protocol pgd --steps 10 --out pgd" + common);
+  run("evaluate --protocol autoattack --version custom --attacks apgd-ce,apgd-t --save-adversarial --out aa" + common);
+  run("evaluate --protocol msa --context reference,solo,alone,joint --base base/model.safetensors --control fc/model.safetensors --out msa" + common);
+  const auto j = results("msa");
+  ASSERT_EQ(j["contexts"].size(), 4u);
+  EXPECT_LE(j["robust_accuracy"].get<double>(), results("pgd")["robust_accuracy"].get<double>() + 1e-9);
+  EXPECT_TRUE(j["control"].contains("p"));
+  EXPECT_EQ(results("aa")["attacks"].size(), 2u);
+  for (const char* file : {"config.toml", "environment.json", "results.json", "verdicts.safetensors", "report.html"})
+    EXPECT_TRUE(std::filesystem::exists(*folder / "msa" / file)) << file;
+  run("report clean pgd msa --html compare.html");
+  EXPECT_GT(std::filesystem::file_size(*folder / "compare.html"), 2000u);
+}
+
+TEST_F(Slice, TheRunsOwnConfigurationReproducesIt) {
+  HPM_NEED_FASHION_MNIST();
+  prepare();
+  run("evaluate --protocol pgd --steps 5 --count 30 --eps 0.1 --model base/model.safetensors --out first" + data);
+  run("evaluate --config first/config.toml --out again");
+  EXPECT_EQ(results("first")["robust"], results("again")["robust"]);
+}
+
+TEST_F(Slice, ListOfRadiiGivesACurveThatFalls) {
+  HPM_NEED_FASHION_MNIST();
+  prepare();
+  run("evaluate --protocol pgd --steps 5 --count 30 --eps 0.02,0.1,0.3 --model base/model.safetensors --out curve" + data);
+  const auto curve = results("curve")["curve"];
+  ASSERT_EQ(curve.size(), 3u);
+  EXPECT_GE(curve[0]["robust_accuracy"], curve[2]["robust_accuracy"]);
+}
+
+TEST_F(Slice, FoldedExportPredictsAsTheReferenceContext) {
+  HPM_NEED_FASHION_MNIST();
+  prepare();
+  run("export --fold --model hpm/model.safetensors --to folded.safetensors");
+  run("predict --count 200 --model hpm/model.safetensors --context reference --out p1" + data);
+  run("predict --count 200 --model folded.safetensors --out p2" + data);
+  std::stringstream a, b;
+  a << std::ifstream(*folder / "p1/labels.csv").rdbuf();
+  b << std::ifstream(*folder / "p2/labels.csv").rdbuf();
+  EXPECT_EQ(a.str(), b.str());
+  EXPECT_NE(a.str().find("199,"), std::string::npos);
+  const auto folded = nlohmann::json::parse(program("inspect folded.safetensors --json", folder->path).out);
+  EXPECT_EQ(folded["head"], "fc");
+  EXPECT_EQ(folded["architecture"], "conv16k4s2p1-relu-conv32k4s2p1-relu-flatten-fc100-relu-fc10");
+}
+
+TEST_F(Slice, InterruptedFineTuningResumesToTheSameModel) {
+  HPM_NEED_FASHION_MNIST();
+  prepare();
+  const auto settings = data + " --eps 0.1 --count 256 --fit-images 100 --metric-steps 5 --model base/model.safetensors --epochs 3";
+  run("finetune --out whole" + settings);
+  // Killed after the first epoch's state is on the disk.
+  const auto kill = "sh -c '\"" + (test::binary_dir() / "hpm").string() + "\" finetune --quiet --out part" + settings +
+                    " & pid=$!; while [ ! -f part/training.safetensors ] && kill -0 $pid 2>/dev/null; do :; done; kill -9 $pid; wait $pid; true' >/dev/null 2>&1";
+  ASSERT_EQ(std::system(("cd '" + folder->path.string() + "' && " + kill).c_str()), 0);
+  EXPECT_EQ(program("finetune --out part" + settings, folder->path).status, 2) << "without --resume it is refused";
+  run("finetune --resume --out part" + settings);
+  const auto a = read_checkpoint((*folder / "whole/model.safetensors").string()).tensors, b = read_checkpoint((*folder / "part/model.safetensors").string()).tensors;
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i].second, b[i].second)) << a[i].first;
+  run("finetune --resume --out part --lr .1" + settings, 1);
+}
+
+TEST_F(Slice, InterruptExitsWith130AndPrintsTheCommandThatGoesOn) {
+  HPM_NEED_FASHION_MNIST();
+  prepare();
+  const auto command = "'" + (test::binary_dir() / "hpm").string() + "' finetune --quiet --out stopped --epochs 50 --model base/model.safetensors --fit-images 100" + data;
+  std::ofstream(*folder / "stop.sh") << "cd '" + folder->path.string() + "'\n" + command + " 2>err & pid=$!; while [ ! -f stopped/config.toml ]; do sleep .1; done; kill -INT $pid; wait $pid; echo $? > status";
+  ASSERT_EQ(std::system(("bash -m '" + (*folder / "stop.sh").string() + "' >/dev/null 2>&1").c_str()), 0);
+  std::stringstream status, err;
+  status << std::ifstream(*folder / "status").rdbuf();
+  err << std::ifstream(*folder / "err").rdbuf();
+  EXPECT_EQ(status.str(), "130\n") << err.str();
+  EXPECT_NE(err.str().find("--resume"), std::string::npos) << err.str();
+}
+
+TEST_F(Slice, DryRunPrintsTheCostAndRunsNothing) {
+  HPM_NEED_FASHION_MNIST();
+  prepare();
+  const auto r = run("evaluate --dry-run --count 40 --eps 0.1 --model hpm/model.safetensors --out dry" + data);
+  EXPECT_NE(r.out.find("backward passes"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(*folder / "dry"));
+}
+
+TEST(Acceptance, CifarCnnReachesItsKnownAccuracies) {
+  HPM_NEED_SHARED(checkpoint, "checkpoints/cifar_cnn_a_adv4.model");
+  HPM_NEED_SHARED(root, "data");
+  test::TemporaryFolder folder;
+  const auto common = "evaluate --model " + checkpoint.string() + " --arch conv16k4s2p1-relu-conv32k4s2p1-relu-flatten-fc100-relu-fc10 --classes 10 "
+                      "--mean .4914,.4822,.4465 --std .2023,.1994,.2010 --data cifar10 --data-root " + root.string() + " --norm Linf --eps 2/255 --quiet ";
+  ASSERT_EQ(program(common + "--protocol pgd --count 1000 --out pgd", folder.path).status, 0);
+  const auto pgd = test::read_json(folder / "pgd/results.json");
+  EXPECT_NEAR(pgd["clean_accuracy"], 60.2, .05);
+  EXPECT_NEAR(pgd["robust_accuracy"], 51, 1.2) << "APGD-CE leaves 51.6 of 1024 images";
+  ASSERT_EQ(program(common + "--protocol autoattack --version custom --attacks apgd-ce,apgd-t --count 500 --out aa", folder.path).status, 0);
+  const auto aa = test::read_json(folder / "aa/results.json");
+  EXPECT_NEAR(aa["clean_accuracy"], 58.6, 1e-9);
+  EXPECT_NEAR(aa["robust_accuracy"], 46.8, .6);
+  EXPECT_FALSE(aa["suspect"].get<bool>()) << "an honest model comes out unflagged";
+}
+
+}  // namespace
+}  // namespace hpm

@@ -1,0 +1,108 @@
+#include "hpm/evaluation/checks.h"
+
+#include "hpm/core/error.h"
+#include "hpm/evaluation/protocols.h"
+#include "surrogates/tiny_model.h"
+
+namespace hpm {
+namespace {
+
+using test::tiny_images;
+using test::tiny_model;
+
+/// Shows the inner model's answers with something wrong.
+class Spoiled : public AttackModel {
+ public:
+  Spoiled(AttackModel& inner, std::function<void(Answer&, const Query&)> spoil) : inner_(inner), spoil_(std::move(spoil)) {}
+  Answer ask(const Query& q, const Loss* loss) override {
+    auto answer = inner_.ask(q, loss);
+    spoil_(answer, q);
+    return answer;
+  }
+  int64_t classes() const override { return inner_.classes(); }
+  Passes passes() const override { return inner_.passes(); }
+
+ private:
+  AttackModel& inner_;
+  std::function<void(Answer&, const Query&)> spoil_;
+};
+
+class ChecksTest : public testing::Test {
+ protected:
+  ChecksTest() {
+    images.x = tiny_images(40, 1, at::kFloat);
+    images.index = at::arange(40);
+    images.y = model.classifier.logits(images.x).argmax(1);
+    evaluation = evaluate_pgd({model}, images, threat, {.steps = 5}, 0, 40);
+  }
+  std::map<std::string, CheckOutcome> run(AttackModel& attacked, const Tensor& saved = {}, const std::string& level = "basic") {
+    const auto predict = [&](const Tensor& x, const Tensor& index) { return attacked.ask({x, index}, nullptr).target_logits; };
+    std::map<std::string, CheckOutcome> all;
+    for (auto& c : run_checks({attacked, false, predict}, images, threat, evaluation, saved, {.level = level})) all[c.name] = c;
+    return all;
+  }
+  using Status = CheckOutcome::Status;
+  HpmModel model{tiny_model(.4, at::kFloat).classifier, std::nullopt};
+  ClassifierModel honest{model.classifier};
+  Images images;
+  ThreatModel threat{Norm::linf, .03};
+  Evaluation evaluation;
+};
+
+TEST_F(ChecksTest, HonestModelPassesWhatDoesNotDependOnTraining) {
+  const auto checks = run(honest, evaluation.adversarial.clone());
+  for (const char* name : {"zero gradients", "NaN or infinite", "ball and box", "determinism", "consistency", "reload"})
+    EXPECT_EQ(checks.at(name).status, Status::passed) << name << ": " << checks.at(name).detail;
+}
+
+TEST_F(ChecksTest, MaskedGradientsAreFlagged) {
+  Spoiled masked(honest, [](Answer& a, const Query&) { if (a.gradient.defined()) a.gradient.zero_(); });
+  const auto checks = run(masked);
+  EXPECT_EQ(checks.at("zero gradients").status, Status::failed);
+  EXPECT_EQ(checks.at("unbounded").status, Status::failed);
+}
+
+TEST_F(ChecksTest, NanLogitsAreFlagged) {
+  Spoiled nan(honest, [](Answer& a, const Query&) { a.target_logits[0][0] = std::nan(""); });
+  EXPECT_EQ(run(nan).at("NaN or infinite").status, Status::failed);
+}
+
+TEST_F(ChecksTest, BatchDependenceAndRandomnessAreFlagged) {
+  Spoiled coupled(honest, [](Answer& a, const Query& q) { a.target_logits = a.target_logits + 50 * (q.x.size(0) % 2) * at::rand({5}); });
+  EXPECT_EQ(run(coupled).at("consistency").status, Status::failed);
+  int64_t calls = 0;
+  Spoiled random(honest, [&](Answer& a, const Query&) { a.target_logits = a.target_logits.roll(++calls % 5, 1); });
+  EXPECT_EQ(run(random).at("determinism").status, Status::failed);
+}
+
+TEST_F(ChecksTest, ImagesOutsideBallOrBoxAreFlagged) {
+  auto good = evaluation.adversarial.clone();
+  EXPECT_EQ(run(honest).at("ball and box").status, Status::passed);
+  evaluation.adversarial[0][0][0][0] += .001;
+  evaluation.adversarial[0] = images.x[0] + .0302 * (images.x[0] < .5).to(at::kFloat);
+  EXPECT_EQ(run(honest).at("ball and box").status, Status::failed);
+  evaluation.adversarial = good;
+  evaluation.adversarial[0][0][0][0] = -.001;
+  EXPECT_EQ(run(honest).at("ball and box").status, Status::failed);
+}
+
+TEST_F(ChecksTest, SavedImagesThatPredictOtherwiseAreFlagged) {
+  EXPECT_EQ(run(honest).at("reload").status, Status::not_run);
+  EXPECT_EQ(run(honest, evaluation.adversarial).at("reload").status, Status::passed);
+  EXPECT_EQ(run(honest, evaluation.adversarial.flip(0)).at("reload").status, Status::failed);
+}
+
+TEST_F(ChecksTest, WeakAttackIsFlaggedByConvergence) {
+  auto weak = evaluation;
+  weak.contexts[0].robust = weak.contexts[0].clean_correct;
+  std::swap(weak, evaluation);
+  EXPECT_EQ(run(honest, {}, "full").at("convergence").status, Status::failed);
+}
+
+TEST_F(ChecksTest, NoneRunsNothingAndAnUnknownLevelIsAnError) {
+  EXPECT_TRUE(run(honest, {}, "none").empty());
+  EXPECT_THROW(run(honest, {}, "some"), UsageError);
+}
+
+}  // namespace
+}  // namespace hpm

@@ -1,0 +1,175 @@
+// Files, checksums, zip archives.
+#include "hpm/io/file.h"
+#include "hpm/io/sha256.h"
+#include "hpm/io/sha256_impl.h"
+#include "hpm/io/zip.h"
+#include "io_support.h"
+
+namespace hpm {
+namespace {
+
+using namespace test;
+
+TEST(Bytes, CopiesAreEqualAndMovedFromIsEmpty) {
+  Bytes a(bytes_of("abc"));
+  const Bytes b = a;
+  EXPECT_EQ(a, b);
+  const Bytes c = std::move(a);
+  EXPECT_EQ(c, b);
+  EXPECT_TRUE(a.empty());
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(c.data()) % 64, 0u);
+}
+
+TEST(Bytes, MoreThanTheMachineHasIsAnError) { EXPECT_THROW(Bytes(uint64_t{1} << 62), Error); }
+
+TEST(ByteReader, NeverReadsBeyondTheEnd) {
+  const std::string text = "\x01\x02\x03";
+  const MemorySource source("three", bytes_of(text));
+  ByteReader in(source);
+  EXPECT_EQ(in.number<uint16_t>(), 0x0201);
+  EXPECT_NE(message_of<Error>([&] { in.number<uint16_t>(); }).find("three: 2 bytes are needed here but the file ends at 3"), std::string::npos);
+  EXPECT_THROW(in.take(std::numeric_limits<uint64_t>::max()), Error);
+  EXPECT_THROW(in.skip(2), Error);
+  in.skip(1);
+  EXPECT_EQ(in.left(), 0u);
+  EXPECT_THROW(source.read(4, 0), Error);
+  EXPECT_THROW(source.read(2, std::numeric_limits<uint64_t>::max()), Error);
+}
+
+TEST(ByteReader, WindowsJoinSeamlessly) {
+  std::string text;
+  for (uint32_t i = 0; i < 50000; ++i) text += little(i);
+  const MemorySource source("numbers", bytes_of(text));
+  ByteReader in(source);
+  EXPECT_EQ(in.take(1)[0], std::byte{0});
+  in.skip(3);
+  for (uint32_t i = 1; i < 50000; ++i) ASSERT_EQ(in.number<uint32_t>(), i);
+}
+
+TEST(File, RefusesWhatIsNoFile) {
+  const TemporaryFolder folder;
+  EXPECT_NE(message_of<Error>([&] { read_file(folder.path); }).find("is a folder"), std::string::npos);
+  EXPECT_NE(message_of<Error>([&] { read_file(folder / "absent"); }).find("no such file"), std::string::npos);
+  EXPECT_NE(message_of<Error>([&] { read_file("/dev/null"); }).find("not a regular file"), std::string::npos);
+}
+
+TEST(File, AppearsCompleteOrNotAtAll) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "a", "first");
+  {
+    AtomicFile file(folder / "a");
+    file.write("sec");
+  }
+  EXPECT_EQ(read_file(folder / "a").text(), "first");
+  write_file_atomically(folder / "a", "second");
+  EXPECT_EQ(read_file(folder / "a").text(), "second");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path), {}), 1) << "a temporary file was left";
+  EXPECT_THROW(write_file_atomically(folder.path, "x"), Error);
+  EXPECT_THROW(write_file_atomically(folder / "absent/a", "x"), Error);
+}
+
+TEST(Sha256, GivesTheValuesOfFips180) {
+  EXPECT_EQ(sha256(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_EQ(sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(sha256("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"),
+            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+  EXPECT_EQ(sha256(std::string(1000000, 'a')), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+TEST(Sha256, DoesNotDependOnThePieces) {
+  const std::string text(300, 'x');
+  for (size_t cut = 0; cut <= text.size(); ++cut) {
+    Sha256 hash;
+    hash.update(bytes_of(text).first(cut));
+    hash.update(bytes_of(text).subspan(cut));
+    ASSERT_EQ(hash.hex(), sha256(text)) << cut;
+  }
+}
+
+TEST(Sha256, PortableAndHardwareAgree) {
+  if (!sha256_hardware_available()) GTEST_SKIP() << "this processor has no SHA instructions";
+  std::string text(64 * 50, '\0');
+  for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 31 + i / 7);
+  Sha256State a{1, 2, 3, 4, 5, 6, 7, 8}, b = a;
+  sha256_compress_portable(a, bytes_of(text));
+  sha256_compress_hardware(b, bytes_of(text));
+  EXPECT_EQ(a, b);
+}
+
+TEST(Sha256, OfAFileIsThatOfItsBytes) {
+  const TemporaryFolder folder;
+  const std::string text(1000000, 'a');
+  write_file_atomically(folder / "a", text);
+  EXPECT_EQ(sha256_of_file(folder / "a"), sha256(text));
+}
+
+std::string zip_error(const std::string& bytes) {
+  return message_of<Error>([&] {
+    const MemorySource source("hostile.zip", bytes_of(bytes));
+    const ZipArchive zip(source);
+    for (const auto& entry : zip.entries()) zip.read(entry);
+  });
+}
+
+void read_all(const ByteSource& source) {
+  const ZipArchive zip(source);
+  for (const auto& entry : zip.entries()) zip.read(entry);
+}
+
+TEST(Zip, ReadsStoredAndDeflatedEntries) {
+  const std::string zeros(100000, 'z'), bytes = make_zip({{"a/x", "hello"}, {"a/y", zeros, true}, {"empty", ""}, {"none", "", true}});
+  const MemorySource source("a.zip", bytes_of(bytes));
+  const ZipArchive zip(source);
+  ASSERT_EQ(zip.entries().size(), 4u);
+  EXPECT_EQ(zip.read(*zip.find("a/x")).text(), "hello");
+  EXPECT_EQ(zip.read(*zip.find("a/y")).text(), zeros);
+  EXPECT_TRUE(zip.read(*zip.find("empty")).empty());
+  EXPECT_TRUE(zip.read(*zip.find("none")).empty());
+  EXPECT_EQ(zip.find("absent"), nullptr);
+}
+
+TEST(Zip, RefusesEntriesOutsideTheFile) {
+  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "hello", .header = 4000}})).find("outside the archive"), std::string::npos);
+  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "hello", .header = 5}})).find("header of the zip entry"), std::string::npos);
+}
+
+TEST(Zip, RefusesEntriesThatOverlap) {
+  // The second entry's header and data lie inside the first one's data.
+  const std::string inner = make_zip({{"b", "12345"}}), outer_name = "a";
+  const std::string whole = make_zip({{.name = "a", .data = inner}, {.name = "b", .data = "12345", .header = 31}});
+  EXPECT_NE(zip_error(whole).find("overlaps"), std::string::npos);
+}
+
+TEST(Zip, RefusesNamesThatLeaveTheFolder) {
+  for (const char* name : {"../x", "a/../../x", "/etc/passwd", "..", "a/..", "C:x", "a\\..\\x", ""})
+    EXPECT_NE(zip_error(make_zip({{name, "x"}})).find("leaves the archive's folder"), std::string::npos) << name;
+  EXPECT_NE(zip_error(make_zip({{std::string("a\0b", 3), "x"}})).find("leaves the archive's folder"), std::string::npos);
+}
+
+TEST(Zip, RefusesWhatItCannotTrust) {
+  EXPECT_NE(zip_error(make_zip({{"a", "x"}, {"a", "y"}})).find("there twice"), std::string::npos);
+  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "x", .flags = 1}})).find("encrypted"), std::string::npos);
+  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "x", .crc = 5}})).find("checksum"), std::string::npos);
+  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "hello", .size = 4}})).find("two sizes"), std::string::npos);
+  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "hello", .deflate = true, .size = 4}})).find("longer than the 4 bytes"), std::string::npos);
+  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "hello", .deflate = true, .size = 6}})).find("gives 5 bytes but declares 6"), std::string::npos);
+  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "hello", .deflate = true, .stored = "\xFF\xFF"}})).find("cannot be decompressed"), std::string::npos);
+}
+
+TEST(Zip, RefusesBombsBeforeTakingMemory) {
+  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "hello", .deflate = true, .size = 0xF0000000}})).find("more than"), std::string::npos);
+  const std::string bomb = deflated(std::string(20 << 20, '\0'));
+  std::vector<ZipItem> items;
+  for (int i = 0; i < 5; ++i)
+    items.push_back({.name = std::to_string(i), .data = "", .deflate = true, .stored = bomb, .size = 20 << 20});
+  EXPECT_NE(zip_error(make_zip(items)).find("zip bomb"), std::string::npos);
+}
+
+TEST(Zip, SurvivesTruncationAndFlippedBytes) {
+  const std::string bytes = make_zip({{"a/x", "hello"}, {"a/y", std::string(300, 'z'), true}});
+  expect_truncations_refused(bytes, read_all);
+  expect_flips_survived(bytes, read_all);
+}
+
+}  // namespace
+}  // namespace hpm

@@ -1,0 +1,134 @@
+#include "hpm/surrogates/surrogate.h"
+
+#include "hpm/attacks/apgd.h"
+#include "hpm/core/error.h"
+#include "hpm/surrogates/hpm_attack_model.h"
+#include "surrogates/tiny_model.h"
+
+namespace hpm {
+namespace {
+
+using test::close;
+using test::tiny_images;
+using test::tiny_model;
+
+class Surrogates : public testing::Test {
+ protected:
+  Surrogates() {
+    const auto out = model.run(clean);
+    company = std::make_shared<Company>(*model.head, at::arange(24), out.features, out.logits, 10, 3);
+    y = prediction_logits(*model.head, {ContextKind::reference}, out.features, out.logits, at::arange(24)).argmax(1);
+  }
+  Context context(ContextKind kind) const { return {kind, company}; }
+  Answer ask(const std::string& surrogate, ContextKind kind, const Tensor& x, LossKind loss, const Tensor& targets = {}) {
+    HpmAttackModel attacked(model, {context(kind)}, find_surrogate(surrogate), peers);
+    const Loss l{loss, y, targets};
+    return attacked.ask({x, at::arange(24)}, &l);
+  }
+  HpmModel model = tiny_model();
+  Tensor clean = tiny_images(24, 1), x = (clean + .05 * (tiny_images(24, 2) - .5)).clamp(0, 1);
+  std::shared_ptr<const Company> company;
+  Tensor y;
+  Peers peers{tiny_model().classifier, tiny_model(.9).classifier};
+  const std::vector<ContextKind> contexts{ContextKind::reference, ContextKind::alone, ContextKind::solo, ContextKind::joint};
+};
+
+TEST_F(Surrogates, AllHaveTheSameVerdictsWhateverTheirGradient) {
+  for (auto kind : contexts) {
+    const auto expected = ask("hard", kind, x, LossKind::ce).target_logits;
+    for (const auto& s : surrogates()) {
+      if (!unavailable(s.name, kind, peers).empty() || s.name == "query" || (s.objective && kind == ContextKind::reference)) continue;
+      const auto answer = ask(s.name, kind, x, s.objective ? LossKind::own : LossKind::ce, y);
+      EXPECT_TRUE(close(answer.target_logits, expected, 1e-9)) << s.name << " in " << to_string(kind);
+      EXPECT_TRUE(answer.gradient.isfinite().all().item<bool>()) << s.name;
+      EXPECT_GT(answer.gradient.abs().max().item<double>(), 0) << s.name << " in " << to_string(kind);
+    }
+  }
+}
+
+TEST_F(Surrogates, HardGradientIsThatOfFiniteDifferencesOfTheTruePrediction) {
+  for (auto kind : contexts) {
+    const auto answer = ask("hard", kind, x, LossKind::ce);
+    for (int64_t pixel : {0, 77, 150}) {
+      double numeric = 0;
+      for (double sign : {1., -1.}) {
+        auto moved = x.clone();
+        moved.select(0, 4).flatten()[pixel] += sign * 1e-6;
+        const auto loss = ask("hard", kind, moved, LossKind::ce).loss;
+        numeric += sign * (kind == ContextKind::joint ? loss.sum() : loss[4]).item<double>() / 2e-6;
+      }
+      EXPECT_NEAR(answer.gradient[4].flatten()[pixel].item<double>(), numeric, 1e-4 * std::max(1., std::abs(numeric))) << to_string(kind);
+    }
+  }
+}
+
+TEST_F(Surrogates, CoincideWhereTheTableSaysSo) {
+  for (auto kind : contexts)
+    for (double lambda : {.4, 1.}) {
+      model.head->lambda = lambda;
+      for (const auto& s : surrogates()) {
+        const auto twin = coincides_with(s.name, *model.head, kind);
+        if (twin.empty() || s.objective) continue;
+        EXPECT_TRUE(close(ask(s.name, kind, x, LossKind::ce).gradient, ask(twin, kind, x, LossKind::ce).gradient, 1e-9, 1e-9))
+            << s.name << " and " << twin << " in " << to_string(kind) << ", lambda " << lambda;
+      }
+    }
+}
+
+TEST_F(Surrogates, SteAndHardDifferWhereTheHeadIsDynamic) {
+  for (auto kind : {ContextKind::alone, ContextKind::solo, ContextKind::joint})
+    EXPECT_FALSE(close(ask("ste", kind, x, LossKind::ce).gradient, ask("hard", kind, x, LossKind::ce).gradient, 1e-6)) << to_string(kind);
+}
+
+TEST_F(Surrogates, RegionObjectiveIsWonExactlyWhenTheRegionAndTheMarginAre) {
+  const auto out = model.run(x);
+  const Context solo = context(ContextKind::solo);
+  const auto index = at::arange(24);
+  const SurrogateInput in{*model.head, solo, peers, x, out.features, out.logits, index, 1, 1};
+  const auto assigned = out.logits.argmax(1);
+  const auto value = find_surrogate("region").objective(in, {LossKind::own, y, assigned});
+  EXPECT_LE(value.max().item<double>(), 0);
+  const auto hpm = prediction_logits(*model.head, solo, out.features, out.logits, index);
+  const auto won = (margin(out.logits, assigned) >= .02) & (margin(hpm, y) <= -.02);
+  EXPECT_TRUE(at::equal(value.eq(0), won));
+}
+
+TEST_F(Surrogates, UnavailableOnesSayWhatTheyNeed) {
+  EXPECT_NE(unavailable("base", ContextKind::solo, {}).find("--base"), std::string::npos);
+  EXPECT_EQ(unavailable("base", ContextKind::solo, peers), "");
+  EXPECT_NE(test::message_of<UsageError>([] { find_surrogate("steh"); }).find("did you mean ste"), std::string::npos);
+}
+
+TEST_F(Surrogates, JudgeKeepsTheFirstIterateThatBreaksEachImageForEveryTarget) {
+  Judge judge(at::arange(24), y, {{context(ContextKind::reference)}, {context(ContextKind::solo)}});
+  HpmAttackModel attacked(model, {context(ContextKind::reference)}, find_surrogate("ste"), {}, &judge);
+  apgd(attacked, {clean, y, at::arange(24)}, {Norm::linf, .1}, {.steps = 10}, RandomStreams(1));
+  ASSERT_TRUE(judge.broken(0).any().item<bool>());
+  for (size_t t : {0u, 1u}) {
+    const auto rows = judge.broken(t).nonzero().squeeze(1);
+    if (rows.numel() == 0) continue;
+    const auto kept = judge.images(t).index_select(0, rows).to(at::kDouble);
+    const auto out = model.run(kept);
+    const auto logits = prediction_logits(*model.head, judge.targets()[t].context, out.features, out.logits, rows);
+    EXPECT_TRUE(logits.argmax(1).ne(y.index_select(0, rows)).all().item<bool>()) << "target " << t;
+  }
+}
+
+TEST(Company, BatchesAreAPartitionInSeededOrderAndTheLastIsShort) {
+  const auto model = tiny_model();
+  const auto x = tiny_images(25, 8);
+  const auto out = model.run(x);
+  const auto index = at::arange(100, 125);
+  const Company company(*model.head, index, out.features, out.logits, 10, 4), same(*model.head, index, out.features, out.logits, 10, 4);
+  ASSERT_EQ(company.batches().size(), 3u);
+  EXPECT_EQ(company.batches()[2].numel(), 5);
+  const auto all = at::cat(company.batches());
+  EXPECT_TRUE(at::equal(std::get<0>(all.sort()), index));
+  EXPECT_FALSE(at::equal(all, index));
+  EXPECT_TRUE(at::equal(all, at::cat(same.batches())));
+  EXPECT_THROW(company.rows(torch::tensor({99}, at::kLong)), Error);
+  EXPECT_THROW(company.rows(torch::tensor({500}, at::kLong)), Error);
+}
+
+}  // namespace
+}  // namespace hpm
