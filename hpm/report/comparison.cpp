@@ -158,9 +158,10 @@ void collect_rows(Comparison& c) {
                    .robust = context.robust_accuracy,
                    .clean_interval = context.clean_interval,
                    .interval = context.interval};
-      if (run.role != "control") row.control = context.control;
+      row.suspect = is_suspect(run);
+      const bool fair = !row.suspect && !(c.control && is_suspect(c.runs[*c.control]));
+      if (run.role != "control" && fair) row.control = context.control;
       row.subject = std::find(c.subjects.begin(), c.subjects.end(), i) != c.subjects.end();
-      row.suspect = run.suspect;
       c.rows.push_back(row);
     }
   }

@@ -22,7 +22,8 @@ struct ModelRow {
   std::string role = {}, title = {}, context = {};
   std::optional<double> clean = {}, robust = {};
   std::optional<Interval> clean_interval = {}, interval = {};
-  std::optional<PairedModel> control = {};  ///< against the control; absent for the control itself
+  std::optional<PairedModel> control =
+      {};  ///< against the control; absent for the control itself and for a suspect pair
   bool subject = false, suspect = false;
   bool summary = false;  ///< known only through another run's results.json
 };

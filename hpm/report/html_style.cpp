@@ -79,7 +79,7 @@ tbody th{font-weight:600}
 .pairs th{white-space:nowrap;width:1%;padding-right:2rem}
 th:last-child,td:last-child{padding-right:0}
 tr.mine th,tr.mine td{background:var(--panel)}
-tr.mine th:first-child{padding-left:.5rem}
+tr.mine th:first-child{padding-left:.5rem}tr.mine td:last-child{padding-right:.5rem}
 td small,th small{display:block;color:var(--soft);font-weight:400;font-size:.8rem}
 .key{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:.82rem;color:var(--soft);margin:.6rem 0 0}
 .key i{display:inline-block;width:.8rem;height:.8rem;border-radius:2px;margin-right:.4rem;vertical-align:-.06rem;
@@ -121,7 +121,7 @@ tbody td::before{content:attr(data-label);color:var(--soft);font-size:.82rem;fle
 tbody td span{text-align:right;overflow-wrap:anywhere;min-width:0}
 .pairs th{width:auto}
 tr.mine{padding-left:.6rem;padding-right:.6rem;background:var(--panel)}tr.mine th,tr.mine td{background:none}
-tr.mine th:first-child{padding-left:0}
+tr.mine th:first-child{padding-left:0}tr.mine td:last-child{padding-right:0}
 }
 @media print{
 :root{color-scheme:light}

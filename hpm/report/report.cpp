@@ -89,7 +89,7 @@ std::string meta_line(const Comparison& c) {
   if (run.protocol != "clean") add(fmt::format("{} eps {}", run.norm, radius_text(run.eps)));
   add(run.protocol + (run.version.empty() ? "" : " " + run.version));
   add(run.started.substr(0, run.started.find('T')));
-  return typeset(out);
+  return escape_html(out);
 }
 
 std::string navigation(const std::string& body) {

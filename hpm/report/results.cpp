@@ -214,6 +214,16 @@ void read_lists(const Reader& r, RunResults& out) {
 
 }  // namespace
 
+std::vector<std::string> suspicions(const RunResults& run) {
+  if (!run.reasons.empty()) return run.reasons;
+  std::vector<std::string> out;
+  for (const auto& check : run.checks)
+    if (check.status == "failed") out.push_back(check.name + (check.detail.empty() ? "" : " (" + check.detail + ")"));
+  return out;
+}
+
+bool is_suspect(const RunResults& run) { return run.suspect || !suspicions(run).empty(); }
+
 RunResults parse_results(const Json& json, const std::string& where) {
   const Reader r(json, where);
   int64_t schema = 0;

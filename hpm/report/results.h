@@ -84,6 +84,11 @@ struct RunResults {
   const ContextResult& headline() const { return contexts.front(); }
 };
 
+/// Why the checks make a run suspect: its own reasons, or the checks that failed. Empty: nothing does, unless
+/// `suspect`.
+std::vector<std::string> suspicions(const RunResults& run);
+bool is_suspect(const RunResults& run);
+
 /// Reads results.json. Throws Error, naming `where` and the field, for another schema, a field of the wrong type, or
 /// flags that are not one per image.
 RunResults parse_results(const nlohmann::json& json, const std::string& where);

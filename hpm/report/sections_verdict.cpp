@@ -44,7 +44,9 @@ std::string verdict_panel(const Comparison& c, size_t i) {
 }
 
 std::string difference_cell(const ModelRow& row) {
-  if (!row.control || !row.control->difference) return row.role == "control" ? "<small>is the control</small>" : "–";
+  if (row.role == "control") return "<small>is the control</small>";
+  if (row.suspect) return "<small>not drawn</small>";
+  if (!row.control || !row.control->difference) return "–";
   auto out = typeset(points(*row.control->difference));
   std::string evidence;
   if (row.control->difference_interval) evidence = range_text(*row.control->difference_interval);
@@ -55,19 +57,31 @@ std::string difference_cell(const ModelRow& row) {
 
 std::string row_label(const ModelRow& row) { return row.title + (row.context.empty() ? "" : ", " + row.context); }
 
+std::string name_cell(const ModelRow& row) {
+  auto name = fmt::format("<i class=\"dot {}\"></i>{}", role_tone(row.role), escape_html(row.title));
+  if (row.suspect) name += " <span class=\"chip s-failed\">suspect</span>";
+  return name + (row.context.empty() ? "" : "<small>context " + escape_html(row.context) + "</small>");
+}
+
 std::string side_table(const Comparison& c) {
-  HtmlTable table{.caption =
-                      "Percent of the images, with 95 % Wilson intervals. Robust: still classified correctly after "
-                      "everything that attacked the model. Difference: points against the matched control on the "
-                      "same images, 95 % interval, McNemar's exact test.",
-                  .columns = {"Model", "Clean", "Robust, worst case", "Difference to control"}};
-  table.caption = typeset(table.caption);
+  const bool compared = std::any_of(c.rows.begin(), c.rows.end(), [](const ModelRow& row) {
+    return row.control.has_value() || row.role == "control";
+  });
+  HtmlTable table{.columns = {"Model", "Clean", "Robust, worst case"}};
+  std::string caption =
+      "Percent of the images, with 95 % Wilson intervals. Robust: still classified correctly after "
+      "everything that attacked the model.";
+  if (compared) {
+    table.columns.push_back("Difference to control");
+    caption +=
+        " Difference: points against the matched control on the same images, 95 % interval, McNemar's exact test.";
+  }
+  table.caption = typeset(caption);
   for (const auto& row : c.rows) {
-    auto name = fmt::format("<i class=\"dot {}\"></i>{}", role_tone(row.role), escape_html(row.title));
-    if (!row.context.empty()) name += "<small>context " + escape_html(row.context) + "</small>";
-    if (row.suspect) name += " <span class=\"chip s-failed\">suspect</span>";
-    table.rows.push_back({name, with_interval(row.clean, row.clean_interval), with_interval(row.robust, row.interval),
-                          difference_cell(row)});
+    std::vector<std::string> cells = {name_cell(row), with_interval(row.clean, row.clean_interval),
+                                      with_interval(row.robust, row.interval)};
+    if (compared) cells.push_back(difference_cell(row));
+    table.rows.push_back(cells);
     table.row_classes.push_back(row.subject ? "mine" : "");
   }
   return html_table(table);
@@ -117,8 +131,9 @@ std::string difference_chart(const Comparison& c) {
          typeset(
              "Robust accuracy minus the control's, on the same images. The zero "
              "line is the model that was fine-tuned in the same way without the defence" +
-             std::string(chart.band ? "; differences inside the grey band are too small for this number of images."
-                                    : ".")) +
+             std::string(chart.band
+                             ? "; a true difference inside the grey band is found with less than 80 % probability."
+                             : ".")) +
          "</figcaption></figure>\n";
 }
 
@@ -158,7 +173,8 @@ std::string verdicts(const Comparison& c) {
 }
 
 std::string side_by_side(const Comparison& c) {
-  return heading("models", "Side by side") + side_table(c) + difference_chart(c) + accuracy_chart(c);
+  return heading("models", c.rows.size() > 1 ? "Side by side" : "Accuracy") + side_table(c) + difference_chart(c) +
+         accuracy_chart(c);
 }
 
 std::string faces(const Comparison& c) {

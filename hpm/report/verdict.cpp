@@ -46,7 +46,8 @@ std::string worst_case(const RunResults& run) {
   std::vector<std::string> names;
   for (const auto& attack : run.attacks)
     if (std::find(names.begin(), names.end(), attack.name) == names.end()) names.push_back(attack.name);
-  return names.empty() ? run.protocol : join(names);
+  if (names.empty()) return run.protocol;
+  return (names.size() == 1 ? "the attack " : "the attacks ") + join(names);
 }
 
 std::string attack_text(const RunResults& run) { return fmt::format("{} {}", run.norm, radius_text(run.eps)); }
@@ -58,19 +59,9 @@ std::string kept(const RunResults& run) {
                      worst_case(run), attack_text(run), in_context(c));
 }
 
-std::vector<std::string> failed_checks(const RunResults& run) {
-  std::vector<std::string> out = run.reasons;
-  for (const auto& check : run.checks)
-    if (check.status == "failed" && run.reasons.empty())
-      out.push_back(check.name + (check.detail.empty() ? "" : " (" + check.detail + ")"));
-  return out;
-}
-
-bool is_suspect(const RunResults& run) { return run.suspect || !failed_checks(run).empty(); }
-
 std::string suspect_sentence(const RunResults& run, const RunResults* control) {
   const bool own = is_suspect(run);
-  const auto reasons = failed_checks(own ? run : *control);
+  const auto reasons = suspicions(own ? run : *control);
   return fmt::format(
       "Suspect result: {} did not pass the checks{}. No figure below can be taken as robustness, and no "
       "comparison drawn, until that is explained.",
@@ -101,15 +92,13 @@ void compare_sentence(const RunResults& run, Verdict& v) {
 void remark_resolution(const RunResults& run, Verdict& v) {
   const auto& m = *run.headline().control;
   if (!m.smallest_detectable) return;
-  const auto size = one_decimal(*m.smallest_detectable);
+  const auto size = one_decimal(*m.smallest_detectable), n = count_text(run.n);
   if (v.outcome == Outcome::no_difference)
     v.remarks.push_back(
-        fmt::format("{} images could have shown a difference of {} points or more (80 % power); a smaller "
-                    "gain or loss would go unseen.",
-                    count_text(run.n), size));
-  else
-    v.remarks.push_back(fmt::format(
-        "The smallest difference that {} images could have shown is {} points (80 % power).", count_text(run.n), size));
+        fmt::format("{} images would have shown a difference of {} points or more (with 80 % power); a "
+                    "smaller gain or loss can go unseen.",
+                    n, size));
+  else v.remarks.push_back(fmt::format("{} images show a difference of {} points or more with 80 % power.", n, size));
 }
 
 void remark_clean(const RunResults& run, Verdict& v) {
@@ -168,7 +157,7 @@ void remark_attack(const RunResults& run, Verdict& v) {
     v.remarks.push_back(
         fmt::format("Not attacked through {} (not available): the worst case may be lower.", join(missing)));
   if (run.protocol == "pgd" || run.protocol == "fast" || run.version == "custom")
-    v.remarks.push_back(fmt::format("Only {} was run; a stronger attack may break more.", worst_case(run)));
+    v.remarks.push_back(fmt::format("Nothing but {} was run; a stronger attack may break more.", worst_case(run)));
   if (run.role == "hpm" && run.protocol != "msa")
     v.remarks.push_back(
         "One surrogate's gradients were attacked. A single surrogate flatters HPM; --protocol msa takes "

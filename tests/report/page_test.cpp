@@ -32,6 +32,7 @@ void poison(nlohmann::json& json) {
 
 TEST(Page, HasTheSectionsInOrderWithTheVerdictFirst) {
   const auto page = sample_page();
+  EXPECT_TRUE(contains(page, "2026-11-22"));
   size_t last = position(page, "class=\"verdict is-no-difference\"");
   for (const char* id : {"models", "faces", "surrogates", "eps", "classes", "gallery", "checks", "provenance"}) {
     const auto at = position(page, std::string("<h2 id=\"") + id);
@@ -48,6 +49,7 @@ TEST(Page, OfASuspectRunShowsTheFailedCheckBeforeAnyPercentage) {
   const auto body = page.substr(page.find("<main>"));
   EXPECT_LT(position(body, "Suspect result: the evaluation of HPM"), body.find("\u202F%"));
   EXPECT_TRUE(contains(body, "is-suspect"));
+  EXPECT_TRUE(contains(body, "not drawn"));
 }
 
 TEST(Page, IsWellFormedAndLoadsNothing) {

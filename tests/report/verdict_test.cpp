@@ -157,7 +157,7 @@ TEST(Verdict, SaysWhatLimitsIt) {
   EXPECT_TRUE(contains(remarks, "Clean accuracy: 86.4 % against 86.6 % for the control (-0.2 points)")) << remarks;
   json["protocol"] = "pgd";
   const auto weak = all_remarks(judged(json));
-  EXPECT_TRUE(contains(weak, "Only pgd was run; a stronger attack may break more")) << weak;
+  EXPECT_TRUE(contains(weak, "Nothing but pgd was run; a stronger attack may break more")) << weak;
   EXPECT_TRUE(contains(weak, "A single surrogate flatters HPM")) << weak;
 }
 
