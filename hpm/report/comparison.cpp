@@ -1,4 +1,4 @@
-#include "hpm/report/comparison.h"
+#include "hpm/report/comparison_impl.h"
 
 #include "hpm/core/error.h"
 

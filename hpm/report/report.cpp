@@ -1,4 +1,4 @@
-#include "hpm/report/report.h"
+#include "hpm/report/report_impl.h"
 
 #include <nlohmann/json.hpp>
 

@@ -1,4 +1,4 @@
-#include "hpm/report/results.h"
+#include "hpm/report/results_impl.h"
 
 #include <nlohmann/json.hpp>
 

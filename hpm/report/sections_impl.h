@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "hpm/report/comparison.h"
-#include "hpm/report/report.h"
+#include "hpm/report/comparison_impl.h"
+#include "hpm/report/report_impl.h"
 
 namespace hpm::sections {
 

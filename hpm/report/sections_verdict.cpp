@@ -2,7 +2,7 @@
 #include "hpm/report/charts.h"
 #include "hpm/report/html.h"
 #include "hpm/report/sections_impl.h"
-#include "hpm/report/verdict.h"
+#include "hpm/report/verdict_impl.h"
 
 namespace hpm::sections {
 namespace {

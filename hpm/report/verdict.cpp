@@ -1,4 +1,4 @@
-#include "hpm/report/verdict.h"
+#include "hpm/report/verdict_impl.h"
 
 namespace hpm {
 namespace {

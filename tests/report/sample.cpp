@@ -9,7 +9,7 @@
 #include <random>
 
 #include "hpm/io/safetensors.h"
-#include "hpm/report/comparison.h"
+#include "hpm/report/comparison_impl.h"
 
 namespace hpm::test {
 namespace {

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "hpm/report/report.h"
+#include "hpm/report/report_impl.h"
 
 namespace hpm::test {
 

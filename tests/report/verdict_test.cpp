@@ -1,9 +1,9 @@
-#include "hpm/report/verdict.h"
+#include "hpm/report/verdict_impl.h"
 
 #include <nlohmann/json.hpp>
 
 #include "hpm/core/error.h"
-#include "hpm/report/comparison.h"
+#include "hpm/report/comparison_impl.h"
 #include "report/sample.h"
 #include "support/support.h"
 

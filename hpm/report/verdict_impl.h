@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "hpm/report/results.h"
+#include "hpm/report/results_impl.h"
 
 namespace hpm {
 

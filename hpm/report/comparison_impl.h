@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "hpm/report/results.h"
+#include "hpm/report/results_impl.h"
 
 namespace hpm {
 
