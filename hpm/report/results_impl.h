@@ -24,8 +24,9 @@ struct PairedModel {
 };
 
 struct SurrogateResult {
-  std::string name, same_as, unavailable;  ///< at most one of the last two; `unavailable` holds the reason
-  bool complete = false;                   ///< it was given every correctly classified image
+  std::string name, same_as, unavailable;  ///< at most one of the last two; `unavailable`: the reason, "needs ..."
+                                           ///< where the user can help it
+  bool complete = false;  ///< it was given every correctly classified image
   std::optional<double> robust_accuracy;
   int64_t broke = 0, of = 0, first = 0;  ///< it broke `broke` of `of` images; `first` of them nobody had before
 };
@@ -83,6 +84,9 @@ struct RunResults {
 
   const ContextResult& headline() const { return contexts.front(); }
 };
+
+/// From this gap (points) on a report speaks of masked gradients; below, STE nearly finds the worst case.
+inline constexpr double kMaskedGradients = 1.0;
 
 /// Why the checks make a run suspect: its own reasons, or the checks that failed. Empty: nothing does, unless
 /// `suspect`.

@@ -36,14 +36,18 @@ BarChart surrogate_chart(const ContextResult& c, double width) {
 
 std::string context_sentence(const ContextResult& c) {
   std::string out;
-  if (c.ste_accuracy && c.robust_accuracy && c.obfuscation_gap)
-    out += *c.obfuscation_gap > .05
-               ? fmt::format(
-                     "Obfuscation gap {} points: attacked through STE alone the model would seem to keep {}, but {} "
-                     "survive the worst case; the difference is masked gradients, not robustness.",
-                     one_decimal(*c.obfuscation_gap), percent(*c.ste_accuracy), percent(*c.robust_accuracy))
-               : fmt::format("Obfuscation gap {} points: STE alone already finds the worst case ({}).",
-                             one_decimal(*c.obfuscation_gap), percent(*c.robust_accuracy));
+  if (c.ste_accuracy && c.robust_accuracy && c.obfuscation_gap) {
+    const auto gap = one_decimal(*c.obfuscation_gap), ste = percent(*c.ste_accuracy),
+               worst = percent(*c.robust_accuracy);
+    out +=
+        *c.obfuscation_gap >= kMaskedGradients
+            ? fmt::format(
+                  "Obfuscation gap {} points: attacked through STE alone the model would seem to keep {}, but {} "
+                  "survive the worst case; the difference is masked gradients, not robustness.",
+                  gap, ste, worst)
+            : fmt::format("Obfuscation gap {} points: STE alone ({} left) already comes near the worst case ({} left).",
+                          gap, ste, worst);
+  }
   std::vector<std::string> complete;
   for (const auto& s : c.surrogates)
     if (s.complete && s.robust_accuracy && s.same_as.empty())

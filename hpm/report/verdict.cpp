@@ -137,7 +137,7 @@ void remark_contexts(const RunResults& run, Verdict& v) {
 void remark_obfuscation(const RunResults& run, Verdict& v) {
   const ContextResult* worst = nullptr;
   for (const auto& c : run.contexts)
-    if (c.ste_accuracy && c.obfuscation_gap.value_or(0) > .05 &&
+    if (c.ste_accuracy && c.obfuscation_gap.value_or(0) >= kMaskedGradients &&
         (!worst || *c.obfuscation_gap > *worst->obfuscation_gap))
       worst = &c;
   if (!worst) return;
@@ -151,7 +151,7 @@ void remark_attack(const RunResults& run, Verdict& v) {
   std::vector<std::string> missing;
   for (const auto& c : run.contexts)
     for (const auto& s : c.surrogates)
-      if (!s.unavailable.empty() && std::find(missing.begin(), missing.end(), s.name) == missing.end())
+      if (s.unavailable.rfind("needs ", 0) == 0 && std::find(missing.begin(), missing.end(), s.name) == missing.end())
         missing.push_back(s.name);
   if (!missing.empty())
     v.remarks.push_back(

@@ -1,4 +1,6 @@
 // Opens the report in headless Chromium.
+#include <sstream>
+
 #include "hpm/report/html.h"
 #include "report/sample.h"
 #include "report/tools.h"

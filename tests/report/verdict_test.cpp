@@ -145,10 +145,12 @@ TEST(Verdict, SaysWhatLimitsIt) {
   auto json = hand_made(61.2, 61.0, -1.9, 2.3, .83);
   json["ste_accuracy"] = 64.0;
   json["checks"] = Json::array();
-  json["surrogates"] = {{{"name", "ste"}},
-                        {{"name", "fc"}},
-                        {{"name", "hard"}, {"same_as", "ste"}},
-                        {{"name", "base"}, {"unavailable", "needs --base FILE"}}};
+  json["surrogates"] = {
+      {{"name", "ste"}},
+      {{"name", "fc"}},
+      {{"name", "hard"}, {"same_as", "ste"}},
+      {{"name", "base"}, {"unavailable", "needs --base FILE"}},
+      {{"name", "region"}, {"unavailable", "the reference prototypes do not depend on the assignment"}}};
   json["base"] = {{"name", "base"}, {"robust_accuracy", 58.9}};
   const auto remarks = all_remarks(judged(json));
   EXPECT_TRUE(contains(remarks, "+2.3 points; the same fine-tuning without HPM (the control) brings +2.1.")) << remarks;
@@ -166,6 +168,9 @@ TEST(Verdict, ExplainsMaskedGradientsFromTheSteFigure) {
   const auto remarks = all_remarks(verdict_of(c.runs[0]));
   EXPECT_TRUE(contains(remarks, "are masked gradients")) << remarks;
   EXPECT_TRUE(contains(remarks, "in context alone")) << remarks;
+  auto near = hand_made(61.2, 61.0, -1.9, 2.3, .83);
+  near["ste_accuracy"] = 61.4, near["obfuscation_gap"] = .2;
+  EXPECT_FALSE(contains(all_remarks(judged(near)), "masked")) << "one image is no evidence";
 }
 
 TEST(Comparison, PairsTheFlagsOfTwoRunsWhereNothingWasRecorded) {
