@@ -38,13 +38,21 @@ void print_verbs(std::FILE* out) {
   fmt::print(out, "\nExit status: 0 done, 1 failure, 2 usage, 3 finished but suspect, 130 interrupted.\n");
 }
 
-/// Training keeps the state of its last finished epoch.
+std::string shell_quoted(const std::string& word) {
+  constexpr auto kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,:/@%";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string quoted = "'";
+  for (char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+/// Training keeps the state of its last finished epoch, an evaluation every finished chunk of an attack.
 void print_resume_command(const std::string& name, const app::Arguments& arguments) {
   const auto& folder = app::run_in_progress();
-  if ((name != "train" && name != "finetune") || folder.empty()) return;
+  if ((name != "train" && name != "finetune" && name != "evaluate") || folder.empty()) return;
   std::string command = "hpm " + name;
   for (const auto& argument : arguments)
-    if (argument != "--resume" && argument != "--overwrite") command += " " + argument;
+    if (argument != "--resume" && argument != "--overwrite") command += " " + shell_quoted(argument);
   const bool named = std::any_of(arguments.begin(), arguments.end(), [](const auto& a) { return a == "--out" || a.rfind("--out=", 0) == 0; });
   fmt::print(stderr, "to go on: {}{} --resume\n", command, named ? "" : " --out " + folder);
 }

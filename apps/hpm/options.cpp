@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "hpm/core/error.h"
@@ -20,10 +21,18 @@ HpmModel load(const ModelOptions& options, const std::string& path, const std::v
   LoadedModel loaded;
   const auto container = read_checkpoint(path).container;
   if (container == "TorchScript") {
-    const auto card = read_card(path);
-    TorchScriptOptions script{.allow = options.allow_torchscript, .sha256 = !options.card.sha256.empty() ? options.card.sha256 : card ? card->sha256 : "",
-                              .normalisation = {options.card.mean, options.card.std}};
-    if (!data_shape.empty()) script.input_shape = data_shape;
+    const auto card = read_card(path).value_or(ModelCard{});
+    const auto& given = options.card;
+    TorchScriptOptions script{.allow = options.allow_torchscript,
+                              .sha256 = !given.sha256.empty() ? given.sha256 : card.sha256,
+                              .normalisation = given.mean.empty() && given.std.empty() ? Normalisation{card.mean, card.std} : Normalisation{given.mean, given.std}};
+    for (const auto& shape : {given.input, card.input, std::vector<double>(data_shape.begin(), data_shape.end())})
+      if (!shape.empty()) {
+        script.input_shape.assign(shape.begin(), shape.end());
+        break;
+      }
+    if (script.normalisation.identity())
+      monitor.warn(path + ": no --mean and --std: the input goes into the module as it is, in [0,1]");
     return {load_torchscript(path, script), std::nullopt};
   }
   loaded = load_model(path, options.card, data_shape);
@@ -65,6 +74,7 @@ Tensor image_numbers(const DataOptions& options, const Dataset& data) {
     numbers.push_back(std::stoll(word));
   }
   require(!numbers.empty(), "--indices: {} holds no numbers", options.indices);
+  require(std::set<int64_t>(numbers.begin(), numbers.end()).size() == numbers.size(), "--indices: {} names an image twice", options.indices);
   return torch::tensor(numbers, at::kLong);
 }
 

@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "hpm/core/error.h"
+#include "hpm/io/file.h"
 #include "hpm/io/sha256.h"
 
 namespace hpm::app {
@@ -21,7 +23,11 @@ void fields(Fields& f, TrainingOptions& o) {
   hpm::fields(f, o.compute);
 }
 
-void TrainingOptions::resolve(const CommandLine&) { adversary.threat = threats(threat).front(); }
+void TrainingOptions::resolve() {
+  const auto radii = threats(threat);
+  require(radii.size() == 1, "--eps: needs one radius to train with, but got {}", threat.eps);
+  adversary.threat = radii.front();
+}
 
 void TrainingOptions::finish(const RunDirectory& run, const CommandLine& line, const ModelOptions& model) {
   loop.state_file = run.file("training.safetensors");
@@ -31,6 +37,10 @@ void TrainingOptions::finish(const RunDirectory& run, const CommandLine& line, c
   all.erase("compute");
   all["checkpoint"] = model.model.empty() ? "" : sha256_of_file(model.model);
   loop.fingerprint = sha256(all.dump());
+}
+
+TrainingLog::TrainingLog(const RunDirectory& run, CommandLine& line) : run_(run), line_(line) {
+  if (line.resume && std::filesystem::exists(run.file("log.csv"))) csv_ = read_file(run.file("log.csv")).text();
 }
 
 std::function<void(const EpochReport&)> TrainingLog::callback() {

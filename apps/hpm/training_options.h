@@ -12,7 +12,7 @@ struct TrainingOptions {
   ComputeOptions compute;
 
   /// Threat model and loop from what was given.
-  void resolve(const CommandLine& line);
+  void resolve();
   /// State file, resume and fingerprint of the run.
   void finish(const RunDirectory& run, const CommandLine& line, const ModelOptions& model);
 };
@@ -21,7 +21,8 @@ void fields(Fields& f, TrainingOptions& o);
 /// Prints epochs and keeps them in log.csv.
 class TrainingLog {
  public:
-  TrainingLog(const RunDirectory& run, CommandLine& line) : run_(run), line_(line) {}
+  /// A run that goes on keeps the lines of its finished epochs.
+  TrainingLog(const RunDirectory& run, CommandLine& line);
   std::function<void(const EpochReport&)> callback();
   /// The last line of the verb: where the model is.
   void done(const std::string& file) const;

@@ -1,5 +1,7 @@
 #include "hpm/attacks/apgd.h"
 
+#include "hpm/attacks/cpu_kernels_impl.h"
+
 namespace hpm {
 namespace {
 
@@ -48,7 +50,7 @@ class Run {
     int64_t since_check = 0;
     for (int64_t i = 0; i < options_.steps && s_.row.numel() > 0; ++i) {
       step(i);
-      record(evaluate(), i);
+      record(evaluate());
       if (++since_check == period) {
         if (l1) check_sparsity(); else check_progress(period);
         s_.losses = {s_.losses.back()};
@@ -68,6 +70,7 @@ class Run {
     s_.images = images;
     s_.targets = targets;
     s_.x_adv = start.x.clamp(0., 1.);
+    if (threat_.norm == Norm::l1 && !options_.conformance) s_.x_adv = shrink_into(s_.x_adv, images.x, threat_);
     s_.row = at::arange(n, images.y.options());
     s_.correct = at::ones({n}, images.y.options().dtype(at::kBool));
     result_.best = s_.x_adv.clone();
@@ -97,13 +100,14 @@ class Run {
   Evaluation evaluate() {
     Evaluation e;
     const Loss loss{options_.loss, s_.images.y, s_.targets};
-    e.gradient = at::zeros_like(s_.x_adv);
     Answer answer;
     for (int64_t draw = 0; draw < options_.eot; ++draw) {
       answer = model_.ask({s_.x_adv, s_.images.index, draws_++}, &loss);
-      e.gradient += answer.gradient;
+      e.gradient = draw == 0 ? answer.gradient : e.gradient + answer.gradient;
     }
-    e.gradient /= static_cast<double>(options_.eot);
+    if (options_.eot > 1) e.gradient = e.gradient / static_cast<double>(options_.eot);
+    // Where a gradient is not a number there is no direction; sign() has none either.
+    if (threat_.norm != Norm::linf && !options_.conformance) e.gradient = e.gradient.nan_to_num(0., 0., 0.);
     e.loss = coupled_ ? answer.loss.sum().expand_as(answer.loss).contiguous() : answer.loss;
     e.correct = answer.target_logits.argmax(1).eq(s_.images.y);
     return e;
@@ -113,7 +117,12 @@ class Run {
     const auto& x = s_.images.x;
     Tensor next;
     if (threat_.norm == Norm::l1) {
-      next = project(sparse_step(), x, threat_);
+      const auto y = sparse_step();
+      if (!options_.conformance && runs_on_kernels({x, y})) next = l1_ball_in_box(x, y - x, threat_.eps);
+      else next = project(y, x, threat_);
+      if (!options_.conformance) next = shrink_into(next, x, threat_);
+    } else if (threat_.norm == Norm::linf && runs_on_kernels({x, s_.x_adv, s_.x_old, s_.gradient, s_.step})) {
+      next = linf_momentum_step(x, s_.x_adv, s_.x_old, s_.gradient, s_.step, i > 0 ? .75 : 1., threat_.eps);
     } else {
       const double a = i > 0 ? .75 : 1.;
       const auto momentum = s_.x_adv - s_.x_old;
@@ -133,8 +142,9 @@ class Run {
     const auto size = s_.gradient.abs().flatten(1);
     const auto dims = size.size(1);
     const auto place = at::clamp((1. - s_.topk) * static_cast<double>(dims), 0, dims - 1).to(at::kLong);
-    const auto threshold = std::get<0>(size.sort(1)).gather(1, place.unsqueeze(1));
-    const auto kept = (s_.gradient * per_row(threshold.squeeze(1), s_.gradient).le(s_.gradient.abs())).sign();
+    const auto threshold = runs_on_kernels({size}) ? order_statistic(size, place.contiguous())
+                                                   : std::get<0>(size.sort(1)).gather(1, place.unsqueeze(1)).squeeze(1);
+    const auto kept = (s_.gradient * per_row(threshold, s_.gradient).le(s_.gradient.abs())).sign();
     return s_.x_adv + s_.step * kept / (per_row(kept.abs().flatten(1).sum(1), kept) + 1e-10);
   }
 
@@ -156,13 +166,18 @@ class Run {
     result_.correct = correct_now.clone();
   }
 
-  void record(const Evaluation& e, int64_t) {
+  void record(const Evaluation& e) {
     s_.gradient = e.gradient;
     judge(e.correct);
     const auto better = e.loss > s_.best_loss;
-    const auto better_rows = per_row(better, s_.x_adv);
-    s_.best = at::where(better_rows, s_.x_adv, s_.best);
-    s_.best_gradient = at::where(better_rows, e.gradient, s_.best_gradient);
+    if (runs_on_kernels({s_.x_adv, e.gradient, s_.best, s_.best_gradient})) {
+      copy_rows_where(better.contiguous(), s_.x_adv, s_.best);
+      copy_rows_where(better.contiguous(), e.gradient, s_.best_gradient);
+    } else {
+      const auto rows = per_row(better, s_.x_adv);
+      s_.best = at::where(rows, s_.x_adv, s_.best);
+      s_.best_gradient = at::where(rows, e.gradient, s_.best_gradient);
+    }
     s_.best_loss = at::where(better, e.loss, s_.best_loss);
     s_.losses.push_back(e.loss);
   }
@@ -234,7 +249,7 @@ ApgdRun run_with_large_radius(AttackModel& model, const Images& images, Tensor x
   int64_t used = 0;
   for (int i = 0; i < 3; ++i) {
     const ThreatModel radius{threat.norm, (3. - i) * threat.eps};
-    stage.steps = i < 2 ? options.steps * 3 / 10 : options.steps - used;
+    stage.steps = i < 2 ? (options.steps * 3 + 9) / 10 : options.steps - used;
     used += stage.steps;
     x = x + project_l1_box(images.x, x - images.x, radius.eps);
     if (i == 0) x = x + project_l1_box(images.x, x - images.x, radius.eps);
@@ -287,15 +302,29 @@ AttackResult apgd(AttackModel& model, const Images& images, const ThreatModel& t
   // An own objective aims at each class in turn too, the label's first.
   const bool targeted = options.loss == LossKind::dlr_targeted || options.loss == LossKind::difference || options.loss == LossKind::own;
   const int64_t first_rank = options.loss == LossKind::own ? 1 : 2;
-  const auto clean = model.ask({images.x, images.index}, nullptr).target_logits;
+  const auto clean = clean_logits(model, images);
   streams.begin_attack();
   AttackResult result{images.x.clone(), clean.argmax(1).ne(images.y)};
   const int64_t targets = targeted ? std::min(options.targets, model.classes() + 1 - first_rank) : 1;
+  const auto unbroken = [&] {
+    return coupled ? at::arange(images.size(), images.y.options()) : result.broken.logical_not().nonzero().squeeze(1);
+  };
+  const auto attack = [&](const Tensor& rows, const Images& left, const Tensor& classes, const Purpose& purpose) {
+    const auto run = random_run(model, left, classes, threat, options, streams, purpose, monitor);
+    const auto found = run.correct.logical_not();
+    if (coupled) {
+      if (found.sum().item<int64_t>() > result.broken.sum().item<int64_t>()) result = {run.adversarial, found};
+      return;
+    }
+    const auto hits = found.nonzero().squeeze(1);
+    const auto places = rows.index_select(0, hits);
+    result.images.index_copy_(0, places, run.adversarial.index_select(0, hits));
+    result.broken.index_fill_(0, places, true);
+  };
 
   for (int64_t target = 0; target < targets; ++target) {
     for (int64_t restart = 0; restart < options.restarts; ++restart) {
-      const auto rows = coupled ? at::arange(images.size(), images.y.options())
-                                : result.broken.logical_not().nonzero().squeeze(1);
+      const auto rows = unbroken();
       if (rows.numel() == 0) return result;
       const auto left = images.select(rows);
       Tensor classes;
@@ -304,18 +333,21 @@ AttackResult apgd(AttackModel& model, const Images& images, const ThreatModel& t
                                                  : clean.index_select(0, rows);
         classes = ranked_target(ranking, target + first_rank);
       }
-      const Purpose purpose{options.stream, restart, target};
-      const auto run = random_run(model, left, classes, threat, options, streams, purpose, monitor);
-      const auto found = run.correct.logical_not();
-      if (coupled) {
-        if (found.sum().item<int64_t>() <= result.broken.sum().item<int64_t>()) continue;
-        result = {run.adversarial, found};
-        continue;
-      }
-      const auto hits = found.nonzero().squeeze(1);
-      const auto places = rows.index_select(0, hits);
-      result.images.index_copy_(0, places, run.adversarial.index_select(0, hits));
-      result.broken.index_fill_(0, places, true);
+      attack(rows, left, classes, {options.stream, restart, target});
+    }
+  }
+  if (options.loss != LossKind::dlr_targeted || !model.has_surrogate_logits() || coupled) return result;
+
+  // The classes that the surrogate ranks as high, where the target model does not.
+  const auto own = model.surrogate_logits({images.x, images.index});
+  const auto tried = std::get<1>(clean.topk(targets + 1, 1));
+  for (int64_t target = 0; target < targets; ++target) {
+    const auto classes = ranked_target(own, target + 2);
+    const auto fresh = tried.eq(classes.unsqueeze(1)).any(1).logical_not() & classes.ne(images.y);
+    for (int64_t restart = 0; restart < options.restarts; ++restart) {
+      const auto rows = (fresh & result.broken.logical_not()).nonzero().squeeze(1);
+      if (rows.numel() == 0) break;
+      attack(rows, images.select(rows), classes.index_select(0, rows), {options.stream, restart, targets + target});
     }
   }
   return result;

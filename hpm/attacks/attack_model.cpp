@@ -14,8 +14,17 @@ Answer ClassifierModel::ask(const Query& query, const Loss* loss) {
   const auto x = query.x.detach().requires_grad_();
   const auto logits = classifier_.logits(x);
   answer.target_logits = logits.detach();
+  if (classifier_.search_precision() != at::kFloat) confirm(query, *loss, answer);
   differentiate(x, logits, *loss, answer);
   return answer;
+}
+
+/// A row that a search in reduced precision calls wrong is judged by a pass in the weights' own.
+void ClassifierModel::confirm(const Query& query, const Loss& loss, Answer& answer) {
+  torch::NoGradGuard guard;
+  const auto wrong = answer.target_logits.argmax(1).ne(loss.labels).nonzero().squeeze(1);
+  if (wrong.numel() == 0) return;
+  answer.target_logits = answer.target_logits.index_copy(0, wrong, classifier_.logits(query.x.index_select(0, wrong)));
 }
 
 void differentiate(const Tensor& x, const Tensor& logits, const Loss& loss, Answer& answer) {
@@ -37,7 +46,12 @@ void differentiate_rows(const Tensor& x, const Tensor& row_losses, Answer& answe
 Images Images::select(const Tensor& rows) const {
   const auto numbers = rows.scalar_type() == at::kBool ? rows.nonzero().squeeze(1) : rows;
   const auto here = numbers.to(x.device());
-  return {x.index_select(0, here), y.index_select(0, here), index.index_select(0, numbers.to(at::kCPU))};
+  return {x.index_select(0, here), y.index_select(0, here), index.index_select(0, numbers.to(at::kCPU)),
+          clean_logits.defined() ? clean_logits.index_select(0, here) : Tensor()};
+}
+
+Tensor clean_logits(AttackModel& model, const Images& images) {
+  return images.clean_logits.defined() ? images.clean_logits : model.ask({images.x, images.index}, nullptr).target_logits;
 }
 
 }  // namespace hpm

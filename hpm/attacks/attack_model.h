@@ -34,7 +34,10 @@ class AttackModel {
   /// Without a loss: the verdict alone (Square, FAB's checks). With one: loss and gradient of the surrogate too, from the
   /// same pass of the backbone.
   virtual Answer ask(const Query& query, const Loss* loss) = 0;
-  /// The surrogate's logits [N,K] without a gradient: targets are ranked by them.
+  /// Whether the surrogate has logits that are not the target's; then targeted attacks also aim at the classes that these rank
+  /// high.
+  virtual bool has_surrogate_logits() const { return false; }
+  /// They, [N,K], without a gradient.
   virtual Tensor surrogate_logits(const Query& query) { return ask(query, nullptr).target_logits; }
   virtual Coupling coupling() const { return Coupling::rows; }
   virtual bool random() const { return false; }
@@ -52,6 +55,7 @@ class ClassifierModel : public AttackModel {
   Passes passes() const override { return classifier_.passes(); }
 
  private:
+  void confirm(const Query& query, const Loss& loss, Answer& answer);
   Classifier classifier_;
   bool random_;
 };
@@ -66,9 +70,13 @@ struct Images {
   Tensor x;      ///< [N,C,H,W] in [0,1], the originals
   Tensor y;      ///< [N] int64 labels
   Tensor index;  ///< [N] int64 (CPU): their numbers in the data set, which choose their random streams
+  Tensor clean_logits = {};  ///< [N,K]: the target's logits at x, where somebody has them already
   int64_t size() const { return y.size(0); }
   Images select(const Tensor& rows) const;  ///< rows [M] int64 or bool [N]
 };
+
+/// The target's logits [N,K] at the originals: those that are known, or one pass.
+Tensor clean_logits(AttackModel& model, const Images& images);
 
 /// What an attack found.
 struct AttackResult {

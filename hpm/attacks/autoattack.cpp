@@ -5,38 +5,38 @@
 #include "hpm/attacks/conformance_streams.h"
 #include "hpm/core/device.h"
 #include "hpm/core/error.h"
-#include "hpm/core/fields.h"
 
 namespace hpm {
 namespace {
 
 constexpr double kBorderline = 1e-4;     // of the logits' range
 constexpr int64_t kBorderlineRows = 16;  // a row's logits have the same last bits in every batch of 16 rows and more
+constexpr int64_t kVerdictDraws = 10;    // of a random model
+
+at::Generator generator() { return at::globalContext().defaultGenerator(at::kCPU); }
+
+double since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 class Driver {
  public:
   Driver(AttackModel& model, const Images& images, const ThreatModel& threat, const AutoAttackOptions& options,
-         Monitor& monitor, const ChunkCallback& after_chunk)
-      : model_(model),
-        images_(images),
-        threat_(threat),
-        options_(options),
-        monitor_(monitor),
-        after_chunk_(after_chunk) {
+         Monitor& monitor, const WorkLog& log)
+      : model_(model), images_(images), threat_(threat), options_(options), monitor_(monitor), log_(log) {
     if (options.conformance) streams_ = std::make_unique<ConformanceStreams>(options.seed);
     else streams_ = std::make_unique<RandomStreams>(options.seed);
     chunk_ = model.coupling() == Coupling::batch ? std::max<int64_t>(images.size(), 1) : options.batch_size;
   }
 
-  AutoAttackResult operator()() {
-    auto sequence = autoattack_sequence({options_.version, threat_.norm, model_.classes(), options_.attacks,
-                                         options_.steps, options_.restarts, options_.targets, options_.queries});
-    result_.notes = std::move(sequence.notes);
+  AutoAttackResult operator()(const AttackSequence& sequence) {
+    if (options_.conformance) torch::manual_seed(options_.seed);
+    result_.notes = sequence.notes;
     for (const auto& note : result_.notes) monitor_.warn(note);
     result_.adversarial = images_.x.clone();
     close_calls_ = at::zeros({images_.size()}, at::kBool);
     judge_clean();
-    for (auto& spec : sequence.attacks) {
+    for (auto spec : sequence.attacks) {
       spec.conformance = options_.conformance;
       run(spec);
     }
@@ -45,75 +45,112 @@ class Driver {
   }
 
  private:
+  struct Judgement {
+    Tensor wrong, close, ever_wrong;  // [M] bool (CPU); the last: in any draw of a random model
+    Tensor logits;                    // [M,K]: of the (last) pass
+  };
+
   void judge_clean() {
     const auto before = model_.passes();
-    // The official code checks a random model with two passes over the first chunk, which draw noise.
+    // The official code checks a model with passes over the first chunk, which draw a random model's noise.
     if (options_.conformance && model_.random())
-      for (int i = 0; i < 2; ++i) {
+      for (int i = 0; i < (options_.version == "rand" ? 2 : 7); ++i) {
         const auto first = images_.select(at::arange(std::min(chunk_, images_.size())));
         model_.ask({first.x, first.index}, nullptr);
       }
     robust_ = at::zeros({images_.size()}, at::kBool);
+    result_.worst_draw = at::ones({images_.size()}, at::kBool);
+    std::vector<Tensor> logits;
     for (int64_t begin = 0; begin < images_.size(); begin += chunk_) {
       const auto rows = at::arange(begin, std::min(begin + chunk_, images_.size()));
-      robust_.index_copy_(0, rows, judge(images_.select(rows), rows).logical_not());
+      const auto verdict = judge(images_.select(rows));
+      robust_.index_copy_(0, rows, verdict.wrong.logical_not());
+      close_calls_.index_copy_(0, rows, verdict.close);
+      result_.worst_draw.index_copy_(0, rows, verdict.ever_wrong.logical_not());
+      logits.push_back(verdict.logits);
     }
+    if (!logits.empty()) clean_logits_ = at::cat(logits);
+    if (clean_logits_.defined()) result_.clean_prediction = clean_logits_.argmax(1).to(at::kCPU);
     result_.clean_correct = robust_.clone();
     result_.clean_passes = model_.passes() - before;
   }
 
   void run(const AttackSpec& spec) {
-    const auto start = std::chrono::steady_clock::now();
-    const auto before = model_.passes();
     const auto survivors = robust_.nonzero().squeeze(1);
+    result_.attacks.push_back({spec, {}, {}, 0});
     monitor_.begin(spec.name, survivors.numel(), "images");
-    for (int64_t begin = 0; begin < survivors.numel(); begin += chunk_) {
-      const auto rows = survivors.slice(0, begin, begin + chunk_);
+    // Chunks of equal size: none is left with so few rows that a pass is mostly overhead.
+    const int64_t n = survivors.numel(), chunks = (n + chunk_ - 1) / chunk_;
+    const int64_t size = options_.conformance || chunks == 0 ? chunk_ : (n + chunks - 1) / chunks;
+    for (int64_t begin = 0; begin < n; begin += size) {
       // A coupled batch stays whole: broken rows are part of the context of the others.
-      attack(spec, model_.coupling() == Coupling::batch ? at::arange(images_.size()) : rows);
-      monitor_.step(std::min(begin + chunk_, survivors.numel()), fmt::format("{} left", robust_.sum().item<int64_t>()));
+      const auto rows = model_.coupling() == Coupling::batch ? at::arange(images_.size())
+                                                             : survivors.slice(0, begin, begin + size);
+      const auto key = fmt::format("{} {}/{}", result_.attacks.size(), spec.name, begin);
+      take(rows, log_.once(key, rows, [&] { return attack(spec, rows); }));
+      monitor_.step(std::min(begin + size, n), fmt::format("{} left", robust_.sum().item<int64_t>()));
     }
     monitor_.end();
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    result_.attacks.push_back({spec, robust_.clone(), model_.passes() - before, seconds.count()});
+    result_.attacks.back().robust = robust_.clone();
   }
 
-  void attack(const AttackSpec& spec, const Tensor& rows) {
-    const auto some = images_.select(rows);
+  NamedTensors attack(const AttackSpec& spec, const Tensor& rows) {
+    const auto start = std::chrono::steady_clock::now();
+    const auto before = model_.passes();
+    auto some = images_.select(rows);
+    if (!options_.conformance && model_.coupling() == Coupling::rows)
+      some.clean_logits = clean_logits_.index_select(0, rows.to(clean_logits_.device()));
     const auto found = attack_entry(spec.name).run(model_, some, threat_, spec, *streams_, monitor_);
-    const auto broken = judge({found.images, some.y, some.index}, rows) & robust_.index_select(0, rows);
-    const auto hits = broken.nonzero().squeeze(1);
-    const auto places = rows.index_select(0, hits);
+    const auto verdict = judge({found.images, some.y, some.index});
+    const auto broken = verdict.wrong & robust_.index_select(0, rows);
+    const auto hits = broken.nonzero().squeeze(1).to(some.x.device());
+    NamedTensors done{{"broken", broken}, {"images", found.images.index_select(0, hits)}, {"close", verdict.close}, {"ever", verdict.ever_wrong}};
+    write_cost(model_.passes() - before, since(start), done);
+    if (options_.conformance && model_.random())  // its later draws go on from here
+      done.emplace_back("generator", generator().get_state());
+    return done;
+  }
+
+  void take(const Tensor& rows, const NamedTensors& done) {
+    const auto places = rows.index_select(0, find_tensor(done, "broken").nonzero().squeeze(1));
     const auto device = images_.x.device();
-    const auto adversarial = found.images.index_select(0, hits.to(device));
-    check(adversarial, some.x.index_select(0, hits.to(device)));
+    const auto adversarial = find_tensor(done, "images").to(device);
+    check(adversarial, images_.x.index_select(0, places.to(device)));
     robust_.index_fill_(0, places, false);
     result_.adversarial.index_copy_(0, places.to(device), adversarial);
-    if (after_chunk_)
-      after_chunk_({result_.attacks.size(), spec.name, rows, broken,
-                    at::where(per_row(broken.to(device), some.x), found.images, some.x)});
-  }
-
-  /// Whether the prediction is wrong, from a fresh pass: [M] bool (CPU).
-  Tensor judge(const Images& images, const Tensor& rows) {
-    const auto logits = model_.ask({images.x, images.index}, nullptr).target_logits;
-    auto wrong = logits.argmax(1).ne(images.y).to(at::kCPU);
-    if (options_.conformance || model_.random() || model_.coupling() == Coupling::batch) return wrong;
-    const auto range = logits.amax(1) - logits.amin(1);
-    const auto close = (margin(logits, images.y).abs() < kBorderline * range).to(at::kCPU).nonzero().squeeze(1);
-    for (int64_t i = 0; i < close.numel(); ++i) {
-      const auto row = close.slice(0, i, i + 1);
-      wrong.index_copy_(0, row, judge_alone(images.select(row)));
-    }
+    auto& outcome = result_.attacks.back();
+    add_cost(done, outcome.passes, outcome.seconds);
+    const auto close = find_tensor(done, "close").nonzero().squeeze(1);
     close_calls_.index_fill_(0, rows.index_select(0, close), true);
-    return wrong;
+    const auto ever = find_tensor(done, "ever").nonzero().squeeze(1);
+    result_.worst_draw.index_fill_(0, rows.index_select(0, ever), false);
+    if (const auto state = find_tensor(done, "generator"); state.defined())
+      generator().set_state(state);
   }
 
-  Tensor judge_alone(const Images& image) {
-    const ScopedThreads one(1);
-    const auto copies = image.select(at::zeros({kBorderlineRows}, at::kLong));
-    const auto logits = model_.ask({copies.x, copies.index}, nullptr).target_logits.slice(0, 0, 1);
-    return logits.argmax(1).ne(image.y).to(at::kCPU);
+  /// Whether predictions are wrong, from a fresh pass, and which of them are nearly ties and were judged again.
+  Judgement judge(const Images& images) {
+    if (model_.random() && !options_.conformance) return judge_draws(images);
+    const auto ask = [&](const Images& rows) { return model_.ask({rows.x, rows.index}, nullptr).target_logits; };
+    if (options_.conformance || model_.coupling() == Coupling::batch) {
+      const auto logits = ask(images);
+      const auto wrong = logits.argmax(1).ne(images.y).to(at::kCPU);
+      return {wrong, at::zeros_like(wrong), wrong, logits};
+    }
+    const auto fresh = judge_fresh(images, ask);
+    return {fresh.wrong, fresh.close, fresh.wrong, fresh.logits};
+  }
+
+  /// A random model's verdict: what most of ten draws say, each from a seed of its own.
+  Judgement judge_draws(const Images& images) {
+    auto wrong = at::zeros({images.size()}, at::kLong);
+    Tensor logits;
+    for (int64_t draw = 0; draw < kVerdictDraws; ++draw) {
+      torch::manual_seed(options_.seed + 0x5eed + static_cast<uint64_t>(draw));
+      logits = model_.ask({images.x, images.index, draw}, nullptr).target_logits;
+      wrong += logits.argmax(1).ne(images.y).to(at::kCPU);
+    }
+    return {wrong * 2 > kVerdictDraws, at::zeros({images.size()}, at::kBool), wrong > 0, logits};
   }
 
   void check(const Tensor& adversarial, const Tensor& originals) {
@@ -121,9 +158,12 @@ class Driver {
     const auto norm = norm_of_rows(adversarial - originals, threat_.norm).max().item<double>();
     if (threat_.eps > 0) result_.norm_excess = std::max(result_.norm_excess, norm / threat_.eps - 1);
     const double out = std::max(-adversarial.min().item<double>(), adversarial.max().item<double>() - 1);
-    // APGD and Square for L1 end with a projection that is not followed by a clamp, as the official code's do.
-    if (!(out <= 1e-5) || !(norm <= threat_.eps * (1 + 1e-3) + 1e-6))
-      fail("autoattack: an attack left the threat model: norm {} of {}, {} outside the box", norm, threat_.eps, out);
+    // The official code's APGD and Square for L1 end with a projection that rounding takes out of ball and box.
+    const bool held = options_.conformance ? out <= 1e-5 && norm <= threat_.eps * (1 + 1e-3) + 1e-6
+                                           : inside(adversarial, originals, threat_).all().item<bool>();
+    if (!held)
+      fail("autoattack: {} left the threat model: norm {} of {}, {} outside the box", result_.attacks.back().spec.name, norm,
+           threat_.eps, std::max(out, 0.));
   }
 
   AttackModel& model_;
@@ -131,10 +171,11 @@ class Driver {
   const ThreatModel threat_;
   const AutoAttackOptions& options_;
   Monitor& monitor_;
-  const ChunkCallback& after_chunk_;
+  const WorkLog& log_;
   std::unique_ptr<RandomStreams> streams_;
   int64_t chunk_ = 0;
   Tensor robust_, close_calls_;  // [N] bool (CPU)
+  Tensor clean_logits_;          // [N,K]
   AutoAttackResult result_;
 };
 
@@ -152,31 +193,50 @@ double percent(const Tensor& flags) { return flags.numel() ? 100. * flags.to(at:
 
 }  // namespace
 
-void fields(Fields& f, AutoAttackOptions& o) {
-  f.section("autoattack");
-  f.add("version", o.version, "standard, plus, rand (random models) or custom",
-        {.choices = {"standard", "plus", "rand", "custom"}});
-  f.add("attacks", o.attacks, "of version custom: apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square");
-  f.add("seed", o.seed, "of all random numbers");
-  f.add("attack-batch", o.batch_size, "images per pass; changes verdicts only with conformance",
-        {.min = 1, .max = 65536});
-  f.add("conformance", o.conformance, "the official code's draws, batches and operations");
-  f.add("steps", o.steps, "gradient steps of every attack (unset: the version's)", {.min = 1});
-  f.add("restarts", o.restarts, "restarts of every attack (unset: the version's)", {.min = 1});
-  f.add("targets", o.targets, "targets of the targeted attacks (unset: the version's)", {.min = 1});
-  f.add("queries", o.queries, "queries of Square (unset: 5000)", {.min = 0});
-}
-
 double AutoAttackResult::clean_accuracy() const { return percent(clean_correct); }
 double AutoAttackResult::robust_accuracy() const { return percent(robust()); }
 
+FreshVerdict judge_fresh(const Images& images, const std::function<Tensor(const Images&)>& ask) {
+  const auto logits = ask(images);
+  const auto range = logits.amax(1) - logits.amin(1);
+  FreshVerdict verdict{logits.argmax(1).ne(images.y).to(at::kCPU),
+                       (margin(logits, images.y).abs() < kBorderline * range).to(at::kCPU), logits};
+  const auto close = verdict.close.nonzero().squeeze(1);
+  for (int64_t i = 0; i < close.numel(); ++i) {
+    const ScopedThreads one(1);
+    const auto row = close.slice(0, i, i + 1);
+    const auto copies = images.select(row.expand({kBorderlineRows}));
+    verdict.wrong.index_copy_(0, row, ask(copies).slice(0, 0, 1).argmax(1).ne(copies.y.slice(0, 0, 1)).to(at::kCPU));
+  }
+  return verdict;
+}
+
+void write_cost(const Passes& passes, double seconds, NamedTensors& done) {
+  done.emplace_back("passes", torch::tensor({passes.forward, passes.backward}, at::kLong));
+  done.emplace_back("seconds", torch::tensor({seconds}, at::kDouble));
+}
+
+void add_cost(const NamedTensors& done, Passes& passes, double& seconds) {
+  const auto counts = find_tensor(done, "passes");
+  passes.forward += counts[0].item<int64_t>(), passes.backward += counts[1].item<int64_t>();
+  seconds += find_tensor(done, "seconds").item<double>();
+}
+
 AutoAttackResult autoattack(AttackModel& model, const Images& images, const ThreatModel& threat,
-                            const AutoAttackOptions& options, Monitor& monitor, const ChunkCallback& after_chunk) {
+                            const AutoAttackOptions& options, Monitor& monitor, const WorkLog& log) {
+  const auto sequence = autoattack_sequence({options.version, threat.norm, model.classes(), options.attacks, options.steps,
+                                             options.restarts, options.targets, options.queries});
+  return run_sequence(model, images, threat, sequence, options, monitor, log);
+}
+
+AutoAttackResult run_sequence(AttackModel& model, const Images& images, const ThreatModel& threat,
+                              const AttackSequence& sequence, const AutoAttackOptions& options, Monitor& monitor,
+                              const WorkLog& log) {
   check_images(images);
   require(options.batch_size >= 1, "autoattack: batch_size needs to be at least 1, but is {}", options.batch_size);
   require(std::isfinite(threat.eps) && threat.eps >= 0, "autoattack: eps needs to be finite and >= 0, but is {}",
           threat.eps);
-  return Driver(model, images, threat, options, monitor, after_chunk)();
+  return Driver(model, images, threat, options, monitor, log)(sequence);
 }
 
 }  // namespace hpm

@@ -1,12 +1,11 @@
-// defines: AutoAttackOptions, AttackOutcome, AutoAttackResult, ChunkOutcome, autoattack()
+// defines: AutoAttackOptions, AttackOutcome, AutoAttackResult, autoattack(), run_sequence(), judge_fresh(), write_cost(), add_cost()
 #pragma once
 #include <functional>
 
 #include "hpm/attacks/sequence.h"
+#include "hpm/io/journal.h"
 
 namespace hpm {
-
-class Fields;
 
 /// AutoAttack (Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
 /// parameter-free attacks", ICML 2020, arXiv:2003.01690; L1: "Mind the box", ICML 2021, arXiv:2103.01208).
@@ -21,7 +20,6 @@ struct AutoAttackOptions {
   std::optional<int64_t> targets = {};
   std::optional<int64_t> queries = {};
 };
-void fields(Fields& f, AutoAttackOptions& o);
 
 /// What one attack of the sequence did.
 struct AttackOutcome {
@@ -33,6 +31,9 @@ struct AttackOutcome {
 
 struct AutoAttackResult {
   Tensor clean_correct;                ///< [N] bool (CPU)
+  Tensor clean_prediction;             ///< [N] int64 (CPU)
+  Tensor worst_draw;  ///< [N] bool (CPU): right in all of ten draws, on the original and on all that attacks returned; of
+                      ///< models that are not random: as robust()
   std::vector<AttackOutcome> attacks;  ///< every attack of the sequence, also those that had nothing left to do
   Tensor adversarial;  ///< [N,C,H,W] (device of the images): the adversarial image where broken, else the original
   Passes clean_passes;
@@ -45,26 +46,34 @@ struct AutoAttackResult {
   double robust_accuracy() const;  ///< percent
 };
 
-/// A chunk that an attack has finished.
-struct ChunkOutcome {
-  size_t attack;     ///< position in the sequence
-  std::string name;  ///< of the attack
-  Tensor rows;       ///< [M] int64 (CPU): positions in the images given
-  Tensor broken;     ///< [M] bool (CPU): the verdicts
-  Tensor images;     ///< [M,C,H,W]: adversarial where broken, else the originals
-};
-using ChunkCallback = std::function<void(const ChunkOutcome&)>;
-
 /// Attack after attack on the images not broken yet, in the order given, always from the original images. A verdict is
 /// a fresh pass over the images an attack returns. In the default mode verdicts depend on neither batch size nor order:
 /// a verdict whose margin is under 1e-4 of the logits' range is judged again alone, repeated to 16 rows, on one thread.
+/// Each chunk of an attack is written to `log` when it is done, and taken from there when it was done before.
 /// Throws UsageError for images outside [0,1] and for settings that cannot be.
 ///
 /// Example:
 ///     ClassifierModel model(classifier);
 ///     const auto result = autoattack(model, {x, y, index}, {Norm::linf, 8. / 255}, {.batch_size = 500});
 AutoAttackResult autoattack(AttackModel& model, const Images& images, const ThreatModel& threat,
-                            const AutoAttackOptions& options, Monitor& monitor = silent(),
-                            const ChunkCallback& after_chunk = {});
+                            const AutoAttackOptions& options, Monitor& monitor = silent(), const WorkLog& log = {});
+
+/// The same for any sequence of attacks; of `options`, seed, batch_size and conformance count.
+AutoAttackResult run_sequence(AttackModel& model, const Images& images, const ThreatModel& threat,
+                              const AttackSequence& sequence, const AutoAttackOptions& options,
+                              Monitor& monitor = silent(), const WorkLog& log = {});
+
+/// Verdicts of independent rows from a fresh pass. A margin under 1e-4 of the logits' range is nearly a tie: that row is judged
+/// again alone, repeated to 16 rows, on one thread, so that its verdict depends on no batch.
+struct FreshVerdict {
+  Tensor wrong, close;  ///< [M] bool (CPU): the prediction is not the label; it was nearly a tie
+  Tensor logits;        ///< [M,K], of the pass
+};
+/// `logits(images)` [M,K] are those of the model judged.
+FreshVerdict judge_fresh(const Images& images, const std::function<Tensor(const Images&)>& logits);
+
+/// The cost of a piece of work, written beside what it found (WorkLog), and added up again.
+void write_cost(const Passes& passes, double seconds, NamedTensors& done);
+void add_cost(const NamedTensors& done, Passes& passes, double& seconds);
 
 }  // namespace hpm

@@ -53,14 +53,16 @@ class Run {
   Tensor rows_all() const { return at::arange(row_.numel(), row_.options()); }
 
   Answer ask(const Tensor& rows, bool with_gradient) {
-    const auto here = images_.select(rows);
-    const Loss loss{options_.targeted ? LossKind::difference : LossKind::logits, here.y,
-                    options_.targeted ? targets_.index_select(0, rows) : Tensor()};
-    return model_.ask({x_.index_select(0, rows), here.index, draws_++}, with_gradient ? &loss : nullptr);
+    const bool all = rows.numel() == row_.numel();  // in their order
+    const auto of = [&](const Tensor& t) { return all ? t : t.index_select(0, rows); };
+    const Loss loss{options_.targeted ? LossKind::difference : LossKind::logits, of(images_.y),
+                    options_.targeted ? of(targets_) : Tensor()};
+    const auto index = all ? images_.index : images_.index.index_select(0, rows.to(at::kCPU));
+    return model_.ask({of(x_), index, draws_++}, with_gradient ? &loss : nullptr);
   }
 
   Boundary linearise(const Answer& answer, const Tensor& rows) const {
-    const auto x = x_.index_select(0, rows);
+    const auto x = rows.numel() == row_.numel() ? x_ : x_.index_select(0, rows);
     Tensor f = answer.loss, w = answer.gradient;
     if (!options_.targeted) {
       const auto y = images_.y.index_select(0, rows);
@@ -97,18 +99,8 @@ class Run {
     return left.defined() ? Boundary{boundary.w.index_select(0, left), boundary.b.index_select(0, left)} : boundary;
   }
 
-  /// Projects the iterate and the image onto the boundary and goes to a point between, nearer to the one that moves
-  /// less.
   void step(const Boundary& boundary) {
-    const int64_t m = x_.size(0);
-    const auto project = whole_ ? project_hyperplane_sorted : project_hyperplane;
-    const auto d = project(at::cat({x_.reshape({m, -1}), images_.x.reshape({m, -1})}),
-                           at::cat({boundary.w, boundary.w}), at::cat({boundary.b, boundary.b}), threat_.norm);
-    const auto length = norm_of_rows(d, threat_.norm).clamp_min(1e-8);
-    const auto l1 = length.slice(0, 0, m), l2 = length.slice(0, m);
-    const auto alpha = per_row((l1 / (l1 + l2)).clamp(0., options_.alpha_max), x_);
-    const auto d1 = d.slice(0, 0, m).view(x_.sizes()), d2 = d.slice(0, m).view(x_.sizes());
-    x_ = ((x_ + options_.eta * d1) * (1 - alpha) + (images_.x + d2 * options_.eta) * alpha).clamp(0., 1.);
+    x_ = boundary_step(x_, images_.x, boundary.w, boundary.b, threat_.norm, {options_.eta, options_.alpha_max, whole_});
   }
 
   void judge(const Answer& answer, const Tensor& rows) {
@@ -173,7 +165,7 @@ class Attack {
         coupled_(model.coupling() == Coupling::batch) {}
 
   AttackResult operator()() {
-    clean_ = model_.ask({images_.x, images_.index}, nullptr).target_logits;
+    clean_ = clean_logits(model_, images_);
     streams_.begin_attack();
     result_ = {images_.x.clone(), clean_.argmax(1).ne(images_.y)};
     const int64_t targets = options_.targeted ? std::min(options_.targets, model_.classes() - 1) : 1;

@@ -1,9 +1,8 @@
 #include "hpm/attacks/hyperplane.h"
 
-#include <ATen/Dispatch.h>
-#include <ATen/Parallel.h>
 #include <cmath>
 
+#include "hpm/attacks/cpu_kernels_impl.h"
 #include "hpm/core/error.h"
 
 namespace hpm {
@@ -122,85 +121,6 @@ Tensor sorted_l1(const Tensor& t, const Tensor& w_in, const Tensor& b) {
   return at::where(reachable.unsqueeze(1), some, corner) * w.abs().gt(1e-8);
 }
 
-constexpr int kLanes = 16;
-
-/// base = the sum of g q over q <= t, slope = the sum of g over q > t.
-template <class scalar>
-void split_sums(const scalar* g, const scalar* q, int64_t dims, scalar t, double& base, double& slope) {
-  scalar bases[kLanes] = {}, slopes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= dims; i += kLanes)
-    for (int j = 0; j < kLanes; ++j) {
-      const scalar gi = g[i + j], qi = q[i + j];
-      slopes[j] += qi > t ? gi : scalar(0);
-      bases[j] += qi > t ? scalar(0) : gi * qi;
-    }
-  for (; i < dims; ++i) (q[i] > t ? slopes[0] : bases[0]) += q[i] > t ? g[i] : g[i] * q[i];
-  base = slope = 0;
-  for (int j = 0; j < kLanes; ++j) base += bases[j], slope += slopes[j];
-}
-
-/// The t >= 0 with sum_i g_i min(t, q_i) = c, or infinity. Tangents lie above a concave function, so Newton's steps
-/// from the left of the root stay there and end after finitely many.
-template <class scalar>
-scalar solve(const scalar* g, const scalar* q, int64_t dims, double c) {
-  scalar t = 0;
-  for (int64_t round = 0; round < dims; ++round) {
-    double base, slope;
-    split_sums(g, q, dims, t, base, slope);
-    if (slope <= 0) return base >= c ? t : std::numeric_limits<scalar>::infinity();
-    const auto next = static_cast<scalar>((c - base) / slope);
-    if (!(next > t)) return t;
-    t = next;
-  }
-  return t;
-}
-
-/// One row of the projection for Linf (g = |w|, t = the common length) or L2 (g = w^2, t = the multiple of w).
-template <class scalar>
-void project_row(const scalar* t, const scalar* w, double b, bool euclidean, int64_t dims, scalar* g, scalar* q,
-                 scalar* d) {
-  scalar sums[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= dims; i += kLanes)
-    for (int j = 0; j < kLanes; ++j) sums[j] += w[i + j] * t[i + j];
-  for (; i < dims; ++i) sums[0] += w[i] * t[i];
-  double c = -b;
-  for (scalar s : sums) c += s;
-  const scalar turn = c >= 0 ? 1 : -1;
-  const scalar least = euclidean ? scalar(1e-8) : scalar(0);
-  for (i = 0; i < dims; ++i) {
-    const scalar v = turn * w[i], size = std::abs(v);
-    const scalar room = v < 0 ? 1 - t[i] : t[i];
-    const bool moves = size > least;
-    g[i] = !moves ? 0 : euclidean ? v * v : size;
-    q[i] = !moves ? 0 : euclidean ? room / size : room;
-  }
-  const scalar length = solve(g, q, dims, std::abs(c));
-  for (i = 0; i < dims; ++i) {
-    const scalar v = turn * w[i], step = std::min(length, q[i]) * (euclidean ? std::abs(v) : scalar(1));
-    d[i] = g[i] == 0 ? 0 : v < 0 ? step : -step;
-  }
-}
-
-Tensor project_without_sort(const Tensor& points, const Tensor& normals, const Tensor& b, bool euclidean) {
-  const auto t = points.contiguous(), w = normals.contiguous();
-  const auto offsets = b.to(at::kDouble).contiguous();
-  auto d = at::empty_like(t);
-  const int64_t rows = t.size(0), dims = t.size(1);
-  AT_DISPATCH_FLOATING_TYPES(t.scalar_type(), "project_hyperplane", [&] {
-    const scalar_t *tp = t.const_data_ptr<scalar_t>(), *wp = w.const_data_ptr<scalar_t>();
-    const double* bp = offsets.const_data_ptr<double>();
-    scalar_t* dp = d.data_ptr<scalar_t>();
-    at::parallel_for(0, rows, 4, [&](int64_t begin, int64_t end) {
-      std::vector<scalar_t> g(static_cast<size_t>(dims)), q(static_cast<size_t>(dims));
-      for (int64_t i = begin; i < end; ++i)
-        project_row(tp + i * dims, wp + i * dims, bp[i], euclidean, dims, g.data(), q.data(), dp + i * dims);
-    });
-  });
-  return d;
-}
-
 }  // namespace
 
 Tensor project_hyperplane_sorted(const Tensor& points, const Tensor& w, const Tensor& b, Norm norm) {
@@ -215,8 +135,20 @@ Tensor project_hyperplane(const Tensor& points, const Tensor& w, const Tensor& b
   require(points.dim() == 2 && w.sizes() == points.sizes() && b.dim() == 1 && b.size(0) == points.size(0),
           "project_hyperplane: needs points and normals [M,D] and offsets [M], but got [{}], [{}] and [{}]",
           fmt::join(points.sizes(), ","), fmt::join(w.sizes(), ","), fmt::join(b.sizes(), ","));
-  if (norm == Norm::l1 || !points.is_cpu()) return project_hyperplane_sorted(points, w, b, norm);
-  return project_without_sort(points, w, b, norm == Norm::l2);
+  return runs_on_kernels({points, w}) ? project_without_sort(points, w, b, norm) : project_hyperplane_sorted(points, w, b, norm);
+}
+
+Tensor boundary_step(const Tensor& x, const Tensor& x0, const Tensor& w, const Tensor& b, Norm norm, const BoundaryStep& step) {
+  const int64_t m = x.size(0);
+  const auto points = x.reshape({m, -1}), originals = x0.reshape({m, -1});
+  if (!step.sorted && runs_on_kernels({points, originals, w}))
+    return boundary_step_without_sort(points, originals, w, b, norm, step.eta, step.alpha_max).view(x.sizes());
+  const auto d = project_hyperplane_sorted(at::cat({points, originals}), at::cat({w, w}), at::cat({b, b}), norm);
+  const auto length = norm_of_rows(d, norm).clamp_min(1e-8);
+  const auto l1 = length.slice(0, 0, m), l2 = length.slice(0, m);
+  const auto alpha = per_row((l1 / (l1 + l2)).clamp(0., step.alpha_max), x);
+  const auto d1 = d.slice(0, 0, m).view(x.sizes()), d2 = d.slice(0, m).view(x.sizes());
+  return ((x + step.eta * d1) * (1 - alpha) + (x0 + d2 * step.eta) * alpha).clamp(0., 1.);
 }
 
 }  // namespace hpm

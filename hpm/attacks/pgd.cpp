@@ -38,21 +38,12 @@ void note(const Answer& answer, const Images& images, const Tensor& x, AttackRes
 
 }  // namespace
 
-void fields(Fields& f, PgdOptions& o) {
-  f.section("pgd");
-  f.add("steps", o.steps, "gradient steps per restart", {.min = 1, .max = 1000000});
-  f.add("step-size", o.step_size, "step length (none: eps / 4)", {.min = 0, .unit = "input range"});
-  f.add("restarts", o.restarts, "random starts", {.min = 1, .max = 100000});
-  f.add("loss", o.loss, "loss", {.choices = {"ce", "dlr"}});
-}
-
 AttackResult pgd(AttackModel& model, const Images& images, const ThreatModel& threat, const PgdOptions& options,
                  const RandomStreams& streams, Monitor& monitor) {
   require(options.steps >= 1 && options.restarts >= 1, "pgd: needs steps >= 1 and restarts >= 1, but got {} and {}", options.steps, options.restarts);
   const double step = options.step_size.value_or(threat.eps / 4);
   const auto kind = parse_loss(options.loss);
-  const auto clean = model.ask({images.x, images.index}, nullptr);
-  AttackResult result{images.x.clone(), clean.target_logits.argmax(1).ne(images.y)};
+  AttackResult result{images.x.clone(), clean_logits(model, images).argmax(1).ne(images.y)};
   int64_t draw = 1;
   for (int64_t restart = 0; restart < options.restarts; ++restart) {
     const auto rows = result.broken.logical_not().nonzero().squeeze(1);

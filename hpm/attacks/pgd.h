@@ -3,7 +3,6 @@
 #include <optional>
 
 #include "hpm/attacks/attack_model.h"
-#include "hpm/core/fields.h"
 #include "hpm/core/norms.h"
 #include "hpm/core/progress.h"
 #include "hpm/core/random.h"
@@ -18,7 +17,6 @@ struct PgdOptions {
   int64_t restarts = 1;                     ///< random starts
   std::string loss = "ce";                  ///< ce or dlr
 };
-void fields(Fields& f, PgdOptions& o);
 
 /// Steps along the sign (Linf), the normalised gradient (L2) or the signs of its top 1 % coordinates (L1; Tramer and Boneh,
 /// arXiv:1904.13000), from a random point of the ball, projected onto ball and box. Restarts get the images not broken yet.

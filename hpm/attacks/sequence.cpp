@@ -50,12 +50,6 @@ AttackResult run_square(AttackModel& model, const Images& images, const ThreatMo
       streams, monitor);
 }
 
-AttackSpec constructor_values(const std::string& name) {
-  AttackSpec spec{.name = name};
-  if (name == "apgd-ce" || name == "apgd-dlr" || name == "fab") spec.restarts = 5;
-  return spec;
-}
-
 std::vector<AttackSpec> standard(Norm norm) {
   const bool l1 = norm == Norm::l1;
   return {{.name = "apgd-ce", .restarts = l1 ? 5 : 1, .large_radius = l1},
@@ -67,7 +61,7 @@ std::vector<AttackSpec> standard(Norm norm) {
 std::vector<AttackSpec> several(const std::vector<std::string>& names) {
   std::vector<AttackSpec> all;
   for (const auto& name : names) {
-    all.push_back(constructor_values(attack_entry(name).name));
+    all.push_back({.name = name, .restarts = attack_entry(name).restarts});
     // The official code shares one object between fab and fab-t, which sets its restarts to 1 for good.
     const bool after_fab_t = std::find(names.begin(), names.begin() + static_cast<int64_t>(all.size()), "fab-t") !=
                              names.begin() + static_cast<int64_t>(all.size());
@@ -86,16 +80,31 @@ std::vector<AttackSpec> attacks_of(const SequenceRequest& request) {
   return several(request.custom);
 }
 
+/// Settings the user gave in place of the version's.
+void replace_settings(const SequenceRequest& request, AttackSpec& spec, std::vector<std::string>& notes) {
+  const auto replace = [&](int64_t& value, const std::optional<int64_t>& given, const char* what) {
+    if (!given || *given == value) return;
+    if (request.version != "custom")
+      notes.push_back(fmt::format("{} has {} {} instead of the {} of version {}", spec.name, *given, what, value, request.version));
+    value = *given;
+  };
+  const auto& entry = attack_entry(spec.name);
+  if (!entry.queries) replace(spec.steps, request.steps, "steps");
+  replace(spec.restarts, request.restarts, "restarts");
+  if (entry.targeted) replace(spec.targets, request.targets, "targets");
+  if (entry.queries) replace(spec.queries, request.queries, "queries");
+}
+
 }  // namespace
 
 const std::vector<AttackEntry>& attack_table() {
   static const std::vector<AttackEntry> table = {
-      {"apgd-ce", "APGD on the cross-entropy", run_apgd<LossKind::ce>},
-      {"apgd-dlr", "APGD on the difference of logits ratio", run_apgd<LossKind::dlr>},
-      {"apgd-t", "APGD on the targeted difference of logits ratio", run_apgd<LossKind::dlr_targeted>},
-      {"fab", "FAB, against the nearest linearised boundary", run_fab<false>},
-      {"fab-t", "FAB against one target class after the other", run_fab<true>},
-      {"square", "Square: random search without gradients", run_square},
+      {"apgd-ce", "APGD on the cross-entropy", false, false, 2, 5, run_apgd<LossKind::ce>},
+      {"apgd-dlr", "APGD on the difference of logits ratio", false, false, 3, 5, run_apgd<LossKind::dlr>},
+      {"apgd-t", "APGD on the targeted difference of logits ratio", true, false, 4, 1, run_apgd<LossKind::dlr_targeted>},
+      {"fab", "FAB, against the nearest linearised boundary", false, false, 2, 5, run_fab<false>},
+      {"fab-t", "FAB against one target class after the other", true, false, 2, 1, run_fab<true>},
+      {"square", "Square: random search without gradients", false, true, 2, 1, run_square},
   };
   return table;
 }
@@ -115,21 +124,17 @@ AttackSequence autoattack_sequence(const SequenceRequest& request) {
   require(request.classes >= 2, "autoattack: needs at least 2 classes, but the model has {}", request.classes);
   AttackSequence sequence{attacks_of(request), {}};
   for (auto& spec : sequence.attacks) {
-    spec.steps = request.steps.value_or(spec.steps);
-    spec.restarts = request.restarts.value_or(spec.restarts);
-    spec.targets = request.targets.value_or(spec.targets);
-    spec.queries = request.queries.value_or(spec.queries);
-    const bool targeted = spec.name == "apgd-t" || spec.name == "fab-t";
-    if (targeted && spec.targets > request.classes - 1) {
+    replace_settings(request, spec, sequence.notes);
+    const auto& entry = attack_entry(spec.name);
+    if (entry.targeted && spec.targets > request.classes - 1) {
       sequence.notes.push_back(fmt::format("{} has {} targets instead of {}: the model has {} classes", spec.name,
                                            request.classes - 1, spec.targets, request.classes));
       spec.targets = request.classes - 1;
     }
-    const int64_t needed = spec.name == "apgd-t" ? 4 : spec.name == "apgd-dlr" ? 3 : 2;
-    if (request.classes < needed)
+    if (request.classes < entry.classes)
       sequence.notes.push_back(
           fmt::format("{} uses the difference of two logits: its ratio needs {} classes, the model has {}", spec.name,
-                      needed, request.classes));
+                      entry.classes, request.classes));
   }
   return sequence;
 }

@@ -27,6 +27,10 @@ struct AttackSpec {
 struct AttackEntry {
   std::string name;
   std::string summary;  ///< one line for the help
+  bool targeted;        ///< reads AttackSpec::targets
+  bool queries;         ///< asks for predictions alone: reads AttackSpec::queries instead of steps
+  int64_t classes;      ///< fewer need another loss, which it then takes
+  int64_t restarts;     ///< of version custom
   AttackResult (*run)(AttackModel&, const Images&, const ThreatModel&, const AttackSpec&, const RandomStreams&,
                       Monitor&);
 };

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "hpm/attacks/cpu_kernels_impl.h"
 #include "hpm/attacks/square_windows_impl.h"
 #include "hpm/core/error.h"
 
@@ -102,7 +103,8 @@ class Run {
 
   /// The bump pattern, transposed for about half of the rows: [M or 1,1,side,side].
   Tensor pattern(int64_t side) {
-    const auto upright = bump_pattern(side, threat_.norm == Norm::l2, images_.x.options());
+    if (side != pattern_side_) pattern_ = bump_pattern(side, threat_.norm == Norm::l2, images_.x.options()), pattern_side_ = side;
+    const auto& upright = pattern_;
     const auto turned = draws_.transposed().view({-1, 1, 1, 1});
     return at::where(turned, upright.t(), upright);
   }
@@ -136,7 +138,12 @@ class Run {
 
   Tensor onto_sphere(const Tensor& delta) const {
     const auto& x = images_.x;
-    if (threat_.norm == Norm::l1) return x + delta + project_l1_box(x, delta, threat_.eps * (1 - 1e-6));
+    if (threat_.norm == Norm::l1) {
+      const double eps = threat_.eps * (1 - 1e-6);
+      if (!options_.conformance && runs_on_kernels({x, delta})) return l1_ball_in_box(x, delta, eps);
+      const auto projected = x + delta + project_l1_box(x, delta, eps);
+      return options_.conformance ? projected : shrink_into(projected, x, threat_);
+    }
     return (x + delta / (image_norm(delta, Norm::l2) + 1e-12) * threat_.eps).clamp(0., 1.);
   }
 
@@ -176,6 +183,8 @@ class Run {
   Images images_;
   Tensor best_, margin_, row_;
   SquareRun result_;
+  Tensor pattern_;  // of the last side
+  int64_t pattern_side_ = 0;
 };
 
 void check_options(const SquareOptions& options) {
@@ -205,7 +214,7 @@ AttackResult square(AttackModel& model, const Images& images, const ThreatModel&
                     const RandomStreams& streams, Monitor& monitor) {
   check_options(options);
   const bool coupled = model.coupling() == Coupling::batch;
-  const auto clean = model.ask({images.x, images.index}, nullptr).target_logits;
+  const auto clean = clean_logits(model, images);
   streams.begin_attack();
   AttackResult result{images.x.clone(), clean.argmax(1).ne(images.y)};
   for (int64_t restart = 0; restart < options.restarts; ++restart) {

@@ -31,6 +31,11 @@ at::Device parse_device(const std::string& name) {
   return device;
 }
 
+at::ScalarType parse_precision(const std::string& name, at::Device device) {
+  require(name == "float32" || name == "bfloat16" || name == "auto", "precision: needs float32, bfloat16 or auto, but got \"{}\"", name);
+  return name == "bfloat16" || (name == "auto" && device.is_cuda()) ? at::kBFloat16 : at::kFloat;
+}
+
 int64_t available_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);

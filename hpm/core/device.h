@@ -1,4 +1,4 @@
-// defines: ComputeOptions, parse_device(), ScopedThreads
+// defines: ComputeOptions, parse_device(), parse_precision(), ScopedThreads
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -19,6 +19,9 @@ void fields(Fields& f, ComputeOptions& o);
 
 /// The device a name stands for. Throws UsageError for an unknown name, or for CUDA in a build or machine without it.
 at::Device parse_device(const std::string& name);
+
+/// The precision a name stands for: float32, bfloat16, or auto (bfloat16 on a GPU, else float32).
+at::ScalarType parse_precision(const std::string& name, at::Device device);
 
 /// The number of cores this process may use.
 int64_t available_cores();

@@ -244,7 +244,8 @@ const Field* Fields::find(const std::string& name) const {
 
 bool Fields::given(const std::string& name) const {
   const Field* field = find(name);
-  return field && field->origin != Origin::built_in;
+  // A file may hold every option with its default, as the one a run writes does.
+  return field && (field->origin >= Origin::set || (field->origin == Origin::file && field->text() != field->default_text));
 }
 
 void Fields::set(const std::string& name, const std::string& text, Origin origin, const std::string& where) {

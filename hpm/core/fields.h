@@ -75,7 +75,7 @@ class Fields {
 
   const std::vector<Field>& all() const { return fields_; }
   const Field* find(const std::string& name) const;
-  /// True when the user gave the option, in a file, with --set or as a flag.
+  /// True when the user gave the option, as a flag, with --set, or in a file with another value than the default.
   bool given(const std::string& name) const;
 
  private:

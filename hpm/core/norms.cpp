@@ -48,6 +48,24 @@ Tensor project(const Tensor& x_adv, const Tensor& x, const ThreatModel& threat) 
   }
 }
 
+double allowed_norm(const ThreatModel& threat, int64_t dims) {
+  const double p = threat.norm == Norm::linf ? 0. : threat.norm == Norm::l2 ? .5 : 1.;
+  return threat.eps * (1 + 1e-6) + 1e-7 * std::pow(static_cast<double>(dims), p);
+}
+
+Tensor inside(const Tensor& x_adv, const Tensor& x, const ThreatModel& threat) {
+  const auto norm = norm_of_rows(x_adv.to(at::kDouble) - x.to(at::kDouble), threat.norm);
+  const auto flat = x_adv.flatten(1);
+  return norm.le(allowed_norm(threat, flat.size(1))) & flat.amin(1).ge(0) & flat.amax(1).le(1);
+}
+
+Tensor shrink_into(const Tensor& x_adv, const Tensor& x, const ThreatModel& threat) {
+  const auto delta = x_adv - x;
+  const auto norm = norm_of_rows(delta.to(at::kDouble), threat.norm);
+  const auto scale = (threat.eps / norm).clamp_max(1.).to(x.scalar_type());  // 0/0 = NaN: no perturbation
+  return (x + delta * per_row(scale.nan_to_num(1.), x)).clamp(0., 1.);
+}
+
 Tensor project_l1_box(const Tensor& x_in, const Tensor& y_in, double eps) {
   const auto x = x_in.flatten(1), y = y_in.flatten(1);
   const int64_t dims = x.size(1);

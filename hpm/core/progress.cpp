@@ -24,7 +24,6 @@ double since(std::chrono::steady_clock::time_point start) {
 }  // namespace
 
 void request_interrupt() { interrupted = true; }
-void clear_interrupt() { interrupted = false; }
 bool interrupt_requested() { return interrupted; }
 
 Monitor::Monitor(Style style) : quiet_(style == Style::quiet), terminal_(isatty(STDERR_FILENO) != 0) {}

@@ -16,7 +16,6 @@ class Interrupted : public Error {
 
 /// Set by the program's signal handler; library loops see it through Monitor::step.
 void request_interrupt();
-void clear_interrupt();
 bool interrupt_requested();
 
 /// What a long operation reports to and is stopped by. Written to stderr: a bar with rate and time left on a terminal,

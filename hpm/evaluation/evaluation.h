@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "hpm/attacks/attack_model.h"
+#include "hpm/attacks/autoattack.h"
 #include "hpm/evaluation/statistics.h"
 
 namespace hpm {
@@ -50,21 +50,25 @@ struct Evaluation {
   std::vector<AttackRecord> attacks;
   Tensor adversarial;                   ///< [n,C,H,W]: adversarial where broken in the first context, else the original
   Tensor adversarial_prediction;        ///< [n]
+  Tensor quantised_robust;              ///< [n]: still right on `adversarial` rounded to 8 bits; undefined unless asked for
   std::vector<std::string> broken_by;   ///< per image: "surrogate/attack" that broke it first, "" where none
   std::vector<CheckOutcome> checks;
   int64_t borderline = 0;
   std::vector<std::string> notes;
   double seconds = 0;
-  Passes passes;
+  std::optional<double> worst_draw_accuracy;  ///< percent right in all of ten draws; of random models
 
   const ContextOutcome& first() const { return contexts.front(); }
   bool suspect() const;
   std::vector<std::string> reasons() const;  ///< of suspicion
 };
 
+/// The evaluation of a sequence of attacks on independent rows.
+Evaluation evaluation_of(AutoAttackResult result, const std::string& context, const std::string& surrogate);
+
 double percent(const Tensor& flags);  ///< share of true in a bool tensor, percent
 
-/// Calls `f(chunk)` for consecutive chunks of `images` of at most `size` rows.
+/// Calls `f(chunk, first row)` for consecutive chunks of `images` of at most `size` rows.
 template <class F>
 void for_chunks(const Images& images, int64_t size, F f) {
   for (int64_t begin = 0; begin < images.size(); begin += size) {

@@ -1,5 +1,7 @@
 #include "hpm/evaluation/msa.h"
 
+#include <set>
+
 #include "hpm/attacks/apgd.h"
 #include "hpm/core/error.h"
 #include "hpm/core/random.h"
@@ -8,23 +10,35 @@
 namespace hpm {
 namespace {
 
-/// The white-box surrogates that quick runs; a plain model gets as many restarts.
-const std::vector<std::string> kQuick{"ste", "fc", "hard", "stable", "soft", "region"};
-constexpr int64_t kPlainRestarts = 5;
+const std::vector<std::string> kQuick{"ste", "fc", "hard", "stable", "soft", "region", "base", "control"};
+
+bool transfers(const std::string& surrogate) { return surrogate == "base" || surrogate == "control"; }
+bool queries(const std::string& surrogate) { return surrogate == "query"; }
 
 std::vector<std::string> surrogates_of(const MsaOptions& options) {
-  if (!options.surrogates.empty()) return options.surrogates;
-  if (options.version == "quick") return kQuick;
-  std::vector<std::string> all;
-  for (const auto& surrogate : surrogates()) all.push_back(surrogate.name);
+  auto all = !options.surrogates.empty() ? options.surrogates : kQuick;
+  if (options.surrogates.empty() && options.version != "quick") {
+    all.clear();
+    for (const auto& surrogate : surrogates()) all.push_back(surrogate.name);
+  }
+  require(std::set<std::string>(all.begin(), all.end()).size() == all.size(), "msa: a surrogate is named twice: {}", fmt::join(all, ","));
+  // What comes last is counted as found beyond the white-box surrogates.
+  const auto order = [](const std::string& name) { return queries(name) ? 2 : transfers(name) ? 1 : 0; };
+  std::stable_sort(all.begin(), all.end(), [&](const auto& a, const auto& b) { return order(a) < order(b); });
   return all;
+}
+
+int64_t white_box_surrogates(const MsaOptions& options) {
+  const auto all = surrogates_of(options);
+  return std::count_if(all.begin(), all.end(), [](const auto& name) { return !transfers(name) && !queries(name); });
 }
 
 std::vector<AttackSpec> attacks_of(const MsaOptions& options, Norm norm, int64_t classes, const std::string& surrogate, int64_t restarts) {
   const int64_t others = classes - 1;
   if (options.version == "quick") {
     if (surrogate == "region") return {{.name = "region", .steps = 50, .targets = 3}};
-    if (surrogate == "query") return {{.name = "square", .queries = 1000}};
+    if (queries(surrogate)) return {{.name = "square", .queries = 1000}};
+    if (transfers(surrogate)) return {{.name = "apgd-ce", .steps = 50, .large_radius = norm == Norm::l1}};
     std::vector<AttackSpec> all{{.name = "apgd-ce", .steps = 50, .restarts = restarts}, {.name = "apgd-dlr", .steps = 50, .restarts = restarts},
             {.name = "apgd-t", .steps = 50, .restarts = restarts, .targets = std::min<int64_t>(3, others)}};
     if (norm == Norm::l1) for (auto& spec : all) spec.large_radius = true;
@@ -33,56 +47,32 @@ std::vector<AttackSpec> attacks_of(const MsaOptions& options, Norm norm, int64_t
   const int64_t factor = options.version == "plus" ? 5 : 1;
   if (surrogate == "region") return {{.name = "region", .steps = 100, .restarts = factor, .targets = std::min<int64_t>(4, classes)}};
   auto sequence = autoattack_sequence({.version = "standard", .norm = norm, .classes = classes}).attacks;
-  if (surrogate == "query") return {sequence.back()};
+  if (queries(surrogate)) return {sequence.back()};
   sequence.pop_back();  // Square is the query surrogate's: no other surrogate changes what it sees
   for (auto& spec : sequence) spec.restarts *= spec.name == "fab-t" ? 1 : factor * restarts;
   return sequence;
 }
 
-Evaluation attack_plain(const HpmModel& model, const Images& images, const ThreatModel& threat, const MsaOptions& options, Monitor& monitor) {
-  Evaluation out;
+Evaluation attack_plain(const HpmModel& model, const Images& images, const ThreatModel& threat, const MsaOptions& options,
+                        Monitor& monitor, const WorkLog& log) {
   ClassifierModel attacked(model.classifier);
-  const auto clean = clean_pass(model, images, options.batch_size);
-  ContextOutcome context{.clean_prediction = clean.o.argmax(1)};
-  context.clean_correct = context.clean_prediction.eq(images.y);
-  auto correct = context.clean_correct.clone();
-  out.adversarial = images.x.clone();
-  out.broken_by.assign(static_cast<size_t>(images.size()), "");
+  AttackSequence sequence;
   for (const auto& step : msa_plan(options, threat.norm, model.classifier.classes(), false))
-    for (const auto& spec : step.attacks) {
-      const auto start = std::chrono::steady_clock::now();
-      const auto before = attacked.passes();
-      const auto survivors = correct.nonzero().squeeze(1);
-      monitor.begin(spec.name, survivors.numel(), "images");
-      for_chunks(images.select(survivors), options.batch_size, [&](const Images& chunk, int64_t begin) {
-        const auto found = attack_entry(spec.name).run(attacked, chunk, threat, spec, streams_of(options, step.surrogate), monitor);
-        // A verdict is a fresh pass over what the attack returned.
-        const auto wrong = attacked.ask({found.images, chunk.index}, nullptr).target_logits.argmax(1).ne(chunk.y) & found.broken;
-        const auto hits = wrong.nonzero().squeeze(1);
-        const auto rows = survivors.slice(0, begin, begin + chunk.size()).index_select(0, hits);
-        out.adversarial.index_copy_(0, rows, found.images.index_select(0, hits));
-        correct.index_fill_(0, rows, false);
-        for (int64_t i = 0; i < rows.numel(); ++i) out.broken_by[static_cast<size_t>(rows[i].item<int64_t>())] = spec.name;
-        monitor.step(begin + chunk.size(), fmt::format("survivors {}", correct.sum().item<int64_t>()));
-      });
-      monitor.end();
-      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      out.attacks.push_back({spec.name, "", "", correct.clone(), attacked.passes() - before, seconds, {}});
-    }
-  context.robust = correct;
-  out.contexts.push_back(std::move(context));
-  return out;
+    sequence.attacks.insert(sequence.attacks.end(), step.attacks.begin(), step.attacks.end());
+  return evaluation_of(run_sequence(attacked, images, threat, sequence, {.seed = seed_of(options, "fc"), .batch_size = options.batch_size},
+                                    monitor, log),
+                       "", "");
 }
 
 }  // namespace
 
-RandomStreams streams_of(const MsaOptions& options, const std::string& surrogate) {
+uint64_t seed_of(const MsaOptions& options, const std::string& surrogate) {
   uint64_t ordinal = 0;
   for (const auto& known : surrogates()) {
     ++ordinal;
     if (known.name == surrogate) break;
   }
-  return RandomStreams(options.seed + (ordinal << 32));
+  return options.seed + (ordinal << 32);
 }
 
 std::vector<MsaStep> msa_plan(const MsaOptions& options, Norm norm, int64_t classes, bool has_head) {
@@ -90,12 +80,38 @@ std::vector<MsaStep> msa_plan(const MsaOptions& options, Norm norm, int64_t clas
           "msa: version needs to be quick, standard or plus, but got \"{}\"", options.version);
   std::vector<MsaStep> plan;
   if (!has_head) {
-    plan.push_back({"fc", attacks_of(options, norm, classes, "fc", kPlainRestarts)});
+    plan.push_back({"fc", attacks_of(options, norm, classes, "fc", std::max<int64_t>(white_box_surrogates(options), 1))});
     if (options.version != "quick") plan.push_back({"query", attacks_of(options, norm, classes, "query", 1)});
-    return plan;
+  } else {
+    for (const auto& name : surrogates_of(options)) plan.push_back({find_surrogate(name).name, attacks_of(options, norm, classes, name, 1)});
   }
-  for (const auto& name : surrogates_of(options)) plan.push_back({find_surrogate(name).name, attacks_of(options, norm, classes, name, 1)});
+  for (auto& step : plan)
+    for (auto& spec : step.attacks) spec.steps = options.steps.value_or(spec.steps);
   return plan;
+}
+
+std::vector<PlannedStep> planned_steps(const MsaOptions& given, Norm norm, const HpmHead& head, const Peers& peers, ContextKind context) {
+  auto options = given;
+  if (context == ContextKind::joint && !given.joint_surrogates.empty()) options.surrogates = given.joint_surrogates;
+  std::vector<PlannedStep> steps;
+  std::map<std::string, size_t> first;  // of the surrogates that give the same logits, by the name of their class
+  bool any = false;
+  for (auto& step : msa_plan(options, norm, head.classes(), true)) {
+    PlannedStep planned{step.surrogate, std::move(step.attacks), "", unavailable(step.surrogate, context, peers)};
+    const auto twin = coincides_with(step.surrogate, head, context);
+    const auto [found, is_first] = first.try_emplace(twin.empty() ? step.surrogate : twin, steps.size());
+    if (planned.unavailable.empty() && !is_first) {
+      auto& running = steps[found->second];
+      planned.same_as = running.surrogate;
+      for (auto& spec : running.attacks)
+        if (spec.name != "fab-t") ++spec.restarts;  // FAB-T starts at the image itself: a restart would repeat it
+    }
+    any |= planned.runs();
+    steps.push_back(std::move(planned));
+  }
+  require(any, "msa: none of the surrogates {} can attack the context {} here; name others, or give --base or --control",
+          fmt::join(surrogates_of(options), ","), to_string(context));
+  return steps;
 }
 
 AttackResult run_attack(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
@@ -103,6 +119,30 @@ AttackResult run_attack(AttackModel& model, const Images& images, const ThreatMo
   if (spec.name != "region") return attack_entry(spec.name).run(model, images, threat, spec, streams, monitor);
   return apgd(model, images, threat, {.loss = LossKind::own, .steps = spec.steps, .restarts = spec.restarts, .targets = spec.targets,
                                       .stream = "region"}, streams, monitor);
+}
+
+NamedTensors judged_attack(Judge& judge, const AttackModel& attacked, const std::function<NamedTensors()>& attack) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto passes = attacked.passes();
+  std::vector<Tensor> before;
+  for (size_t t = 0; t < judge.targets().size(); ++t) before.push_back(judge.broken(t).clone());
+  auto done = attack();
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  write_cost(attacked.passes() - passes, seconds.count(), done);
+  for (size_t t = 0; t < before.size(); ++t) {
+    const auto places = (judge.broken(t) & before[t].logical_not()).nonzero().squeeze(1);
+    if (places.numel() == 0) continue;
+    done.emplace_back(fmt::format("places {}", t), places);
+    done.emplace_back(fmt::format("broken by {}", t), judge.images(t).index_select(0, places));
+  }
+  return done;
+}
+
+void take_over(const NamedTensors& done, Judge& judge, AttackRecord& record) {
+  add_cost(done, record.passes, record.seconds);
+  for (size_t t = 0; t < judge.targets().size(); ++t)
+    if (const auto places = find_tensor(done, fmt::format("places {}", t)); places.defined())
+      judge.restore(t, places, find_tensor(done, fmt::format("broken by {}", t)));
 }
 
 Clean clean_pass(const HpmModel& model, const Images& images, int64_t batch_size) {
@@ -116,46 +156,78 @@ Clean clean_pass(const HpmModel& model, const Images& images, int64_t batch_size
 }
 
 Passes estimate_passes(const HpmModel& model, const Peers& peers, const ThreatModel& threat, const MsaOptions& options) {
-  Passes total{1, 0};
-  const auto contexts = model.head ? options.contexts : std::vector<std::string>{"reference"};
-  for (const auto& name : contexts)
-    for (const auto& step : msa_plan(options, threat.norm, model.classifier.classes(), model.head.has_value())) {
-      if (model.head && (!coincides_with(step.surrogate, *model.head, parse_context(name)).empty() ||
-                         !unavailable(step.surrogate, parse_context(name), peers).empty())) continue;
-      for (const auto& spec : step.attacks) {
-        const bool targeted = spec.name == "apgd-t" || spec.name == "fab-t" || spec.name == "region";
-        const int64_t runs = spec.restarts * (targeted ? spec.targets : 1);
-        total.forward += spec.name == "square" ? spec.queries : runs * (spec.steps + 2) * (spec.name == "fab-t" ? 2 : 1);
-        total.backward += spec.name == "square" ? 0 : runs * spec.steps;
-      }
+  Passes total{2, 0};  // the clean passes
+  const auto add = [&](const std::vector<AttackSpec>& attacks) {
+    for (const auto& spec : attacks) {
+      const bool targeted = spec.name == "apgd-t" || spec.name == "fab-t" || spec.name == "region", fab = spec.name == "fab-t";
+      // The surrogate's ranking may add as many targets of APGD-T.
+      const int64_t twice = model.head && spec.name == "apgd-t" ? 2 : 1;
+      const int64_t runs = spec.restarts * (targeted ? spec.targets * twice : 1), starts = spec.large_radius ? 3 : 1;
+      total.forward += 2 + (spec.name == "square" ? spec.restarts * (spec.queries + 1) : runs * (fab ? 2 * spec.steps + 1 : spec.steps + starts));
+      total.backward += spec.name == "square" ? 0 : runs * (fab ? 2 * spec.steps : spec.steps + starts);
     }
+  };
+  const auto add_plain = [&] {
+    for (const auto& step : msa_plan(options, threat.norm, model.classifier.classes(), false)) add(step.attacks);
+  };
+  if (!model.head) add_plain();
+  for (const auto* peer : {&peers.base, &peers.control})
+    if (*peer) add_plain();
+  for (const auto& name : model.head ? options.contexts : std::vector<std::string>{})
+    for (const auto& step : planned_steps(options, threat.norm, *model.head, peers, parse_context(name)))
+      if (step.runs()) add(step.attacks);
   return total;
 }
 
+namespace {
+
+/// Runs the row-wise contexts, then joint, and puts them in the order asked.
+void run_contexts(const MsaRun& run, Evaluation& out) {
+  const auto& head = *run.model.head;
+  std::vector<ContextKind> asked;
+  for (const auto& name : run.options.contexts) asked.push_back(parse_context(name));
+  require(std::set<ContextKind>(asked.begin(), asked.end()).size() == asked.size(), "msa: a context is named twice: {}", fmt::join(run.options.contexts, ","));
+  std::vector<JudgedTarget> targets;
+  for (auto kind : asked)
+    if (kind != ContextKind::joint && (head.lambda < 1 || targets.empty())) targets.push_back({{kind, run.company}, std::nullopt});
+  // With lambda = 1 nothing is dynamic: every context, joint too, is the l2 classifier, and one run stands for all.
+  if (head.lambda == 1 && targets.empty()) targets.push_back({{ContextKind::reference, nullptr}, std::nullopt});
+  Judge judge(run.images, run.threat, targets);
+  auto contexts = msa_rows(run, judge);
+  const bool joint = std::find(asked.begin(), asked.end(), ContextKind::joint) != asked.end();
+  if (joint && head.lambda < 1) contexts.push_back(msa_joint(run, targets.empty() ? nullptr : &judge));
+  for (auto kind : asked) {
+    const auto found = std::find_if(contexts.begin(), contexts.end(), [&](const auto& c) { return c.outcome.context == to_string(kind); });
+    auto context = found != contexts.end() ? *found : contexts.front();
+    if (context.outcome.context != to_string(kind)) {
+      for (auto& surrogate : context.outcome.surrogates)
+        if (surrogate.unavailable.empty()) surrogate = {.name = surrogate.name, .same_as = surrogate.name + " in " + context.outcome.context};
+      context.outcome.context = to_string(kind);
+    }
+    if (out.contexts.empty()) out.adversarial = context.adversarial, out.broken_by = context.broken_by;
+    out.contexts.push_back(std::move(context.outcome));
+  }
+}
+
+}  // namespace
+
 Evaluation msa(const HpmModel& model, const Peers& peers, const Images& images, const ThreatModel& threat,
-               const MsaOptions& options, Monitor& monitor) {
+               const MsaOptions& options, Monitor& monitor, const WorkLog& log) {
   require(images.size() > 0, "msa: needs at least one image");
+  require(std::get<0>(at::_unique(images.index)).numel() == images.size(), "msa: an image is given twice; each needs a number of its own");
   const auto start = std::chrono::steady_clock::now();
-  const auto before = model.classifier.passes();
   Evaluation out;
   if (!model.head) {
-    out = attack_plain(model, images, threat, options, monitor);
+    out = attack_plain(model, images, threat, options, monitor, log);
   } else {
     require(!options.contexts.empty(), "msa: needs at least one context");
+    for (const auto& name : options.contexts) planned_steps(options, threat.norm, *model.head, peers, parse_context(name));
     const auto clean = clean_pass(model, images, options.batch_size);
     const auto company = std::make_shared<const Company>(*model.head, images.index, clean.z, clean.o, options.company_size, options.company_seed);
-    const MsaRun run{model, peers, images, threat, options, clean, company, monitor, out, clean.o.std().item<double>()};
-    std::vector<ContextKind> rows;
-    bool joint = false;
-    for (const auto& name : options.contexts) {
-      const auto kind = parse_context(name);
-      if (kind == ContextKind::joint) joint = true; else rows.push_back(kind);
-    }
-    if (!rows.empty()) msa_rows(run, rows);
-    if (joint) msa_joint(run);
+    const auto borderline = at::zeros({images.size()}, at::kBool);
+    run_contexts({model, peers, images, threat, options, clean, company, monitor, log, out, borderline, clean.o.std().item<double>()}, out);
+    out.borderline = borderline.sum().item<int64_t>();
   }
-  torch::NoGradGuard guard;
-  out.passes = model.classifier.passes() - before;
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return out;
 }

@@ -1,7 +1,8 @@
-// defines: MsaOptions, MsaStep, msa_plan(), estimate_passes(), msa()
+// defines: MsaOptions, MsaStep, msa_plan(), PlannedStep, planned_steps(), estimate_passes(), msa()
 #pragma once
 #include "hpm/attacks/sequence.h"
 #include "hpm/evaluation/evaluation.h"
+#include "hpm/io/journal.h"
 #include "hpm/prototypes/model.h"
 #include "hpm/surrogates/surrogate.h"
 
@@ -18,6 +19,7 @@ struct MsaOptions {
   uint64_t company_seed = 0;
   uint64_t seed = 0;
   int64_t batch_size = 256;
+  std::optional<int64_t> steps = {};  ///< of every gradient attack, in place of the version's
   bool full_matrix = false;  ///< every surrogate on every correctly classified image, not the survivors alone
 };
 
@@ -26,17 +28,29 @@ struct MsaStep {
   std::string surrogate;
   std::vector<AttackSpec> attacks;
 };
-/// The plan of a version for a threat model: each surrogate that `options` names, or the version's own. Without a head the plain
-/// model is attacked with as many restarts as an HPM model has white-box surrogates in the version.
+/// The plan of a version for a threat model: each surrogate that `options` names, or the version's own; transfer and queries
+/// come last. A model without a head is attacked directly, with as many restarts as an HPM model has white-box surrogates in the
+/// plan: the same budget.
 std::vector<MsaStep> msa_plan(const MsaOptions& options, Norm norm, int64_t classes, bool has_head);
 
-/// Image passes (forward and backward) for an image that survives everything, summed over contexts: the cost before the
-/// start is at most this times n.
+/// A step in one context. Surrogates that give the same logits there run once, as restarts of the first of them.
+struct PlannedStep {
+  std::string surrogate;
+  std::vector<AttackSpec> attacks;
+  std::string same_as, unavailable;  ///< where it does not run
+  bool runs() const { return same_as.empty() && unavailable.empty(); }
+};
+/// Throws UsageError where nothing could be attacked with.
+std::vector<PlannedStep> planned_steps(const MsaOptions& options, Norm norm, const HpmHead& head, const Peers& peers, ContextKind context);
+
+/// Image passes (forward and backward) for an image that survives everything, summed over contexts, with base and control where
+/// they are given; the cost before the start is at most this times n (nearly tied verdicts, judged again alone, come on top).
 Passes estimate_passes(const HpmModel& model, const Peers& peers, const ThreatModel& threat, const MsaOptions& options);
 
-/// Runs the protocol. Images that are broken for a context stay broken there, whoever found it: iterates are judged in all
-/// of the asked row-wise contexts at once. A model without an HPM head is attacked directly with the same attacks.
+/// Runs the protocol; contexts come out in the order asked, the first is the one headlined. Images that are broken for a context stay broken there, whoever found it: iterates are judged in all
+/// of the asked row-wise contexts at once. A model without an HPM head is attacked directly with the same attacks. Each chunk
+/// of an attack is written to `log`, and taken from there when it was done before.
 Evaluation msa(const HpmModel& model, const Peers& peers, const Images& images, const ThreatModel& threat,
-               const MsaOptions& options, Monitor& monitor = silent());
+               const MsaOptions& options, Monitor& monitor = silent(), const WorkLog& log = {});
 
 }  // namespace hpm

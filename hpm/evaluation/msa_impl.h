@@ -1,5 +1,7 @@
-// defines: Clean, clean_pass(), judged_predictions(), run_attack(), msa_rows(), msa_joint()
+// defines: Clean, clean_pass(), run_attack(), judged_attack(), MsaRun, ContextRun, msa_rows(), msa_joint()
 #pragma once
+#include <functional>
+
 #include "hpm/evaluation/msa.h"
 #include "hpm/surrogates/hpm_attack_model.h"
 
@@ -15,8 +17,14 @@ Clean clean_pass(const HpmModel& model, const Images& images, int64_t batch_size
 AttackResult run_attack(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
                         const RandomStreams& streams, Monitor& monitor);
 
-/// Streams of their own for each surrogate, so that the same attack starts elsewhere.
-RandomStreams streams_of(const MsaOptions& options, const std::string& surrogate);
+/// A seed of its own for each surrogate, so that the same attack starts elsewhere.
+uint64_t seed_of(const MsaOptions& options, const std::string& surrogate);
+
+/// A piece of work (WorkLog): what `attack()` gives, its cost, and the images that meanwhile were the first to break theirs
+/// for each of the judge's targets.
+NamedTensors judged_attack(Judge& judge, const AttackModel& attacked, const std::function<NamedTensors()>& attack);
+/// Brings judge and record to where they were after it.
+void take_over(const NamedTensors& done, Judge& judge, AttackRecord& record);
 
 /// Everything the two halves of the protocol share.
 struct MsaRun {
@@ -28,13 +36,27 @@ struct MsaRun {
   const Clean& clean;
   std::shared_ptr<const Company> company;
   Monitor& monitor;
-  Evaluation& out;
+  const WorkLog& log;
+  Evaluation& out;    ///< its attacks are written by both halves
+  Tensor borderline;  ///< [n] bool: judged again alone
   double scale_o = 1;  ///< standard deviation of the clean FC logits
+
+  std::vector<PlannedStep> plan(ContextKind context) const {
+    return planned_steps(options, threat.norm, *model.head, peers, context);
+  }
 };
 
-/// The contexts reference, alone and solo: rows are independent, survivors are repacked.
-void msa_rows(const MsaRun& run, const std::vector<ContextKind>& kinds);
-/// The context joint: fixed batches, the worst composed batch counts.
-void msa_joint(const MsaRun& run);
+/// A context's outcome with the images that stand for it.
+struct ContextRun {
+  ContextOutcome outcome;
+  Tensor adversarial;                  ///< [n,C,H,W]: as Evaluation::adversarial
+  std::vector<std::string> broken_by;  ///< as Evaluation::broken_by
+};
+
+/// The row-wise contexts of the judge's targets: rows are independent, survivors are repacked.
+std::vector<ContextRun> msa_rows(const MsaRun& run, Judge& judge);
+/// The context joint: fixed batches, the worst composed batch counts. What `rows` holds (the row-wise contexts' findings; may be
+/// null) is tried too.
+ContextRun msa_joint(const MsaRun& run, const Judge* rows);
 
 }  // namespace hpm

@@ -5,125 +5,148 @@ namespace {
 
 /// One fixed batch and the worst composition of it found so far.
 struct Composed {
-  Images images;  // the originals
-  Tensor rows;    // their positions in the evaluation
-  Tensor worst;   // [B,C,H,W]
-  Tensor correct; // [B] at `worst`
+  Images images;   // the originals
+  Tensor rows;     // their positions in the evaluation, [B] int64 (CPU)
+  Tensor worst;    // [B,C,H,W]
+  Tensor correct;  // [B] bool (CPU) at `worst`
+  std::string by;  // the attack that gave it
 };
+
+bool fewer(const Tensor& a, const Tensor& b) { return a.sum().item<int64_t>() < b.sum().item<int64_t>(); }
 
 class Joint {
  public:
-  explicit Joint(const MsaRun& run)
-      : run_(run), target_{{ContextKind::joint, run.company}, std::nullopt}, judge_(run.images.index, run.images.y, {target_}) {
+  Joint(const MsaRun& run, const Judge* rows)
+      : run_(run), target_{{ContextKind::joint, run.company}, std::nullopt}, judge_(run.images, run.threat, {target_}), found_in_rows_(rows) {
     const auto positions = at::full({run.images.index.max().item<int64_t>() + 1}, -1, at::kLong);
     positions.index_copy_(0, run.images.index, at::arange(run.images.size()));
-    result_.context = to_string(ContextKind::joint);
-    result_.clean_prediction = at::zeros_like(run.images.y);
+    outcome_.context = to_string(ContextKind::joint);
+    outcome_.clean_prediction = at::zeros({run.images.size()}, at::kLong);
     for (const auto& index : run.company->batches()) {
-      const auto rows = positions.index_select(0, index);
-      Composed batch{run.images.select(rows), rows, {}, {}};
+      const auto rows_of_batch = positions.index_select(0, index);
+      Composed batch{run.images.select(rows_of_batch), rows_of_batch, {}, {}, ""};
       batch.worst = batch.images.x;
       const auto prediction = predict(batch.images, batch.images.x);
-      batch.correct = prediction.eq(batch.images.y);
-      result_.clean_prediction.index_copy_(0, rows, prediction);
+      batch.correct = prediction.eq(batch.images.y.to(at::kCPU));
+      outcome_.clean_prediction.index_copy_(0, batch.rows, prediction);
       batches_.push_back(std::move(batch));
     }
-    result_.clean_correct = result_.clean_prediction.eq(run.images.y);
+    outcome_.clean_correct = flags();
   }
 
-  ContextOutcome operator()() {
-    const auto& head = *run_.model.head;
-    MsaOptions options = run_.options;
-    if (!options.joint_surrogates.empty()) options.surrogates = options.joint_surrogates;
-    for (const auto& step : msa_plan(options, run_.threat.norm, head.classes(), true)) {
-      SurrogateOutcome result{.name = step.surrogate, .same_as = coincides_with(step.surrogate, head, ContextKind::joint),
-                             .unavailable = unavailable(step.surrogate, ContextKind::joint, run_.peers)};
-      if (result.same_as.empty() && result.unavailable.empty()) attack(step, result);
-      result_.surrogates.push_back(std::move(result));
+  ContextRun operator()() {
+    for (const auto& step : run_.plan(ContextKind::joint)) {
+      SurrogateOutcome outcome{.name = step.surrogate, .same_as = step.same_as, .unavailable = step.unavailable};
+      if (step.runs()) attack(step, outcome);
+      outcome_.surrogates.push_back(std::move(outcome));
     }
-    compose();
-    result_.robust = flags();
-    result_.joint_any = percent(result_.clean_correct & judge_.broken(0).logical_not());
-    return std::move(result_);
+    compose(judge_, 0, "composed of several attacks");
+    for (size_t t = 0; found_in_rows_ && t < found_in_rows_->targets().size(); ++t)
+      compose(*found_in_rows_, t, "found in " + to_string(found_in_rows_->targets()[t].context.kind));
+    outcome_.robust = flags();
+    outcome_.joint_any = percent(outcome_.clean_correct & outcome_.robust & judge_.broken(0).logical_not());
+    ContextRun result{std::move(outcome_), run_.images.x.clone(), std::vector<std::string>(static_cast<size_t>(run_.images.size()))};
+    for (const auto& batch : batches_) {
+      result.adversarial.index_copy_(0, batch.rows.to(run_.images.x.device()), batch.worst);
+      for (int64_t i = 0; i < batch.rows.numel(); ++i) {
+        const auto place = batch.rows[i].item<int64_t>();
+        if (result.outcome.clean_correct[place].item<bool>() && !batch.correct[i].item<bool>())
+          result.broken_by[static_cast<size_t>(place)] = batch.by;
+      }
+    }
+    return result;
   }
 
  private:
-  /// Predictions [B] of a composed batch, from a fresh forward pass.
+  /// Predictions [B] (CPU) of a composed batch, from a fresh forward pass.
   Tensor predict(const Images& batch, const Tensor& x) const {
     torch::NoGradGuard guard;
     const auto out = run_.model.run(x);
-    return prediction_logits(*run_.model.head, target_.context, out.features, out.logits, batch.index).argmax(1);
+    return prediction_logits(*run_.model.head, target_.context, out.features, out.logits, batch.index).argmax(1).to(at::kCPU);
   }
 
   Tensor flags() const {
-    auto all = at::zeros_like(result_.clean_correct);
+    auto all = at::zeros({run_.images.size()}, at::kBool);
     for (const auto& batch : batches_) all.index_copy_(0, batch.rows, batch.correct);
     return all;
   }
 
-  void consider(Composed& batch, const Tensor& x, Tensor& own_worst) {
-    const auto correct = predict(batch.images, x).eq(batch.images.y);
-    const auto count = correct.sum().item<int64_t>();
-    if (count < batch.correct.sum().item<int64_t>()) batch.worst = x, batch.correct = correct;
-    if (count < own_worst.sum().item<int64_t>()) own_worst = correct;
+  /// A composition of a batch as a piece of work: which predictions are right on it, from a fresh pass, and the images where
+  /// it is the worst so far.
+  NamedTensors judged_batch(const Composed& batch, const Tensor& x) const {
+    const auto correct = predict(batch.images, x).eq(batch.images.y.to(at::kCPU));
+    NamedTensors judged{{"correct", correct}};
+    if (fewer(correct, batch.correct)) judged.emplace_back("images", x);
+    return judged;
   }
 
-  void attack(const MsaStep& step, SurrogateOutcome& result) {
+  void keep_worse(Composed& batch, const NamedTensors& judged, const std::string& by) const {
+    const auto images = find_tensor(judged, "images");
+    if (!images.defined()) return;
+    batch.worst = images.to(run_.images.x.device());
+    batch.correct = find_tensor(judged, "correct");
+    batch.by = by;
+  }
+
+  void attack(const PlannedStep& step, SurrogateOutcome& outcome) {
     const auto before = flags().sum().item<int64_t>();
     HpmAttackModel attacked(run_.model, target_, find_surrogate(step.surrogate), run_.peers, &judge_);
-    const auto streams = streams_of(run_.options, step.surrogate);
+    const RandomStreams streams(seed_of(run_.options, step.surrogate));
     std::vector<Tensor> own;  // the worst of this surrogate alone, a batch
-    for (const auto& batch : batches_) own.push_back(predict(batch.images, batch.images.x).eq(batch.images.y));
+    for (const auto& batch : batches_) own.push_back(outcome_.clean_correct.index_select(0, batch.rows));
     for (const auto& spec : step.attacks) {
-      const auto start = std::chrono::steady_clock::now();
-      const auto passes = attacked.passes();
+      AttackRecord record{spec.name, step.surrogate, "joint"};
       run_.monitor.begin(fmt::format("joint {}/{}", step.surrogate, spec.name), static_cast<int64_t>(batches_.size()), "batches");
       for (size_t b = 0; b < batches_.size(); ++b) {
-        const auto found = run_attack(attacked, batches_[b].images, run_.threat, spec, streams, run_.monitor);
-        consider(batches_[b], found.images, own[b]);
+        const auto key = fmt::format("joint/{}/{}/{}", step.surrogate, spec.name, b);
+        const auto done = run_.log.once(key, batches_[b].rows, [&] {
+          return judged_attack(judge_, attacked, [&] {
+            return judged_batch(batches_[b], run_attack(attacked, batches_[b].images, run_.threat, spec, streams, run_.monitor).images);
+          });
+        });
+        take_over(done, judge_, record);
+        const auto correct = find_tensor(done, "correct");
+        if (fewer(correct, own[b])) own[b] = correct;
+        keep_worse(batches_[b], done, step.surrogate + "/" + spec.name);
         run_.monitor.step(static_cast<int64_t>(b) + 1, fmt::format("right {}", flags().sum().item<int64_t>()));
       }
       run_.monitor.end();
-      AttackRecord record{spec.name, step.surrogate, "joint", flags(), attacked.passes() - passes};
-      record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      record.robust = flags();
       run_.out.attacks.push_back(std::move(record));
     }
     int64_t left = 0;
     for (const auto& correct : own) left += correct.sum().item<int64_t>();
-    result.complete = true;
-    result.of = result_.clean_correct.sum().item<int64_t>();
-    result.broke = std::max<int64_t>(result.of - left, 0);
-    result.first = before - flags().sum().item<int64_t>();
-    result.accuracy = 100. * static_cast<double>(left) / static_cast<double>(run_.images.size());
-    if (step.surrogate == "ste") result_.ste_accuracy = result.accuracy;
+    outcome.complete = true;
+    outcome.of = outcome_.clean_correct.sum().item<int64_t>();
+    outcome.broke = std::max<int64_t>(outcome.of - left, 0);
+    outcome.first = before - flags().sum().item<int64_t>();
+    outcome.accuracy = 100. * static_cast<double>(left) / static_cast<double>(run_.images.size());
+    if (step.surrogate == "ste") outcome_.ste_accuracy = outcome.accuracy;
   }
 
-  /// The iterates that broke each image in some batch, put together: a new candidate, judged like the rest.
-  void compose() {
+  /// The images that broke each row somewhere, put together: a new candidate for each batch, judged like the rest; once on the
+  /// originals, once on the worst batch so far.
+  void compose(const Judge& judge, size_t target, const std::string& by) {
     for (auto& batch : batches_) {
-      const auto broken = judge_.broken(0).index_select(0, batch.rows);
+      const auto broken = judge.broken(target).index_select(0, batch.rows);
       if (!broken.any().item<bool>()) continue;
-      const auto found = judge_.images(0).index_select(0, batch.rows);
-      auto ignored = batch.correct;
-      consider(batch, at::where(per_row(broken, found), found, batch.worst), ignored);
+      const auto device = run_.images.x.device();
+      const auto found = judge.images(target).index_select(0, batch.rows).to(device);
+      for (const auto& elsewhere : {batch.images.x, batch.worst})
+        keep_worse(batch, judged_batch(batch, at::where(per_row(broken.to(device), found), found, elsewhere)), by);
     }
   }
 
   const MsaRun& run_;
   JudgedTarget target_;
   Judge judge_;
+  const Judge* found_in_rows_;
   std::vector<Composed> batches_;
-  ContextOutcome result_;
+  ContextOutcome outcome_;
 };
 
 }  // namespace
 
-void msa_joint(const MsaRun& run) {
-  const bool first = run.out.contexts.empty();
-  run.out.contexts.push_back(Joint(run)());
-  if (!first) return;
-  run.out.adversarial = run.images.x;
-  run.out.broken_by.assign(static_cast<size_t>(run.images.size()), "");
-}
+ContextRun msa_joint(const MsaRun& run, const Judge* rows) { return Joint(run, rows)(); }
 
 }  // namespace hpm

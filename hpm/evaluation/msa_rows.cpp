@@ -1,13 +1,7 @@
-#include "hpm/core/device.h"
 #include "hpm/evaluation/msa_impl.h"
 
 namespace hpm {
 namespace {
-
-/// The rows on which a verdict is within 1e-4 of the logits' range of a tie.
-Tensor near_ties(const Tensor& logits, const Tensor& y) {
-  return margin(logits, y).abs() < 1e-4 * (logits.amax(1) - logits.amin(1));
-}
 
 /// One context of the row-wise half.
 class RowContext {
@@ -17,142 +11,127 @@ class RowContext {
     const auto& head = *run.model.head;
     const auto logits = prediction_logits(head, context, run.clean.z, run.clean.o, run.images.index);
     scale_l_ = logits.std().item<double>();
-    result_.context = to_string(context.kind);
-    result_.clean_prediction = logits.argmax(1);
-    result_.clean_correct = result_.clean_prediction.eq(run.images.y);
+    result_.outcome.context = to_string(context.kind);
+    result_.outcome.clean_prediction = logits.argmax(1).to(at::kCPU);
+    result_.outcome.clean_correct = wrong(run.images.x, at::arange(run.images.size())).logical_not();
+    result_.broken_by.resize(static_cast<size_t>(run.images.size()));
+    confirmed_ = at::zeros({run.images.size()}, at::kBool);
   }
 
-  ContextOutcome operator()(bool first) {
-    const auto& head = *run_.model.head;
-    const auto kind = judge_.targets()[target_].context.kind;
-    if (first) run_.out.broken_by.assign(static_cast<size_t>(run_.images.size()), "");
-    for (const auto& step : msa_plan(run_.options, run_.threat.norm, head.classes(), true)) {
-      SurrogateOutcome result{.name = step.surrogate, .same_as = coincides_with(step.surrogate, head, kind),
-                             .unavailable = unavailable(step.surrogate, kind, run_.peers)};
-      if (result.same_as.empty() && result.unavailable.empty()) attack(step, result, first);
-      result_.surrogates.push_back(std::move(result));
+  ContextRun operator()() {
+    confirm("another context's attack");
+    for (const auto& step : run_.plan(judge_.targets()[target_].context.kind)) {
+      SurrogateOutcome outcome{.name = step.surrogate, .same_as = step.same_as, .unavailable = step.unavailable};
+      if (step.runs()) attack(step, outcome);
+      result_.outcome.surrogates.push_back(std::move(outcome));
     }
-    confirm(first);
+    result_.outcome.robust = standing();
+    result_.adversarial = run_.images.x.clone();
+    const auto broken = (result_.outcome.clean_correct & judge_.broken(target_)).nonzero().squeeze(1);
+    if (broken.numel() > 0) {
+      const auto device = run_.images.x.device();
+      result_.adversarial.index_copy_(0, broken.to(device), judge_.images(target_).index_select(0, broken).to(device));
+    }
     return std::move(result_);
   }
 
  private:
-  Tensor standing() const { return result_.clean_correct & judge_.broken(target_).logical_not(); }
+  /// Images [n] that are right and not broken so far.
+  Tensor standing() const { return result_.outcome.clean_correct & judge_.broken(target_).logical_not(); }
 
-  void attack(const MsaStep& step, SurrogateOutcome& result, bool first) {
+  /// Whether the prediction of versions x [M,C,H,W] of the images at `places` [M] is wrong, from a fresh float32 pass.
+  Tensor wrong(const Tensor& x, const Tensor& places) {
+    torch::NoGradGuard guard;
+    const auto originals = run_.images.select(places);
+    const auto& context = judge_.targets()[target_].context;
+    std::vector<Tensor> flags{at::zeros({0}, at::kBool)};
+    for_chunks({x, originals.y, originals.index}, run_.options.batch_size, [&](const Images& chunk, int64_t begin) {
+      const auto verdict = judge_fresh(chunk, [&](const Images& rows) {
+        const auto out = run_.model.run(rows.x);
+        return prediction_logits(*run_.model.head, context, out.features, out.logits, rows.index);
+      });
+      run_.borderline.index_fill_(0, places.slice(0, begin, begin + chunk.size()).index({verdict.close}), true);
+      flags.push_back(verdict.wrong);
+    });
+    return at::cat(flags);
+  }
+
+  /// Judges again what was newly broken. A break that does not stand is forgotten: the image goes on being attacked.
+  void confirm(const std::string& by) {
+    const auto fresh = result_.outcome.clean_correct & judge_.broken(target_) & confirmed_.logical_not();
+    const auto places = fresh.nonzero().squeeze(1);
+    if (places.numel() == 0) return;
+    const auto stands = wrong(judge_.images(target_).index_select(0, places).to(run_.images.x.device()), places);
+    judge_.forget(target_, places.index({stands.logical_not()}));
+    const auto kept = places.index({stands});
+    confirmed_.index_fill_(0, kept, true);
+    for (int64_t i = 0; i < kept.numel(); ++i) result_.broken_by[static_cast<size_t>(kept[i].item<int64_t>())] = by;
+  }
+
+  void attack(const PlannedStep& step, SurrogateOutcome& outcome) {
+    const auto& clean = result_.outcome.clean_correct;
     const bool all = run_.options.full_matrix || step.surrogate == "ste";
-    const auto given = all ? result_.clean_correct : standing();
+    const auto given = all ? clean : standing();
     const auto before = standing();
     HpmAttackModel attacked(run_.model, judge_.targets()[target_], find_surrogate(step.surrogate), run_.peers, &judge_);
     attacked.set_scales(run_.scale_o, scale_l_);
     auto unbroken = given.clone();  // by this surrogate
     for (const auto& spec : step.attacks) {
-      const auto start = std::chrono::steady_clock::now();
-      const auto passes = attacked.passes();
-      const auto already = standing();
-      const auto broken = attack_rows(attacked, step, spec, unbroken);
-      AttackRecord record{spec.name, step.surrogate, result_.context, standing(), attacked.passes() - passes};
-      record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      AttackRecord record{spec.name, step.surrogate, result_.outcome.context};
+      const auto broken = attack_rows(attacked, spec, unbroken, record);
+      confirm(step.surrogate + "/" + spec.name);
+      record.robust = standing();
       record.matrix = unbroken.to(at::kChar) + broken.to(at::kChar);
       run_.out.attacks.push_back(std::move(record));
       unbroken = unbroken & broken.logical_not();
-      if (first) note_first(already & standing().logical_not(), step.surrogate + "/" + spec.name);
     }
-    result.of = given.sum().item<int64_t>();
-    result.broke = result.of - unbroken.sum().item<int64_t>();
-    result.first = (before & standing().logical_not()).sum().item<int64_t>();
-    result.complete = all || at::equal(given, result_.clean_correct);
-    if (result.complete) result.accuracy = percent(unbroken);
-    if (step.surrogate == "ste") result_.ste_accuracy = result.accuracy;
+    outcome.of = given.sum().item<int64_t>();
+    outcome.broke = outcome.of - unbroken.sum().item<int64_t>();
+    outcome.first = (before & standing().logical_not()).sum().item<int64_t>();
+    outcome.complete = all || at::equal(given, clean);
+    if (outcome.complete) outcome.accuracy = percent(unbroken);
+    if (step.surrogate == "ste") result_.outcome.ste_accuracy = outcome.accuracy;
   }
 
-  /// Attacks the rows of `left` [n]; which of them broke, [n].
-  Tensor attack_rows(HpmAttackModel& attacked, const MsaStep& step, const AttackSpec& spec, const Tensor& left) {
+  /// Attacks the images of `left` [n]; which of them it broke, confirmed, [n].
+  Tensor attack_rows(HpmAttackModel& attacked, const AttackSpec& spec, const Tensor& left, AttackRecord& record) {
     const auto rows = left.nonzero().squeeze(1);
     auto broken = at::zeros_like(left);
-    run_.monitor.begin(fmt::format("{} {}/{}", result_.context, step.surrogate, spec.name), rows.numel(), "images");
-    const auto streams = streams_of(run_.options, step.surrogate);
+    run_.monitor.begin(fmt::format("{} {}/{}", record.context, record.surrogate, spec.name), rows.numel(), "images");
+    const RandomStreams streams(seed_of(run_.options, record.surrogate));
     for_chunks(run_.images.select(rows), run_.options.batch_size, [&](const Images& chunk, int64_t begin) {
-      const auto found = run_attack(attacked, chunk, run_.threat, spec, streams, run_.monitor);
-      const auto hits = found.broken.nonzero().squeeze(1);
-      broken.index_fill_(0, rows.slice(0, begin, begin + chunk.size()).index_select(0, hits), true);
+      const auto here = rows.slice(0, begin, begin + chunk.size());
+      const auto key = fmt::format("{}/{}/{}/{}", record.context, record.surrogate, spec.name, begin);
+      const auto done = run_.log.once(key, here, [&] {
+        return judged_attack(judge_, attacked, [&]() -> NamedTensors {
+          const auto found = run_attack(attacked, chunk, run_.threat, spec, streams, run_.monitor);
+          const auto hits = found.broken.nonzero().squeeze(1);
+          const auto stands = wrong(found.images.index_select(0, hits), here.index_select(0, hits.to(at::kCPU)));
+          return {{"broken", at::zeros({chunk.size()}, at::kBool).index_copy(0, hits.to(at::kCPU), stands)}};
+        });
+      });
+      take_over(done, judge_, record);
+      broken.index_copy_(0, here, find_tensor(done, "broken"));
       run_.monitor.step(begin + chunk.size(), fmt::format("survivors {}", standing().sum().item<int64_t>()));
     });
     run_.monitor.end();
     return broken;
   }
 
-  void note_first(const Tensor& fresh, const std::string& by) {
-    const auto rows = fresh.nonzero().squeeze(1);
-    for (int64_t i = 0; i < rows.numel(); ++i) {
-      auto& name = run_.out.broken_by[static_cast<size_t>(rows[i].item<int64_t>())];
-      if (name.empty()) name = by;
-    }
-  }
-
-  Tensor target_logits(const Images& images) {
-    torch::NoGradGuard guard;
-    const auto out = run_.model.run(images.x);
-    return prediction_logits(*run_.model.head, judge_.targets()[target_].context, out.features, out.logits, images.index);
-  }
-
-  /// Every broken image is judged again by a fresh pass over the image kept; near a tie, alone, padded to 16 rows, on one
-  /// thread. An image whose break does not stand counts as robust.
-  void confirm(bool first) {
-    const auto broken = result_.clean_correct & judge_.broken(target_);
-    const auto rows = broken.nonzero().squeeze(1);
-    auto stands = at::zeros_like(broken);
-    const auto adversarial = rows.numel() > 0 ? judge_.images(target_).index_select(0, rows) : run_.images.x.slice(0, 0, 0);
-    const auto originals = run_.images.select(rows);
-    for_chunks({adversarial, originals.y, originals.index}, run_.options.batch_size, [&](const Images& chunk, int64_t begin) {
-      const auto logits = target_logits(chunk);
-      auto wrong = logits.argmax(1).ne(chunk.y);
-      const auto close = near_ties(logits, chunk.y).nonzero().squeeze(1);
-      for (int64_t i = 0; i < close.numel(); ++i) {
-        const ScopedThreads one(1);
-        const auto row = close[i].item<int64_t>();
-        const auto alone = chunk.select(at::full({16}, row, at::kLong));
-        wrong[row] = target_logits(alone).argmax(1)[0].ne(chunk.y[row]);
-        ++run_.out.borderline;
-      }
-      stands.index_copy_(0, rows.slice(0, begin, begin + chunk.size()), wrong);
-    });
-    const auto fallen = broken & stands.logical_not();
-    for (auto& record : run_.out.attacks)
-      if (record.context == result_.context) record.robust = record.robust | fallen;
-    result_.robust = result_.clean_correct & stands.logical_not();
-    if (!first) return;
-    run_.out.adversarial = run_.images.x.clone();
-    const auto kept = stands.nonzero().squeeze(1);
-    if (kept.numel() > 0) run_.out.adversarial.index_copy_(0, kept, judge_.images(target_).index_select(0, kept));
-  }
-
   const MsaRun& run_;
   Judge& judge_;
   size_t target_;
   double scale_l_ = 1;
-  ContextOutcome result_;
+  Tensor confirmed_;  // [n] bool: broken, and judged so by a fresh pass
+  ContextRun result_;
 };
 
 }  // namespace
 
-void msa_rows(const MsaRun& run, const std::vector<ContextKind>& kinds) {
-  std::vector<JudgedTarget> targets;
-  for (auto kind : kinds) targets.push_back({{kind, run.company}, std::nullopt});
-  Judge judge(run.images.index, run.images.y, targets);
-  for (size_t t = 0; t < kinds.size(); ++t) {
-    // With lambda = 1 nothing is dynamic: every context is the l2 classifier.
-    if (t > 0 && run.model.head->lambda == 1) {
-      auto same = run.out.contexts.front();
-      same.context = to_string(kinds[t]);
-      for (auto& surrogate : same.surrogates)
-        if (surrogate.unavailable.empty()) surrogate = {.name = surrogate.name, .same_as = surrogate.name + " in " + run.out.contexts.front().context};
-      run.out.contexts.push_back(std::move(same));
-      continue;
-    }
-    auto result = RowContext(run, judge, t)(run.out.contexts.empty());
-    run.out.contexts.push_back(std::move(result));
-  }
+std::vector<ContextRun> msa_rows(const MsaRun& run, Judge& judge) {
+  std::vector<ContextRun> contexts;
+  for (size_t t = 0; t < judge.targets().size(); ++t) contexts.push_back(RowContext(run, judge, t)());
+  return contexts;
 }
 
 }  // namespace hpm

@@ -13,8 +13,8 @@ double since(std::chrono::steady_clock::time_point start) {
 
 ContextOutcome clean_context(const ProtocolSubject& subject, const Images& images, int64_t batch_size) {
   ContextOutcome context{.context = subject.context_name()};
-  context.clean_prediction = predict_logits(subject, images, batch_size).argmax(1);
-  context.clean_correct = context.clean_prediction.eq(images.y);
+  context.clean_prediction = predict_logits(subject, images, batch_size).argmax(1).to(at::kCPU);
+  context.clean_correct = context.clean_prediction.eq(images.y.to(at::kCPU));
   context.robust = context.clean_correct;
   return context;
 }
@@ -44,9 +44,9 @@ Tensor predict_logits(const ProtocolSubject& subject, const Images& images, int6
     position.index_copy_(0, images.index, at::arange(images.size()));
     for (const auto& index : subject.context.company->batches()) {
       const auto rows = position.index_select(0, index);
-      const auto logits = attacked->ask({images.x.index_select(0, rows), index}, nullptr).target_logits;
+      const auto logits = attacked->ask({images.select(rows).x, index}, nullptr).target_logits;
       if (!all.defined()) all = at::zeros({images.size(), logits.size(1)}, logits.options());
-      all.index_copy_(0, rows, logits);
+      all.index_copy_(0, rows.to(logits.device()), logits);
     }
     return all;
   }
@@ -58,70 +58,62 @@ Tensor predict_logits(const ProtocolSubject& subject, const Images& images, int6
 Evaluation evaluate_clean(const ProtocolSubject& subject, const Images& images, int64_t batch_size) {
   const auto start = std::chrono::steady_clock::now();
   Evaluation out;
-  const auto before = subject.model.classifier.passes();
   out.contexts.push_back(clean_context(subject, images, batch_size));
   out.seconds = since(start);
-  out.passes = subject.model.classifier.passes() - before;
   return out;
 }
 
 Evaluation evaluate_pgd(const ProtocolSubject& subject, const Images& images, const ThreatModel& threat, const PgdOptions& options,
-                        uint64_t seed, int64_t batch_size, Monitor& monitor) {
+                        uint64_t seed, int64_t batch_size, Monitor& monitor, const WorkLog& log) {
   const auto start = std::chrono::steady_clock::now();
   Evaluation out;
   const auto attacked = subject.attack_model();
   require(attacked->coupling() == Coupling::rows, "evaluate: the context joint needs --protocol msa, which attacks batches as a whole");
   auto context = clean_context(subject, images, batch_size);
-  const auto before = attacked->passes();
+  context.robust = context.clean_correct.clone();
+  AttackRecord record{"pgd", subject.model.head ? "ste" : "", context.context};
   out.adversarial = images.x.clone();
-  monitor.begin("pgd", images.size(), "images");
-  for_chunks(images, batch_size, [&](const Images& chunk, int64_t begin) {
-    const auto found = pgd(*attacked, chunk, threat, options, RandomStreams(seed), monitor);
-    // Images that were wrong already stay as they are; a verdict is a fresh pass.
-    const auto right = context.clean_correct.slice(0, begin, begin + chunk.size());
-    const auto wrong = attacked->ask({found.images, chunk.index}, nullptr).target_logits.argmax(1).ne(chunk.y) & found.broken & right;
-    const auto rows = wrong.nonzero().squeeze(1);
-    out.adversarial.index_copy_(0, rows + begin, found.images.index_select(0, rows));
-    context.robust = context.robust.clone();
-    context.robust.index_fill_(0, rows + begin, false);
-    monitor.step(begin + chunk.size());
+  out.broken_by.resize(static_cast<size_t>(images.size()));
+  // Images that were wrong already stay as they are; a verdict is a fresh pass.
+  const auto right = context.clean_correct.nonzero().squeeze(1);
+  monitor.begin("pgd", right.numel(), "images");
+  for_chunks(images.select(right), batch_size, [&](const Images& chunk, int64_t begin) {
+    const auto rows = right.slice(0, begin, begin + chunk.size());
+    const auto done = log.once(fmt::format("pgd/{}", begin), rows, [&] {
+      const auto before = attacked->passes();
+      const auto begun = std::chrono::steady_clock::now();
+      const auto found = pgd(*attacked, chunk, threat, options, RandomStreams(seed), monitor);
+      const auto wrong = attacked->ask({found.images, chunk.index}, nullptr).target_logits.argmax(1).ne(chunk.y) & found.broken;
+      NamedTensors all{{"broken", wrong.to(at::kCPU)}, {"images", found.images.index_select(0, wrong.nonzero().squeeze(1))}};
+      write_cost(attacked->passes() - before, since(begun), all);
+      return all;
+    });
+    add_cost(done, record.passes, record.seconds);
+    const auto places = rows.index_select(0, find_tensor(done, "broken").nonzero().squeeze(1));
+    out.adversarial.index_copy_(0, places.to(images.x.device()), find_tensor(done, "images").to(images.x.device()));
+    context.robust.index_fill_(0, places, false);
+    for (int64_t i = 0; i < places.numel(); ++i) out.broken_by[static_cast<size_t>(places[i].item<int64_t>())] = "pgd";
+    monitor.step(begin + chunk.size(), fmt::format("survivors {}", context.robust.sum().item<int64_t>()));
   });
   monitor.end();
-  out.seconds = since(start);
-  out.passes = attacked->passes() - before;
-  out.attacks.push_back({"pgd", subject.model.head ? "ste" : "", context.context, context.robust, out.passes, out.seconds, {}});
-  for (int64_t i = 0; i < images.size(); ++i)
-    out.broken_by.push_back(context.clean_correct[i].item<bool>() && !context.robust[i].item<bool>() ? "pgd" : "");
+  record.robust = context.robust;
+  out.attacks.push_back(std::move(record));
   out.contexts.push_back(std::move(context));
+  out.seconds = since(start);
   return out;
 }
 
 Evaluation evaluate_autoattack(const ProtocolSubject& subject, const Images& images, const ThreatModel& threat,
-                               const AutoAttackOptions& options, Monitor& monitor) {
+                               const AutoAttackOptions& options, Monitor& monitor, const WorkLog& log) {
   const auto start = std::chrono::steady_clock::now();
   const auto attacked = subject.attack_model();
   require(attacked->coupling() == Coupling::rows,
           "evaluate: AutoAttack needs independent rows, and in the context joint a batch is one object; use --protocol msa");
-  Evaluation out;
-  auto context = clean_context(subject, images, options.batch_size);
-  const auto before = attacked->passes();
-  const auto result = autoattack(*attacked, images, threat, options, monitor);
-  context.clean_correct = result.clean_correct;
-  context.robust = result.robust();
-  out.broken_by.assign(static_cast<size_t>(images.size()), "");
-  auto previous = result.clean_correct;
-  for (const auto& attack : result.attacks) {
-    out.attacks.push_back({attack.spec.name, subject.model.head ? "ste" : "", context.context, attack.robust, attack.passes, attack.seconds, {}});
-    const auto fresh = (previous & attack.robust.logical_not()).nonzero().squeeze(1);
-    for (int64_t i = 0; i < fresh.numel(); ++i) out.broken_by[static_cast<size_t>(fresh[i].item<int64_t>())] = attack.spec.name;
-    previous = attack.robust;
-  }
-  out.adversarial = result.adversarial;
-  out.borderline = result.borderline;
-  out.notes = result.notes;
-  out.contexts.push_back(std::move(context));
+  auto result = autoattack(*attacked, images, threat, options, monitor, log);
+  const auto worst = percent(result.worst_draw & result.robust());
+  auto out = evaluation_of(std::move(result), subject.context_name(), subject.model.head ? "ste" : "");
+  if (attacked->random()) out.worst_draw_accuracy = worst;
   out.seconds = since(start);
-  out.passes = attacked->passes() - before;
   return out;
 }
 

@@ -29,8 +29,8 @@ Tensor predict_logits(const ProtocolSubject& subject, const Images& images, int6
 
 Evaluation evaluate_clean(const ProtocolSubject& subject, const Images& images, int64_t batch_size);
 Evaluation evaluate_pgd(const ProtocolSubject& subject, const Images& images, const ThreatModel& threat, const PgdOptions& options,
-                        uint64_t seed, int64_t batch_size, Monitor& monitor = silent());
+                        uint64_t seed, int64_t batch_size, Monitor& monitor = silent(), const WorkLog& log = {});
 Evaluation evaluate_autoattack(const ProtocolSubject& subject, const Images& images, const ThreatModel& threat,
-                               const AutoAttackOptions& options, Monitor& monitor = silent());
+                               const AutoAttackOptions& options, Monitor& monitor = silent(), const WorkLog& log = {});
 
 }  // namespace hpm

@@ -120,7 +120,7 @@ std::string results_json(const ResultsInput& in) {
   const auto& e = in.evaluation;
   const auto& first = e.first();
   const bool clean_only = in.protocol == "clean";
-  Json j{{"schema", 1}, {"hpm_version", HPM_VERSION}, {"commit", HPM_COMMIT}, {"seconds", rounded(e.seconds)},
+  Json j{{"schema", 1}, {"hpm_version", HPM_VERSION}, {"commit", HPM_COMMIT}, {"started", in.started}, {"seconds", rounded(e.seconds)},
          {"model", in.model.classifier.info().file}, {"model_info", model_json(in.model)}, {"role", in.role}, {"dataset", in.data.name},
          {"split", in.data.split}, {"class_names", in.data.class_names}, {"n", in.images.size()}};
   if (in.indices_given) j["indices"] = flags_json(in.images.index); else j["first_index"] = in.first_index;
@@ -129,6 +129,7 @@ std::string results_json(const ResultsInput& in) {
   j["eps"] = in.threat.eps;
   j["protocol"] = in.protocol;
   j["version"] = in.version.empty() ? Json() : Json(in.version);
+  j["budget"] = in.budget.empty() ? Json() : Json(in.budget);
   j["context"] = first.context.empty() ? Json() : Json(first.context);
   j["company"] = {{"size", in.company_size}, {"seed", in.company_seed}};
   j["seed"] = in.seed;
@@ -162,6 +163,9 @@ std::string results_json(const ResultsInput& in) {
   j["joint_any"] = nullptr;
   for (const auto& c : e.contexts)
     if (c.joint_any) j["joint_any"] = rounded(*c.joint_any);
+  if (e.worst_draw_accuracy) j["worst_draw_accuracy"] = rounded(*e.worst_draw_accuracy);
+  if (e.quantised_robust.defined())
+    j["quantised"] = {{"robust_accuracy", rounded(percent(e.quantised_robust))}, {"robust", flags_json(e.quantised_robust)}};
   j["borderline"] = e.borderline;
   j["checks"] = Json::array();
   for (const auto& c : e.checks) j["checks"].push_back(check_json(c));
@@ -173,7 +177,7 @@ std::string results_json(const ResultsInput& in) {
   return j.dump(1) + "\n";
 }
 
-void write_run(const RunDirectory& run, const ResultsInput& in, bool save_adversarial) {
+void write_run(const RunDirectory& run, const ResultsInput& in) {
   const auto& e = in.evaluation;
   NamedTensors verdicts{{"index", in.images.index}, {"labels", in.images.y}};
   for (const auto& c : e.contexts) {
@@ -188,10 +192,8 @@ void write_run(const RunDirectory& run, const ResultsInput& in, bool save_advers
   const auto rows = gallery_rows(in);
   if (!rows.empty()) {
     const auto index = torch::tensor(rows, at::kLong);
-    write_safetensors(run.file("gallery.safetensors"), {{"original", in.images.x.index_select(0, index)}, {"adversarial", e.adversarial.index_select(0, index)}});
+    write_safetensors(run.file("gallery.safetensors"), {{"original", in.images.select(index).x}, {"adversarial", e.adversarial.index_select(0, index.to(e.adversarial.device()))}});
   }
-  if (save_adversarial && e.adversarial.defined())
-    write_safetensors(run.file("adversarial.safetensors"), {{"images", e.adversarial}, {"labels", in.images.y}, {"index", in.images.index}});
   run.write("results.json", results_json(in));
 }
 

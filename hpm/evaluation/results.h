@@ -29,6 +29,7 @@ struct ResultsInput {
   const ThreatModel& threat;
   const Evaluation& evaluation;
   std::string role, protocol, version;
+  std::string budget = {};  ///< the attacks in words: runs with other budgets are not compared
   int64_t first_index = 0;
   bool indices_given = false;
   int64_t company_size = 0;
@@ -37,11 +38,12 @@ struct ResultsInput {
   std::vector<RadiusOutcome> curve = {};
   int64_t gallery = 24;  ///< images kept in gallery.safetensors
   std::string config = {};  ///< JSON of the options
+  std::string started = {};  ///< UTC, ISO 8601
 };
 
 std::string results_json(const ResultsInput& input);
 
-/// Writes results.json, verdicts.safetensors, gallery.safetensors and, where asked, adversarial.safetensors.
-void write_run(const RunDirectory& run, const ResultsInput& input, bool save_adversarial);
+/// Writes results.json, verdicts.safetensors and gallery.safetensors.
+void write_run(const RunDirectory& run, const ResultsInput& input);
 
 }  // namespace hpm

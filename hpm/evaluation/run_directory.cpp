@@ -44,6 +44,17 @@ std::string date_text(const char* format) {
   return std::string(buffer, std::strftime(buffer, sizeof buffer, format, &utc));
 }
 
+/// The folder, made where it is missing.
+const std::string& checked_folder(const std::string& path, ExistingRun existing) {
+  std::error_code error;
+  const bool holds_run = fs::exists(path + "/config.toml", error) || fs::exists(path + "/results.json", error);
+  if (holds_run && existing == ExistingRun::refuse)
+    fail_usage("--out: {} holds another run; give --overwrite, --resume or another folder", path);
+  fs::create_directories(path, error);
+  if (error) fail("--out: cannot make the folder {}: {}", path, error.message());
+  return path;
+}
+
 }  // namespace
 
 std::string environment_json(const ComputeOptions& compute, uint64_t seed) {
@@ -72,17 +83,16 @@ std::string default_run_directory(const std::string& verb) {
   return path;
 }
 
-RunDirectory::RunDirectory(std::string path, const Fields& options, const std::string& environment, ExistingRun existing) : path_(std::move(path)) {
+RunDirectory::RunDirectory(std::string path, const Fields& options, const std::string& environment, ExistingRun existing)
+    : path_(std::move(path)), lock_(checked_folder(path_, existing) + "/lock") {
   std::error_code error;
-  const bool holds_run = fs::exists(path_ + "/config.toml", error) || fs::exists(path_ + "/results.json", error);
-  if (holds_run && existing == ExistingRun::refuse)
-    fail_usage("--out: {} holds another run; give --overwrite, --resume or another folder", path_);
-  fs::create_directories(path_, error);
-  if (error) fail("--out: cannot make the folder {}: {}", path_, error.message());
   // A stale result must not stand beside a new configuration.
   if (existing != ExistingRun::resume)
-    for (const char* stale : {"results.json", "report.html", "verdicts.safetensors", "adversarial.safetensors", "gallery.safetensors", "training.safetensors"})
+    for (const char* stale : {"results.json", "report.html", "verdicts.safetensors", "adversarial.safetensors", "adversarial-8bit.safetensors", "gallery.safetensors", "training.safetensors", "model.safetensors", "model.safetensors.toml", "log.csv",
+                              "events.jsonl", "events.bin"})
       fs::remove(path_ + "/" + stale, error);
+  // A run that goes on keeps what it was begun with: the verb may still refuse other settings.
+  if (existing == ExistingRun::resume && fs::exists(file("config.toml"), error)) return;
   write("config.toml", options.toml());
   write("environment.json", environment);
 }

@@ -32,23 +32,24 @@ double smallest_detectable(int64_t n, double discordant) {
     const double root = kZ95 * std::sqrt(discordant) + kZ80 * std::sqrt(std::max(discordant - delta * delta, 0.));
     (root * root / (delta * delta) > static_cast<double>(n) ? low : high) = delta;
   }
-  return 100 * high;
+  return 100 * std::max(high, 6 / static_cast<double>(n));
+}
+
+PairedComparison compare_paired(int64_t wins, int64_t losses, int64_t n) {
+  PairedComparison c{.wins = wins, .losses = losses};
+  if (n == 0) return c;
+  const double w = static_cast<double>(wins), l = static_cast<double>(losses), m = static_cast<double>(n);
+  const double middle = (w - l) / (m + 2), error = std::sqrt(w + l + 1 - (w - l) * (w - l) / (m + 2)) / (m + 2);
+  c.difference = 100 * (w - l) / m;
+  c.interval = {100 * (middle - kZ95 * error), 100 * (middle + kZ95 * error)};
+  c.p = mcnemar(wins, losses);
+  c.detectable = smallest_detectable(n, std::max(w + l, 1.) / m);
+  return c;
 }
 
 PairedComparison compare_paired(const at::Tensor& a, const at::Tensor& b) {
   require(a.sizes() == b.sizes() && a.dim() == 1, "compare_paired: needs flags of the same images, but got {} and {}", a.numel(), b.numel());
-  PairedComparison c;
-  const int64_t n = a.numel();
-  c.wins = (a & b.logical_not()).sum().item<int64_t>();
-  c.losses = (b & a.logical_not()).sum().item<int64_t>();
-  if (n == 0) return c;
-  const double w = static_cast<double>(c.wins), l = static_cast<double>(c.losses), m = static_cast<double>(n);
-  c.difference = 100 * (w - l) / m;
-  const double half = 100 * kZ95 * std::sqrt(std::max(w + l - (w - l) * (w - l) / m, 0.)) / m;
-  c.interval = {c.difference - half, c.difference + half};
-  c.p = mcnemar(c.wins, c.losses);
-  c.detectable = smallest_detectable(n, std::max(w + l, 1.) / m);
-  return c;
+  return compare_paired((a & b.logical_not()).sum().item<int64_t>(), (b & a.logical_not()).sum().item<int64_t>(), a.numel());
 }
 
 }  // namespace hpm

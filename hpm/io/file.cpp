@@ -1,6 +1,7 @@
 #include "hpm/io/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -90,6 +91,17 @@ void AtomicFile::commit() {
   if (handle < 0) return;
   ::fsync(handle);  // makes the rename durable; some file systems refuse it, and the file itself is safe
   ::close(handle);
+}
+
+FileLock::FileLock(std::string path) : descriptor_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
+  if (descriptor_ < 0) fail("{}: cannot be made: {}", path, reason());
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+  ::close(descriptor_);
+  fail("{}: another process is writing there; wait for it, or give another --out", path);
+}
+
+FileLock::~FileLock() {
+  if (descriptor_ >= 0) ::close(descriptor_);
 }
 
 void write_file_atomically(const std::string& path, std::span<const std::byte> bytes) {

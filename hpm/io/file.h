@@ -1,10 +1,11 @@
-// defines: FileSource, read_file(), AtomicFile, write_file_atomically()
+// defines: FileSource, read_file(), AtomicFile, FileLock, write_file_atomically()
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "hpm/io/bytes.h"
 
@@ -42,6 +43,19 @@ class AtomicFile {
  private:
   [[noreturn]] void fail_to(const char* what) const;
   std::string path_, temporary_;
+  int descriptor_ = -1;
+};
+
+/// A file that at most one process holds; the system lets it go when the process ends, however it does.
+class FileLock {
+ public:
+  /// Makes the file where it is missing. Throws Error where another process holds it, or it cannot be made.
+  explicit FileLock(std::string path);
+  ~FileLock();
+  FileLock(FileLock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
+  FileLock& operator=(FileLock&&) = delete;
+
+ private:
   int descriptor_ = -1;
 };
 

@@ -1,5 +1,7 @@
 #include "hpm/models/classifier.h"
 
+#include <ATen/autocast_mode.h>
+
 #include "hpm/core/error.h"
 #include "hpm/models/network.h"
 
@@ -21,6 +23,29 @@ void copy_state(const Network& from, Network& to) {
   copy(from.named_buffers(), to.named_buffers());
 }
 
+/// Autocast for its lifetime.
+class ScopedAutocast {
+ public:
+  ScopedAutocast(at::DeviceType device, at::ScalarType type)
+      : device_(device), before_enabled_(at::autocast::is_autocast_enabled(device)), before_type_(at::autocast::get_autocast_dtype(device)) {
+    at::autocast::set_autocast_enabled(device_, true);
+    at::autocast::set_autocast_dtype(device_, type);
+    at::autocast::increment_nesting();
+  }
+  ~ScopedAutocast() {
+    if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
+    at::autocast::set_autocast_dtype(device_, before_type_);
+    at::autocast::set_autocast_enabled(device_, before_enabled_);
+  }
+  ScopedAutocast(const ScopedAutocast&) = delete;
+  ScopedAutocast& operator=(const ScopedAutocast&) = delete;
+
+ private:
+  at::DeviceType device_;
+  bool before_enabled_;
+  at::ScalarType before_type_;
+};
+
 }  // namespace
 
 Classifier::Classifier(std::shared_ptr<Network> network, ClassifierInfo info)
@@ -41,10 +66,16 @@ Output Classifier::run(const Tensor& x) const {
   require(fits, "Classifier::run: {} needs images [N,{}], but got [{}]", info_.architecture, fmt::join(shape, ","),
           fmt::join(x.sizes(), ","));
   passes_->forward += x.size(0);
-  if (at::GradMode::is_enabled() && x.requires_grad() && x.is_leaf())
-    x.register_hook([passes = passes_, n = x.size(0)](const Tensor&) { passes->backward += n; });
-  auto [features, logits] = network_->run(mean_.defined() ? (x - mean_) / std_ : x);
-  return {std::move(features), std::move(logits)};
+  const bool search = at::GradMode::is_enabled() && x.requires_grad();
+  if (search && x.is_leaf()) x.register_hook([passes = passes_, n = x.size(0)](const Tensor&) { passes->backward += n; });
+  const auto input = mean_.defined() ? (x - mean_) / std_ : x;
+  if (!search || search_precision_ == at::kFloat) {
+    auto [features, logits] = network_->run(input);
+    return {std::move(features), std::move(logits)};
+  }
+  const ScopedAutocast reduced(x.device().type(), search_precision_);
+  const auto [features, logits] = network_->run(input);
+  return {features.defined() ? features.to(x.scalar_type()) : features, logits.to(x.scalar_type())};
 }
 
 Tensor Classifier::head(const Tensor& z) const { return at::linear(z, weight(), network_->head()->bias); }
@@ -93,6 +124,7 @@ Classifier Classifier::clone() const {
   copy_state(*network_, *copy);
   Classifier result(std::move(copy), info_);
   result.to(device(), scalar_type());
+  result.set_search_precision(search_precision_);
   return result;
 }
 

@@ -74,6 +74,10 @@ class Classifier {
   at::ScalarType scalar_type() const;
   void set_training(bool training);         ///< batch norm: batch statistics or running ones
   void set_requires_grad(bool requires_grad);  ///< of all parameters
+  /// float32 or bfloat16 (autocast) for the passes that carry an input gradient: an attack's search. Verdicts come from
+  /// passes without one, always in the weights' own precision. Outputs are in that precision in both.
+  void set_search_precision(at::ScalarType type) { search_precision_ = type; }
+  at::ScalarType search_precision() const { return search_precision_; }
 
   Passes passes() const { return *passes_; }
   void reset_passes() { *passes_ = {}; }
@@ -86,6 +90,7 @@ class Classifier {
   ClassifierInfo info_;
   Tensor mean_, std_;  // [1,C,1,1], undefined for identity
   std::shared_ptr<Passes> passes_;
+  at::ScalarType search_precision_ = at::kFloat;
 };
 
 }  // namespace hpm

@@ -74,7 +74,7 @@ std::string to_string(ContextKind kind) {
 }
 
 Tensor HpmHead::prepare(const Tensor& z) const {
-  return kind == MetricKind::l2norm ? z / (squared(z).sqrt().unsqueeze(-1) + 1e-12) : z;
+  return kind == MetricKind::l2norm ? z / (squared(z).clamp_min(1e-24).sqrt().unsqueeze(-1) + 1e-12) : z;
 }
 Tensor HpmHead::project(const Tensor& prepared) const {
   return kind == MetricKind::learned ? prepared.matmul(metric.t()) : prepared;
@@ -171,7 +171,7 @@ Tensor reference_logits(const HpmHead& head, const Tensor& h, const HeadOptions&
 Tensor stable_logits(const HpmHead& head, const Tensor& h) { return shared_logits(head, h, head.stable()); }
 
 std::pair<Tensor, Tensor> fold(const HpmHead& head, const HeadOptions& options) {
-  require(head.kind != MetricKind::l2norm, "fold: the metric l2norm is not linear in z, so this head is no FC layer; export it as TorchScript");
+  require(head.kind != MetricKind::l2norm, "fold: the metric l2norm is not linear in z, so this head is no FC layer");
   const auto m = reference_prototypes(head, options);
   const auto w = 2 / head.tau() * (head.kind == MetricKind::learned ? m.matmul(head.metric) : m);
   return {w, -squared(m) / head.tau()};

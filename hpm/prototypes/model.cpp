@@ -35,8 +35,16 @@ HpmHead read_head(const LoadedClassifier& loaded, const std::string& path) {
   head.log_tau = take("hpm.log_tau", {}, true);
   head.lambda = take("hpm.lambda", {}, true).item<double>();
   head.kind = parse_metric(text("hpm.metric_kind", head.metric.defined() ? "learned" : "none"));
-  head.temperature = std::stod(text("hpm.temperature", "1"));
-  head.momentum = std::stod(text("hpm.momentum", ".99"));
+  const auto number = [&](const std::string& key, const std::string& otherwise, double low, double high) {
+    const auto written = text(key, otherwise);
+    char* end = nullptr;
+    const double value = std::strtod(written.c_str(), &end);
+    if (end == written.c_str() || *end != 0 || !(value >= low && value <= high))
+      fail("{}: {} needs to be a number from {} to {}, but is \"{}\"", path, key, low, high, written);
+    return value;
+  };
+  head.temperature = number("hpm.temperature", "1", 1e-6, 1e6);
+  head.momentum = number("hpm.momentum", ".99", 0, 1);
   if ((head.kind == MetricKind::learned) != head.metric.defined()) fail("{}: the metric is \"{}\", but hpm.metric is {}", path,
       to_string(head.kind), head.metric.defined() ? "there" : "missing");
   // float32 keeps .9 as .89999998: the decimal that was meant is the one with seven digits.

@@ -5,25 +5,6 @@
 namespace hpm {
 namespace {
 
-/// Both tails of a binomial(wins + losses, 1/2), exact.
-double mcnemar_p(int64_t wins, int64_t losses) {
-  const auto n = static_cast<double>(wins + losses);
-  const auto k = std::min(wins, losses);
-  if (wins + losses == 0) return 1;
-  double tail = 0;
-  for (int64_t i = 0; i <= k; ++i) {
-    const auto x = static_cast<double>(i);
-    tail += std::exp(std::lgamma(n + 1) - std::lgamma(x + 1) - std::lgamma(n - x + 1) - n * std::log(2.));
-  }
-  return std::min(1., 2 * tail);
-}
-
-/// At least six images must differ, all one way, before the exact test can reach 5 %.
-double smallest_detectable(int64_t discordant, int64_t n) {
-  const auto d = static_cast<double>(std::max<int64_t>(discordant, 1)), total = static_cast<double>(n);
-  return 100 * std::max((1.96 + .8416) * std::sqrt(d) / total, 6 / total);
-}
-
 int order_of(const std::string& role) {
   const std::vector<std::string> kOrder = {"base", "control", "l2", "hpm"};
   const auto found = std::find(kOrder.begin(), kOrder.end(), role);
@@ -39,8 +20,6 @@ std::string threat_text(const RunResults& run) {
   return run.protocol == "clean" ? "no attack" : fmt::format("{} {}", run.norm, radius_text(run.eps));
 }
 
-std::string budget_text(const RunResults& run) { return run.protocol + (run.version.empty() ? "" : " " + run.version); }
-
 void note_differences(const RunResults& reference, const RunResults& run, std::vector<std::string>& warnings) {
   const auto pair = reference.title + " and " + run.title;
   if (!same_images(reference, run))
@@ -50,15 +29,15 @@ void note_differences(const RunResults& reference, const RunResults& run, std::v
   if (reference.norm != run.norm || reference.eps != run.eps)
     warnings.push_back(fmt::format("{} face different threat models ({} against {}): they cannot be compared.", pair,
                                    threat_text(reference), threat_text(run)));
-  else if (budget_text(reference) != budget_text(run))
+  else if (reference.budget != run.budget)
     warnings.push_back(
         fmt::format("{} were attacked with different budgets ({} against {}): the one attacked harder "
-                    "looks worse than it is.",
-                    pair, budget_text(reference), budget_text(run)));
+                    "looks worse than it is, so no difference is computed.",
+                    pair, reference.budget, run.budget));
 }
 
 bool comparable(const RunResults& a, const RunResults& b) {
-  return same_images(a, b) && a.norm == b.norm && a.eps == b.eps && !a.headline().robust.empty() &&
+  return same_images(a, b) && a.norm == b.norm && a.eps == b.eps && a.budget == b.budget && !a.headline().robust.empty() &&
          !b.headline().robust.empty();
 }
 
@@ -83,7 +62,7 @@ void pair_with_control(RunResults& run, const RunResults& control, std::vector<s
 void complete_intervals(RunResults& run) {
   const auto fill = [&](std::optional<Interval>& interval, const std::optional<double>& accuracy) {
     if (!interval && accuracy)
-      interval = share_interval(std::llround(*accuracy / 100 * static_cast<double>(run.n)), run.n);
+      interval = wilson(std::llround(*accuracy / 100 * static_cast<double>(run.n)), run.n);
   };
   for (auto& context : run.contexts) {
     fill(context.clean_interval, context.clean_accuracy);
@@ -92,18 +71,18 @@ void complete_intervals(RunResults& run) {
     if (paired && !paired->difference && context.robust_accuracy && paired->robust_accuracy)
       paired->difference = *context.robust_accuracy - *paired->robust_accuracy;
     if (paired && !paired->smallest_detectable && paired->p)
-      paired->smallest_detectable = smallest_detectable(paired->wins + paired->losses, run.n);
+      paired->smallest_detectable = compare_paired(paired->wins, paired->losses, run.n).detectable;
     if (context.ste_accuracy && context.robust_accuracy && !context.obfuscation_gap)
       context.obfuscation_gap = *context.ste_accuracy - *context.robust_accuracy;
   }
 }
 
-/// A title by role; where a role occurs twice, with the model's name.
+/// A title by role; where a role occurs twice, with the run's folder.
 void name_runs(std::vector<RunResults>& runs) {
   for (auto& run : runs) {
     run.title = role_title(run.role, run.name);
     const auto same = std::count_if(runs.begin(), runs.end(), [&](const RunResults& r) { return r.role == run.role; });
-    if (same > 1 && run.title != run.name) run.title += " " + run.name;
+    if (same > 1 && run.title != run.folder && !run.folder.empty()) run.title += ", " + run.folder;
   }
 }
 
@@ -130,10 +109,9 @@ ModelRow summary_row(const std::string& role, const PairedModel& model, int64_t 
                .robust = model.robust_accuracy};
   const auto interval = [&](std::optional<double> accuracy) -> std::optional<Interval> {
     if (!accuracy) return std::nullopt;
-    return share_interval(std::llround(*accuracy / 100 * static_cast<double>(n)), n);
+    return wilson(std::llround(*accuracy / 100 * static_cast<double>(n)), n);
   };
   row.clean_interval = interval(row.clean), row.interval = interval(row.robust);
-  row.summary = true;
   return row;
 }
 
@@ -171,34 +149,24 @@ void collect_rows(Comparison& c) {
 
 }  // namespace
 
-Interval share_interval(int64_t successes, int64_t n) {
-  if (n < 1) return {0, 100};
-  const double z = 1.959964, total = static_cast<double>(n), p = static_cast<double>(successes) / total;
-  const double middle = (p + z * z / (2 * total)) / (1 + z * z / total);
-  const double half = z / (1 + z * z / total) * std::sqrt(p * (1 - p) / total + z * z / (4 * total * total));
-  return {100 * std::max(0., middle - half), 100 * std::min(1., middle + half)};
-}
-
 PairedModel compare_flags(const Flags& ours, const Flags& theirs) {
   require(ours.size() == theirs.size() && !ours.empty(),
           "compare_flags: needs flags for the same images, but got {} and {}", ours.size(), theirs.size());
-  PairedModel out;
-  int64_t kept = 0;
+  int64_t kept = 0, wins = 0, losses = 0;
   for (size_t i = 0; i < ours.size(); ++i) {
     kept += theirs[i];
-    out.wins += ours[i] > theirs[i];
-    out.losses += theirs[i] > ours[i];
+    wins += ours[i] > theirs[i];
+    losses += theirs[i] > ours[i];
   }
   const auto n = static_cast<int64_t>(ours.size());
-  const double total = static_cast<double>(n), b = static_cast<double>(out.wins), c = static_cast<double>(out.losses);
-  const double middle = (b - c) / (total + 2);
-  const double error = std::sqrt(b + c + 1 - (b - c) * (b - c) / (total + 2)) / (total + 2);
-  out.robust_accuracy = 100 * static_cast<double>(kept) / total;
-  out.difference = 100 * (b - c) / total;
-  out.difference_interval = {100 * (middle - 1.959964 * error), 100 * (middle + 1.959964 * error)};
-  out.p = mcnemar_p(out.wins, out.losses);
-  out.smallest_detectable = smallest_detectable(out.wins + out.losses, n);
-  return out;
+  const auto paired = compare_paired(wins, losses, n);
+  return {.robust_accuracy = 100 * static_cast<double>(kept) / static_cast<double>(n),
+          .difference = paired.difference,
+          .difference_interval = paired.interval,
+          .wins = wins,
+          .losses = losses,
+          .p = paired.p,
+          .smallest_detectable = paired.detectable};
 }
 
 Comparison compare_runs(std::vector<RunResults> runs) {

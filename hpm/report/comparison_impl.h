@@ -1,4 +1,4 @@
-// defines: share_interval(), compare_flags(), Comparison, ModelRow, compare_runs()
+// defines: compare_flags(), Comparison, ModelRow, compare_runs()
 #pragma once
 #include <optional>
 #include <string>
@@ -8,13 +8,7 @@
 
 namespace hpm {
 
-/// Wilson's 95 % interval of a share, in percent.
-Interval share_interval(int64_t successes, int64_t n);
-
-/// Ours against theirs on the same images: wins (only ours keeps the image), losses, the difference in points with its
-/// 95 % interval (Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", Statistics
-/// in Medicine 24, 2005: half an image added to each cell), McNemar's exact two-sided p, and the smallest difference
-/// that so many images show at 5 % with 80 % power.
+/// Ours against theirs on the same images.
 PairedModel compare_flags(const Flags& ours, const Flags& theirs);
 
 /// One line of the side-by-side table.
@@ -25,7 +19,6 @@ struct ModelRow {
   std::optional<PairedModel> control =
       {};  ///< against the control; absent for the control itself and for a suspect pair
   bool subject = false, suspect = false;
-  bool summary = false;  ///< known only through another run's results.json
 };
 
 /// Several runs side by side: base, control, l2, HPM.

@@ -1,14 +1,13 @@
-// defines: Interval, percent(), points(), span_text(), p_text(), radius_text(), count_text(), duration_text()
+// defines: percent(), points(), span_text(), p_text(), radius_text(), count_text(), duration_text()
 #pragma once
 #include <cstdint>
 #include <string>
 
+#include "hpm/evaluation/statistics.h"
+
 namespace hpm {
 
-/// Both ends of a confidence interval, in percent or points.
-struct Interval {
-  double low = 0, high = 0;
-};
+using Interval = ConfidenceInterval;
 
 /// How a report writes numbers. Plain ASCII, so that the program can print the same words; typeset() in html.h turns
 /// hyphens before digits into minus signs and en dashes.

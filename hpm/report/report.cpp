@@ -109,6 +109,7 @@ std::string make_report(const std::vector<RunFiles>& files, const std::string& t
   for (const auto& file : files) {
     runs.push_back(parse_results(file.results, file.directory + "/results.json"));
     runs.back().source = runs.size() - 1;
+    runs.back().folder = std::filesystem::path(file.directory).filename().string();
   }
   const auto c = compare_runs(std::move(runs));
   const auto shown = title.empty() ? default_title(c) : title;

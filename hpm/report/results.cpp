@@ -241,11 +241,15 @@ RunResults parse_results(const Json& json, const std::string& where) {
   r.read("eps", out.eps);
   r.read("protocol", out.protocol);
   r.read("version", out.version);
+  r.read("budget", out.budget);
+  if (out.budget.empty()) out.budget = out.protocol + (out.version.empty() ? "" : " " + out.version);
   r.read("seed", out.seed);
   r.read("threads", out.threads);
   r.read("borderline", out.borderline);
   r.read("suspect", out.suspect);
   r.read("reasons", out.reasons);
+  r.read("notes", out.notes);
+  r.inside("quantised", [&](const Reader& q) { q.read("robust_accuracy", out.quantised_accuracy); });
   r.inside("company", [&](const Reader& c) {
     int64_t size = 0, seed = 0;
     c.read("size", size);

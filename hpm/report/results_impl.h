@@ -65,12 +65,13 @@ struct GalleryEntry {
 /// results.json, schema 1 (docs/results-format.md), with absent fields as empty optionals, strings and lists.
 struct RunResults {
   std::string hpm_version, commit, started, model, name, head, architecture, sha256, role, dataset, split, norm,
-      protocol, version, metric;
+      protocol, version, metric, budget;
+  std::string folder;     ///< the run directory's name; set by the caller
   std::string title;  ///< what a comparison calls the run; set by compare_runs
   size_t source = 0;  ///< which of the runs given to the report; set by the caller
-  std::optional<double> lambda, seconds;
+  std::optional<double> lambda, seconds, quantised_accuracy;
   int64_t classes = 0, parameters = 0, n = 0, first_index = 0, seed = 0, threads = 0, borderline = 0;
-  std::vector<std::string> class_names, reasons;
+  std::vector<std::string> class_names, reasons, notes;
   std::vector<int64_t> indices, labels, clean_predictions, adversarial_predictions;
   double eps = 0;
   std::string company;                  ///< "128 images, seed 0"

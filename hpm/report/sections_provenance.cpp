@@ -120,6 +120,7 @@ std::string model_table(const RunResults& run) {
   add("Protocol", run.protocol + (run.version.empty() ? "" : " " + run.version));
   add("Company", run.company);
   add("Seed", fmt::format("{}", run.seed));
+  if (run.quantised_accuracy) add("On images rounded to 8 bits", percent(*run.quantised_accuracy) + " robust");
   add("Borderline verdicts", fmt::format("{} re-judged alone", run.borderline));
   add("Time", run.seconds ? duration_text(*run.seconds) + fmt::format(" on {} threads", run.threads) : "");
   add("Started", run.started);

@@ -42,7 +42,8 @@ std::string worst_case(const RunResults& run) {
                                    [](const SurrogateResult& s) { return s.unavailable.empty() && s.same_as.empty(); });
     return ran > 0 ? fmt::format("the worst case over {} surrogate{}", ran, ran == 1 ? "" : "s") : "the surrogates";
   }
-  if (run.protocol == "autoattack" && run.version != "custom") return "AutoAttack";
+  const bool changed = std::any_of(run.notes.begin(), run.notes.end(), [](const auto& note) { return note.find("instead of the") != std::string::npos; });
+  if (run.protocol == "autoattack" && run.version != "custom") return changed ? "AutoAttack with changed settings" : "AutoAttack";
   std::vector<std::string> names;
   for (const auto& attack : run.attacks)
     if (std::find(names.begin(), names.end(), attack.name) == names.end()) names.push_back(attack.name);
@@ -164,6 +165,11 @@ void remark_attack(const RunResults& run, Verdict& v) {
         "the worst case over all of them.");
 }
 
+/// What the evaluation itself had to say, such as settings forced by the model.
+void remark_notes(const RunResults& run, Verdict& v) {
+  for (const auto& note : run.notes) v.remarks.push_back("Note: " + note + ".");
+}
+
 void remark_checks(const RunResults& run, Verdict& v) {
   const bool any =
       std::any_of(run.checks.begin(), run.checks.end(), [](const auto& c) { return c.status != "not run"; });
@@ -221,6 +227,7 @@ Verdict verdict_of(const RunResults& run, const RunResults* control) {
   remark_contexts(run, v);
   remark_obfuscation(run, v);
   remark_attack(run, v);
+  remark_notes(run, v);
   remark_checks(run, v);
   if (compared)
     v.remarks.push_back(

@@ -4,18 +4,19 @@
 
 namespace hpm {
 
-Judge::Judge(const Tensor& index, const Tensor& y, std::vector<JudgedTarget> targets) : y_(y), targets_(std::move(targets)) {
-  const int64_t n = index.size(0);
-  position_ = at::full({n ? index.max().item<int64_t>() + 1 : 0}, -1, at::kLong);
-  position_.index_copy_(0, index, at::arange(n));
-  broken_.assign(targets_.size(), at::zeros({n}, at::kBool));
-  for (auto& flags : broken_) flags = flags.clone();
+Judge::Judge(Images images, const ThreatModel& threat, std::vector<JudgedTarget> targets)
+    : originals_(std::move(images)), threat_(threat), targets_(std::move(targets)) {
+  const int64_t n = originals_.size();
+  position_ = at::full({n ? originals_.index.max().item<int64_t>() + 1 : 0}, -1, at::kLong);
+  position_.index_copy_(0, originals_.index, at::arange(n));
+  for (size_t t = 0; t < targets_.size(); ++t) broken_.push_back(at::zeros({n}, at::kBool));
   images_.resize(targets_.size());
 }
 
 void Judge::see(const Query& query, const HpmHead& head, const Tensor& z, const Tensor& o) {
   torch::NoGradGuard guard;
-  const auto labels = y_.index_select(0, position_.index_select(0, query.index)).to(z.device());
+  const auto places = position_.index_select(0, query.index).to(z.device());
+  const auto labels = originals_.y.index_select(0, places);
   for (size_t t = 0; t < targets_.size(); ++t) {
     const auto logits = prediction_logits(head, targets_[t].context, z, o, query.index, {.lambda = targets_[t].lambda});
     note(t, query, logits.argmax(1).ne(labels));
@@ -23,20 +24,31 @@ void Judge::see(const Query& query, const HpmHead& head, const Tensor& z, const 
 }
 
 void Judge::note(size_t target, const Query& query, const Tensor& wrong) {
-  const auto rows = wrong.to(at::kCPU).nonzero().squeeze(1);
+  auto rows = wrong.to(at::kCPU).nonzero().squeeze(1);
   if (rows.numel() == 0) return;
-  const auto places = position_.index_select(0, query.index.index_select(0, rows));
-  const auto fresh = broken_[target].index_select(0, places).logical_not().nonzero().squeeze(1);
-  if (fresh.numel() == 0) return;
-  auto& images = images_[target];
-  if (!images.defined()) {
-    auto shape = query.x.sizes().vec();
-    shape[0] = y_.size(0);
-    images = at::zeros(shape, at::kFloat);
-  }
-  const auto from = rows.index_select(0, fresh).to(query.x.device());
-  images.index_copy_(0, places.index_select(0, fresh), query.x.detach().index_select(0, from).to(at::kCPU, at::kFloat));
-  broken_[target].index_fill_(0, places.index_select(0, fresh), true);
+  auto places = position_.index_select(0, query.index.index_select(0, rows));
+  const auto fresh = broken_[target].index_select(0, places).logical_not();
+  rows = rows.index({fresh});
+  if (rows.numel() == 0) return;
+  const bool joint = targets_[target].context.kind == ContextKind::joint;
+  if (joint && !inside(query, at::arange(query.x.size(0))).all().item<bool>()) return;
+  if (!joint) rows = rows.index({inside(query, rows)});
+  places = position_.index_select(0, query.index.index_select(0, rows));
+  restore(target, places, query.x.detach().index_select(0, rows.to(query.x.device())).to(at::kCPU, at::kFloat));
+}
+
+void Judge::restore(size_t target, const Tensor& places, const Tensor& images) {
+  if (places.numel() == 0) return;
+  auto& kept = images_[target];
+  if (!kept.defined()) kept = at::zeros(originals_.x.sizes(), at::kFloat);
+  kept.index_copy_(0, places, images);
+  broken_[target].index_fill_(0, places, true);
+}
+
+Tensor Judge::inside(const Query& query, const Tensor& rows) const {
+  const auto places = position_.index_select(0, query.index.index_select(0, rows)).to(originals_.x.device());
+  const auto x = query.x.detach().index_select(0, rows.to(query.x.device()));
+  return hpm::inside(x, originals_.x.index_select(0, places), threat_).to(at::kCPU);
 }
 
 HpmAttackModel::HpmAttackModel(HpmModel model, JudgedTarget target, Surrogate surrogate, Peers peers, Judge* judge)
@@ -56,6 +68,18 @@ Tensor HpmAttackModel::judge(const Query& query, const Output& out) {
   return prediction_logits(head_, target_.context, z, o, query.index);
 }
 
+/// After a search pass in reduced precision: rows that it calls wrong (in joint: their batch) are judged by a pass in the
+/// weights' own; nothing else counts as broken.
+Tensor HpmAttackModel::judge_confirmed(const Query& query, const Output& out, const Loss& loss) {
+  torch::NoGradGuard guard;
+  const auto logits = prediction_logits(head_, target_.context, out.features.detach(), out.logits.detach(), query.index);
+  auto rows = logits.argmax(1).ne(loss.labels).nonzero().squeeze(1);
+  if (rows.numel() == 0) return logits;
+  if (coupling() == Coupling::batch) rows = at::arange(query.x.size(0), rows.options());
+  const Query doubtful{query.x.index_select(0, rows), query.index.index_select(0, rows.to(at::kCPU)), query.draw};
+  return logits.index_copy(0, rows, judge(doubtful, model_.run(doubtful.x)));
+}
+
 Answer HpmAttackModel::ask(const Query& query, const Loss* loss) {
   Answer answer;
   if (!loss) {
@@ -69,7 +93,7 @@ Answer HpmAttackModel::ask(const Query& query, const Loss* loss) {
     at::AutoGradMode mode(surrogate_.own_backbone);
     out = model_.run(surrogate_.own_backbone ? x : x.detach());
   }
-  answer.target_logits = judge(query, out);
+  answer.target_logits = model_.classifier.search_precision() == at::kFloat ? judge(query, out) : judge_confirmed(query, out, *loss);
   const auto in = input(x, out, query.index);
   if (surrogate_.objective) {
     differentiate_rows(x, surrogate_.objective(in, *loss), answer);
@@ -83,7 +107,6 @@ Answer HpmAttackModel::ask(const Query& query, const Loss* loss) {
 Tensor HpmAttackModel::surrogate_logits(const Query& query) {
   torch::NoGradGuard guard;
   const auto out = model_.run(query.x);
-  if (!surrogate_.logits) return prediction_logits(head_, target_.context, out.features, out.logits, query.index);
   return surrogate_.logits(input(query.x, out, query.index));
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "hpm/attacks/attack_model.h"
+#include "hpm/core/norms.h"
 #include "hpm/prototypes/model.h"
 #include "hpm/surrogates/surrogate.h"
 
@@ -17,21 +18,30 @@ struct JudgedTarget {
   std::optional<double> lambda = {};  ///< the head's own
 };
 
-/// Notes which images any iterate broke, for several targets at once: the backbone's pass is shared, the heads are cheap.
+/// Notes which images any iterate inside the ball and the box broke, for several targets at once: the backbone's pass is
+/// shared, the heads are cheap. In the context joint the whole batch must lie inside. (FAB, and APGD's first stages for L1,
+/// look outside too.)
 class Judge {
  public:
-  /// `index` [n]: the images, by number; `y` [n].
-  Judge(const Tensor& index, const Tensor& y, std::vector<JudgedTarget> targets);
+  Judge(Images images, const ThreatModel& threat, std::vector<JudgedTarget> targets);
   void see(const Query& query, const HpmHead& head, const Tensor& z, const Tensor& o);
   /// The target's predictions for the rows of a query are wrong where `wrong` [N].
   void note(size_t target, const Query& query, const Tensor& wrong);
+  /// Takes over what another run noted: `places` [P] int64 (positions in the images), with the images [P,C,H,W].
+  void restore(size_t target, const Tensor& places, const Tensor& images);
+  /// A break that a fresh pass did not confirm is none.
+  void forget(size_t target, const Tensor& places) { broken_[target].index_fill_(0, places, false); }
   const std::vector<JudgedTarget>& targets() const { return targets_; }
   const Tensor& broken(size_t target) const { return broken_[target]; }  ///< [n] bool
   /// The first iterate that broke each image: [n,C,H,W]; undefined before anything broke.
   const Tensor& images(size_t target) const { return images_[target]; }
 
  private:
-  Tensor position_, y_;
+  Tensor inside(const Query& query, const Tensor& rows) const;  ///< [M] bool (CPU): of the rows [M] of the query
+
+  Images originals_;
+  ThreatModel threat_;
+  Tensor position_;
   std::vector<JudgedTarget> targets_;
   std::vector<Tensor> broken_, images_;
 };
@@ -45,6 +55,7 @@ class HpmAttackModel : public AttackModel {
   void set_scales(double fc, double hpm) { scale_o_ = fc, scale_l_ = hpm; }
 
   Answer ask(const Query& query, const Loss* loss) override;
+  bool has_surrogate_logits() const override { return surrogate_.logits != nullptr; }
   Tensor surrogate_logits(const Query& query) override;
   Coupling coupling() const override;
   int64_t classes() const override { return model_.classifier.classes(); }
@@ -53,6 +64,7 @@ class HpmAttackModel : public AttackModel {
  private:
   SurrogateInput input(const Tensor& x, const Output& out, const Tensor& index) const;
   Tensor judge(const Query& query, const Output& out);
+  Tensor judge_confirmed(const Query& query, const Output& out, const Loss& loss);
 
   HpmModel model_;
   HpmHead head_;  // with the target's lambda

@@ -17,8 +17,10 @@ struct Collected {
 Collected collect(const HpmModel& model, const Dataset& data, const FinetuneOptions& options, AttackModel* attacked,
                   const std::string& what, Monitor& monitor) {
   const RandomStreams streams(options.loop.seed);
-  const int64_t n = std::min(options.fit_images, data.size());
-  const auto chosen = streams.permutation(data.size(), {"fit images"}).slice(0, 0, n);
+  // The images that training reads, and no others: a held-out part stays unseen, and the control sees the same.
+  const int64_t available = options.loop.images > 0 ? std::min(options.loop.images, data.size()) : data.size();
+  const int64_t n = std::min(options.fit_images, available);
+  const auto chosen = streams.permutation(available, {"fit images"}).slice(0, 0, n);
   std::vector<Tensor> z, o, y;
   monitor.begin(what, n, "images");
   for (int64_t begin = 0; begin < n; begin += kFeatureBatch) {
@@ -54,7 +56,7 @@ void calibrate(HpmModel& model, const Dataset& data, const FinetuneOptions& opti
 
 void attach_head(HpmModel& model, const Dataset& data, const FinetuneOptions& options, Monitor& monitor) {
   require(!model.classifier.is_black_box(),
-          "attach_head: HPM needs penultimate features, and this model gives logits alone; export it with features (scripts/export_torchscript.py)");
+          "attach_head: HPM needs penultimate features, and this model gives logits alone");
   HpmHead head{.kind = parse_metric(options.metric), .lambda = options.head == "l2" ? 1. : options.lambda,
                .temperature = options.temperature, .momentum = options.ema};
   ClassifierModel fc(model.classifier);
@@ -75,6 +77,7 @@ void attach_head(HpmModel& model, const Dataset& data, const FinetuneOptions& op
 HpmModel finetune(HpmModel model, const Dataset& data, const FinetuneOptions& options, Monitor& monitor,
                   const std::function<void(const EpochReport&)>& after_epoch) {
   const bool control = options.head == "fc";
+  require(!model.classifier.is_black_box(), "finetune: needs a model with penultimate features and a last linear layer; a TorchScript file can only be attacked");
   model = model.clone();
   if (control) {
     model.head.reset();

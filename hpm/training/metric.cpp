@@ -67,8 +67,8 @@ void fit_metric(HpmHead& head, const FeatureSet& features, const MetricFit& opti
     if (at_row + options.batch > m || !order.defined()) order = streams.permutation(m, {"metric", pass++}), at_row = 0;
     const auto rows = order.slice(0, at_row, std::min(at_row + options.batch, m));
     at_row += options.batch;
-    const auto logits = stable_logits(head, head.embed(features.z.index_select(0, rows)));
-    optimizer.step(at::cross_entropy_loss(logits, features.y.index_select(0, rows)), i, options.steps);
+    const auto logits = stable_logits(head, head.embed(features.z.index_select(0, rows.to(features.z.device()))));
+    optimizer.step(at::cross_entropy_loss(logits, features.y.index_select(0, rows.to(features.y.device()))), i, options.steps);
     monitor.step(i + 1);
   }
   monitor.end();

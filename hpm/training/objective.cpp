@@ -33,7 +33,7 @@ StepReport AdversarialTraining::loss(const TrainingBatch& batch) {
                                      adversary_.step(), streams_, batch.epoch);
   ScopedBatchNorm mode(model_.classifier, adversary_);
   const auto logits = model_.classifier.logits(x);
-  return {at::cross_entropy_loss(logits, batch.y), {}, correct(logits, batch.y)};
+  return {at::cross_entropy_loss(logits, batch.y), correct(logits, batch.y)};
 }
 
 HpmFineTuning::HpmFineTuning(HpmModel model, HpmTrainingOptions options, AdversaryOptions adversary, uint64_t seed)
@@ -107,7 +107,7 @@ StepReport HpmFineTuning::loss(const TrainingBatch& batch) {
   seen_z_ = at::cat({clean.features, out.features.detach()});
   seen_y_ = at::cat({batch.y, batch.y});
   const auto loss = at::cross_entropy_loss(hpm, batch.y) + options_.fc_weight * at::cross_entropy_loss(out.logits, batch.y);
-  return {loss, correct(clean.logits, batch.y), correct(hpm, batch.y)};
+  return {loss, correct(hpm, batch.y)};
 }
 
 void HpmFineTuning::after_step() { model_.head->update_means(seen_z_, seen_y_); }

@@ -18,7 +18,6 @@ struct TrainingBatch {
 /// What training sees of a batch.
 struct StepReport {
   Tensor loss;               ///< scalar, to be differentiated
-  Tensor correct_clean;      ///< number of right predictions on clean images; undefined where not computed
   Tensor correct_adversarial;
 };
 

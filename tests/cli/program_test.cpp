@@ -69,13 +69,17 @@ TEST_F(Slice, EvaluatesEveryProtocolWithResultsThatAgreeWithThemselves) {
   EXPECT_TRUE(results("clean")["robust_accuracy"].is_null());
   EXPECT_GT(results("clean")["clean_accuracy"].get<double>(), 60);
   run("evaluate --protocol pgd --steps 10 --out pgd" + common);
-  run("evaluate --protocol autoattack --version custom --attacks apgd-ce,apgd-t --save-adversarial --out aa" + common);
+  run("evaluate --protocol autoattack --version custom --attacks apgd-ce,apgd-t --restarts 1 --steps 20 --targets 2 --save-adversarial --quantise --out aa" + common);
   run("evaluate --protocol msa --context reference,solo,alone,joint --base base/model.safetensors --control fc/model.safetensors --out msa" + common);
   const auto j = results("msa");
   ASSERT_EQ(j["contexts"].size(), 4u);
   EXPECT_LE(j["robust_accuracy"].get<double>(), results("pgd")["robust_accuracy"].get<double>() + 1e-9);
   EXPECT_TRUE(j["control"].contains("p"));
-  EXPECT_EQ(results("aa")["attacks"].size(), 2u);
+  const auto aa = results("aa");
+  EXPECT_EQ(aa["attacks"].size(), 2u);
+  EXPECT_LE(aa["attacks"][0]["backward_passes"].get<int64_t>(), 40 * 21) << "--steps and --restarts had no effect";
+  EXPECT_NEAR(aa["quantised"]["robust_accuracy"].get<double>(), aa["robust_accuracy"].get<double>(), 10);
+  EXPECT_EQ(read_checkpoint((*folder / "aa/adversarial-8bit.safetensors").string()).tensors.front().second.scalar_type(), at::kByte);
   for (const char* file : {"config.toml", "environment.json", "results.json", "verdicts.safetensors", "report.html"})
     EXPECT_TRUE(std::filesystem::exists(*folder / "msa" / file)) << file;
   run("report clean pgd msa --html compare.html");

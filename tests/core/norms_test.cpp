@@ -25,6 +25,25 @@ TEST(Norms, OfRowsAreTheHandValues) {
   EXPECT_TRUE(close(norm_of_rows(delta, Norm::l1), torch::tensor({7., 0.}), 0));
 }
 
+TEST(Ball, InsideAllowsRoundingAndNoMoreAndShrinkingBringsEveryPointInside) {
+  const auto x = fill_rule(4 * 3072, 1).view({4, 3072}).to(at::kFloat);
+  for (auto norm : kNorms) {
+    const ThreatModel threat{norm, norm == Norm::linf ? .03 : norm == Norm::l2 ? .5 : 12.};
+    const auto at = [&](double share) {
+      const auto direction = (.5 - x).to(at::kDouble);
+      return (x + direction / norm_of_rows(direction, norm).unsqueeze(1) * threat.eps * share).to(at::kFloat);
+    };
+    EXPECT_TRUE(inside(at(1), x, threat).all().item<bool>()) << to_string(norm);
+    EXPECT_FALSE(inside(at(1.0005), x, threat).any().item<bool>()) << to_string(norm);
+    EXPECT_TRUE(inside(shrink_into(at(1.0005), x, threat), x, threat).all().item<bool>()) << to_string(norm);
+    EXPECT_TRUE(at::equal(shrink_into(x, x, {norm, 0}), x));
+    EXPECT_TRUE(close(shrink_into(at(.5), x, threat), at(.5), 1e-6));
+  }
+  auto outside = x.clone();
+  outside[0][0] = -1e-6;
+  EXPECT_FALSE(inside(outside, x, {Norm::linf, 1})[0].item<bool>());
+}
+
 TEST(Projection, LandsInBallAndBoxAndLeavesInnerPointsAlone) {
   const auto x = fill_rule(8 * 30, 1).view({8, 30});
   for (auto norm : kNorms)

@@ -2,6 +2,7 @@
 
 #include "hpm/core/error.h"
 #include "hpm/evaluation/protocols.h"
+#include "hpm/surrogates/hpm_attack_model.h"
 #include "surrogates/tiny_model.h"
 
 namespace hpm {
@@ -20,7 +21,7 @@ class Msa : public testing::Test {
     images.y[3] = (images.y[3] + 1) % 5;  // one image is misclassified
   }
   MsaOptions options(std::vector<std::string> contexts) {
-    return {.contexts = std::move(contexts), .company_size = 7, .company_seed = 2, .batch_size = 16};
+    return {.contexts = std::move(contexts), .company_size = 7, .company_seed = 2, .batch_size = 16, .steps = 8};
   }
   HpmModel model = tiny_model(.4, at::kFloat);
   Images images;
@@ -113,16 +114,115 @@ TEST_F(Msa, PlainModelIsAttackedWithAsManyRestartsAsHpmHasSurrogates) {
   const auto result = msa(plain, {}, images, threat, options({"reference"}));
   EXPECT_TRUE(result.first().context.empty());
   for (const auto& step : msa_plan(options({"reference"}), Norm::linf, 5, false))
-    for (const auto& spec : step.attacks) EXPECT_EQ(spec.restarts, 5) << spec.name;
+    for (const auto& spec : step.attacks) EXPECT_EQ(spec.restarts, 6) << spec.name;
+  // HPM's six white-box surrogates: in reference four of them are one, which then has four starts.
+  const auto steps = planned_steps(options({"reference"}), Norm::linf, *model.head, {}, ContextKind::reference);
+  int64_t starts = 0;
+  for (const auto& step : steps)
+    if (step.runs()) starts += step.attacks.front().restarts;
+  EXPECT_EQ(starts, 6);
+}
+
+TEST_F(Msa, ASurrogateWhoseTwinIsNotAskedForRunsItselfAndNoContextGoesUnattacked) {
+  auto o = options({"reference"});
+  o.surrogates = {"hard", "soft"};
+  const auto result = msa(model, {}, images, threat, o);
+  EXPECT_LT(percent(result.first().robust), percent(result.first().clean_correct));
+  EXPECT_EQ(result.first().surrogates[1].same_as, "hard");
+  o.surrogates = {"control"};
+  EXPECT_NE(test::message_of<UsageError>([&] { msa(model, {}, images, threat, o); }).find("can attack the context reference"), std::string::npos);
+  o = options({"joint"});
+  o.surrogates = {"region"};
+  EXPECT_THROW(msa(model, {}, images, threat, o), UsageError);
+}
+
+TEST_F(Msa, ContextsComeOutInTheOrderAskedAndTheFirstOnesImagesAreKept) {
+  const auto result = msa(model, {}, images, threat, options({"joint", "reference", "solo"}));
+  ASSERT_EQ(result.contexts.size(), 3u);
+  EXPECT_EQ(result.first().context, "joint");
+  EXPECT_EQ(result.contexts[2].context, "solo");
+  // The kept images, judged as the joint batches that they are, give the flags.
+  const ProtocolSubject joint{model, make_context(model, "joint", images, 7, 2, 16)};
+  const auto right = predict_logits(joint, {result.adversarial, images.y, images.index}, 16).argmax(1).eq(images.y);
+  EXPECT_TRUE(at::equal(right, result.first().robust));
+  for (size_t i = 0; i < 18; ++i) {
+    const auto row = static_cast<int64_t>(i);
+    EXPECT_EQ(!result.broken_by[i].empty(), result.first().clean_correct[row].item<bool>() && !right[row].item<bool>()) << i;
+  }
+}
+
+TEST_F(Msa, WithLambdaOneJointIsTheL2ClassifierToo) {
+  model.head->lambda = 1;
+  const auto together = msa(model, {}, images, threat, options({"reference", "joint"}));
+  EXPECT_TRUE(at::equal(together.contexts[0].robust, together.contexts[1].robust));
+  const auto alone = msa(model, {}, images, threat, options({"joint"}));
+  EXPECT_EQ(alone.first().context, "joint");
+  EXPECT_TRUE(at::equal(alone.first().robust, together.contexts[0].robust));
+}
+
+TEST_F(Msa, JointIsNoMoreRobustThanWhatTheOtherContextsFoundWouldLeaveOfItsBatches) {
+  const auto both = msa(model, {}, images, threat, options({"solo", "joint"}));
+  const ProtocolSubject joint{model, make_context(model, "joint", images, 7, 2, 16)};
+  const auto right = predict_logits(joint, {both.adversarial, images.y, images.index}, 16).argmax(1).eq(images.y);
+  EXPECT_LE(percent(both.contexts[1].robust), percent(right) + 1e-9);
+}
+
+/// Stops after so many queries: what a kill does to a run.
+class Killer : public Monitor {
+ public:
+  explicit Killer(int64_t ticks) : left_(ticks) {}
+  void tick() override {
+    if (left_-- == 0) throw Interrupted("killed");
+  }
+
+ private:
+  int64_t left_;
+};
+
+TEST_F(Msa, GoesOnFromItsJournalToTheResultOfAnUndisturbedRun) {
+  const auto o = options({"reference", "solo", "joint"});
+  const auto expected = msa(model, {}, images, threat, o);
+  test::TemporaryFolder folder;
+  int64_t starts = 0;
+  for (bool done = false; !done; ++starts) {
+    Journal journal(folder.path, "a test", starts > 0);
+    Killer monitor(150);
+    try {
+      const auto result = msa(model, {}, images, threat, o, monitor, WorkLog(journal));
+      done = true;
+      for (size_t c = 0; c < 3; ++c) EXPECT_TRUE(at::equal(result.contexts[c].robust, expected.contexts[c].robust)) << c;
+      EXPECT_TRUE(at::equal(result.adversarial, expected.adversarial));
+      EXPECT_EQ(result.broken_by, expected.broken_by);
+      ASSERT_EQ(result.attacks.size(), expected.attacks.size());
+      for (size_t i = 0; i < result.attacks.size(); ++i)
+        EXPECT_EQ(result.attacks[i].passes.backward, expected.attacks[i].passes.backward) << result.attacks[i].name;
+      EXPECT_EQ(*result.contexts[2].joint_any, *expected.contexts[2].joint_any);
+    } catch (const Interrupted&) {
+      ASSERT_LT(starts, 100);
+    }
+  }
+  EXPECT_GT(starts, 2);
+}
+
+TEST_F(Msa, AnUnconfirmedBreakIsForgottenAndTheImageAttackedOn) {
+  Judge judge(images, threat, {{{ContextKind::reference}}});
+  judge.note(0, {images.x, images.index}, at::ones({18}, at::kBool));
+  EXPECT_EQ(judge.broken(0).sum().item<int64_t>(), 18);
+  judge.forget(0, at::arange(5));
+  EXPECT_EQ(judge.broken(0).sum().item<int64_t>(), 13);
+  judge.note(0, {images.x.slice(0, 0, 2), images.index.slice(0, 0, 2)}, at::ones({2}, at::kBool));
+  EXPECT_EQ(judge.broken(0).sum().item<int64_t>(), 15);
 }
 
 TEST_F(Msa, PassesStayWithinTheStatedBound) {
-  const auto o = options({"reference", "solo"});
+  const auto o = options({"reference", "solo", "joint"});
   const auto bound = estimate_passes(model, {}, threat, o);
+  model.classifier.reset_passes();
   const auto result = msa(model, {}, images, threat, o);
-  EXPECT_LE(result.passes.backward, bound.backward * 18);
-  EXPECT_LE(result.passes.forward, (bound.forward + 20) * 18);
-  EXPECT_GT(result.passes.backward, 0);
+  const auto used = model.classifier.passes();
+  EXPECT_LE(used.backward, bound.backward * 18);
+  EXPECT_LE(used.forward, bound.forward * 18 + 16 * 3 * result.borderline);
+  EXPECT_GT(used.backward, 0);
 }
 
 TEST_F(Msa, BadOptionsAreUsageErrors) {

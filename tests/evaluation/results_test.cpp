@@ -18,10 +18,10 @@ TEST(Results, HoldEveryFieldOfTheFormatWithOneFlagAnImage) {
   const auto out = model.run(images.x);
   images.y = prediction_logits(*model.head, {ContextKind::reference}, out.features, out.logits, images.index).argmax(1);
   const ThreatModel threat{Norm::linf, .04};
-  auto evaluation = msa(model, {}, images, threat, {.contexts = {"reference", "alone"}});
+  auto evaluation = msa(model, {}, images, threat, {.contexts = {"reference", "alone"}, .steps = 10});
   evaluation.adversarial_prediction = images.y;
   const HpmModel plain{model.classifier, std::nullopt};
-  PeerResult control{"control", "c.safetensors", msa(plain, {}, images, threat, {})};
+  PeerResult control{"control", "c.safetensors", msa(plain, {}, images, threat, {.steps = 10})};
   const Dataset data{.name = "cifar10", .split = "test", .class_names = {"a", "b", "c", "d", "e"}};
   ResultsInput input{model, data, images, threat, evaluation, "hpm", "msa", "quick"};
   input.control = control;
@@ -29,7 +29,7 @@ TEST(Results, HoldEveryFieldOfTheFormatWithOneFlagAnImage) {
   test::TemporaryFolder folder;
   Fields none;
   const RunDirectory run((folder / "run").string(), none, "{}", ExistingRun::refuse);
-  write_run(run, input, true);
+  write_run(run, input);
   const auto j = test::read_json(folder / "run/results.json");
   for (const char* key : {"schema", "model", "dataset", "n", "first_index", "norm", "eps", "protocol", "version", "context", "company", "seed",
                           "threads", "clean_accuracy", "robust_accuracy", "clean_correct", "robust", "attacks", "standard_error", "interval",
@@ -47,15 +47,18 @@ TEST(Results, HoldEveryFieldOfTheFormatWithOneFlagAnImage) {
             std::lround(j["control"]["difference"].get<double>() * 12 / 100));
   const auto gallery = read_checkpoint((folder / "run/gallery.safetensors").string());
   EXPECT_EQ(gallery.tensors.front().second.size(0), static_cast<int64_t>(j["gallery"].size()));
-  EXPECT_TRUE(std::filesystem::exists(folder / "run/adversarial.safetensors"));
 }
 
 TEST(RunDirectory, RefusesAnotherRunUnlessToldAndNeverLeavesAStaleResult) {
   test::TemporaryFolder folder;
   Fields none;
   const auto path = (folder / "run").string();
-  RunDirectory first(path, none, "{}", ExistingRun::refuse);
-  first.write("results.json", "{}");
+  {
+    const RunDirectory first(path, none, "{}", ExistingRun::refuse);
+    first.write("results.json", "{}");
+    EXPECT_NE(message_of<Error>([&] { RunDirectory(path, none, "{}", ExistingRun::overwrite); }).find("another process"), std::string::npos);
+    EXPECT_TRUE(std::filesystem::exists(folder / "run/results.json")) << "a refused writer removed the other's result";
+  }
   EXPECT_NE(message_of<UsageError>([&] { RunDirectory(path, none, "{}", ExistingRun::refuse); }).find("--overwrite"), std::string::npos);
   RunDirectory(path, none, "{}", ExistingRun::resume);
   EXPECT_TRUE(std::filesystem::exists(path + "/results.json"));

@@ -59,7 +59,7 @@ double share(const Flags& flags) {
 int64_t count(const Flags& flags) { return std::count(flags.begin(), flags.end(), 1); }
 
 Json interval_of(const Flags& flags) {
-  const auto interval = share_interval(count(flags), static_cast<int64_t>(flags.size()));
+  const auto interval = wilson(count(flags), static_cast<int64_t>(flags.size()));
   return {interval.low, interval.high};
 }
 

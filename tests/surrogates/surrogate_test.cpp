@@ -100,7 +100,7 @@ TEST_F(Surrogates, UnavailableOnesSayWhatTheyNeed) {
 }
 
 TEST_F(Surrogates, JudgeKeepsTheFirstIterateThatBreaksEachImageForEveryTarget) {
-  Judge judge(at::arange(24), y, {{context(ContextKind::reference)}, {context(ContextKind::solo)}});
+  Judge judge({clean, y, at::arange(24)}, {Norm::linf, .1}, {{context(ContextKind::reference)}, {context(ContextKind::solo)}});
   HpmAttackModel attacked(model, {context(ContextKind::reference)}, find_surrogate("ste"), {}, &judge);
   apgd(attacked, {clean, y, at::arange(24)}, {Norm::linf, .1}, {.steps = 10}, RandomStreams(1));
   ASSERT_TRUE(judge.broken(0).any().item<bool>());
@@ -112,6 +112,22 @@ TEST_F(Surrogates, JudgeKeepsTheFirstIterateThatBreaksEachImageForEveryTarget) {
     const auto logits = prediction_logits(*model.head, judge.targets()[t].context, out.features, out.logits, rows);
     EXPECT_TRUE(logits.argmax(1).ne(y.index_select(0, rows)).all().item<bool>()) << "target " << t;
   }
+}
+
+TEST_F(Surrogates, JudgeCountsNoIterateOutsideTheBallOrTheBoxAndInJointNoBatchWithOne) {
+  const Images images{clean, y, at::arange(24)};
+  Judge judge(images, {Norm::linf, .1}, {{context(ContextKind::reference)}, {context(ContextKind::joint)}});
+  const auto wrong = at::ones({24}, at::kBool);
+  auto far = clean.clone();
+  far[0] += .2;                          // outside the ball
+  far[1].fill_(-1e-3);                   // outside the box (and, wherever a pixel is bright, the ball)
+  judge.note(0, {far, images.index}, wrong);
+  judge.note(1, {far, images.index}, wrong);
+  EXPECT_EQ(judge.broken(0).sum().item<int64_t>(), 22);
+  EXPECT_FALSE(judge.broken(0)[0].item<bool>() || judge.broken(0)[1].item<bool>());
+  EXPECT_EQ(judge.broken(1).sum().item<int64_t>(), 0);
+  judge.note(1, {clean, images.index}, wrong);
+  EXPECT_EQ(judge.broken(1).sum().item<int64_t>(), 24);
 }
 
 TEST(Company, BatchesAreAPartitionInSeededOrderAndTheLastIsShort) {

@@ -1,9 +1,15 @@
+#include <nlohmann/json.hpp>
+
 #include "commands/commands.h"
+#include "hpm/attacks/quantise.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/checks.h"
 #include "hpm/evaluation/msa.h"
 #include "hpm/evaluation/protocols.h"
 #include "hpm/evaluation/results.h"
+#include "hpm/io/file.h"
+#include "hpm/io/journal.h"
+#include "hpm/io/sha256.h"
 #include "hpm/report/report.h"
 #include "options.h"
 
@@ -18,9 +24,10 @@ struct EvaluateOptions {
   std::vector<std::string> attacks, contexts{"reference"}, surrogates, joint_surrogates;
   int64_t company = 128;
   uint64_t company_seed = 0, seed = 0;
-  bool full_matrix = false, conformance = false, save_adversarial = false, random = false;
-  std::optional<int64_t> queries;
-  PgdOptions pgd;
+  bool full_matrix = false, conformance = false, save_adversarial = false, quantise = false, random = false;
+  std::optional<int64_t> steps, restarts, targets, queries;
+  std::optional<double> step_size;
+  std::string loss = "ce";
   ComputeOptions compute;
 };
 
@@ -32,6 +39,10 @@ void declare(Fields& f, EvaluateOptions& o) {
   f.add("protocol", o.protocol, "protocol", {.choices = {"clean", "pgd", "autoattack", "msa"}});
   f.add("version", o.version, "of msa: quick (default), standard, plus; of autoattack: standard (default), plus, rand, custom");
   f.add("attacks", o.attacks, "attacks of autoattack, version custom");
+  f.add("steps", o.steps, "gradient steps per restart (none: pgd 40, else the version's)", {.min = 1, .max = 1000000});
+  f.add("restarts", o.restarts, "random starts (none: pgd 1, autoattack the version's)", {.min = 1, .max = 100000});
+  f.add("step-size", o.step_size, "step length of pgd (none: eps / 4)", {.min = 0, .unit = "input range"});
+  f.add("loss", o.loss, "loss of pgd", {.choices = {"ce", "dlr"}});
   f.add("context", o.contexts, "contexts of an HPM model, the first is headlined", {.choices = {"reference", "alone", "solo", "joint"}});
   f.add("company", o.company, "company size of solo and joint", {.min = 1, .max = 65536, .unit = "images"});
   f.add("company-seed", o.company_seed, "order of the company (0: as the images come)");
@@ -40,13 +51,14 @@ void declare(Fields& f, EvaluateOptions& o) {
   f.add("surrogates", o.surrogates, "surrogates of msa (none: the version's)");
   f.add("joint-surrogates", o.joint_surrogates, "surrogates of the context joint (none: the same)");
   f.add("full-matrix", o.full_matrix, "every surrogate on every correct image, not the survivors alone");
-  f.add("queries", o.queries, "queries of Square (none: as the version)", {.min = 1});
+  f.add("targets", o.targets, "targets of autoattack's targeted attacks (none: as the version)", {.min = 1});
+  f.add("queries", o.queries, "queries of Square (none: as the version)", {.min = 0});
   f.add("conformance", o.conformance, "autoattack: the official code's draws, batches and operations");
   f.add("random", o.random, "the model draws random numbers");
   f.add("checks", o.checks, "checks of the evaluation", {.choices = {"none", "basic", "full"}});
   f.add("role", o.role, "how a comparison calls this run: base, control, l2 or hpm");
   f.add("save-adversarial", o.save_adversarial, "keep all adversarial images and check them after reloading");
-  hpm::fields(f, o.pgd);
+  f.add("quantise", o.quantise, "round the adversarial images to 8 bits, save and judge them");
   f.section("run");
   f.add("seed", o.seed, "of all random numbers");
   hpm::fields(f, o.compute);
@@ -57,6 +69,7 @@ class Evaluate {
   Evaluate(CommandLine& line, EvaluateOptions& options) : line_(line), o_(options) {}
 
   int operator()() {
+    if (o_.conformance) official_computing();
     configure_threads(o_.compute.threads);
     const auto radii = threats(o_.threat);
     check_options();
@@ -68,21 +81,38 @@ class Evaluate {
     if (!model_.head) line_.warn_unused("context", "the model has no HPM head");
     const auto device = parse_device(o_.compute.device);
     model_.to(device);
+    for (auto* peer : {&peers_.base, &peers_.control})
+      if (*peer) peer->to(device);
+    const auto precision = parse_precision(o_.compute.precision, device);
+    require(precision == at::kFloat || !o_.conformance, "evaluate: --conformance needs --precision float32, as the official code has");
+    for (auto* classifier : {&model_.classifier, &peers_.base, &peers_.control}) classifier->set_search_precision(precision);
     images_ = images_of(data_, index);
     images_.x = images_.x.to(device);
     images_.y = images_.y.to(device);
     if (line_.dry_run) return print_cost(radii);
 
+    if (o_.quantise) quantised(images_.x, images_.x, radii.front());  // refuses images that are not 8-bit before the work
+
     const auto run = open_run(line_, "evaluate", o_.compute, o_.seed);
-    auto evaluation = run_protocol(model_, radii.front());
+    Journal journal(run.path(), fingerprint(), line_.resume);
+    if (journal.size() > 0) line_.monitor().say(fmt::format("going on after {} finished pieces of work", journal.size()));
+    log_ = WorkLog(journal);
+    auto evaluation = run_protocol(model_, radii.front(), images_, o_.contexts, "model");
     finish(evaluation, radii.front(), run);
-    std::optional<PeerResult> base, control;
-    if (peers_.base && o_.protocol != "clean") base = {"base", o_.base, attack_peer(peers_.base, radii.front())};
-    if (peers_.control && o_.protocol != "clean") control = {"control", o_.control, attack_peer(peers_.control, radii.front())};
-    ResultsInput input{model_, data_, images_, radii.front(), evaluation, role(), o_.protocol, version(), o_.data.first,
-                       !o_.data.indices.empty(), o_.company, o_.company_seed, o_.seed, std::move(base), std::move(control), curve(radii, evaluation)};
+    const auto peer = [&](const char* name, const std::string& file, const Classifier& classifier) -> std::optional<PeerResult> {
+      if (!classifier || o_.protocol == "clean") return std::nullopt;
+      return PeerResult{name, file, run_protocol({classifier, std::nullopt}, radii.front(), images_, o_.contexts, name)};
+    };
+    auto base = peer("base", o_.base, peers_.base), control = peer("control", o_.control, peers_.control);
+    ResultsInput input{model_, data_, images_, radii.front(), evaluation, role(), o_.protocol, version()};
+    input.budget = budget();
+    input.first_index = o_.data.first, input.indices_given = !o_.data.indices.empty();
+    input.company_size = o_.company, input.company_seed = o_.company_seed, input.seed = o_.seed;
+    input.base = std::move(base), input.control = std::move(control);
+    input.curve = curve(radii, evaluation);
     input.config = line_.fields.json();
-    write_run(run, input, o_.save_adversarial);
+    input.started = nlohmann::json::parse(std::string(read_file(run.file("environment.json")).text())).value("started", "");
+    write_run(run, input);
     write_report({run.path()}, run.file("report.html"));
     if (line_.json) fmt::print("{}", results_json(input));
     else print(input, run);
@@ -96,19 +126,39 @@ class Evaluate {
     if (o_.protocol == "autoattack") return o_.version.empty() ? (o_.attacks.empty() ? "standard" : "custom") : o_.version;
     return "";
   }
+  /// The attacks in words, equal for equal budgets.
+  std::string budget() const {
+    if (o_.protocol == "clean") return "";
+    auto text = o_.protocol + (version().empty() ? "" : " " + version());
+    if (o_.protocol == "pgd") text += fmt::format(" {}, {} steps of {}", o_.loss, o_.steps.value_or(40), o_.step_size ? fmt::format("{:g}", *o_.step_size) : "eps / 4");
+    if (!o_.attacks.empty()) text += fmt::format(" {}", fmt::join(o_.attacks, ","));
+    if (msa_protocol() && !o_.surrogates.empty()) text += fmt::format(" {}", fmt::join(o_.surrogates, ","));
+    const auto add = [&](const char* what, const std::optional<int64_t>& value) {
+      if (value) text += fmt::format(", {} {}", *value, what);
+    };
+    if (o_.protocol != "pgd") add("steps", o_.steps);
+    add("restarts", o_.protocol == "pgd" ? o_.restarts.value_or(1) : o_.restarts);
+    add("targets", o_.targets);
+    add("queries", o_.queries);
+    return text;
+  }
   std::string role() const { return o_.role.empty() ? (model_.head ? model_.head_kind() : "") : o_.role; }
 
   void check_options() {
     const auto unused = [&](bool used, std::initializer_list<const char*> names, const char* why) {
       if (!used) for (const char* name : names) line_.warn_unused(name, why);
     };
-    unused(o_.protocol == "pgd", {"steps", "step-size", "restarts", "loss"}, "only --protocol pgd reads it");
-    unused(o_.protocol == "autoattack", {"attacks", "conformance", "queries"}, "only --protocol autoattack reads it");
+    unused(o_.protocol == "pgd", {"step-size", "loss"}, "only --protocol pgd reads it");
+    unused(o_.protocol != "clean", {"steps"}, "nothing is attacked");
+    unused(o_.protocol == "pgd" || o_.protocol == "autoattack", {"restarts"}, "only --protocol pgd and autoattack read it");
+    unused(o_.protocol == "autoattack", {"attacks", "conformance", "targets", "queries"}, "only --protocol autoattack reads it");
+    unused(o_.protocol != "clean", {"save-adversarial", "quantise"}, "there are no adversarial images");
     unused(msa_protocol(), {"surrogates", "joint-surrogates", "full-matrix"}, "only --protocol msa reads it");
     unused(msa_protocol() || o_.protocol == "autoattack", {"version"}, "only autoattack and msa have versions");
     if (o_.protocol == "autoattack" && !o_.attacks.empty() && version() != "custom")
       line_.warn_unused("attacks", "only --version custom reads it");
-    if (o_.compute.precision != "float32") line_.monitor().warn("--precision had no effect: the search runs in float32");
+    require(!o_.random || !msa_protocol(), "evaluate: msa judges deterministic models; for a random one use --protocol autoattack --version rand --random");
+    unused(o_.protocol != "clean", {"precision"}, "nothing is searched for");
   }
 
   Classifier load_peer(const std::string& path) {
@@ -121,60 +171,107 @@ class Evaluate {
     return peer.classifier;
   }
 
-  MsaOptions msa_options() const {
-    MsaOptions m{.version = version(), .contexts = o_.contexts, .surrogates = o_.surrogates, .joint_surrogates = o_.joint_surrogates,
-                 .company_size = o_.company, .company_seed = o_.company_seed, .seed = o_.seed, .batch_size = o_.compute.batch_size, .full_matrix = o_.full_matrix};
+  MsaOptions msa_options(const std::vector<std::string>& contexts) const {
+    MsaOptions m{.version = version(), .contexts = contexts, .surrogates = o_.surrogates, .joint_surrogates = o_.joint_surrogates,
+                 .company_size = o_.company, .company_seed = o_.company_seed, .seed = o_.seed, .batch_size = o_.compute.batch_size, .steps = o_.steps, .full_matrix = o_.full_matrix};
     return m;
   }
 
   AutoAttackOptions autoattack_options() const {
     AutoAttackOptions a{.version = version(), .attacks = o_.attacks, .seed = o_.seed, .batch_size = o_.compute.batch_size, .conformance = o_.conformance};
+    a.steps = o_.steps;
+    a.restarts = o_.restarts;
+    a.targets = o_.targets;
     a.queries = o_.queries;
     return a;
   }
 
-  ProtocolSubject subject(const HpmModel& model) {
-    return {model, make_context(model, o_.contexts.front(), images_, o_.company, o_.company_seed, o_.compute.batch_size), o_.random};
+  /// Everything the verdicts depend on: the options but those of computing, and the files' contents. A change of the batch
+  /// size shows in the journal itself.
+  std::string fingerprint() const {
+    auto all = nlohmann::json::parse(line_.fields.json());
+    all.erase("compute");
+    all["precision"] = o_.compute.precision;
+    for (const auto* classifier : {&model_.classifier, &peers_.base, &peers_.control})
+      if (*classifier) all["files"].push_back(classifier->info().sha256);
+    return sha256(all.dump());
   }
 
-  Evaluation run_protocol(const HpmModel& model, const ThreatModel& threat) {
+  /// Conformance holds for one thread, and the official batch size unless another is given.
+  void official_computing() {
+    if (!line_.fields.given("threads")) o_.compute.threads = 1;
+    if (!line_.fields.given("batch-size")) o_.compute.batch_size = 250;
+  }
+
+  ProtocolSubject subject(const HpmModel& model, const Images& images) {
+    return {model, make_context(model, o_.contexts.front(), images, o_.company, o_.company_seed, o_.compute.batch_size), o_.random};
+  }
+
+  Evaluation run_protocol(const HpmModel& model, const ThreatModel& threat, const Images& images, const std::vector<std::string>& contexts,
+                          const std::string& part) {
     auto& monitor = line_.monitor();
-    if (msa_protocol()) return msa(model, peers_, images_, threat, msa_options(), monitor);
-    if (o_.protocol == "clean") return evaluate_clean(subject(model), images_, o_.compute.batch_size);
-    if (model.head && o_.contexts.front() != "reference" && line_.fields.given("protocol"))
+    const auto log = log_.below(part);
+    if (msa_protocol()) return msa(model, peers_, images, threat, msa_options(contexts), monitor, log);
+    if (o_.protocol == "clean") return evaluate_clean(subject(model, images), images, o_.compute.batch_size);
+    if (model.head && o_.contexts.front() != "reference")
       monitor.warn("one surrogate (ste) flatters a batch-dependent defence; --protocol msa is the honest judge in context " + o_.contexts.front());
-    if (o_.protocol == "pgd") return evaluate_pgd(subject(model), images_, threat, o_.pgd, o_.seed, o_.compute.batch_size, monitor);
-    return evaluate_autoattack(subject(model), images_, threat, autoattack_options(), monitor);
+    if (o_.protocol == "pgd") return evaluate_pgd(subject(model, images), images, threat, {o_.steps.value_or(40), o_.step_size, o_.restarts.value_or(1), o_.loss}, o_.seed, o_.compute.batch_size, monitor, log);
+    return evaluate_autoattack(subject(model, images), images, threat, autoattack_options(), monitor, log);
   }
 
-  Evaluation attack_peer(const Classifier& peer, const ThreatModel& threat) { return run_protocol({peer, std::nullopt}, threat); }
+  /// False for a black box that Square alone attacked.
+  static bool asks_for_gradients(const Evaluation& evaluation) {
+    return std::any_of(evaluation.attacks.begin(), evaluation.attacks.end(), [](const auto& attack) { return attack.name != "square"; });
+  }
 
   /// Predictions on the adversarial images, and the checks.
   void finish(Evaluation& evaluation, const ThreatModel& threat, const RunDirectory& run) {
     if (!evaluation.adversarial.defined()) return;
-    const auto target = subject(model_);
+    const auto target = subject(model_, images_);
     const auto predict = [&](const Tensor& x, const Tensor& index) {
       return target.attack_model()->ask({x, index}, nullptr).target_logits;
     };
-    evaluation.adversarial_prediction = predict_logits(target, {evaluation.adversarial, images_.y, images_.index}, o_.compute.batch_size).argmax(1);
+    evaluation.adversarial_prediction =
+        predict_logits(target, {evaluation.adversarial, images_.y, images_.index}, o_.compute.batch_size).argmax(1).to(at::kCPU);
     Tensor saved;
     if (o_.save_adversarial) {
       write_safetensors(run.file("adversarial.safetensors"), {{"images", evaluation.adversarial}, {"labels", images_.y}, {"index", images_.index}});
-      saved = read_checkpoint(run.file("adversarial.safetensors")).tensors.front().second.to(images_.x.device());
+      saved = find_tensor(read_checkpoint(run.file("adversarial.safetensors")).tensors, "images").to(images_.x.device());
+    }
+    if (o_.quantise) {
+      const auto rounded = quantised(evaluation.adversarial, images_.x, threat);
+      evaluation.quantised_robust = predict_logits(target, {rounded, images_.y, images_.index}, o_.compute.batch_size).argmax(1).eq(images_.y).to(at::kCPU);
+      write_safetensors(run.file("adversarial-8bit.safetensors"),
+                        {{"images", (rounded * 255).round().to(at::kByte)}, {"labels", images_.y}, {"index", images_.index}});
     }
     const auto attacked = target.attack_model();
     const bool joint = target.context.kind == ContextKind::joint && model_.head;
     evaluation.checks = run_checks({*attacked, joint, predict}, images_, threat, evaluation, saved,
-                                   {.level = o_.checks, .seed = o_.seed, .batch_size = o_.compute.batch_size}, line_.monitor());
+                                   {.level = o_.checks, .seed = o_.seed, .batch_size = o_.compute.batch_size, .conformance = o_.conformance, .gradients = asks_for_gradients(evaluation)}, line_.monitor());
   }
 
-  std::vector<RadiusOutcome> curve(const std::vector<ThreatModel>& radii, const Evaluation& first) {
+  /// Accuracy against eps in the first context, by increasing radius. An image that is broken within a radius is broken
+  /// within every larger one, so it is not attacked again (in solo and joint it is: it is company to the others).
+  std::vector<RadiusOutcome> curve(std::vector<ThreatModel> radii, const Evaluation& headline) {
     std::vector<RadiusOutcome> points;
     if (radii.size() < 2) return points;
-    for (size_t i = 0; i < radii.size(); ++i) {
-      const auto evaluation = i == 0 ? first : run_protocol(model_, radii[i]);
-      const double p = percent(evaluation.first().robust);
-      points.push_back({radii[i].eps, p, std::sqrt(p * (100 - p) / static_cast<double>(images_.size()))});
+    const double first = radii.front().eps;
+    std::sort(radii.begin(), radii.end(), [](const auto& a, const auto& b) { return a.eps < b.eps; });
+    const auto& context = o_.contexts.front();
+    const bool drop = !model_.head || context == "reference" || context == "alone";
+    auto robust = headline.first().clean_correct;
+    for (const auto& radius : radii) {
+      if (radius.eps == first) {
+        robust = robust & headline.first().robust;
+      } else {
+        const auto rows = drop ? robust.nonzero().squeeze(1) : at::arange(images_.size());
+        if (rows.numel() > 0) {
+          const auto held = run_protocol(model_, radius, images_.select(rows), {context}, fmt::format("eps {}", radius.eps)).first().robust;
+          robust = robust.index_copy(0, rows, robust.index_select(0, rows) & held);
+        }
+      }
+      const double p = percent(robust);
+      points.push_back({radius.eps, p, std::sqrt(p * (100 - p) / static_cast<double>(images_.size()))});
     }
     return points;
   }
@@ -184,19 +281,27 @@ class Evaluate {
       fmt::print("--dry-run: passes are stated for --protocol msa; {} has a fixed budget (docs/autoattack.md)\n", o_.protocol);
       return 0;
     }
-    const auto passes = estimate_passes(model_, peers_, radii.front(), msa_options());
-    const int64_t n = images_.size(), sample = std::min<int64_t>(n, 64);
-    // A timed forward and backward of a small batch gives the estimate.
+    const auto passes = estimate_passes(model_, peers_, radii.front(), msa_options(o_.contexts));
+    const int64_t n = images_.size(), count = std::min<int64_t>(n, 64);
+    // Timed passes of a small batch give the estimate.
     ClassifierModel timed(model_.classifier);
-    const auto part = images_.select(at::arange(sample));
+    const auto part = images_.select(at::arange(count));
     const Loss loss{LossKind::ce, part.y, {}};
-    timed.ask({part.x, part.index}, &loss);
-    const auto start = std::chrono::steady_clock::now();
-    timed.ask({part.x, part.index}, &loss);
-    const double per_image = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / static_cast<double>(sample);
-    const double seconds = per_image * static_cast<double>(passes.backward * n) * static_cast<double>(radii.size());
-    fmt::print("at most {} forward and {} backward passes an image, {} images, {} radii: at most {:.0f} s on this machine\n",
-               passes.forward, passes.backward, n, radii.size(), seconds);
+    const auto per_image = [&](const Loss* with) {
+      timed.ask({part.x, part.index}, with);
+      const auto start = std::chrono::steady_clock::now();
+      timed.ask({part.x, part.index}, with);
+      return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / static_cast<double>(count);
+    };
+    const double forward = per_image(nullptr), both = per_image(&loss);
+    const double seconds = static_cast<double>(n * static_cast<int64_t>(radii.size())) *
+                           (both * static_cast<double>(passes.backward) + forward * static_cast<double>(std::max<int64_t>(passes.forward - passes.backward, 0)));
+    if (line_.json)
+      fmt::print("{}\n", nlohmann::ordered_json{{"forward_passes_per_image", passes.forward}, {"backward_passes_per_image", passes.backward}, {"images", n},
+                                                {"radii", radii.size()}, {"seconds_at_most", std::ceil(seconds)}}.dump());
+    else
+      fmt::print("at most {} forward and {} backward passes an image, {} images, {} radii: at most {:.0f} s of passes on this machine\n",
+                 passes.forward, passes.backward, n, radii.size(), std::ceil(seconds));
     return 0;
   }
 
@@ -228,6 +333,7 @@ class Evaluate {
   HpmModel model_;
   Peers peers_;
   Images images_;
+  WorkLog log_;
 };
 
 }  // namespace
@@ -237,7 +343,7 @@ int evaluate(const Arguments& arguments) {
                    "hpm evaluate --model FILE --data cifar10 --norm Linf --eps 8/255 --count 1000");
   EvaluateOptions options;
   declare(line.fields, options);
-  line.with_run_directory(false);
+  line.with_run_directory(true);
   line.with_dry_run();
   if (!line.parse(arguments)) return 0;
   return Evaluate(line, options)();

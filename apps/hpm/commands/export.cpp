@@ -23,6 +23,7 @@ int export_model(const Arguments& arguments) {
   require(overwrite || !std::filesystem::exists(to), "export: {} exists; give --force to replace it", to);
   auto model = load(options, options.model, {}, line.monitor());
   if (fold_head) model = {folded(model), std::nullopt};
+  require(!model.classifier.is_black_box(), "export: a TorchScript file has no weights under checkpoint names; export needs a state_dict");
   save_model(model, to, fmt::format("hpm export{} of {}", fold_head ? " --fold" : "", options.model));
   if (line.json) fmt::print("{}\n", nlohmann::ordered_json{{"file", to}, {"head", model.head_kind()}}.dump());
   else fmt::print("{}\n", to);

@@ -59,11 +59,11 @@ int finetune(const Arguments& arguments) {
   if (o.finetune.head == "l2") line.warn_unused("lambda", "--head l2 means lambda = 1");
   if (o.finetune.metric != "learned")
     for (const char* name : {"rank", "metric-steps", "fit-rounds"}) line.warn_unused(name, "only --metric learned reads it");
-  line.warn_unused("first", "training reads the images from 0 on (--count limits them)");
+  for (const char* name : {"first", "indices"}) line.warn_unused(name, "training reads the images from 0 on (--count limits them)");
   configure_threads(o.training.compute.threads);
-  o.training.resolve(line);
+  o.training.resolve();
   const auto data = load_dataset(o.data.data, o.data.split, o.data.root);
-  o.training.loop.images = o.data.count;
+  o.training.loop.images = image_numbers({.count = o.data.count}, data).numel();
   auto model = load(o.model, o.model.model, data.image_shape(), line.monitor());
   require_classes(model, data);
   if (model.head && !control) line.monitor().warn("the model has an HPM head already: it is fitted anew");

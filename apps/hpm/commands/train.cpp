@@ -22,10 +22,10 @@ int train(const Arguments& arguments) {
   line.with_run_directory(true);
   if (!line.parse(arguments)) return 0;
   configure_threads(o.compute.threads);
-  o.resolve(line);
+  o.resolve();
   const auto data = load_dataset(data_options.data, data_options.split, data_options.root);
-  line.warn_unused("first", "training reads the images from 0 on (--count limits them)");
-  o.loop.images = data_options.count;
+  for (const char* name : {"first", "indices"}) line.warn_unused(name, "training reads the images from 0 on (--count limits them)");
+  o.loop.images = image_numbers({.count = data_options.count}, data).numel();
 
   HpmModel model;
   if (model_options.model.empty()) {
@@ -35,6 +35,7 @@ int train(const Arguments& arguments) {
   } else {
     model = load(model_options, model_options.model, data.image_shape(), line.monitor());
     require_classes(model, data);
+    require(!model.classifier.is_black_box(), "train: a TorchScript file can be attacked, not trained; give the weights (a state_dict) and --arch");
     if (model.head) line.monitor().warn("the HPM head is left behind: train moves the FC classifier (hpm finetune trains HPM)");
     model.head.reset();
   }

@@ -1,0 +1,163 @@
+#include "hpm/io/journal.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <cerrno>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "hpm/core/error.h"
+#include "hpm/io/file.h"
+
+namespace hpm {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::string_view kChecksum = ",\"crc\":\"";
+
+uint32_t crc(uint32_t before, std::string_view bytes) {
+  if (bytes.empty()) return before;  // zlib starts anew at a null pointer
+  return static_cast<uint32_t>(crc32_z(before, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+}
+
+/// {...} -> {...,"crc":"0123abcd"}: of the line up to there, then of its tensors' bytes.
+std::string sealed(std::string line, std::string_view payload) {
+  line.pop_back();
+  return fmt::format("{}{}{:08x}\"}}\n", line, kChecksum, crc(crc(0, line), payload));
+}
+
+int open_file(const std::string& path, int flags) { return ::open(path.c_str(), flags | O_CLOEXEC, 0644); }
+
+}  // namespace
+
+Journal::Journal(const std::string& folder, const std::string& fingerprint, bool resume)
+    : lines_path_(folder + "/events.jsonl"), data_path_(folder + "/events.bin") {
+  const int fresh = resume ? 0 : O_TRUNC;
+  lines_ = open_file(lines_path_, O_RDWR | O_CREAT | fresh);
+  data_ = open_file(data_path_, O_RDWR | O_CREAT | fresh);
+  if (lines_ < 0 || data_ < 0) fail_to("be opened");
+  recover(fingerprint);
+  if (lines_size_ == 0) append(lines_, sealed(Json{{"journal", 1}, {"fingerprint", fingerprint}}.dump(), ""), lines_size_);
+}
+
+Journal::~Journal() {
+  for (int descriptor : {lines_, data_})
+    if (descriptor >= 0) ::close(descriptor);
+}
+
+void Journal::recover(const std::string& fingerprint) {
+  const auto content = read_file(lines_path_);
+  auto rest = content.text();
+  for (size_t end; (end = rest.find('\n')) != std::string_view::npos; rest.remove_prefix(end + 1)) {
+    if (!recover_line(rest.substr(0, end), fingerprint)) break;
+    lines_size_ += end + 1;
+  }
+  if (::ftruncate(lines_, static_cast<off_t>(lines_size_)) != 0 || ::ftruncate(data_, static_cast<off_t>(data_size_)) != 0)
+    fail_to("be shortened to its last whole piece");
+}
+
+/// False for a line that is broken, or whose tensors are: the end of what was written.
+bool Journal::recover_line(std::string_view line, const std::string& fingerprint) {
+  const auto seal = line.rfind(kChecksum);
+  const auto json = Json::parse(line, nullptr, false);
+  if (seal == std::string_view::npos || !json.is_object()) return false;
+  if (lines_size_ == 0) {
+    if (sealed(std::string(line.substr(0, seal)) + "}", "") != std::string(line) + "\n") return false;
+    if (json.value("fingerprint", "") != fingerprint)
+      fail("{}: belongs to a run with other settings, data or model; give --overwrite, or another --out", lines_path_);
+    return true;
+  }
+  Piece piece{data_size_, {}};
+  uint64_t bytes = 0;
+  try {
+    for (const auto& part : json.at("tensors")) {
+      const auto type = scalar_type_of(part.at("dtype").get<std::string>());
+      piece.parts.push_back({part.at("name"), type.value(), part.at("shape").get<std::vector<int64_t>>()});
+      bytes = bytes + saturating_product(count_of(piece.parts.back().shape), item_size(*type));
+    }
+    const FileSource data(data_path_);
+    if (bytes > data.size() || data_size_ > data.size() - bytes) return false;
+    const auto payload = data.read(data_size_, bytes);
+    if (sealed(std::string(line.substr(0, seal)) + "}", payload.text()) != std::string(line) + "\n") return false;
+    pieces_[json.at("key").get<std::string>()] = std::move(piece);
+  } catch (const std::exception&) {
+    return false;
+  }
+  data_size_ += bytes;
+  return true;
+}
+
+NamedTensors Journal::read(const std::string& key) const {
+  const auto found = pieces_.find(key);
+  if (found == pieces_.end()) fail("{}: has no piece {}", lines_path_, key);
+  const FileSource data(data_path_);
+  NamedTensors tensors;
+  auto offset = found->second.offset;
+  for (const auto& part : found->second.parts) {
+    const auto bytes = count_of(part.shape) * item_size(part.type);
+    tensors.emplace_back(part.name, to_tensor(StoredTensor{part.type, part.shape, data.read(offset, bytes)}));
+    offset += bytes;
+  }
+  return tensors;
+}
+
+void Journal::write(const std::string& key, const NamedTensors& tensors) {
+  Json line{{"key", key}, {"tensors", Json::array()}};
+  Piece piece{data_size_, {}};
+  std::string payload;
+  for (const auto& [name, tensor] : tensors) {
+    const auto stored = to_stored(tensor);
+    line["tensors"].push_back({{"name", name}, {"dtype", name_of(stored.type)}, {"shape", stored.shape}});
+    piece.parts.push_back({name, stored.type, stored.shape});
+    payload += stored.data.text();
+  }
+  // The tensors first: a line is there only when its tensors are.
+  append(data_, payload, data_size_);
+  append(lines_, sealed(line.dump(), payload), lines_size_);
+  pieces_[key] = std::move(piece);
+}
+
+void Journal::append(int descriptor, std::string_view bytes, uint64_t& size) {
+  while (!bytes.empty()) {
+    const auto written = ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(size));
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) fail_to("be written");
+    size += static_cast<uint64_t>(written);
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+  if (::fdatasync(descriptor) != 0) fail_to("be brought to the disk");
+}
+
+void Journal::fail_to(const char* what) const {
+  fail("{}: the journal cannot {}: {}", lines_path_, what, std::generic_category().message(errno));
+}
+
+WorkLog WorkLog::below(const std::string& name) const {
+  auto log = *this;
+  log.prefix_ += name + "/";
+  return log;
+}
+
+NamedTensors WorkLog::recall(const std::string& key, const at::Tensor& rows) const {
+  if (!journal_->has(prefix_ + key)) return {};
+  auto stored = journal_->read(prefix_ + key);
+  const auto then = find_tensor(stored, "rows");
+  return then.defined() && then.equal(rows) ? stored : NamedTensors{};
+}
+
+NamedTensors WorkLog::remember(const std::string& key, const at::Tensor& rows, NamedTensors done) const {
+  done.emplace_back("rows", rows);
+  journal_->write(prefix_ + key, done);
+  return done;
+}
+
+at::Tensor find_tensor(const NamedTensors& tensors, const std::string& name) {
+  for (const auto& [key, tensor] : tensors)
+    if (key == name) return tensor;
+  return {};
+}
+
+}  // namespace hpm

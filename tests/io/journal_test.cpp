@@ -1,0 +1,104 @@
+#include "hpm/io/journal.h"
+
+#include <fstream>
+
+#include "hpm/core/error.h"
+#include "hpm/io/file.h"
+#include "support/support.h"
+
+namespace hpm {
+namespace {
+
+using test::message_of;
+
+NamedTensors piece(int64_t i) { return {{"flags", at::arange(i).gt(2)}, {"images", at::full({i, 2}, .5 * static_cast<double>(i))}}; }
+
+std::string text_of(const std::filesystem::path& path) { return std::string(read_file(path.string()).text()); }
+
+TEST(Journal, GivesBackWhatWasWrittenAlsoAfterReopening) {
+  test::TemporaryFolder folder;
+  {
+    Journal journal(folder.path, "print", false);
+    for (int64_t i = 0; i < 4; ++i) journal.write("piece " + std::to_string(i), piece(i));
+  }
+  const Journal again(folder.path, "print", true);
+  ASSERT_EQ(again.size(), 4u);
+  for (int64_t i = 0; i < 4; ++i) {
+    const auto found = again.read("piece " + std::to_string(i));
+    EXPECT_TRUE(find_tensor(found, "flags").equal(piece(i)[0].second));
+    EXPECT_TRUE(find_tensor(found, "images").equal(piece(i)[1].second));
+  }
+  EXPECT_FALSE(find_tensor(again.read("piece 1"), "other").defined());
+  EXPECT_THROW(again.read("piece 4"), Error);
+}
+
+TEST(Journal, CutAnywhereItKeepsEveryPieceBeforeTheCutAndCanGoOn) {
+  test::TemporaryFolder whole;
+  {
+    Journal journal(whole.path, "print", false);
+    for (int64_t i = 0; i < 3; ++i) journal.write("piece " + std::to_string(i), piece(i + 3));
+  }
+  const auto lines = text_of(whole / "events.jsonl"), data = text_of(whole / "events.bin");
+  for (size_t cut = 0; cut < lines.size(); cut += 7) {
+    test::TemporaryFolder folder;
+    std::ofstream(folder / "events.jsonl", std::ios::binary) << lines.substr(0, cut);
+    std::ofstream(folder / "events.bin", std::ios::binary) << data;
+    const auto whole_lines = static_cast<size_t>(std::count(lines.begin(), lines.begin() + static_cast<int64_t>(cut), '\n'));
+    Journal journal(folder.path, "print", true);
+    EXPECT_EQ(journal.size(), whole_lines > 0 ? whole_lines - 1 : 0) << cut;
+    journal.write("later", piece(9));
+    EXPECT_TRUE(find_tensor(journal.read("later"), "images").equal(piece(9)[1].second));
+    for (size_t i = 0; i + 1 < whole_lines; ++i)
+      EXPECT_TRUE(find_tensor(journal.read("piece " + std::to_string(i)), "images").equal(piece(static_cast<int64_t>(i) + 3)[1].second));
+  }
+}
+
+TEST(Journal, DropsPiecesWhoseBytesAreWrongOrMissing) {
+  for (const bool flip : {true, false}) {
+    test::TemporaryFolder folder;
+    {
+      Journal journal(folder.path, "print", false);
+      for (int64_t i = 0; i < 3; ++i) journal.write("piece " + std::to_string(i), piece(4));
+    }
+    auto data = text_of(folder / "events.bin");
+    if (flip) data[data.size() / 2] = static_cast<char>(data[data.size() / 2] ^ 1);
+    else data.resize(data.size() / 2);
+    std::ofstream(folder / "events.bin", std::ios::binary) << data;
+    EXPECT_EQ(Journal(folder.path, "print", true).size(), 1u);
+  }
+}
+
+TEST(Journal, OfAnotherRunIsRefused) {
+  test::TemporaryFolder folder;
+  Journal(folder.path, "one", false).write("piece", piece(3));
+  EXPECT_NE(message_of<Error>([&] { Journal(folder.path, "two", true); }).find("other settings"), std::string::npos);
+  EXPECT_EQ(Journal(folder.path, "two", false).size(), 0u);
+}
+
+TEST(WorkLog, DoesAPieceOnceForTheSameRowsAndAgainForOthers) {
+  test::TemporaryFolder folder;
+  Journal journal(folder.path, "print", false);
+  const auto log = WorkLog(journal).below("eps");
+  int done = 0;
+  const auto work = [&] { return ++done, piece(3); };
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(find_tensor(log.once("key", at::arange(3), work), "flags").equal(piece(3)[0].second));
+  EXPECT_EQ(done, 1);
+  EXPECT_TRUE(journal.has("eps/key"));
+  log.once("key", at::arange(4), work);
+  EXPECT_EQ(done, 2);
+  WorkLog().once("key", at::arange(4), work);
+  EXPECT_EQ(done, 3);
+}
+
+TEST(FileLock, IsHeldByOne) {
+  test::TemporaryFolder folder;
+  const auto path = (folder / "lock").string();
+  {
+    const FileLock held(path);
+    EXPECT_NE(message_of<Error>([&] { FileLock second(path); }).find("another process"), std::string::npos);
+  }
+  FileLock again(path);
+}
+
+}  // namespace
+}  // namespace hpm
