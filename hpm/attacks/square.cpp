@@ -106,7 +106,8 @@ class Run {
     if (side != pattern_side_) pattern_ = bump_pattern(side, threat_.norm == Norm::l2, images_.x.options()), pattern_side_ = side;
     const auto& upright = pattern_;
     const auto turned = draws_.transposed().view({-1, 1, 1, 1});
-    return at::where(turned, upright.t(), upright);
+    // Contiguous: the order of sums over a window, and so their last bits, follow the layout.
+    return at::where(turned, upright.t(), upright).contiguous();
   }
 
   /// L2, L1: takes the mass out of window 2, and adds it to window 1 with what the image has left.

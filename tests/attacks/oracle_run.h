@@ -3,6 +3,8 @@
 #include <nlohmann/json.hpp>
 #include <sys/resource.h>
 
+#include <set>
+
 #include "attacks/real_models.h"
 #include "hpm/attacks/autoattack.h"
 
@@ -21,6 +23,7 @@ struct OracleComparison {
   int64_t forward = 0, oracle_forward = 0;
   int64_t oracle_broken = 0, missed = 0, more = 0;  // at the end: broken there; there but not here; here but not there
   std::vector<std::string> differences;             // one line for each image and attack with another flag
+  std::set<int64_t> images_that_differ;
 };
 
 inline void compare_flags(const nlohmann::json& oracle, const AutoAttackResult& result, AttackModel& model,
@@ -32,6 +35,7 @@ inline void compare_flags(const nlohmann::json& oracle, const AutoAttackResult& 
     const auto rows = theirs.ne(ours).nonzero().squeeze(1);
     for (int64_t i = 0; i < rows.numel(); ++i) {
       const auto row = rows[i].item<int64_t>();
+      out.images_that_differ.insert(row);
       out.differences.push_back(
           fmt::format("{}: image {} is {} there and {} here, margin here {:.2e} of a range of {:.3g}", attack, row,
                       theirs[row].item<bool>() ? "robust" : "broken", ours[row].item<bool>() ? "robust" : "broken",
