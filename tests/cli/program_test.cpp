@@ -136,6 +136,48 @@ TEST_F(Slice, InterruptedFineTuningResumesToTheSameModel) {
   run("finetune --resume --out part --lr .1" + settings, 1);
 }
 
+TEST_F(Slice, EvaluationKilledTwentyTimesEndsWithTheFlagsOfAnUndisturbedOne) {
+  HPM_NEED_FASHION_MNIST();
+  prepare();
+  const auto settings = data + " --eps 0.1 --count 120 --model hpm/model.safetensors --protocol autoattack --steps 20 --targets 3 --queries 120 "
+                               "--batch-size 6 --checks none --role hpm";
+  run("evaluate --out whole-aa" + settings);
+  const auto hpm = "'" + (test::binary_dir() / "hpm").string() + "' evaluate --quiet --out killed-aa" + settings;
+  std::ofstream(*folder / "kill.sh") << "cd '" << folder->path.string() << "'\nkills=0\nresume=\nRANDOM=7\nwhile ((kills < 20)); do\n  " << hpm
+                                     << " $resume > /dev/null 2>&1 & pid=$!\n  sleep $(printf '.%03d' $((150 + RANDOM % 700)))\n"
+                                        "  if kill -9 $pid 2> /dev/null; then kills=$((kills + 1)); else break; fi\n  wait $pid 2> /dev/null\n"
+                                        "  [[ -f killed-aa/config.toml ]] && resume=--resume\ndone\nwait\necho $kills > kills\n"
+                                     << hpm << " $resume\n";
+  ASSERT_EQ(std::system(("bash '" + (*folder / "kill.sh").string() + "' > /dev/null 2>&1").c_str()), 0);
+  std::stringstream kills;
+  kills << std::ifstream(*folder / "kills").rdbuf();
+  EXPECT_GE(std::stoi(kills.str()), 5) << "the run was over before it could be killed";
+  const auto whole = results("whole-aa"), killed = results("killed-aa");
+  EXPECT_EQ(whole["robust"], killed["robust"]);
+  EXPECT_EQ(whole["clean_correct"], killed["clean_correct"]);
+  ASSERT_EQ(whole["attacks"].size(), killed["attacks"].size());
+  for (size_t i = 0; i < whole["attacks"].size(); ++i) {
+    EXPECT_EQ(whole["attacks"][i]["robust"], killed["attacks"][i]["robust"]) << i;
+    EXPECT_EQ(whole["attacks"][i]["forward_passes"], killed["attacks"][i]["forward_passes"]) << i;
+  }
+  EXPECT_EQ(program("evaluate --out killed-aa --resume --seed 3" + settings, folder->path).status, 1) << "other settings must not go on with it";
+}
+
+TEST_F(Slice, TwoWritersInOneRunDirectoryAreRefused) {
+  HPM_NEED_FASHION_MNIST();
+  prepare();
+  const auto settings = data + " --eps 0.1 --count 60 --model base/model.safetensors --protocol autoattack --checks none --out shared-run";
+  const auto hpm = "'" + (test::binary_dir() / "hpm").string() + "' evaluate --quiet" + settings;
+  std::ofstream(*folder / "two.sh") << "cd '" << folder->path.string() << "'\n" << hpm << " > /dev/null 2>&1 & pid=$!\nwhile [ ! -f shared-run/events.jsonl ]; do sleep .05; done\n"
+                                    << hpm << " --resume 2> second; echo $? > status\nkill -INT $pid; wait $pid; echo $? >> status";
+  ASSERT_EQ(std::system(("bash -m '" + (*folder / "two.sh").string() + "' > /dev/null 2>&1").c_str()), 0);
+  std::stringstream status, second;
+  status << std::ifstream(*folder / "status").rdbuf();
+  second << std::ifstream(*folder / "second").rdbuf();
+  EXPECT_EQ(status.str(), "1\n130\n") << second.str();
+  EXPECT_NE(second.str().find("another process"), std::string::npos) << second.str();
+}
+
 TEST_F(Slice, InterruptExitsWith130AndPrintsTheCommandThatGoesOn) {
   HPM_NEED_FASHION_MNIST();
   prepare();
