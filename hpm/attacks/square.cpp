@@ -41,8 +41,12 @@ class Run {
     drop(first.wrong);
     for (int64_t i = 0; i < options_.queries && row_.numel() > 0; ++i) {
       draws_.begin(images_.index, i, images_.x.options());
-      const auto candidate = threat_.norm == Norm::linf ? with_patch(i) : with_moved_mass(i);
-      accept(candidate, judge(candidate, i + 1));
+      if (threat_.norm == Norm::linf) {
+        try_patch(i);
+      } else {
+        const auto candidate = with_moved_mass(i);
+        accept(candidate, judge(candidate, i + 1));
+      }
       monitor.tick();
     }
     result_.best.index_copy_(0, row_, best_);
@@ -72,17 +76,20 @@ class Run {
     return (x + threat_.eps * draws_.signs({x.size(1), 1, x.size(3)}, false)).clamp(0., 1.);
   }
 
-  /// Linf: a window of one colour, +-2 eps per channel, clipped to the ball.
-  Tensor with_patch(int64_t iteration) {
+  /// Linf: a window of one colour, +-2 eps per channel, clipped to the ball. It is written into the best image, and taken out
+  /// again where it is not accepted.
+  void try_patch(int64_t iteration) {
     const auto& x = images_.x;
     const int64_t h = x.size(2), w = x.size(3), side = std::min({window_side(iteration, 1), h, w});
-    const Windows window(draws_.corner(h - side, w - side), side);
+    const Windows window(draws_.corner(h - side, w - side), side, x);
     const auto colour = 2. * threat_.eps * draws_.signs({x.size(1), 1, 1}, true);
-    auto candidate = best_.clone();
-    const auto here = window.read(x);
-    window.write(candidate,
-                 at::min(at::max(window.read(best_) + colour, here - threat_.eps), here + threat_.eps).clamp(0., 1.));
-    return candidate;
+    const auto here = window.read(x), before = window.read(best_).clone();
+    const auto after = at::min(at::max(before + colour, here - threat_.eps), here + threat_.eps).clamp(0., 1.);
+    window.write(best_, after);
+    const auto now = judge(best_, iteration + 1);
+    const auto better = improved(now);
+    window.write(best_, at::where(per_row(better, after), after, before));
+    settle(now, better);
   }
 
   /// L2, L1: a grid of bumps, 5 to the height.
@@ -103,11 +110,15 @@ class Run {
 
   /// The bump pattern, transposed for about half of the rows: [M or 1,1,side,side].
   Tensor pattern(int64_t side) {
-    if (side != pattern_side_) pattern_ = bump_pattern(side, threat_.norm == Norm::l2, images_.x.options()), pattern_side_ = side;
-    const auto& upright = pattern_;
+    const auto& upright = upright_pattern(side);
     const auto turned = draws_.transposed().view({-1, 1, 1, 1});
     // Contiguous: the order of sums over a window, and so their last bits, follow the layout.
     return at::where(turned, upright.t(), upright).contiguous();
+  }
+
+  const Tensor& upright_pattern(int64_t side) {
+    if (side != pattern_side_) pattern_ = bump_pattern(side, threat_.norm == Norm::l2, images_.x.options()), pattern_side_ = side;
+    return pattern_;
   }
 
   /// L2, L1: takes the mass out of window 2, and adds it to window 1 with what the image has left.
@@ -117,7 +128,13 @@ class Run {
     const auto channels = static_cast<double>(x.size(1));
     int64_t side = window_side(iteration, 3);
     side = std::min({side + (side % 2 == 0), h, w});
-    const Windows one(draws_.corner(h - side, w - side), side), two(draws_.corner(h - side, w - side), side);
+    const auto corner = draws_.corner(h - side, w - side), corner_two = draws_.corner(h - side, w - side);
+    if (!options_.conformance && runs_on_kernels({x, best_})) {
+      const auto turned = draws_.transposed();
+      const MassMove move{corner, corner_two, upright_pattern(side), turned, draws_.signs({x.size(1), 1, 1}, false)};
+      return onto_sphere(moved_mass(x, best_, move, threat_.eps, threat_.norm == Norm::l2));
+    }
+    const Windows one(corner, side, x), two(corner_two, side, x);
 
     auto delta = best_ - x;
     const auto in_both = channel_norm(delta * (one.mask(x) | two.mask(x)), threat_.norm);
@@ -145,20 +162,27 @@ class Run {
       const auto projected = x + delta + project_l1_box(x, delta, eps);
       return options_.conformance ? projected : shrink_into(projected, x, threat_);
     }
+    if (!options_.conformance && runs_on_kernels({x, delta})) return onto_l2_sphere_in_box(x, delta, threat_.eps);
     return (x + delta / (image_norm(delta, Norm::l2) + 1e-12) * threat_.eps).clamp(0., 1.);
   }
 
+  Tensor improved(const Judgement& now) const {
+    if (coupled_) return (now.margin.sum() < margin_.sum()).expand_as(now.wrong);
+    return (now.margin < margin_) | now.wrong;
+  }
+
   void accept(const Tensor& candidate, const Judgement& now) {
+    const auto better = improved(now);
+    if (runs_on_kernels({candidate, best_})) copy_rows_where(better.contiguous(), candidate, best_);
+    else best_ = at::where(per_row(better, best_), candidate, best_);
+    settle(now, better);
+  }
+
+  void settle(const Judgement& now, const Tensor& better) {
     result_.queries.index_add_(0, row_, at::ones_like(row_));
-    auto better = (now.margin < margin_) | now.wrong;
-    if (coupled_) better = (now.margin.sum() < margin_.sum()).expand_as(better);
-    best_ = at::where(per_row(better, best_), candidate, best_);
     margin_ = at::where(better, now.margin, margin_);
-    if (coupled_) {
-      result_.broken = at::where(better, now.wrong, result_.broken);
-      return;
-    }
-    drop(now.wrong);
+    if (coupled_) result_.broken = at::where(better, now.wrong, result_.broken);
+    else drop(now.wrong);
   }
 
   /// Rows leave as soon as they are broken.

@@ -2,31 +2,29 @@
 
 namespace hpm {
 
-Windows::Windows(const Tensor& corner, int64_t side) : corner_(corner), side_(side) {}
-
-Tensor Windows::places(const Tensor& x) const {
-  const int64_t width = x.size(3);
+Windows::Windows(const Tensor& corner, int64_t side, const Tensor& like) : corner_(corner), side_(side) {
+  if (corner.size(0) == 1) {
+    row_ = corner[0][0].item<int64_t>(), column_ = corner[0][1].item<int64_t>();
+    return;
+  }
   const auto step = at::arange(side_, corner_.options());
   const auto rows = corner_.select(1, 0).view({-1, 1, 1}) + step.view({1, -1, 1});
   const auto columns = corner_.select(1, 1).view({-1, 1, 1}) + step.view({1, 1, -1});
-  return (rows * width + columns).view({-1, 1, side_ * side_}).expand({x.size(0), x.size(1), -1});
+  places_ = (rows * like.size(3) + columns).view({-1, 1, side_ * side_}).expand({like.size(0), like.size(1), -1});
 }
 
 Tensor Windows::read(const Tensor& x) const {
-  if (corner_.size(0) == 1) {
-    const int64_t r = corner_[0][0].item<int64_t>(), c = corner_[0][1].item<int64_t>();
-    return x.slice(2, r, r + side_).slice(3, c, c + side_);
-  }
-  return x.flatten(2).gather(2, places(x)).view({x.size(0), x.size(1), side_, side_});
+  if (!places_.defined()) return x.slice(2, row_, row_ + side_).slice(3, column_, column_ + side_);
+  return x.flatten(2).gather(2, places_).view({x.size(0), x.size(1), side_, side_});
 }
 
 void Windows::write(const Tensor& x, const Tensor& values) const {
-  if (corner_.size(0) == 1) {
+  if (!places_.defined()) {
     read(x).copy_(values);
     return;
   }
   const auto full = values.expand({x.size(0), x.size(1), side_, side_}).reshape({x.size(0), x.size(1), -1});
-  x.flatten(2).scatter_(2, places(x), full);
+  x.flatten(2).scatter_(2, places_, full);
 }
 
 Tensor Windows::mask(const Tensor& x) const {

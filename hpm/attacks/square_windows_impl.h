@@ -8,16 +8,17 @@ namespace hpm {
 /// Square windows of one side in a batch of images [M,C,H,W]: one for all rows, or one for each.
 class Windows {
  public:
-  /// corner [M,2] or [1,2] int64 (row, column).
-  Windows(const Tensor& corner, int64_t side);
+  /// corner [M,2] or [1,2] int64 (row, column); `like` [M,C,H,W]: the shape of what is read and written.
+  Windows(const Tensor& corner, int64_t side, const Tensor& like);
   Tensor read(const Tensor& x) const;                       ///< [M,C,side,side]
   void write(const Tensor& x, const Tensor& values) const;  ///< in place; values broadcast to [M,C,side,side]
   Tensor mask(const Tensor& x) const;                       ///< [M or 1,1,H,W] bool: inside
 
  private:
-  Tensor places(const Tensor& x) const;  // [M,C,side*side], flat in the channel
   Tensor corner_;
   int64_t side_;
+  int64_t row_ = 0, column_ = 0;  // of one window for all
+  Tensor places_;                 // [M,C,side*side], flat in the channel, of a window for each
 };
 
 /// Square's random numbers. Shared: one window for all rows, in the order of the authors' code. Otherwise each row's

@@ -54,6 +54,45 @@ TEST(CpuKernels, L1BallInBoxIsTheProjectionBySorting) {
     }
 }
 
+/// Square's step by tensor operations, for one image x, best [C,H,W] and one window pair.
+Tensor moved_by_operations(const Tensor& x, const Tensor& best, std::pair<int64_t, int64_t> one, std::pair<int64_t, int64_t> two, const Tensor& eta,
+                           const Tensor& signs, double eps, bool euclidean) {
+  const int64_t side = eta.size(0);
+  const auto norm = [&](const Tensor& v) { return euclidean ? (v * v).sum({-2, -1}, true).sqrt() : v.abs().sum({-2, -1}, true); };
+  auto delta = (best - x).to(at::kDouble);
+  const auto window = [&](const Tensor& t, std::pair<int64_t, int64_t> at) { return t.slice(1, at.first, at.first + side).slice(2, at.second, at.second + side); };
+  const auto used = (euclidean ? (delta * delta).sum().sqrt() : delta.abs().sum());
+  auto mask = at::zeros_like(delta);
+  window(mask, one).fill_(1), window(mask, two).fill_(1);
+  const auto both = norm(delta * mask), old = window(delta, one).clone();
+  auto mass = eta.to(at::kDouble) * signs.to(at::kDouble).view({-1, 1, 1}) + old / (1e-12 + norm(old));
+  const auto channels = static_cast<double>(x.size(0));
+  mass = mass / (1e-12 + norm(mass));
+  mass = euclidean ? mass * ((eps * eps - used * used).clamp_min(0) / channels + both * both).sqrt() : mass * ((eps - used).clamp_min(0) / channels + both) * channels;
+  window(delta, two).zero_();
+  window(delta, one).copy_(mass);
+  return delta;
+}
+
+TEST(CpuKernels, MovedMassIsTheTensorOperations) {
+  const auto x = filled({3, 3, 9, 11}, 1), best = (x + .2 * (filled(x.sizes(), 2) - .5)).clamp(0, 1);
+  const auto eta = filled({5, 5}, 3) - .5, signs = (filled({3, 3}, 4) - .5).sign();
+  const auto one = torch::tensor({{0, 0}, {4, 6}, {2, 3}}, at::kLong), two = torch::tensor({{3, 2}, {0, 0}, {2, 3}}, at::kLong);
+  const auto turned = torch::tensor({0, 1, 1}, at::kBool);
+  for (bool euclidean : {true, false})
+    for (double eps : {.1, 3.}) {
+      const auto found = moved_mass(x, best, {one, two, eta, turned, signs}, eps, euclidean);
+      for (int64_t i = 0; i < 3; ++i) {
+        const auto at = [&](const Tensor& t) { return std::pair{t[i][0].item<int64_t>(), t[i][1].item<int64_t>()}; };
+        const auto expected = moved_by_operations(x[i], best[i], at(one), at(two), turned[i].item<bool>() ? eta.t() : eta, signs[i], eps, euclidean);
+        EXPECT_TRUE(close(found[i], expected, 1e-5)) << i << euclidean << eps;
+      }
+    }
+  const auto delta = filled(x.sizes(), 9) - .5;
+  const auto expected = (x + delta / per_row(norm_of_rows(delta, Norm::l2), x) * .7).clamp(0, 1);
+  EXPECT_TRUE(close(onto_l2_sphere_in_box(x, delta, .7), expected, 1e-6));
+}
+
 TEST(CpuKernels, AreLeftForOtherTypesAndLayouts) {
   const auto x = filled({4, 6}, 1);
   EXPECT_TRUE(runs_on_kernels({x, Tensor()}));
