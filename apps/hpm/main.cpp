@@ -30,6 +30,7 @@ constexpr Verb kVerbs[] = {
     {"evaluate", "clean, PGD, AutoAttack and the Mixed Surrogate Attack", app::evaluate},
     {"export", "write a model in another form; --fold makes HPM an FC layer", app::export_model},
     {"report", "one HTML file for a run, or comparing several", app::report},
+    {"bench", "passes, whole attacks and contexts, timed", app::bench},
 };
 
 void print_verbs(std::FILE* out) {

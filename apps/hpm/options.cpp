@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "hpm/core/error.h"
+#include "hpm/io/npy.h"
 #include "hpm/models/torchscript.h"
 
 namespace hpm::app {
@@ -79,6 +80,29 @@ Tensor image_numbers(const DataOptions& options, const Dataset& data) {
 }
 
 Images images_of(const Dataset& data, const Tensor& index) { return {data.images(index), data.labels.index_select(0, index), index}; }
+
+Tensor read_images(const std::string& path) {
+  Tensor x;
+  if (path.ends_with(".npy")) {
+    x = to_tensor(read_npy(path));
+  } else if (path.ends_with(".npz")) {
+    auto arrays = read_npz(path);
+    require(!arrays.empty(), "--input: {} holds no arrays", path);
+    size_t chosen = 0;
+    for (size_t i = 0; i < arrays.size(); ++i)
+      if (arrays[i].first == "x") chosen = i;
+    x = to_tensor(std::move(arrays[chosen].second));
+  } else {
+    fail_usage("--input: needs a .npy or .npz file, but got \"{}\"", path);
+  }
+  if (x.dim() != 4) fail("--input: {} needs images [N,C,H,W], but holds [{}]", path, fmt::join(x.sizes(), ","));
+  if (x.size(1) > 4 && (x.size(3) == 1 || x.size(3) == 3)) x = x.permute({0, 3, 1, 2}).contiguous();
+  x = x.scalar_type() == at::kByte ? x.to(at::kFloat).div_(255) : x.to(at::kFloat);
+  if (x.numel() == 0) fail("--input: {} holds no images", path);
+  const double low = x.min().item<double>(), high = x.max().item<double>();
+  if (!(low >= 0 && high <= 1)) fail("--input: {} needs values in [0,1] (or uint8), but they span [{:.3g}, {:.3g}]", path, low, high);
+  return x;
+}
 
 void require_classes(const HpmModel& model, const Dataset& data) {
   const auto classes = model.classifier.classes();

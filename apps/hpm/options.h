@@ -30,6 +30,9 @@ void fields(Fields& f, DataOptions& o, const std::string& split);
 /// The numbers of the images asked for, int64. Throws UsageError for a range beyond the data set.
 Tensor image_numbers(const DataOptions& options, const Dataset& data);
 Images images_of(const Dataset& data, const Tensor& index);
+/// Images [N,C,H,W] float32 in [0,1] from .npy, or the array "x" (else the first) of .npz; uint8 is divided by 255, and
+/// [N,H,W,C] with 1 or 3 channels is turned round.
+Tensor read_images(const std::string& path);
 void require_classes(const HpmModel& model, const Dataset& data);
 
 struct ThreatOptions {

@@ -11,7 +11,7 @@ namespace {
 
 using test::program;
 
-const char* const kVerbs[] = {"doctor", "data", "inspect", "predict", "train", "finetune", "evaluate", "export", "report"};
+const char* const kVerbs[] = {"doctor", "data", "inspect", "predict", "train", "finetune", "evaluate", "export", "report", "bench"};
 
 TEST(Help, OfEveryVerbFitsEightyColumnsAndShowsDefaults) {
   for (const std::string verb : kVerbs) {

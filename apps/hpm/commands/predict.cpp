@@ -9,34 +9,6 @@
 #include "options.h"
 
 namespace hpm::app {
-namespace {
-
-/// Images [N,C,H,W] float32 in [0,1] from .npy, or the array "x" (else the first) of .npz; uint8 is divided by 255, and
-/// [N,H,W,C] with 1 or 3 channels is turned round.
-Tensor read_images(const std::string& path) {
-  Tensor x;
-  if (path.ends_with(".npy")) {
-    x = to_tensor(read_npy(path));
-  } else if (path.ends_with(".npz")) {
-    auto arrays = read_npz(path);
-    require(!arrays.empty(), "--input: {} holds no arrays", path);
-    size_t chosen = 0;
-    for (size_t i = 0; i < arrays.size(); ++i)
-      if (arrays[i].first == "x") chosen = i;
-    x = to_tensor(std::move(arrays[chosen].second));
-  } else {
-    fail_usage("--input: needs a .npy or .npz file, but got \"{}\"", path);
-  }
-  if (x.dim() != 4) fail("--input: {} needs images [N,C,H,W], but holds [{}]", path, fmt::join(x.sizes(), ","));
-  if (x.size(1) > 4 && (x.size(3) == 1 || x.size(3) == 3)) x = x.permute({0, 3, 1, 2}).contiguous();
-  x = x.scalar_type() == at::kByte ? x.to(at::kFloat).div_(255) : x.to(at::kFloat);
-  if (x.numel() == 0) fail("--input: {} holds no images", path);
-  const double low = x.min().item<double>(), high = x.max().item<double>();
-  if (!(low >= 0 && high <= 1)) fail("--input: {} needs values in [0,1] (or uint8), but they span [{:.3g}, {:.3g}]", path, low, high);
-  return x;
-}
-
-}  // namespace
 
 int predict(const Arguments& arguments) {
   CommandLine line("predict", "Writes logits.npy, labels.npy and labels.csv for images.", "hpm predict --model FILE --input x.npy --out DIR");

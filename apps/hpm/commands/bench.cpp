@@ -1,0 +1,240 @@
+#include <sys/resource.h>
+
+#include <nlohmann/json.hpp>
+
+#include "commands/commands.h"
+#include "hpm/attacks/autoattack.h"
+#include "hpm/core/error.h"
+#include "hpm/evaluation/protocols.h"
+#include "options.h"
+
+namespace hpm::app {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct BenchOptions {
+  ModelOptions model;
+  DataOptions data{.data = "", .count = 256};
+  ThreatOptions threat;
+  std::string input, version = "standard", format = "md";
+  std::vector<std::string> what{"passes", "autoattack", "contexts"}, attacks;
+  std::optional<int64_t> steps, restarts, targets, queries;
+  int64_t repeats = 3, company = 128;
+  uint64_t seed = 0;
+  ComputeOptions compute;
+};
+
+void declare(Fields& f, BenchOptions& o) {
+  fields(f, o.model);
+  fields(f, o.data, "test");
+  fields(f, o.threat, false);
+  f.section("bench");
+  f.add("what", o.what, "what to measure: passes, autoattack, contexts");
+  f.add("input", o.input, "images of their own, x.npy or x.npz; the labels are the model's predictions");
+  f.add("version", o.version, "of autoattack", {.choices = {"standard", "plus", "rand", "custom"}});
+  f.add("attacks", o.attacks, "attacks of version custom");
+  f.add("steps", o.steps, "gradient steps (none: the version's)", {.min = 1});
+  f.add("restarts", o.restarts, "restarts (none: the version's)", {.min = 1});
+  f.add("targets", o.targets, "targets (none: the version's)", {.min = 1});
+  f.add("queries", o.queries, "queries of Square (none: the version's)", {.min = 0});
+  f.add("company", o.company, "company size of solo and joint", {.min = 1, .unit = "images"});
+  f.add("repeats", o.repeats, "measurements of each; the median, least and largest are printed", {.min = 1, .max = 1000});
+  f.add("format", o.format, "of the table", {.choices = {"md", "csv", "json"}});
+  f.add("seed", o.seed, "of all random numbers");
+  hpm::fields(f, o.compute);
+}
+
+struct Spread {
+  double median = 0, least = 0, largest = 0;
+};
+
+Spread spread_of(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return {values[values.size() / 2], values.front(), values.back()};
+}
+
+template <class F>
+double seconds_of(F f) {
+  const auto start = std::chrono::steady_clock::now();
+  f();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// One line of the table. `alone`: what its network passes cost by themselves.
+struct Row {
+  std::string name;
+  Spread seconds;
+  Passes passes;
+  std::optional<double> alone;
+  std::string note;
+};
+
+/// Seconds for an image: a forward pass, and a forward pass with the input's gradient by torch::autograd.
+struct PassCost {
+  Spread forward, gradient;
+};
+
+PassCost pass_cost(const Classifier& model, const Images& images, int64_t repeats) {
+  const auto forward = [&] {
+    torch::NoGradGuard guard;
+    model.logits(images.x);
+  };
+  const auto gradient = [&] {
+    const auto x = images.x.detach().requires_grad_();
+    const auto own = model.logits(x).gather(1, images.y.unsqueeze(1)).sum();
+    torch::autograd::grad({own}, {x});
+  };
+  std::vector<double> forwards, gradients;
+  forward(), gradient();
+  for (int64_t i = 0; i < std::max<int64_t>(repeats, 5); ++i) {
+    const auto n = static_cast<double>(images.size());
+    forwards.push_back(seconds_of(forward) / n);
+    gradients.push_back(seconds_of(gradient) / n);
+  }
+  return {spread_of(forwards), spread_of(gradients)};
+}
+
+class Bench {
+ public:
+  Bench(CommandLine& line, BenchOptions& options) : line_(line), o_(options) {}
+
+  int operator()() {
+    configure_threads(o_.compute.threads);
+    load_all();
+    const auto part = images_.select(at::arange(std::min(o_.compute.batch_size, images_.size())));
+    cost_ = pass_cost(model_.classifier, part, o_.repeats);
+    for (const auto& what : o_.what) {
+      if (what == "passes") passes(part);
+      else if (what == "autoattack") attacks();
+      else if (what == "contexts") contexts(part);
+      else fail_usage("--what: needs passes, autoattack or contexts, but got \"{}\"", what);
+    }
+    print();
+    return 0;
+  }
+
+ private:
+  void load_all() {
+    require(o_.input.empty() != o_.data.data.empty(), "bench: needs either --data or --input");
+    const auto device = parse_device(o_.compute.device);
+    if (o_.input.empty()) {
+      const auto data = load_dataset(o_.data.data, o_.data.split, o_.data.root);
+      model_ = load(o_.model, o_.model.model, data.image_shape(), line_.monitor());
+      images_ = images_of(data, image_numbers(o_.data, data));
+    } else {
+      const auto x = read_images(o_.input);
+      model_ = load(o_.model, o_.model.model, x.sizes().slice(1).vec(), line_.monitor());
+      torch::NoGradGuard guard;
+      images_ = {x, model_.classifier.logits(x).argmax(1), at::arange(x.size(0))};
+    }
+    model_.to(device);
+    images_.x = images_.x.to(device), images_.y = images_.y.to(device);
+  }
+
+  void passes(const Images& part) {
+    const auto n = static_cast<double>(part.size());
+    const auto scaled = [&](const Spread& s) { return Spread{s.median * n, s.least * n, s.largest * n}; };
+    rows_.push_back({fmt::format("forward, batch of {}", part.size()), scaled(cost_.forward), {part.size(), 0}, {}, fmt::format("{:.1f} us an image", 1e6 * cost_.forward.median)});
+    rows_.push_back({fmt::format("forward and gradient, batch of {}", part.size()), scaled(cost_.gradient), {part.size(), part.size()}, {}, fmt::format("{:.1f} us an image", 1e6 * cost_.gradient.median)});
+  }
+
+  double alone(const Passes& passes) const {
+    return cost_.gradient.median * static_cast<double>(passes.backward) + cost_.forward.median * static_cast<double>(std::max<int64_t>(passes.forward - passes.backward, 0));
+  }
+
+  void attacks() {
+    AutoAttackOptions options{.version = o_.attacks.empty() ? o_.version : "custom", .attacks = o_.attacks, .seed = o_.seed, .batch_size = o_.compute.batch_size};
+    options.steps = o_.steps, options.restarts = o_.restarts, options.targets = o_.targets, options.queries = o_.queries;
+    const auto threat = threats(o_.threat).front();
+    std::vector<std::vector<double>> seconds;
+    std::vector<double> totals;
+    AutoAttackResult result;
+    for (int64_t i = 0; i < o_.repeats; ++i) {
+      ClassifierModel attacked(model_.classifier);
+      totals.push_back(seconds_of([&] { result = autoattack(attacked, images_, threat, options, line_.monitor()); }));
+      seconds.resize(result.attacks.size());
+      for (size_t a = 0; a < result.attacks.size(); ++a) seconds[a].push_back(result.attacks[a].seconds);
+    }
+    Passes all = result.clean_passes;
+    for (size_t a = 0; a < result.attacks.size(); ++a) {
+      const auto& attack = result.attacks[a];
+      rows_.push_back({attack.spec.name, spread_of(seconds[a]), attack.passes, alone(attack.passes), fmt::format("{} robust", attack.robust.sum().item<int64_t>())});
+      all.forward += attack.passes.forward, all.backward += attack.passes.backward;
+    }
+    rows_.push_back({fmt::format("autoattack, {} images", images_.size()), spread_of(totals), all, alone(all), fmt::format("{:.1f} % robust", result.robust_accuracy())});
+    robust_ = result.robust();
+  }
+
+  /// A batch through the FC layer, and through the head in each context from statistics made before.
+  void contexts(const Images& part) {
+    if (!model_.head) return;
+    std::vector<std::string> names{"reference", "alone", "solo", "joint"};
+    const auto time = [&](const std::string& name, auto predict) {
+      std::vector<double> all;
+      predict();
+      for (int64_t i = 0; i < std::max<int64_t>(o_.repeats, 5); ++i) all.push_back(seconds_of(predict));
+      const auto spread = spread_of(all);
+      rows_.push_back({name, spread, {part.size(), 0}, cost_.forward.median * static_cast<double>(part.size()), fmt::format("{:.1f} us an image", 1e6 * spread.median / static_cast<double>(part.size()))});
+    };
+    torch::NoGradGuard guard;
+    time("FC", [&] { model_.classifier.logits(part.x); });
+    for (const auto& name : names) {
+      const auto context = make_context(model_, name, part, o_.company, 0, o_.compute.batch_size);
+      time(name, [&] {
+        const auto out = model_.run(part.x);
+        prediction_logits(*model_.head, context, out.features, out.logits, part.index);
+      });
+    }
+  }
+
+  void print() const {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    const double megabytes = static_cast<double>(usage.ru_maxrss) / 1024;
+    if (o_.format == "json" || line_.json) {
+      Json all{{"threads", at::get_num_threads()}, {"batch_size", o_.compute.batch_size}, {"peak_memory_mb", megabytes}, {"forward_us", 1e6 * cost_.forward.median},
+               {"gradient_us", 1e6 * cost_.gradient.median}, {"rows", Json::array()}};
+      for (const auto& r : rows_)
+        all["rows"].push_back({{"name", r.name}, {"seconds", r.seconds.median}, {"least", r.seconds.least}, {"largest", r.seconds.largest}, {"forward_passes", r.passes.forward},
+                               {"backward_passes", r.passes.backward}, {"passes_alone", r.alone ? Json(*r.alone) : Json()}, {"note", r.note}});
+      if (robust_.defined()) {
+        const auto flags = robust_.to(at::kLong).contiguous();
+        all["robust"] = std::vector<int64_t>(flags.const_data_ptr<int64_t>(), flags.const_data_ptr<int64_t>() + flags.numel());
+      }
+      return fmt::print("{}\n", all.dump(1));
+    }
+    const bool csv = o_.format == "csv";
+    const auto line = [&](const std::vector<std::string>& cells) { fmt::print("{0}{1}{0}\n", csv ? "" : "|", fmt::join(cells, csv ? "," : "|")); };
+    line({"what", "seconds", "least", "largest", "forward", "gradients", "passes alone", "ratio", "note"});
+    if (!csv) fmt::print("|---|---|---|---|---|---|---|---|---|\n");
+    for (const auto& r : rows_) {
+      const auto number = [](double v) { return fmt::format("{:.4g}", v); };
+      const auto name = csv ? "\"" + r.name + "\"" : r.name;
+      line({name, number(r.seconds.median), number(r.seconds.least), number(r.seconds.largest), fmt::format("{}", r.passes.forward), fmt::format("{}", r.passes.backward),
+            r.alone ? number(*r.alone) : "", r.alone ? fmt::format("{:.2f}", r.seconds.median / *r.alone) : "", r.note});
+    }
+    if (!csv) fmt::print("\n{} threads, batches of {}, {} repeats, peak memory {:.0f} MB\n", at::get_num_threads(), o_.compute.batch_size, o_.repeats, megabytes);
+  }
+
+  CommandLine& line_;
+  BenchOptions& o_;
+  HpmModel model_;
+  Images images_;
+  PassCost cost_;
+  std::vector<Row> rows_;
+  Tensor robust_;
+};
+
+}  // namespace
+
+int bench(const Arguments& arguments) {
+  CommandLine line("bench", "Measures network passes, whole attacks beside the cost of their passes alone, and the latency of each context.",
+                   "hpm bench --model FILE --data cifar10 --eps 2/255 --count 200 --threads 1");
+  BenchOptions options;
+  declare(line.fields, options);
+  if (!line.parse(arguments)) return 0;
+  return Bench(line, options)();
+}
+
+}  // namespace hpm::app

@@ -1,0 +1,87 @@
+// The inner loops of the attacks and the head, each beside the tensor operations that it replaces. One row is one CIFAR image.
+// Build with -D HPM_BUILD_BENCHMARKS=ON; run build/<preset>/benchmarks/hpm_kernels --benchmark_repetitions=5.
+#include <benchmark/benchmark.h>
+#include <torch/types.h>
+
+#include "hpm/attacks/cpu_kernels_impl.h"
+#include "hpm/attacks/hyperplane.h"
+#include "hpm/core/device.h"
+#include "hpm/prototypes/context.h"
+
+namespace hpm {
+namespace {
+
+constexpr int64_t kRows = 250, kDims = 3072;
+
+struct Rows {
+  Tensor x = at::rand({kRows, kDims}), x0 = at::rand({kRows, kDims}), w = at::randn({kRows, kDims}), gradient = at::randn({kRows, kDims});
+  Tensor b = (w * (x + .1 * (x0 - x))).sum(1), step = at::full({kRows, 1}, .01);
+};
+
+void per_row_rate(benchmark::State& state) { state.SetItemsProcessed(state.iterations() * kRows); }
+
+Norm norm_of(const benchmark::State& state) { return static_cast<Norm>(state.range(0)); }
+
+void BM_FabStep(benchmark::State& state) {
+  const Rows r;
+  for (auto _ : state) benchmark::DoNotOptimize(boundary_step(r.x, r.x0, r.w, r.b, norm_of(state), {1.05, .1, state.range(1) == 1}));
+  per_row_rate(state);
+}
+BENCHMARK(BM_FabStep)->ArgNames({"norm", "sorted"})->ArgsProduct({{0, 1, 2}, {0, 1}})->Unit(benchmark::kMicrosecond);
+
+void BM_ApgdStepKernel(benchmark::State& state) {
+  const Rows r;
+  for (auto _ : state) benchmark::DoNotOptimize(linf_momentum_step(r.x0, r.x, r.x, r.gradient, r.step, .75, 8. / 255));
+  per_row_rate(state);
+}
+BENCHMARK(BM_ApgdStepKernel)->Unit(benchmark::kMicrosecond);
+
+void BM_ApgdStepOperations(benchmark::State& state) {
+  const Rows r;
+  const ThreatModel threat{Norm::linf, 8. / 255};
+  for (auto _ : state) {
+    const auto z = project(r.x + r.step * r.gradient.sign(), r.x0, threat);
+    benchmark::DoNotOptimize(project(r.x + (z - r.x) * .75 + (r.x - r.x) * .25, r.x0, threat));
+  }
+  per_row_rate(state);
+}
+BENCHMARK(BM_ApgdStepOperations)->Unit(benchmark::kMicrosecond);
+
+void BM_L1BallInBoxKernel(benchmark::State& state) {
+  const Rows r;
+  for (auto _ : state) benchmark::DoNotOptimize(l1_ball_in_box(r.x, r.gradient, 12));
+  per_row_rate(state);
+}
+BENCHMARK(BM_L1BallInBoxKernel)->Unit(benchmark::kMicrosecond);
+
+void BM_L1BallInBoxSorted(benchmark::State& state) {
+  const Rows r;
+  for (auto _ : state) benchmark::DoNotOptimize(project_l1_box(r.x, r.gradient, 12));
+  per_row_rate(state);
+}
+BENCHMARK(BM_L1BallInBoxSorted)->Unit(benchmark::kMicrosecond);
+
+/// The head at ImageNet's size: K = 1000 classes, D = 2048 features, batches of 64.
+void BM_Head(benchmark::State& state) {
+  constexpr int64_t n = 64, k = 1000, d = 2048;
+  HpmHead head{.means = at::randn({k, d}), .calibration_sums = at::randn({k, d}), .calibration_counts = at::ones({k}), .log_tau = at::zeros({})};
+  const auto z = at::randn({n, d}), o = at::randn({n, k});
+  const auto index = at::arange(n);
+  Context context{static_cast<ContextKind>(state.range(0))};
+  if (context.kind == ContextKind::solo) context.company = std::make_shared<Company>(head, index, z, o, n, 0);
+  torch::NoGradGuard guard;
+  for (auto _ : state) benchmark::DoNotOptimize(prediction_logits(head, context, z, o, index));
+  state.SetItemsProcessed(state.iterations() * n);
+  state.SetLabel(to_string(context.kind));
+}
+BENCHMARK(BM_Head)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
+
+}  // namespace
+}  // namespace hpm
+
+int main(int argc, char** argv) {
+  hpm::configure_threads(1);
+  torch::manual_seed(0);
+  benchmark::Initialize(&argc, argv);
+  benchmark::RunSpecifiedBenchmarks();
+}
