@@ -87,20 +87,21 @@ class Driver {
       const auto rows = model_.coupling() == Coupling::batch ? at::arange(images_.size())
                                                              : survivors.slice(0, begin, begin + size);
       const auto key = fmt::format("{} {}/{}", result_.attacks.size(), spec.name, begin);
-      take(rows, log_.once(key, rows, [&] { return attack(spec, rows); }));
+      ChunkMonitor progress(monitor_, spec, begin, rows.numel(), fmt::format("{} left", robust_.sum().item<int64_t>()));
+      take(rows, log_.once(key, rows, [&] { return attack(spec, rows, progress); }));
       monitor_.step(std::min(begin + size, n), fmt::format("{} left", robust_.sum().item<int64_t>()));
     }
     monitor_.end();
     result_.attacks.back().robust = robust_.clone();
   }
 
-  NamedTensors attack(const AttackSpec& spec, const Tensor& rows) {
+  NamedTensors attack(const AttackSpec& spec, const Tensor& rows, Monitor& progress) {
     const auto start = std::chrono::steady_clock::now();
     const auto before = model_.passes();
     auto some = images_.select(rows);
     if (!options_.conformance && model_.coupling() == Coupling::rows)
       some.clean_logits = clean_logits_.index_select(0, rows.to(clean_logits_.device()));
-    const auto found = attack_entry(spec.name).run(model_, some, threat_, spec, *streams_, monitor_);
+    const auto found = attack_entry(spec.name).run(model_, some, threat_, spec, *streams_, progress);
     const auto verdict = judge({found.images, some.y, some.index});
     const auto broken = verdict.wrong & robust_.index_select(0, rows);
     const auto hits = broken.nonzero().squeeze(1).to(some.x.device());

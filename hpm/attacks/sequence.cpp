@@ -120,6 +120,35 @@ const AttackEntry& attack_entry(const std::string& name) {
              nearest.empty() ? "" : fmt::format(" (did you mean {}?)", nearest), fmt::join(names, ", "));
 }
 
+namespace {
+
+/// Runs of the attack: restarts of each target. "region" (a surrogate's own objective) is not in the table; it is targeted.
+int64_t runs_of(const AttackSpec& spec) {
+  const bool targeted = spec.name == "region" || attack_entry(spec.name).targeted;
+  return spec.restarts * (targeted ? spec.targets : 1);
+}
+
+bool asks_alone(const AttackSpec& spec) { return spec.name != "region" && attack_entry(spec.name).queries; }
+
+}  // namespace
+
+Passes passes_of(const AttackSpec& spec) {
+  const int64_t runs = runs_of(spec), clean_and_verdict = 2;
+  if (asks_alone(spec)) return {clean_and_verdict + runs * (spec.queries + 1), 0};
+  if (spec.name.rfind("fab", 0) == 0) return {clean_and_verdict + runs * (2 * spec.steps + 1), runs * 2 * spec.steps};
+  const int64_t asked = runs * (spec.steps + (spec.large_radius ? 3 : 1)) * spec.eot;
+  return {clean_and_verdict + asked, asked};
+}
+
+ChunkMonitor::ChunkMonitor(Monitor& outer, const AttackSpec& spec, int64_t begin, int64_t rows, std::string note)
+    : outer_(outer), begin_(begin), rows_(rows), expected_(std::max<int64_t>(runs_of(spec) * (asks_alone(spec) ? spec.queries : spec.steps), 1)),
+      note_(std::move(note)) {}
+
+void ChunkMonitor::tick() {
+  ++ticks_;
+  outer_.step(begin_ + rows_ * std::min(ticks_, expected_) / expected_, note_);
+}
+
 AttackSequence autoattack_sequence(const SequenceRequest& request) {
   require(request.classes >= 2, "autoattack: needs at least 2 classes, but the model has {}", request.classes);
   AttackSequence sequence{attacks_of(request), {}};

@@ -1,4 +1,4 @@
-// defines: AttackSpec, AttackEntry, attack_table(), AttackSequence, autoattack_sequence()
+// defines: AttackSpec, AttackEntry, attack_table(), passes_of(), ChunkMonitor, AttackSequence, autoattack_sequence()
 #pragma once
 #include <optional>
 #include <string>
@@ -39,6 +39,22 @@ struct AttackEntry {
 const std::vector<AttackEntry>& attack_table();
 /// The attack of that name. Throws UsageError, with the nearest known name, for an unknown one.
 const AttackEntry& attack_entry(const std::string& name);
+
+/// Image passes of the attack for an image that survives it, at most; with the pass that judges what it returns.
+Passes passes_of(const AttackSpec& spec);
+
+/// What an attack's monitor is while it works on rows [begin, begin + rows) of a task: ticks become fractions of the rows.
+class ChunkMonitor : public Monitor {
+ public:
+  ChunkMonitor(Monitor& outer, const AttackSpec& spec, int64_t begin, int64_t rows, std::string note);
+  void tick() override;
+  void warn(const std::string& line) override { outer_.warn(line); }
+
+ private:
+  Monitor& outer_;
+  int64_t begin_, rows_, expected_, ticks_ = 0;
+  std::string note_;
+};
 
 /// What to run. `version`: standard, plus or rand (Croce and Hein, arXiv:2003.01690; L1: arXiv:2103.01208), or custom:
 /// the attacks named, with the settings of the official code's constructor.

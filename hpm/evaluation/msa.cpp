@@ -157,25 +157,22 @@ Clean clean_pass(const HpmModel& model, const Images& images, int64_t batch_size
 
 Passes estimate_passes(const HpmModel& model, const Peers& peers, const ThreatModel& threat, const MsaOptions& options) {
   Passes total{2, 0};  // the clean passes
-  const auto add = [&](const std::vector<AttackSpec>& attacks) {
-    for (const auto& spec : attacks) {
-      const bool targeted = spec.name == "apgd-t" || spec.name == "fab-t" || spec.name == "region", fab = spec.name == "fab-t";
-      // The surrogate's ranking may add as many targets of APGD-T.
-      const int64_t twice = model.head && spec.name == "apgd-t" ? 2 : 1;
-      const int64_t runs = spec.restarts * (targeted ? spec.targets * twice : 1), starts = spec.large_radius ? 3 : 1;
-      total.forward += 2 + (spec.name == "square" ? spec.restarts * (spec.queries + 1) : runs * (fab ? 2 * spec.steps + 1 : spec.steps + starts));
-      total.backward += spec.name == "square" ? 0 : runs * (fab ? 2 * spec.steps : spec.steps + starts);
+  const auto add = [&](const std::vector<AttackSpec>& attacks, bool surrogate) {
+    for (auto spec : attacks) {
+      if (surrogate && spec.name == "apgd-t") spec.targets *= 2;  // the surrogate's ranking may add as many
+      const auto passes = passes_of(spec);
+      total.forward += passes.forward, total.backward += passes.backward;
     }
   };
   const auto add_plain = [&] {
-    for (const auto& step : msa_plan(options, threat.norm, model.classifier.classes(), false)) add(step.attacks);
+    for (const auto& step : msa_plan(options, threat.norm, model.classifier.classes(), false)) add(step.attacks, false);
   };
   if (!model.head) add_plain();
   for (const auto* peer : {&peers.base, &peers.control})
     if (*peer) add_plain();
   for (const auto& name : model.head ? options.contexts : std::vector<std::string>{})
     for (const auto& step : planned_steps(options, threat.norm, *model.head, peers, parse_context(name)))
-      if (step.runs()) add(step.attacks);
+      if (step.runs()) add(step.attacks, true);
   return total;
 }
 

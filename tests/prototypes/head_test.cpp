@@ -1,5 +1,7 @@
 #include "hpm/prototypes/head.h"
 
+#include <ATen/record_function.h>
+
 #include "hpm/core/error.h"
 #include "support/support.h"
 
@@ -249,6 +251,39 @@ TEST(HpmHead, FirstIndexWinsATieInTheAssignment) {
 TEST(HpmHead, ReferenceWithoutCalibrationIsAnErrorThatSaysWhatToDo) {
   const auto head = make_head(signed_fill({4, 5}, 4), .5, 1);
   EXPECT_NE(test::message_of<Error>([&] { reference_prototypes(head); }).find("hpm finetune"), std::string::npos);
+}
+
+/// The most numbers in a tensor that any operation of `f` gives out.
+template <class F>
+int64_t largest_tensor(F f) {
+  static int64_t largest;
+  largest = 0;
+  const auto handle = at::addThreadLocalCallback(
+      at::RecordFunctionCallback([](const at::RecordFunction&) -> std::unique_ptr<at::ObserverContext> { return nullptr; },
+                                 [](const at::RecordFunction& fn, at::ObserverContext*) {
+                                   for (const auto& value : fn.outputs())
+                                     if (value.isTensor() && value.toTensor().defined()) largest = std::max(largest, value.toTensor().numel());
+                                 })
+          .needsOutputs(true));
+  f();
+  at::removeCallback(handle);
+  return largest;
+}
+
+TEST(Head, FormsNoTensorOfSamplesTimesClassesTimesFeatures) {
+  constexpr int64_t n = 96, k = 40, d = 50;
+  const auto z = signed_fill({n, d}, 1), o = signed_fill({n, k}, 2);
+  const auto head = make_head(signed_fill({k, d}, 3), .5, 1);
+  EXPECT_GE(largest_tensor([&] { at::einsum("nd,kd->nkd", {z, head.means}); }), n * k * d) << "the instrument sees such a tensor";
+  for (const std::string context : {"joint", "alone", "solo"})
+    for (auto kind : {Assignment::hard, Assignment::ste, Assignment::soft}) {
+      const auto largest = largest_tensor([&] {
+        const auto x = z.detach().clone().requires_grad_();
+        torch::autograd::grad({context_logits(head, context, x, o, kind, z, o).sum()}, {x});
+      });
+      EXPECT_LE(largest, 2 * std::max({n * k, n * d, k * d})) << context;
+      EXPECT_GT(largest, 0);
+    }
 }
 
 }  // namespace
