@@ -154,7 +154,9 @@ void read_model(const Reader& r, RunResults& out) {
   });
   r.read("role", out.role);
   if (out.role.empty()) out.role = out.head == "hpm" || out.head == "l2" ? out.head : "";
-  if (out.name.empty()) out.name = out.role.empty() ? out.model : out.role;
+  // A plain model without a role goes by its file.
+  if (out.role.empty() && !out.model.empty()) out.name = std::filesystem::path(out.model).filename().string();
+  if (out.name.empty()) out.name = out.role.empty() ? "model" : out.role;
 }
 
 void read_data(const Reader& r, RunResults& out) {

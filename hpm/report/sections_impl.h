@@ -12,6 +12,7 @@ std::string verdicts(const Comparison& c);
 std::string side_by_side(const Comparison& c);
 std::string faces(const Comparison& c);
 std::string surrogates(const Comparison& c);
+std::string attacks(const Comparison& c);
 std::string curves(const Comparison& c);
 std::string classes(const Comparison& c);
 std::string gallery(const Comparison& c, const std::vector<RunFiles>& files);

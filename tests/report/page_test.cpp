@@ -203,5 +203,21 @@ TEST(Base64, MatchesTheRfc) {
   EXPECT_EQ(base64("\xff\xfe\xfd"), "//79");
 }
 
+TEST(Page, ShowsWhatEachAttackOfASequenceBrokeAndNamesAPlainModelByItsFile) {
+  auto run = test::sample_run("base");
+  auto& json = run.results;
+  json["role"] = "", json["model"] = "models/robust.pth", json["protocol"] = "autoattack", json["version"] = "standard";
+  json["clean_accuracy"] = 80., json.erase("contexts");
+  const auto left = [&](const char* name, double accuracy) { return nlohmann::json{{"name", name}, {"robust_accuracy", accuracy}}; };
+  json["attacks"] = {left("apgd-ce", 62.), left("square", 61.8)};
+  const auto page = make_report({run}, "");
+  EXPECT_NE(page.find("What each attack broke"), std::string::npos);
+  EXPECT_NE(page.find("90 of 400"), std::string::npos) << "400 of 500 were right, 310 were left";
+  EXPECT_NE(page.find("1 of 310"), std::string::npos);
+  EXPECT_NE(page.find("robust.pth keeps"), std::string::npos);
+  // With surrogates, what each of them broke is the section; attacks are listed below.
+  EXPECT_EQ(make_report({test::sample_run("hpm")}, "").find("What each attack broke"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace hpm
