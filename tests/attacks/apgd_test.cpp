@@ -58,5 +58,14 @@ TEST(Apgd, FollowsTheReferenceInEveryNormAndLoss) {
   }
 }
 
+TEST(Losses, AreTheReferencesDifferencesOfLogitsRatios) {
+  HPM_NEED_SHARED(path, "oracles/attacks.json");
+  const auto oracle = test::read_json(path);
+  const auto logits = test::tensor_of(oracle["logits"]);
+  const auto y = test::tensor_of(oracle["losses"]["labels"]).to(at::kLong);
+  EXPECT_TRUE(test::close(dlr(logits, y), test::tensor_of(oracle["losses"]["dlr"]), 1e-10));
+  EXPECT_TRUE(test::close(dlr_targeted(logits, y, (y + 3) % 10), test::tensor_of(oracle["losses"]["dlr_targeted_target=(label+3)%10"]), 1e-10));
+}
+
 }  // namespace
 }  // namespace hpm

@@ -335,5 +335,63 @@ TEST(AutoAttack, NumbersTheDrawsOfARandomModel) {
   EXPECT_EQ(model.draws.size(), 80u);  // 20 at the start and in each step
 }
 
+double percent_of(const Tensor& flags) { return 100 * flags.to(at::kDouble).mean().item<double>(); }
+
+/// A model that gives predictions and nothing else.
+class BlackBox : public ClassifierModel {
+ public:
+  using ClassifierModel::ClassifierModel;
+  Answer ask(const Query& query, const Loss* loss) override {
+    if (loss) throw std::logic_error("a black box was asked for a gradient");
+    return ClassifierModel::ask(query, nullptr);
+  }
+};
+
+TEST(AutoAttack, SquareAloneAsksABlackBoxForPredictionsOnly) {
+  Setting s;
+  for (const auto& threat : kThreats)
+    for (bool conformance : {false, true}) {
+      BlackBox model(s.net);
+      const auto result = autoattack(model, s.images, {threat.norm, 1.5 * threat.eps}, {.version = "custom", .attacks = {"square"}, .conformance = conformance, .queries = 150});
+      EXPECT_LT(result.robust_accuracy(), result.clean_accuracy()) << to_string(threat.norm);
+    }
+}
+
+TEST(AutoAttack, FewClassesRunInEveryVersionNormAndMode) {
+  for (const int64_t classes : {2, 3})
+    for (const std::string version : {"plus", "rand"})
+      for (const auto& threat : kThreats)
+        for (const bool conformance : {false, true}) {
+          const auto net = make_classifier("flatten-fc" + std::to_string(classes), classes, {1, 8, 8}, {}, 3);
+          const auto x = test::fill_rule(64 * 6, 5).view({6, 1, 8, 8}).to(at::kFloat);
+          ClassifierModel model(net);
+          const auto result = autoattack(model, {x, net.logits(x).argmax(1), at::arange(6)}, threat,
+                                         {.version = version, .conformance = conformance, .steps = 3, .restarts = 1, .queries = 10});
+          EXPECT_EQ(result.attacks.size(), version == "plus" ? 6u : 2u);
+        }
+}
+
+/// Logits with noise from LibTorch's generator.
+class Noisy : public ClassifierModel {
+ public:
+  using ClassifierModel::ClassifierModel;
+  Answer ask(const Query& query, const Loss* loss) override {
+    return ClassifierModel::ask({query.x + .02 * at::randn_like(query.x), query.index, query.draw}, loss);
+  }
+};
+
+TEST(AutoAttack, ARandomModelIsJudgedByMostOfTenDrawsWithTheWorstBeside) {
+  Setting s;
+  const auto run = [&] {
+    Noisy model(s.net, true);
+    return autoattack(model, s.images, kThreats[0], {.version = "rand", .seed = 4, .steps = 4});
+  };
+  const auto once = run(), again = run();
+  EXPECT_TRUE(once.robust().equal(again.robust())) << "the verdicts' draws come from the seed";
+  EXPECT_LE(percent_of(once.worst_draw & once.robust()), once.robust_accuracy());
+  EXPECT_LT(percent_of(once.worst_draw), 100);
+  EXPECT_EQ(once.clean_passes.forward, 10 * 40);
+}
+
 }  // namespace
 }  // namespace hpm

@@ -225,11 +225,27 @@ TEST_F(Msa, PassesStayWithinTheStatedBound) {
   EXPECT_GT(used.backward, 0);
 }
 
+TEST_F(Msa, EvaluationMovesNeitherMeansNorWeights) {
+  std::vector<Tensor> before;
+  for (const auto& [name, tensor] : model.state()) before.push_back(tensor.clone());
+  msa(model, {}, images, threat, options(kAll));
+  const auto after = model.state();
+  for (size_t i = 0; i < after.size(); ++i) EXPECT_TRUE(at::equal(after[i].second, before[i])) << after[i].first;
+}
+
 TEST_F(Msa, BadOptionsAreUsageErrors) {
   EXPECT_THROW(msa(model, {}, images, threat, options({"group"})), UsageError);
   auto o = options({"solo"});
   o.version = "fast";
   EXPECT_THROW(msa(model, {}, images, threat, o), UsageError);
+  EXPECT_THROW(msa(model, {}, images, threat, options({"solo", "solo"})), UsageError);
+  o = options({"solo"});
+  o.surrogates = {"ste", "ste"};
+  EXPECT_THROW(msa(model, {}, images, threat, o), UsageError);
+  auto twice = images;
+  twice.index = images.index.clone();
+  twice.index[1] = twice.index[0];
+  EXPECT_THROW(msa(model, {}, twice, threat, options({"solo"})), UsageError);
   o = options({"solo"});
   o.surrogates = {"steh"};
   EXPECT_THROW(msa(model, {}, images, threat, o), UsageError);
