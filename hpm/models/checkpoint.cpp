@@ -4,6 +4,7 @@
 #include "hpm/models/layers.h"
 #include "hpm/models/network.h"
 #include "hpm/models/registry.h"
+#include "hpm/models/wide_resnet.h"
 
 namespace hpm {
 namespace {
@@ -156,8 +157,21 @@ ModelCard card_of_metadata(const std::map<std::string, std::string>& metadata, c
 
 std::string recognise(const NamedTensors& tensors, const Shape& input_shape, std::vector<std::string>& notes) {
   const auto classes = classes_of(tensors);
+  KeyShapes keys_and_shapes;
+  for (const auto& [key, tensor] : tensors) keys_and_shapes[key] = tensor.sizes().vec();
+  if (const auto name = recognise_wide_resnet(keys_and_shapes); !name.empty()) {
+    const bool deepmind = name.rfind("dm_", 0) == 0;
+    notes.push_back(fmt::format("architecture {} recognised from keys and shapes{}", name, deepmind ? "; SiLU is assumed (ReLU: --arch " + name + "_relu)" : ""));
+    return name;
+  }
+  const auto resnet = recognise_resnet(keys_and_shapes);
   for (const auto& known : architectures()) {
     if (classes < 2) break;
+    if (known.resnet) {  // compared by what the keys say: these networks are large
+      if (resnet != known.resnet) continue;
+      notes.push_back(fmt::format("architecture {} recognised from keys and shapes", known.name));
+      return known.name;
+    }
     const auto network = known.make(classes, input_shape);
     if (!misfits(Classifier(network, {known.name, classes, input_shape, {}}).state(), tensors).empty()) continue;
     notes.push_back(fmt::format("architecture {} recognised from keys and shapes", known.name));
@@ -194,6 +208,11 @@ LoadedClassifier load_classifier(const std::string& path, const ModelCard& given
   if (card.classes != 0 && card.classes != classes)
     fail_usage("{}: has {} classes in its last layer, but {} are asked for (--classes)", path, classes, card.classes);
   auto network = make_network(card.arch, classes, shape);
+  const auto own = own_normalisation(card.arch, classes);
+  if (card.mean.empty() && card.std.empty() && !own.identity()) {
+    card.mean = own.mean, card.std = own.std;
+    loaded.notes.push_back(fmt::format("{} normalises inside, by mean {} and std {}: assumed (--mean, --std)", card.arch, fmt::join(own.mean, ","), fmt::join(own.std, ",")));
+  }
   if (card.mean.empty() && card.std.empty())
     loaded.warnings.push_back(fmt::format("{}: no input normalisation is known: none is applied (--mean, --std or a card)", path));
   loaded.classifier = Classifier(std::move(network), {card.arch, classes, shape, {card.mean, card.std}, path, loaded.file.sha256});

@@ -1,10 +1,13 @@
-// defines: Architecture, architectures(), make_network(), make_classifier()
+// defines: Architecture, architectures(), own_normalisation(), make_network(), make_classifier()
 #pragma once
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "hpm/models/classifier.h"
+#include "hpm/models/resnet.h"
 
 namespace hpm {
 
@@ -12,11 +15,17 @@ namespace hpm {
 struct Architecture {
   std::string name;     ///< e.g. "resnet18_cifar"
   std::string summary;  ///< one line for the help
-  std::shared_ptr<Network> (*make)(int64_t classes, const std::vector<int64_t>& input_shape);
+  std::function<std::shared_ptr<Network>(int64_t classes, const std::vector<int64_t>& input_shape)> make;
+  std::optional<ResNetSpec> resnet = {};  ///< what recognises it, without the network being made
 };
 
-/// All named architectures; the one table a new one is added to.
+/// All named architectures; the one table a new one is added to. Families with numbers in their names (wrn28_10) are made by
+/// make_network from the name.
 const std::vector<Architecture>& architectures();
+
+/// What an architecture normalises by where nothing else is said: DeepMind's variants do it inside, by the number of classes.
+/// Identity for all others.
+Normalisation own_normalisation(const std::string& architecture, int64_t classes);
 
 /// A newly initialised network: a name of the table or a LAYERS string. input_shape = {C,H,W}. Throws UsageError, with the
 /// nearest known name, for an unknown one.

@@ -10,18 +10,20 @@
 
 namespace hpm::test {
 
+/// Tensor t of a state by the fill rule, rounded to float32.
+inline at::Tensor filled_weight(const std::string& name, at::IntArrayRef shape, int64_t t) {
+  if (name.ends_with("num_batches_tracked")) return at::zeros(shape, at::kLong);
+  const auto r = fill_rule(c10::multiply_integers(shape), t).view(shape);
+  const double fan_in = shape.size() > 1 ? static_cast<double>(c10::multiply_integers(shape.slice(1))) : 1;
+  const bool scale = name.ends_with("running_var") || (shape.size() == 1 && name.ends_with("weight"));
+  return (scale ? .5 + r : shape.size() > 1 ? (2 * r - 1) * std::sqrt(3 / fan_in) : (2 * r - 1) * .1).to(at::kFloat);
+}
+
 /// Fills a network by the fill rule: tensor t of the state, in order.
 inline void fill_network(Classifier& model) {
   torch::NoGradGuard guard;
   int64_t t = 0;
-  for (auto& [name, tensor] : model.state()) {
-    const auto r = fill_rule(tensor.numel(), t++).view(tensor.sizes());
-    const double fan_in = tensor.dim() > 1 ? static_cast<double>(tensor.numel() / tensor.size(0)) : 1;
-    if (name.ends_with("num_batches_tracked")) tensor.zero_();
-    else if (name.ends_with("running_var") || (tensor.dim() == 1 && name.ends_with("weight"))) tensor.copy_(.5 + r);
-    else if (tensor.dim() > 1) tensor.copy_((2 * r - 1) * std::sqrt(3 / fan_in));
-    else tensor.copy_((2 * r - 1) * .1);
-  }
+  for (auto& [name, tensor] : model.state()) tensor.copy_(filled_weight(name, tensor.sizes(), t++));
 }
 
 inline Classifier formula_net(at::ScalarType type = at::kDouble) {
