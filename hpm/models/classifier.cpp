@@ -68,7 +68,7 @@ Output Classifier::run(const Tensor& x) const {
   passes_->forward += x.size(0);
   const bool search = at::GradMode::is_enabled() && x.requires_grad();
   if (search && x.is_leaf()) x.register_hook([passes = passes_, n = x.size(0)](const Tensor&) { passes->backward += n; });
-  const auto input = mean_.defined() ? (x - mean_) / std_ : x;
+  const auto input = mean_.defined() ? (x - mean_).div_(std_) : x;
   if (!search || search_precision_ == at::kFloat) {
     auto [features, logits] = network_->run(input);
     return {std::move(features), std::move(logits)};

@@ -103,7 +103,13 @@ class LayerStack : public Network {
         return shrink(item.kernel, item.stride, item.padding);
       }
       case Item::Kind::bn: return append_norm(name, shape);
-      case Item::Kind::relu: return layers_.push_back([](const Tensor& h) { return at::relu(h); });
+      case Item::Kind::relu: {
+        // In place where what comes in is a fresh result that nothing else reads.
+        const auto before = position > 0 ? items_[position - 1].kind : Item::Kind::flatten;
+        if (before == Item::Kind::conv || before == Item::Kind::bn || before == Item::Kind::fc)
+          return layers_.push_back([](const Tensor& h) { return h.relu_(); });
+        return layers_.push_back([](const Tensor& h) { return at::relu(h); });
+      }
       case Item::Kind::maxpool:
       case Item::Kind::avgpool: {
         needs(3, "maps [C,H,W]");

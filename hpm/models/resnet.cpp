@@ -58,8 +58,8 @@ class BasicBlock : public nn::Module {
     bypass_.make(*this, p);
   }
   Tensor forward(const Tensor& x) {
-    const auto h = bn2_(conv2_(at::relu(bn1_(conv1_(x)))));
-    return at::relu(h + bypass_.forward(x));
+    const auto h = bn2_(conv2_(bn1_(conv1_(x)).relu_()));
+    return (h + bypass_.forward(x)).relu_();
   }
 
  private:
@@ -81,8 +81,8 @@ class Bottleneck : public nn::Module {
     bypass_.make(*this, p);
   }
   Tensor forward(const Tensor& x) {
-    const auto h = at::relu(bn2_(conv2_(at::relu(bn1_(conv1_(x))))));
-    return at::relu(bn3_(conv3_(h)) + bypass_.forward(x));
+    const auto h = bn2_(conv2_(bn1_(conv1_(x)).relu_())).relu_();
+    return (bn3_(conv3_(h)) + bypass_.forward(x)).relu_();
   }
 
  private:
@@ -102,8 +102,8 @@ class PreactivationBlock : public nn::Module {
     from_active_ = bypass_.projects() && p.spec.norm_before_head;
   }
   Tensor forward(const Tensor& x) {
-    const auto active = at::relu(bn1_(x));
-    return conv2_(at::relu(bn2_(conv1_(active)))) + bypass_.forward(from_active_ ? active : x);
+    const auto active = bn1_(x).relu_();
+    return conv2_(bn2_(conv1_(active)).relu_()) + bypass_.forward(from_active_ ? active : x);
   }
 
  private:
@@ -145,10 +145,10 @@ class ResNet : public Network {
   nn::Linear head() override { return linear_; }
   Tensor features(const Tensor& x) override {
     auto h = conv1_(x);
-    if (!bn1_.is_empty()) h = at::relu(bn1_(h));
+    if (!bn1_.is_empty()) h = bn1_(h).relu_();
     if (spec_.imagenet) h = at::max_pool2d(h, {3, 3}, {2, 2}, {1, 1});
     for (auto& stage : stages_) h = stage->forward(h);
-    if (!bn_.is_empty()) h = at::relu(bn_(h));
+    if (!bn_.is_empty()) h = bn_(h).relu_();
     return at::adaptive_avg_pool2d(h, {1, 1}).flatten(1);
   }
 
@@ -170,8 +170,8 @@ class PlainBlock : public nn::Module {
     if (stride != 1 || in != out) shortcut_ = register_module("shortcut", nn::Sequential(convolution(in, out, 1, stride, true)));
   }
   Tensor forward(const Tensor& x) {
-    const auto h = conv2_(at::relu(conv1_(x)));
-    return at::relu(h + (shortcut_.is_empty() ? x : shortcut_->forward(x)));
+    const auto h = conv2_(conv1_(x).relu_());
+    return (h + (shortcut_.is_empty() ? x : shortcut_->forward(x))).relu_();
   }
 
  private:
@@ -202,9 +202,9 @@ class PlainResNet : public Network {
   std::shared_ptr<Network> fresh() const override { return std::make_shared<PlainResNet>(spec_, classes_, input_shape_); }
   nn::Linear head() override { return linear2_; }
   Tensor features(const Tensor& x) override {
-    auto h = at::relu(conv1_(x));
+    auto h = conv1_(x).relu_();
     for (auto& stage : stages_) h = stage->forward(h);
-    return at::relu(linear1_(h.flatten(1)));
+    return linear1_(h.flatten(1)).relu_();
   }
 
  private:

@@ -32,8 +32,8 @@ class WideBlock : public nn::Module {
     if (in != out) shortcut_ = register_module("convShortcut", convolution(in, out, 1, stride, 0));
   }
   Tensor forward(const Tensor& x) {
-    const auto active = at::relu(bn1_(x));
-    const auto h = conv2_(at::relu(bn2_(conv1_(active))));
+    const auto active = bn1_(x).relu_();
+    const auto h = conv2_(bn2_(conv1_(active)).relu_());
     return h + (shortcut_.is_empty() ? x : shortcut_(active));
   }
 
@@ -74,7 +74,7 @@ class WideResNet : public Network {
   Tensor features(const Tensor& x) override {
     auto h = conv1_(x);
     for (auto& stage : stages_) h = stage->forward(h);
-    return at::adaptive_avg_pool2d(at::relu(bn1_(h)), {1, 1}).flatten(1);
+    return at::adaptive_avg_pool2d(bn1_(h).relu_(), {1, 1}).flatten(1);
   }
 
  private:
