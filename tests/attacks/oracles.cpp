@@ -36,23 +36,31 @@ TEST(Oracles, ConformanceGivesTheOfficialFlags) {
   }
 }
 
+/// Files whose flags are one outcome of chance: Square alone at radii where it breaks a quarter to a half of the images, and the
+/// random network. The official code misses 5 and 6 of the 25 images of the L1 file with seeds 1 and 2 (docs/autoattack.md).
+bool is_chance(const std::string& name) {
+  return name.find("custom-square") != std::string::npos || name.find("noise") != std::string::npos;
+}
+
 TEST(Oracles, DefaultModeMissesNextToNothing) {
   const auto files = oracle_files();
   if (files.empty()) GTEST_SKIP() << "needs ../shared/oracles/autoattack (or HPM_SHARED), absent here";
   const char* seeds = std::getenv("HPM_SEEDS");
   for (const char seed : std::string(seeds ? seeds : "0,1,2")) {
     if (seed == ',') continue;
-    int64_t broken = 0, missed = 0, more = 0;
+    int64_t broken = 0, missed = 0, more = 0, chance_broken = 0, chance_missed = 0, chance_more = 0;
     for (const auto& file : files) {
       const auto c = test::run_oracle(test::read_json(file), false, static_cast<uint64_t>(seed - '0'));
       if (!c) GTEST_SKIP() << "needs ../shared/checkpoints and ../shared/data, absent here";
       test::print_row(fmt::format("seed {} {}", seed, file.stem().string()), *c);
       for (const auto& line : c->differences) fmt::print("        {}\n", line);
-      broken += c->oracle_broken, missed += c->missed, more += c->more;
+      if (is_chance(file.stem().string())) chance_broken += c->oracle_broken, chance_missed += c->missed, chance_more += c->more;
+      else broken += c->oracle_broken, missed += c->missed, more += c->more;
     }
-    fmt::print("seed {}: of {} images that the official runs broke, {} missed; {} more broken\n", seed, broken, missed,
-               more);
+    fmt::print("seed {}: of {} images that the official runs broke, {} missed; {} more broken\n", seed, broken, missed, more);
+    fmt::print("seed {}: and of {} in the files of chance, {} missed; {} more broken\n", seed, chance_broken, chance_missed, chance_more);
     EXPECT_LE(static_cast<double>(missed), std::max(1., .005 * static_cast<double>(broken)));
+    EXPECT_LE(chance_missed, chance_more + chance_broken / 4);
   }
 }
 
