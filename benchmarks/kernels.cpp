@@ -1,5 +1,5 @@
-// The inner loops of the attacks and the head, each beside the tensor operations that it replaces. One row is one CIFAR image.
-// Build with -D HPM_BUILD_BENCHMARKS=ON; run build/<preset>/benchmarks/hpm_kernels --benchmark_repetitions=5.
+// The inner loops of the attacks and the head, each beside the tensor operations that it replaces. One row is one CIFAR
+// image. Build with -D HPM_BUILD_BENCHMARKS=ON; run build/<preset>/benchmarks/hpm_kernels --benchmark_repetitions=5.
 #include <benchmark/benchmark.h>
 #include <torch/types.h>
 
@@ -14,7 +14,8 @@ namespace {
 constexpr int64_t kRows = 250, kDims = 3072;
 
 struct Rows {
-  Tensor x = at::rand({kRows, kDims}), x0 = at::rand({kRows, kDims}), w = at::randn({kRows, kDims}), gradient = at::randn({kRows, kDims});
+  Tensor x = at::rand({kRows, kDims}), x0 = at::rand({kRows, kDims}), w = at::randn({kRows, kDims}),
+         gradient = at::randn({kRows, kDims});
   Tensor b = (w * (x + .1 * (x0 - x))).sum(1), step = at::full({kRows, 1}, .01);
 };
 
@@ -24,7 +25,8 @@ Norm norm_of(const benchmark::State& state) { return static_cast<Norm>(state.ran
 
 void BM_FabStep(benchmark::State& state) {
   const Rows r;
-  for (auto _ : state) benchmark::DoNotOptimize(boundary_step(r.x, r.x0, r.w, r.b, norm_of(state), {1.05, .1, state.range(1) == 1}));
+  for (auto _ : state)
+    benchmark::DoNotOptimize(boundary_step(r.x, r.x0, r.w, r.b, norm_of(state), {1.05, .1, state.range(1) == 1}));
   per_row_rate(state);
 }
 BENCHMARK(BM_FabStep)->ArgNames({"norm", "sorted"})->ArgsProduct({{0, 1, 2}, {0, 1}})->Unit(benchmark::kMicrosecond);
@@ -64,7 +66,10 @@ BENCHMARK(BM_L1BallInBoxSorted)->Unit(benchmark::kMicrosecond);
 /// The head at ImageNet's size: K = 1000 classes, D = 2048 features, batches of 64.
 void BM_Head(benchmark::State& state) {
   constexpr int64_t n = 64, k = 1000, d = 2048;
-  HpmHead head{.means = at::randn({k, d}), .calibration_sums = at::randn({k, d}), .calibration_counts = at::ones({k}), .log_tau = at::zeros({})};
+  HpmHead head{.means = at::randn({k, d}),
+               .calibration_sums = at::randn({k, d}),
+               .calibration_counts = at::ones({k}),
+               .log_tau = at::zeros({})};
   const auto z = at::randn({n, d}), o = at::randn({n, k});
   const auto index = at::arange(n);
   Context context{static_cast<ContextKind>(state.range(0))};

@@ -1,8 +1,8 @@
 // What nearly every source file of the library needs and what is slow to parse.
 #pragma once
-#include "hpm/core/torch_impl.h"
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include "hpm/core/torch_impl.h"
 
 #include <algorithm>
 #include <chrono>

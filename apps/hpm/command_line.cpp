@@ -17,7 +17,8 @@ std::string wrapped(const std::string& text) {
   std::string out, line;
   std::istringstream words(text);
   for (std::string word; words >> word;) {
-    if (!line.empty() && kColumn + line.size() + 1 + word.size() > kWidth) out += line + "\n" + std::string(kColumn, ' '), line.clear();
+    if (!line.empty() && kColumn + line.size() + 1 + word.size() > kWidth)
+      out += line + "\n" + std::string(kColumn, ' '), line.clear();
     line += (line.empty() ? "" : " ") + word;
   }
   return out + line;
@@ -32,7 +33,8 @@ std::string help_of(const Field& field) {
   std::string text = field.help;
   if (!field.rules.choices.empty()) text += fmt::format(": {}", fmt::join(field.rules.choices, ", "));
   if (!field.rules.unit.empty()) text += fmt::format(" [{}]", field.rules.unit);
-  if (!field.default_text.empty() && field.default_text != "false") text += fmt::format(" (default {})", field.default_text);
+  if (!field.default_text.empty() && field.default_text != "false")
+    text += fmt::format(" (default {})", field.default_text);
   return text;
 }
 
@@ -41,16 +43,21 @@ std::string help_of(const Field& field) {
 CommandLine::CommandLine(std::string verb, std::string summary, std::string example)
     : verb_(std::move(verb)), summary_(std::move(summary)), example_(std::move(example)) {}
 
-void CommandLine::positional(std::string name, std::vector<std::string>& into) { positional_name_ = std::move(name), positional_ = &into; }
+void CommandLine::positional(std::string name, std::vector<std::string>& into) {
+  positional_name_ = std::move(name), positional_ = &into;
+}
 void CommandLine::with_run_directory(bool resumable) { has_run_directory_ = true, resumable_ = resumable; }
 
 void CommandLine::print_help() const {
-  fmt::print("usage: hpm {}{}{} [flags]\n\n{}\n\nexample: {}\n", verb_, positional_name_.empty() ? "" : " ", positional_name_, summary_, example_);
+  fmt::print("usage: hpm {}{}{} [flags]\n\n{}\n\nexample: {}\n", verb_, positional_name_.empty() ? "" : " ",
+             positional_name_, summary_, example_);
   std::string open;
   for (const auto& field : fields.all()) {
     if (field.section != open) fmt::print("\n{}:\n", open = field.section);
     const auto type = field.type_name();
-    print_option(fmt::format("--{}{}{}", field.is_switch() && field.default_text == "true" ? "[no-]" : "", field.name, type.empty() ? "" : " " + type), help_of(field));
+    print_option(fmt::format("--{}{}{}", field.is_switch() && field.default_text == "true" ? "[no-]" : "", field.name,
+                             type.empty() ? "" : " " + type),
+                 help_of(field));
   }
   fmt::print("\ncommon:\n");
   if (has_run_directory_) {
@@ -105,7 +112,8 @@ bool CommandLine::parse(const std::vector<std::string>& arguments) {
     for (const auto& field : fields.all()) names.push_back(field.name);
     const auto nearest = nearest_name(unknown, names);
     if (unknown.empty()) fail_usage("{}", error.what());
-    fail_usage("unknown flag --{}{} (hpm {} --help lists all)", unknown, nearest.empty() ? "" : "; did you mean --" + nearest + "?", verb_);
+    fail_usage("unknown flag --{}{} (hpm {} --help lists all)", unknown,
+               nearest.empty() ? "" : "; did you mean --" + nearest + "?", verb_);
   } catch (const CLI::ParseError& error) {
     fail_usage("{}", error.what());
   }
@@ -115,7 +123,8 @@ bool CommandLine::parse(const std::vector<std::string>& arguments) {
   for (const auto& assignment : set_) {
     const auto equals = assignment.find('=');
     require(equals != std::string::npos, "--set: needs key=value, but got \"{}\"", assignment);
-    fields.set(assignment.substr(0, equals), assignment.substr(equals + 1), Origin::set, "--set " + assignment.substr(0, equals));
+    fields.set(assignment.substr(0, equals), assignment.substr(equals + 1), Origin::set,
+               "--set " + assignment.substr(0, equals));
   }
   for (const auto& [name, text] : given)
     if (app.get_option("--" + name)->count() > 0) fields.set(name, text, Origin::flag, "--" + name);

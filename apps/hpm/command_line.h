@@ -8,7 +8,8 @@
 
 namespace hpm::app {
 
-/// A verb's arguments: flags for every declared field, plus the common ones. Values come from --config, are overridden by
+/// A verb's arguments: flags for every declared field, plus the common ones. Values come from --config, are overridden
+/// by
 /// --set, and by flags last.
 class CommandLine {
  public:
@@ -16,7 +17,7 @@ class CommandLine {
   CommandLine(const CommandLine&) = delete;
 
   Fields fields;
-  bool json = false;      ///< one JSON document on stdout
+  bool json = false;  ///< one JSON document on stdout
   bool quiet = false;
   bool dry_run = false;
   bool resume = false, overwrite = false;

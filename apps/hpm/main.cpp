@@ -54,7 +54,8 @@ void print_resume_command(const std::string& name, const app::Arguments& argumen
   std::string command = "hpm " + name;
   for (const auto& argument : arguments)
     if (argument != "--resume" && argument != "--overwrite") command += " " + shell_quoted(argument);
-  const bool named = std::any_of(arguments.begin(), arguments.end(), [](const auto& a) { return a == "--out" || a.rfind("--out=", 0) == 0; });
+  const bool named = std::any_of(arguments.begin(), arguments.end(),
+                                 [](const auto& a) { return a == "--out" || a.rfind("--out=", 0) == 0; });
   fmt::print(stderr, "to go on: {}{} --resume\n", command, named ? "" : " --out " + folder);
 }
 

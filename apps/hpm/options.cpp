@@ -17,7 +17,8 @@ void fields(Fields& f, ModelOptions& o) {
   f.add("allow-torchscript", o.allow_torchscript, "load TorchScript, which may run code from the file");
 }
 
-HpmModel load(const ModelOptions& options, const std::string& path, const std::vector<int64_t>& data_shape, Monitor& monitor) {
+HpmModel load(const ModelOptions& options, const std::string& path, const std::vector<int64_t>& data_shape,
+              Monitor& monitor) {
   require(!path.empty(), "--model: needs a checkpoint file");
   LoadedModel loaded;
   const auto container = read_checkpoint(path).container;
@@ -26,7 +27,9 @@ HpmModel load(const ModelOptions& options, const std::string& path, const std::v
     const auto& given = options.card;
     TorchScriptOptions script{.allow = options.allow_torchscript,
                               .sha256 = !given.sha256.empty() ? given.sha256 : card.sha256,
-                              .normalisation = given.mean.empty() && given.std.empty() ? Normalisation{card.mean, card.std} : Normalisation{given.mean, given.std}};
+                              .normalisation = given.mean.empty() && given.std.empty()
+                                                   ? Normalisation{card.mean, card.std}
+                                                   : Normalisation{given.mean, given.std}};
     for (const auto& shape : {given.input, card.input, std::vector<double>(data_shape.begin(), data_shape.end())})
       if (!shape.empty()) {
         script.input_shape.assign(shape.begin(), shape.end());
@@ -55,10 +58,11 @@ void fields(Fields& f, DataOptions& o, const std::string& split) {
 
 Tensor image_numbers(const DataOptions& options, const Dataset& data) {
   if (options.indices.empty()) {
-    require(options.first < data.size(), "--first: needs an image below {} ({} {} has so many), but got {}", data.size(), data.name, data.split, options.first);
+    require(options.first < data.size(), "--first: needs an image below {} ({} {} has so many), but got {}",
+            data.size(), data.name, data.split, options.first);
     const int64_t count = options.count > 0 ? options.count : data.size() - options.first;
-    require(count <= data.size() - options.first, "--count: {} images from {} on go beyond the {} images of {} {}", count, options.first,
-            data.size(), data.name, data.split);
+    require(count <= data.size() - options.first, "--count: {} images from {} on go beyond the {} images of {} {}",
+            count, options.first, data.size(), data.name, data.split);
     return at::arange(options.first, options.first + count);
   }
   std::ifstream file(options.indices);
@@ -71,15 +75,19 @@ Tensor image_numbers(const DataOptions& options, const Dataset& data) {
   std::vector<int64_t> numbers;
   for (std::string word; words >> word;) {
     const bool digits = word.find_first_not_of("0123456789") == std::string::npos && word.size() < 12;
-    require(digits && std::stoll(word) < data.size(), "--indices: needs image numbers below {}, but {} holds \"{}\"", data.size(), options.indices, word);
+    require(digits && std::stoll(word) < data.size(), "--indices: needs image numbers below {}, but {} holds \"{}\"",
+            data.size(), options.indices, word);
     numbers.push_back(std::stoll(word));
   }
   require(!numbers.empty(), "--indices: {} holds no numbers", options.indices);
-  require(std::set<int64_t>(numbers.begin(), numbers.end()).size() == numbers.size(), "--indices: {} names an image twice", options.indices);
+  require(std::set<int64_t>(numbers.begin(), numbers.end()).size() == numbers.size(),
+          "--indices: {} names an image twice", options.indices);
   return torch::tensor(numbers, at::kLong);
 }
 
-Images images_of(const Dataset& data, const Tensor& index) { return {data.images(index), data.labels.index_select(0, index), index}; }
+Images images_of(const Dataset& data, const Tensor& index) {
+  return {data.images(index), data.labels.index_select(0, index), index};
+}
 
 Tensor read_images(const std::string& path) {
   Tensor x;
@@ -100,14 +108,16 @@ Tensor read_images(const std::string& path) {
   x = x.scalar_type() == at::kByte ? x.to(at::kFloat).div_(255) : x.to(at::kFloat);
   if (x.numel() == 0) fail("--input: {} holds no images", path);
   const double low = x.min().item<double>(), high = x.max().item<double>();
-  if (!(low >= 0 && high <= 1)) fail("--input: {} needs values in [0,1] (or uint8), but they span [{:.3g}, {:.3g}]", path, low, high);
+  if (!(low >= 0 && high <= 1))
+    fail("--input: {} needs values in [0,1] (or uint8), but they span [{:.3g}, {:.3g}]", path, low, high);
   return x;
 }
 
 void require_classes(const HpmModel& model, const Dataset& data) {
   const auto classes = model.classifier.classes();
-  require(classes == 0 || classes == data.classes(), "the model has {} classes, but {} has {}; give the data set it was trained on (--data)",
-          classes, data.name, data.classes());
+  require(classes == 0 || classes == data.classes(),
+          "the model has {} classes, but {} has {}; give the data set it was trained on (--data)", classes, data.name,
+          data.classes());
 }
 
 void fields(Fields& f, ThreatOptions& o, bool list) {
@@ -119,7 +129,8 @@ void fields(Fields& f, ThreatOptions& o, bool list) {
 std::vector<ThreatModel> threats(const ThreatOptions& options) {
   std::vector<ThreatModel> all;
   std::istringstream parts(options.eps);
-  for (std::string part; std::getline(parts, part, ',');) all.push_back({parse_norm(options.norm), parse_radius(part, "--eps")});
+  for (std::string part; std::getline(parts, part, ',');)
+    all.push_back({parse_norm(options.norm), parse_radius(part, "--eps")});
   return all;
 }
 
@@ -130,8 +141,11 @@ std::string open_folder;
 const std::string& run_in_progress() { return open_folder; }
 
 RunDirectory open_run(const CommandLine& line, const std::string& verb, const ComputeOptions& compute, uint64_t seed) {
-  const auto existing = line.resume ? ExistingRun::resume : line.overwrite ? ExistingRun::overwrite : ExistingRun::refuse;
-  RunDirectory run(line.out.empty() ? default_run_directory(verb) : line.out, line.fields, environment_json(compute, seed), existing);
+  const auto existing = line.resume      ? ExistingRun::resume
+                        : line.overwrite ? ExistingRun::overwrite
+                                         : ExistingRun::refuse;
+  RunDirectory run(line.out.empty() ? default_run_directory(verb) : line.out, line.fields,
+                   environment_json(compute, seed), existing);
   open_folder = run.path();
   return run;
 }

@@ -18,7 +18,8 @@ struct ModelOptions {
 void fields(Fields& f, ModelOptions& o);
 
 /// Loads the model with its notes on stderr. A TorchScript file needs --allow-torchscript or --sha256.
-HpmModel load(const ModelOptions& options, const std::string& path, const std::vector<int64_t>& data_shape, Monitor& monitor);
+HpmModel load(const ModelOptions& options, const std::string& path, const std::vector<int64_t>& data_shape,
+              Monitor& monitor);
 
 struct DataOptions {
   std::string data = "cifar10", root, split = "test";

@@ -12,8 +12,10 @@ void fields(Fields& f, TrainingOptions& o) {
   fields(f, o.threat, false);
   f.section("adversary");
   f.add("attack-steps", o.adversary.steps, "PGD steps of the training adversary", {.min = 0, .max = 1000});
-  f.add("attack-step-size", o.adversary.step_size, "its step length (none: eps / 2)", {.min = 0, .unit = "input range"});
-  f.add("batch-norm", o.adversary.batch_norm, "statistics in training passes: frozen, or each batch's", {.choices = {"running", "batch"}});
+  f.add("attack-step-size", o.adversary.step_size, "its step length (none: eps / 2)",
+        {.min = 0, .unit = "input range"});
+  f.add("batch-norm", o.adversary.batch_norm, "statistics in training passes: frozen, or each batch's",
+        {.choices = {"running", "batch"}});
   f.section("training");
   f.add("epochs", o.loop.epochs, "passes over the training images", {.min = 0, .max = 100000});
   f.add("train-batch", o.loop.batch, "images a step", {.min = 1, .max = 65536});
@@ -47,7 +49,8 @@ std::function<void(const EpochReport&)> TrainingLog::callback() {
   return [this](const EpochReport& e) {
     csv_ += fmt::format("{},{:.6g},{:.3f},{:.1f}\n", e.epoch, e.loss, e.adversarial_accuracy, e.seconds);
     run_.write("log.csv", csv_);
-    line_.monitor().say(fmt::format("epoch {}: loss {:.4f}, adversarial accuracy {:.2f} %, {:.0f} s", e.epoch, e.loss, e.adversarial_accuracy, e.seconds));
+    line_.monitor().say(fmt::format("epoch {}: loss {:.4f}, adversarial accuracy {:.2f} %, {:.0f} s", e.epoch, e.loss,
+                                    e.adversarial_accuracy, e.seconds));
   };
 }
 

@@ -36,7 +36,10 @@ struct Evaluation {
 class Run {
  public:
   Run(AttackModel& model, const ThreatModel& threat, const ApgdOptions& options, bool may_drop)
-      : model_(model), threat_(threat), options_(options), coupled_(model.coupling() == Coupling::batch),
+      : model_(model),
+        threat_(threat),
+        options_(options),
+        coupled_(model.coupling() == Coupling::batch),
         drop_(may_drop && !options.conformance && !coupled_) {}
 
   ApgdRun operator()(const Images& images, const ApgdStart& start, const Tensor& targets, Monitor& monitor) {
@@ -44,7 +47,8 @@ class Run {
     result_ = {images.x.clone(), at::ones({n}, images.y.options().dtype(at::kBool)), {}, {}};
     begin(images, start, targets);
     const bool l1 = threat_.norm == Norm::l1;
-    int64_t period = l1 ? std::max<int64_t>(options_.steps * 4 / 100, 1) : std::max<int64_t>(options_.steps * 22 / 100, 1);
+    int64_t period =
+        l1 ? std::max<int64_t>(options_.steps * 4 / 100, 1) : std::max<int64_t>(options_.steps * 22 / 100, 1);
     const int64_t shrink = l1 ? 0 : std::max<int64_t>(options_.steps * 3 / 100, 1);
     const int64_t shortest = l1 ? period : std::max<int64_t>(options_.steps * 6 / 100, 1);
     int64_t since_check = 0;
@@ -52,7 +56,8 @@ class Run {
       step(i);
       record(evaluate());
       if (++since_check == period) {
-        if (l1) check_sparsity(); else check_progress(period);
+        if (l1) check_sparsity();
+        else check_progress(period);
         s_.losses = {s_.losses.back()};
         since_check = 0;
         period = std::max(period - shrink, shortest);
@@ -214,7 +219,8 @@ class Run {
 
   static Tensor zero_norm(const Tensor& v) { return v.ne(0).flatten(1).sum(1).to(at::kFloat); }
 
-  /// Broken rows leave once they are an eighth of the batch. On a GPU this asks for a synchronisation, so every 8 steps.
+  /// Broken rows leave once they are an eighth of the batch. On a GPU this asks for a synchronisation, so every 8
+  /// steps.
   void drop_broken(int64_t i) {
     if (s_.x_adv.is_cuda() && i % 8 != 0) return;
     const auto alive = s_.correct.nonzero().squeeze(1);
@@ -253,7 +259,8 @@ ApgdRun run_with_large_radius(AttackModel& model, const Images& images, Tensor x
     used += stage.steps;
     x = x + project_l1_box(images.x, x - images.x, radius.eps);
     if (i == 0) x = x + project_l1_box(images.x, x - images.x, radius.eps);
-    // The authors' code draws a random start here that it does not use; a conformance stream must advance as theirs does.
+    // The authors' code draws a random start here that it does not use; a conformance stream must advance as theirs
+    // does.
     if (options.conformance) streams.normal(images.index, purpose, images.x.sizes().slice(1));
     run = Run(model, radius, stage, i == 2)(images, {x}, targets, monitor);
     x = run.best;
@@ -300,7 +307,8 @@ AttackResult apgd(AttackModel& model, const Images& images, const ThreatModel& t
   check_options(model, options);
   const bool coupled = model.coupling() == Coupling::batch;
   // An own objective aims at each class in turn too, the label's first.
-  const bool targeted = options.loss == LossKind::dlr_targeted || options.loss == LossKind::difference || options.loss == LossKind::own;
+  const bool targeted =
+      options.loss == LossKind::dlr_targeted || options.loss == LossKind::difference || options.loss == LossKind::own;
   const int64_t first_rank = options.loss == LossKind::own ? 1 : 2;
   const auto clean = clean_logits(model, images);
   streams.begin_attack();
@@ -329,8 +337,8 @@ AttackResult apgd(AttackModel& model, const Images& images, const ThreatModel& t
       const auto left = images.select(rows);
       Tensor classes;
       if (targeted) {
-        const auto ranking = options.conformance ? model.ask({left.x, left.index}, nullptr).target_logits
-                                                 : clean.index_select(0, rows);
+        const auto ranking =
+            options.conformance ? model.ask({left.x, left.index}, nullptr).target_logits : clean.index_select(0, rows);
         classes = ranked_target(ranking, target + first_rank);
       }
       attack(rows, left, classes, {options.stream, restart, target});

@@ -11,15 +11,15 @@ namespace hpm {
 /// attacks", ICML 2020, arXiv:2003.01690, Algorithm 1; L1: "Mind the box", ICML 2021, arXiv:2103.01208).
 struct ApgdOptions {
   LossKind loss = LossKind::ce;
-  int64_t steps = 100;     ///< gradient steps per restart
-  int64_t restarts = 1;    ///< random starts (per target, for the targeted loss)
-  int64_t targets = 9;     ///< of the targeted loss: the 2nd .. (targets+1)th largest clean logit; fewer where K is small;
-                           ///< of an own objective: the 1st .. (targets)th
-  int64_t eot = 1;         ///< gradients averaged per step, for random models
-  double rho = .75;        ///< condition 1: halve the step unless more than this share of the steps raised the loss
-  bool large_radius = false;       ///< L1: run at 3 eps, 2 eps, eps with 30, 30, 40 % of the steps
-  bool conformance = false;        ///< broken rows stay until a run ends; targets are ranked anew before each run
-  std::string stream = "apgd";     ///< names the random streams, so that each attack of a sequence has its own
+  int64_t steps = 100;   ///< gradient steps per restart
+  int64_t restarts = 1;  ///< random starts (per target, for the targeted loss)
+  int64_t targets = 9;  ///< of the targeted loss: the 2nd .. (targets+1)th largest clean logit; fewer where K is small;
+                        ///< of an own objective: the 1st .. (targets)th
+  int64_t eot = 1;      ///< gradients averaged per step, for random models
+  double rho = .75;     ///< condition 1: halve the step unless more than this share of the steps raised the loss
+  bool large_radius = false;    ///< L1: run at 3 eps, 2 eps, eps with 30, 30, 40 % of the steps
+  bool conformance = false;     ///< broken rows stay until a run ends; targets are ranked anew before each run
+  std::string stream = "apgd";  ///< names the random streams, so that each attack of a sequence has its own
 };
 
 /// Where a run starts: a point inside ball and box.
@@ -36,14 +36,14 @@ struct ApgdRun {
   Tensor best;         ///< [N,C,H,W]: the iterate with the largest loss
 };
 
-/// One run. `targets` [N] is read by the targeted loss alone. Unless in conformance, rows leave once they are broken, and
-/// `best` is theirs at that time.
+/// One run. `targets` [N] is read by the targeted loss alone. Unless in conformance, rows leave once they are broken,
+/// and `best` is theirs at that time.
 ApgdRun apgd_run(AttackModel& model, const Images& images, const ApgdStart& start, const Tensor& targets,
                  const ThreatModel& threat, const ApgdOptions& options, Monitor& monitor = silent());
 
 /// Restarts and targets of APGD: each later run gets the images that are not broken yet. Images that the model already
-/// misclassifies are returned as broken, unchanged. With Coupling::batch the whole batch is one object: one step size, all
-/// rows in every run, and the images of the worst composed batch come back.
+/// misclassifies are returned as broken, unchanged. With Coupling::batch the whole batch is one object: one step size,
+/// all rows in every run, and the images of the worst composed batch come back.
 AttackResult apgd(AttackModel& model, const Images& images, const ThreatModel& threat, const ApgdOptions& options,
                   const RandomStreams& streams, Monitor& monitor = silent());
 

@@ -2,7 +2,8 @@
 
 namespace hpm {
 
-ClassifierModel::ClassifierModel(Classifier classifier, bool random) : classifier_(std::move(classifier)), random_(random) {}
+ClassifierModel::ClassifierModel(Classifier classifier, bool random)
+    : classifier_(std::move(classifier)), random_(random) {}
 
 Answer ClassifierModel::ask(const Query& query, const Loss* loss) {
   Answer answer;
@@ -51,7 +52,8 @@ Images Images::select(const Tensor& rows) const {
 }
 
 Tensor clean_logits(AttackModel& model, const Images& images) {
-  return images.clean_logits.defined() ? images.clean_logits : model.ask({images.x, images.index}, nullptr).target_logits;
+  return images.clean_logits.defined() ? images.clean_logits
+                                       : model.ask({images.x, images.index}, nullptr).target_logits;
 }
 
 }  // namespace hpm

@@ -26,16 +26,16 @@ enum class Coupling {
   batch,  ///< the whole query is one object (context joint): same rows, same order, every time
 };
 
-/// What an attack sees: a prediction to break (the target) and a differentiable stand-in for it (the surrogate), which for
-/// an undefended network are the same. Attacks never know what is behind it.
+/// What an attack sees: a prediction to break (the target) and a differentiable stand-in for it (the surrogate), which
+/// for an undefended network are the same. Attacks never know what is behind it.
 class AttackModel {
  public:
   virtual ~AttackModel() = default;
-  /// Without a loss: the verdict alone (Square, FAB's checks). With one: loss and gradient of the surrogate too, from the
-  /// same pass of the backbone.
+  /// Without a loss: the verdict alone (Square, FAB's checks). With one: loss and gradient of the surrogate too, from
+  /// the same pass of the backbone.
   virtual Answer ask(const Query& query, const Loss* loss) = 0;
-  /// Whether the surrogate has logits that are not the target's; then targeted attacks also aim at the classes that these rank
-  /// high.
+  /// Whether the surrogate has logits that are not the target's; then targeted attacks also aim at the classes that
+  /// these rank high.
   virtual bool has_surrogate_logits() const { return false; }
   /// They, [N,K], without a gradient.
   virtual Tensor surrogate_logits(const Query& query) { return ask(query, nullptr).target_logits; }
@@ -67,9 +67,9 @@ void differentiate_rows(const Tensor& x, const Tensor& row_losses, Answer& answe
 
 /// The images under attack.
 struct Images {
-  Tensor x;      ///< [N,C,H,W] in [0,1], the originals
-  Tensor y;      ///< [N] int64 labels
-  Tensor index;  ///< [N] int64 (CPU): their numbers in the data set, which choose their random streams
+  Tensor x;                  ///< [N,C,H,W] in [0,1], the originals
+  Tensor y;                  ///< [N] int64 labels
+  Tensor index;              ///< [N] int64 (CPU): their numbers in the data set, which choose their random streams
   Tensor clean_logits = {};  ///< [N,K]: the target's logits at x, where somebody has them already
   int64_t size() const { return y.size(0); }
   Images select(const Tensor& rows) const;  ///< rows [M] int64 or bool [N]

@@ -84,8 +84,8 @@ class Driver {
     const int64_t size = options_.conformance || chunks == 0 ? chunk_ : (n + chunks - 1) / chunks;
     for (int64_t begin = 0; begin < n; begin += size) {
       // A coupled batch stays whole: broken rows are part of the context of the others.
-      const auto rows = model_.coupling() == Coupling::batch ? at::arange(images_.size())
-                                                             : survivors.slice(0, begin, begin + size);
+      const auto rows =
+          model_.coupling() == Coupling::batch ? at::arange(images_.size()) : survivors.slice(0, begin, begin + size);
       const auto key = fmt::format("{} {}/{}", result_.attacks.size(), spec.name, begin);
       ChunkMonitor progress(monitor_, spec, begin, rows.numel(), fmt::format("{} left", robust_.sum().item<int64_t>()));
       take(rows, log_.once(key, rows, [&] { return attack(spec, rows, progress); }));
@@ -105,7 +105,10 @@ class Driver {
     const auto verdict = judge({found.images, some.y, some.index});
     const auto broken = verdict.wrong & robust_.index_select(0, rows);
     const auto hits = broken.nonzero().squeeze(1).to(some.x.device());
-    NamedTensors done{{"broken", broken}, {"images", found.images.index_select(0, hits)}, {"close", verdict.close}, {"ever", verdict.ever_wrong}};
+    NamedTensors done{{"broken", broken},
+                      {"images", found.images.index_select(0, hits)},
+                      {"close", verdict.close},
+                      {"ever", verdict.ever_wrong}};
     write_cost(model_.passes() - before, since(start), done);
     if (options_.conformance && model_.random())  // its later draws go on from here
       done.emplace_back("generator", generator().get_state());
@@ -125,8 +128,7 @@ class Driver {
     close_calls_.index_fill_(0, rows.index_select(0, close), true);
     const auto ever = find_tensor(done, "ever").nonzero().squeeze(1);
     result_.worst_draw.index_fill_(0, rows.index_select(0, ever), false);
-    if (const auto state = find_tensor(done, "generator"); state.defined())
-      generator().set_state(state);
+    if (const auto state = find_tensor(done, "generator"); state.defined()) generator().set_state(state);
   }
 
   /// Whether predictions are wrong, from a fresh pass, and which of them are nearly ties and were judged again.
@@ -163,8 +165,8 @@ class Driver {
     const bool held = options_.conformance ? out <= 1e-5 && norm <= threat_.eps * (1 + 1e-3) + 1e-6
                                            : inside(adversarial, originals, threat_).all().item<bool>();
     if (!held)
-      fail("autoattack: {} left the threat model: norm {} of {}, {} outside the box", result_.attacks.back().spec.name, norm,
-           threat_.eps, std::max(out, 0.));
+      fail("autoattack: {} left the threat model: norm {} of {}, {} outside the box", result_.attacks.back().spec.name,
+           norm, threat_.eps, std::max(out, 0.));
   }
 
   AttackModel& model_;
@@ -225,8 +227,8 @@ void add_cost(const NamedTensors& done, Passes& passes, double& seconds) {
 
 AutoAttackResult autoattack(AttackModel& model, const Images& images, const ThreatModel& threat,
                             const AutoAttackOptions& options, Monitor& monitor, const WorkLog& log) {
-  const auto sequence = autoattack_sequence({options.version, threat.norm, model.classes(), options.attacks, options.steps,
-                                             options.restarts, options.targets, options.queries});
+  const auto sequence = autoattack_sequence({options.version, threat.norm, model.classes(), options.attacks,
+                                             options.steps, options.restarts, options.targets, options.queries});
   return run_sequence(model, images, threat, sequence, options, monitor, log);
 }
 

@@ -1,4 +1,5 @@
-// defines: AutoAttackOptions, AttackOutcome, AutoAttackResult, autoattack(), run_sequence(), judge_fresh(), write_cost(), add_cost()
+// defines: AutoAttackOptions, AttackOutcome, AutoAttackResult, autoattack(), run_sequence(), judge_fresh(),
+// write_cost(), add_cost()
 #pragma once
 #include <functional>
 
@@ -30,10 +31,10 @@ struct AttackOutcome {
 };
 
 struct AutoAttackResult {
-  Tensor clean_correct;                ///< [N] bool (CPU)
-  Tensor clean_prediction;             ///< [N] int64 (CPU)
-  Tensor worst_draw;  ///< [N] bool (CPU): right in all of ten draws, on the original and on all that attacks returned; of
-                      ///< models that are not random: as robust()
+  Tensor clean_correct;     ///< [N] bool (CPU)
+  Tensor clean_prediction;  ///< [N] int64 (CPU)
+  Tensor worst_draw;  ///< [N] bool (CPU): right in all of ten draws, on the original and on all that attacks returned;
+                      ///< of models that are not random: as robust()
   std::vector<AttackOutcome> attacks;  ///< every attack of the sequence, also those that had nothing left to do
   Tensor adversarial;  ///< [N,C,H,W] (device of the images): the adversarial image where broken, else the original
   Passes clean_passes;
@@ -63,8 +64,8 @@ AutoAttackResult run_sequence(AttackModel& model, const Images& images, const Th
                               const AttackSequence& sequence, const AutoAttackOptions& options,
                               Monitor& monitor = silent(), const WorkLog& log = {});
 
-/// Verdicts of independent rows from a fresh pass. A margin under 1e-4 of the logits' range is nearly a tie: that row is judged
-/// again alone, repeated to 16 rows, on one thread, so that its verdict depends on no batch.
+/// Verdicts of independent rows from a fresh pass. A margin under 1e-4 of the logits' range is nearly a tie: that row
+/// is judged again alone, repeated to 16 rows, on one thread, so that its verdict depends on no batch.
 struct FreshVerdict {
   Tensor wrong, close;  ///< [M] bool (CPU): the prediction is not the label; it was nearly a tie
   Tensor logits;        ///< [M,K], of the pass

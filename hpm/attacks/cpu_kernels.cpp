@@ -10,8 +10,8 @@
 namespace hpm {
 namespace {
 
-// Sixteen floats at once: one AVX-512 register, two of AVX2, four of SSE. Functions marked HPM_WIDE are compiled for each, and
-// the widest that the machine has is chosen when the program starts.
+// Sixteen floats at once: one AVX-512 register, two of AVX2, four of SSE. Functions marked HPM_WIDE are compiled for
+// each, and the widest that the machine has is chosen when the program starts.
 using Lanes = float __attribute__((vector_size(64)));
 using Mask = int __attribute__((vector_size(64)));
 constexpr int64_t kLanes = 16;
@@ -35,7 +35,8 @@ int64_t padded(int64_t dims) { return (dims + kLanes - 1) / kLanes * kLanes; }
 /// Room for a row, padded with zeros to whole lanes.
 std::vector<float> row_buffer(int64_t dims) { return std::vector<float>(static_cast<size_t>(padded(dims)), 0.f); }
 
-// ---- APGD ----------------------------------------------------------------------------------------------------------------
+// ---- APGD
+// ----------------------------------------------------------------------------------------------------------------
 
 struct MomentumStep {
   float eps, momentum, rest;
@@ -53,7 +54,8 @@ HPM_WIDE void linf_row(const float* x, const float* x_adv, const float* x_old, c
   }
 }
 
-// ---- the boundary of FAB -------------------------------------------------------------------------------------------------
+// ---- the boundary of FAB
+// -------------------------------------------------------------------------------------------------
 
 enum class Kind { linf, l2, l1 };
 Kind kind_of(Norm norm) { return norm == Norm::linf ? Kind::linf : norm == Norm::l2 ? Kind::l2 : Kind::l1; }
@@ -68,8 +70,8 @@ HPM_WIDE double dot(const float* a, const float* b, int64_t n) {  // n in whole 
   return total(sum);
 }
 
-/// What each coordinate gains per unit of the common step (g) and the step at which it reaches the box (q), for a move against
-/// `turn` w. Linf: g = |w|, q = room; L2: g = w^2, q = room / |w|; L1: g = |w| room, q unused. 0 where w is.
+/// What each coordinate gains per unit of the common step (g) and the step at which it reaches the box (q), for a move
+/// against `turn` w. Linf: g = |w|, q = room; L2: g = w^2, q = room / |w|; L1: g = |w| room, q unused. 0 where w is.
 HPM_WIDE void gains(const float* t, const float* w, float turn, Kind kind, int64_t n, float* g, float* q) {
   const float least = kind == Kind::linf ? 0.f : 1e-8f;
   for (int64_t i = 0; i < n; i += kLanes) {
@@ -100,8 +102,8 @@ HPM_WIDE void split_sums(const float* g, const float* q, int64_t n, float t, dou
   base = total(bases), slope = total(slopes);
 }
 
-/// The t >= 0 with sum_i g_i min(t, q_i) = c, or infinity. Tangents lie above a concave function, so Newton's steps from the left
-/// of the root stay there and end after finitely many.
+/// The t >= 0 with sum_i g_i min(t, q_i) = c, or infinity. Tangents lie above a concave function, so Newton's steps
+/// from the left of the root stay there and end after finitely many.
 float common_step(const float* g, const float* q, int64_t n, double c) {
   float t = 0;
   for (int64_t round = 0; round < n; ++round) {
@@ -116,7 +118,8 @@ float common_step(const float* g, const float* q, int64_t n, double c) {
 }
 
 /// d = the move of common length t against `turn` w, clipped at the box; its norm.
-HPM_WIDE double clipped_move(const float* w, const float* g, const float* q, float turn, float t, Kind kind, int64_t n, float* d) {
+HPM_WIDE double clipped_move(const float* w, const float* g, const float* q, float turn, float t, Kind kind, int64_t n,
+                             float* d) {
   Lanes largest{}, squares{};
   for (int64_t i = 0; i < n; i += kLanes) {
     Lanes wi, gi, qi;
@@ -136,9 +139,11 @@ HPM_WIDE double clipped_move(const float* w, const float* g, const float* q, flo
   return static_cast<double>(out);
 }
 
-/// L1: the coordinates with the largest |w| move to their corners until c is gained, the last of them only as far as needed.
-/// `order` is scratch. The largest are found by halving: what is certainly in or certainly out is not looked at again.
-double sparse_move(const float* t, const float* w, const float* g, float turn, double c, int64_t dims, std::vector<int32_t>& order, float* d) {
+/// L1: the coordinates with the largest |w| move to their corners until c is gained, the last of them only as far as
+/// needed. `order` is scratch. The largest are found by halving: what is certainly in or certainly out is not looked at
+/// again.
+double sparse_move(const float* t, const float* w, const float* g, float turn, double c, int64_t dims,
+                   std::vector<int32_t>& order, float* d) {
   order.resize(static_cast<size_t>(dims));
   std::iota(order.begin(), order.end(), 0);
   const auto larger = [&](int32_t a, int32_t b) { return std::abs(w[a]) > std::abs(w[b]); };
@@ -183,14 +188,16 @@ double project_row(const float* t, const float* w, double b, Kind kind, int64_t 
   return clipped_move(w, s.g.data(), s.q.data(), turn, step, kind, n, s.d.data());
 }
 
-HPM_WIDE void blend_row(const float* x, const float* x0, const float* d, const float* d0, float eta, float alpha, int64_t dims, float* out) {
+HPM_WIDE void blend_row(const float* x, const float* x0, const float* d, const float* d0, float eta, float alpha,
+                        int64_t dims, float* out) {
   for (int64_t i = 0; i < dims; ++i) {
     const float v = (x[i] + eta * d[i]) * (1.f - alpha) + (x0[i] + eta * d0[i]) * alpha;
     out[i] = std::min(std::max(v, 0.f), 1.f);
   }
 }
 
-// ---- Square ---------------------------------------------------------------------------------------------------------------
+// ---- Square
+// ---------------------------------------------------------------------------------------------------------------
 
 struct Plane {
   int64_t channels, height, width, side;
@@ -222,9 +229,10 @@ double window_sum(const float* d, const Plane& p, bool euclidean, int64_t r, int
   return sum;
 }
 
-void move_mass_row(float* d, const Plane& p, const int64_t* one, const int64_t* two, const float* eta, bool turned, const float* signs, double used,
-                   double eps, bool euclidean, std::vector<double>& mass) {
-  const int64_t s = p.side, r = std::max(one[0], two[0]), r_end = std::min(one[0], two[0]) + s, c = std::max(one[1], two[1]), c_end = std::min(one[1], two[1]) + s;
+void move_mass_row(float* d, const Plane& p, const int64_t* one, const int64_t* two, const float* eta, bool turned,
+                   const float* signs, double used, double eps, bool euclidean, std::vector<double>& mass) {
+  const int64_t s = p.side, r = std::max(one[0], two[0]), r_end = std::min(one[0], two[0]) + s,
+                c = std::max(one[1], two[1]), c_end = std::min(one[1], two[1]) + s;
   mass.resize(static_cast<size_t>(p.channels * s * s));
   const auto norm = [&](double sum) { return euclidean ? std::sqrt(std::max(sum, 0.)) : std::max(sum, 0.); };
   const auto channels = static_cast<double>(p.channels);
@@ -237,7 +245,8 @@ void move_mass_row(float* d, const Plane& p, const int64_t* one, const int64_t* 
     double sum = 0;
     for (int64_t i = 0; i < s; ++i)
       for (int64_t j = 0; j < s; ++j) {
-        const double bump = static_cast<double>(signs[k]) * static_cast<double>(turned ? eta[j * s + i] : eta[i * s + j]);
+        const double bump =
+            static_cast<double>(signs[k]) * static_cast<double>(turned ? eta[j * s + i] : eta[i * s + j]);
         const double v = bump + static_cast<double>(plane[(one[0] + i) * p.width + one[1] + j]) / (1e-12 + norm(first));
         out[i * s + j] = v;
         sum += euclidean ? v * v : std::abs(v);
@@ -271,7 +280,8 @@ HPM_WIDE double length_of(const float* d, int64_t dims) {
   return std::sqrt(sum);
 }
 
-// ---- the L1 ball in the box ----------------------------------------------------------------------------------------------
+// ---- the L1 ball in the box
+// ----------------------------------------------------------------------------------------------
 
 /// The L1 norm left after shrinking |y| by `by` (not below 0, not above the room to the box).
 HPM_WIDE double norm_after(const float* size, const float* room, int64_t n, float by) {
@@ -286,7 +296,8 @@ HPM_WIDE double norm_after(const float* size, const float* room, int64_t n, floa
   return total(sum);
 }
 
-void l1_row(const float* x, const float* y, double eps, int64_t dims, int64_t n, std::vector<float>& size, std::vector<float>& room, float* out) {
+void l1_row(const float* x, const float* y, double eps, int64_t dims, int64_t n, std::vector<float>& size,
+            std::vector<float>& room, float* out) {
   float largest = 0;
   for (int64_t i = 0; i < dims; ++i) {
     const auto k = static_cast<size_t>(i);
@@ -317,8 +328,8 @@ bool runs_on_kernels(std::initializer_list<Tensor> tensors) {
   return true;
 }
 
-Tensor linf_momentum_step(const Tensor& x, const Tensor& x_adv, const Tensor& x_old, const Tensor& gradient, const Tensor& step,
-                          double momentum, double eps) {
+Tensor linf_momentum_step(const Tensor& x, const Tensor& x_adv, const Tensor& x_old, const Tensor& gradient,
+                          const Tensor& step, double momentum, double eps) {
   auto next = at::empty_like(x);
   const int64_t rows = x.size(0), dims = rows ? x.numel() / rows : 0;
   const MomentumStep s{static_cast<float>(eps), static_cast<float>(momentum), static_cast<float>(1 - momentum)};
@@ -364,8 +375,8 @@ Tensor project_without_sort(const Tensor& points, const Tensor& w, const Tensor&
   return moves;
 }
 
-Tensor boundary_step_without_sort(const Tensor& x, const Tensor& x0, const Tensor& w, const Tensor& b, Norm norm, double eta,
-                                  double alpha_max) {
+Tensor boundary_step_without_sort(const Tensor& x, const Tensor& x0, const Tensor& w, const Tensor& b, Norm norm,
+                                  double eta, double alpha_max) {
   auto next = at::empty_like(x);
   const int64_t rows = x.size(0), dims = x.size(1), n = padded(dims);
   const auto kind = kind_of(norm);
@@ -382,7 +393,8 @@ Tensor boundary_step_without_sort(const Tensor& x, const Tensor& x0, const Tenso
       const double d = std::max(project_row(xp + at, normal.data(), bp[i], kind, dims, n, here), 1e-8);
       const double d0 = std::max(project_row(x0p + at, normal.data(), bp[i], kind, dims, n, there), 1e-8);
       const double alpha = std::min(std::max(d / (d + d0), 0.), alpha_max);
-      blend_row(xp + at, x0p + at, here.d.data(), there.d.data(), static_cast<float>(eta), static_cast<float>(alpha), dims, out + at);
+      blend_row(xp + at, x0p + at, here.d.data(), there.d.data(), static_cast<float>(eta), static_cast<float>(alpha),
+                dims, out + at);
     }
   });
   return next;
@@ -393,8 +405,8 @@ Tensor moved_mass(const Tensor& x, const Tensor& best, const MassMove& move, dou
   const int64_t rows = x.size(0);
   const Plane plane{x.size(1), x.size(2), x.size(3), move.eta.size(0)};
   const int64_t dims = plane.channels * plane.height * plane.width;
-  const auto corner = move.corner.contiguous(), corner_two = move.corner_two.contiguous(), eta = move.eta.contiguous(), turned = move.turned.contiguous(),
-             signs = move.signs.contiguous();
+  const auto corner = move.corner.contiguous(), corner_two = move.corner_two.contiguous(), eta = move.eta.contiguous(),
+             turned = move.turned.contiguous(), signs = move.signs.contiguous();
   const float *xp = data(x), *bp = data(best), *ep = data(eta), *sp = data(signs);
   const int64_t *one = corner.const_data_ptr<int64_t>(), *two = corner_two.const_data_ptr<int64_t>();
   const bool* tp = turned.const_data_ptr<bool>();
@@ -403,7 +415,8 @@ Tensor moved_mass(const Tensor& x, const Tensor& best, const MassMove& move, dou
     std::vector<double> mass;
     for (int64_t i = begin; i < end; ++i) {
       const double used = difference(bp + i * dims, xp + i * dims, euclidean, dims, out + i * dims);
-      move_mass_row(out + i * dims, plane, one + 2 * i, two + 2 * i, ep, tp[i], sp + i * plane.channels, used, eps, euclidean, mass);
+      move_mass_row(out + i * dims, plane, one + 2 * i, two + 2 * i, ep, tp[i], sp + i * plane.channels, used, eps,
+                    euclidean, mass);
     }
   });
   return delta;
@@ -447,7 +460,8 @@ Tensor l1_ball_in_box(const Tensor& x, const Tensor& y, double eps) {
   float* out = next.data_ptr<float>();
   at::parallel_for(0, rows, 4, [&](int64_t begin, int64_t end) {
     auto size = row_buffer(dims), room = row_buffer(dims);
-    for (int64_t i = begin; i < end; ++i) l1_row(xp + i * dims, yp + i * dims, eps, dims, n, size, room, out + i * dims);
+    for (int64_t i = begin; i < end; ++i)
+      l1_row(xp + i * dims, yp + i * dims, eps, dims, n, size, room, out + i * dims);
   });
   return next;
 }

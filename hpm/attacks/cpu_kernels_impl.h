@@ -5,8 +5,8 @@
 
 namespace hpm {
 
-// Single loops over the rows of contiguous float32 tensors on the CPU, each in place of ten or more tensor operations that
-// would go through memory one after the other. Rows are spread over LibTorch's threads.
+// Single loops over the rows of contiguous float32 tensors on the CPU, each in place of ten or more tensor operations
+// that would go through memory one after the other. Rows are spread over LibTorch's threads.
 
 /// Whether all tensors are contiguous float32 on the CPU (undefined ones count as such).
 bool runs_on_kernels(std::initializer_list<Tensor> tensors);
@@ -14,8 +14,8 @@ bool runs_on_kernels(std::initializer_list<Tensor> tensors);
 /// APGD's step for Linf, bit for bit as the tensor operations: with P the projection onto ball and box,
 ///     z = P(x_adv + step sign(gradient)),  P(x_adv + momentum (z - x_adv) + (1 - momentum)(x_adv - x_old)).
 /// x, x_adv, x_old, gradient [M,...], step [M] -> [M,...].
-Tensor linf_momentum_step(const Tensor& x, const Tensor& x_adv, const Tensor& x_old, const Tensor& gradient, const Tensor& step,
-                          double momentum, double eps);
+Tensor linf_momentum_step(const Tensor& x, const Tensor& x_adv, const Tensor& x_old, const Tensor& gradient,
+                          const Tensor& step, double momentum, double eps);
 
 /// Copies the rows of `from` [M,...] where flags [M] bool into `to`, in place.
 void copy_rows_where(const Tensor& flags, const Tensor& from, const Tensor& to);
@@ -24,12 +24,12 @@ void copy_rows_where(const Tensor& flags, const Tensor& from, const Tensor& to);
 Tensor project_without_sort(const Tensor& points, const Tensor& w, const Tensor& b, Norm norm);
 
 /// boundary_step() with these projections. x, x0, w [M,D], b [M] -> [M,D].
-Tensor boundary_step_without_sort(const Tensor& x, const Tensor& x0, const Tensor& w, const Tensor& b, Norm norm, double eta,
-                                  double alpha_max);
+Tensor boundary_step_without_sort(const Tensor& x, const Tensor& x0, const Tensor& w, const Tensor& b, Norm norm,
+                                  double eta, double alpha_max);
 
-/// What Square's step for L2 and L1 moves: the perturbations best - x with the mass of window 2 taken out and added to window 1
-/// (square.cpp, with_moved_mass). x, best [M,C,H,W]; corners [M,2] int64; eta [side,side], transposed where turned [M] bool;
-/// signs [M,C] -> [M,C,H,W].
+/// What Square's step for L2 and L1 moves: the perturbations best - x with the mass of window 2 taken out and added to
+/// window 1 (square.cpp, with_moved_mass). x, best [M,C,H,W]; corners [M,2] int64; eta [side,side], transposed where
+/// turned [M] bool; signs [M,C] -> [M,C,H,W].
 struct MassMove {
   Tensor corner, corner_two, eta, turned, signs;
 };
@@ -41,7 +41,8 @@ Tensor onto_l2_sphere_in_box(const Tensor& x, const Tensor& delta, double eps);
 /// In each row the value that `place` [M] int64 others are below: values [M,D] -> [M].
 Tensor order_statistic(const Tensor& values, const Tensor& place);
 
-/// x + y projected onto the L1 ball of radius eps around x in the box [0,1], by bisection on the shrinkage. [M,...] -> [M,...].
+/// x + y projected onto the L1 ball of radius eps around x in the box [0,1], by bisection on the shrinkage. [M,...] ->
+/// [M,...].
 Tensor l1_ball_in_box(const Tensor& x, const Tensor& y, double eps);
 
 }  // namespace hpm

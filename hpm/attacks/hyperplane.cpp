@@ -135,10 +135,12 @@ Tensor project_hyperplane(const Tensor& points, const Tensor& w, const Tensor& b
   require(points.dim() == 2 && w.sizes() == points.sizes() && b.dim() == 1 && b.size(0) == points.size(0),
           "project_hyperplane: needs points and normals [M,D] and offsets [M], but got [{}], [{}] and [{}]",
           fmt::join(points.sizes(), ","), fmt::join(w.sizes(), ","), fmt::join(b.sizes(), ","));
-  return runs_on_kernels({points, w}) ? project_without_sort(points, w, b, norm) : project_hyperplane_sorted(points, w, b, norm);
+  return runs_on_kernels({points, w}) ? project_without_sort(points, w, b, norm)
+                                      : project_hyperplane_sorted(points, w, b, norm);
 }
 
-Tensor boundary_step(const Tensor& x, const Tensor& x0, const Tensor& w, const Tensor& b, Norm norm, const BoundaryStep& step) {
+Tensor boundary_step(const Tensor& x, const Tensor& x0, const Tensor& w, const Tensor& b, Norm norm,
+                     const BoundaryStep& step) {
   const int64_t m = x.size(0);
   const auto points = x.reshape({m, -1}), originals = x0.reshape({m, -1});
   if (!step.sorted && runs_on_kernels({points, originals, w}))

@@ -34,8 +34,8 @@ Tensor dlr_targeted(const Tensor& logits, const Tensor& y, const Tensor& t);
 /// z_y - max_{i!=y} z_i: positive while correct. logits [N,K], y [N] -> [N].
 Tensor margin(const Tensor& logits, const Tensor& y);
 
-/// The loss of each row. logits [N,K] -> [N] ([N,K] for LossKind::logits). Throws UsageError for too few classes, and for
-/// LossKind::own.
+/// The loss of each row. logits [N,K] -> [N] ([N,K] for LossKind::logits). Throws UsageError for too few classes, and
+/// for LossKind::own.
 Tensor loss_values(const Tensor& logits, const Loss& loss);
 
 }  // namespace hpm

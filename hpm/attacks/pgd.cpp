@@ -16,14 +16,16 @@ Tensor steepest_direction(const Tensor& gradient, Norm norm) {
 }
 
 /// Uniform in the ball for Linf; on a sphere of uniform radius for L2 and L1.
-Tensor start_in_ball(const Images& images, const ThreatModel& threat, const RandomStreams& streams, const Purpose& purpose) {
+Tensor start_in_ball(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
+                     const Purpose& purpose) {
   const auto tail = images.x.sizes().slice(1);
   if (threat.norm == Norm::linf) {
     const auto u = streams.uniform(images.index, purpose, tail).to(images.x.options());
     return at::clamp(images.x + threat.eps * (2 * u - 1), 0., 1.);
   }
   const auto noise = streams.normal(images.index, purpose, tail).to(images.x.options());
-  const auto radius = streams.uniform(images.index, {"pgd radius", purpose.restart, purpose.target}, {1}).to(images.x.options());
+  const auto radius =
+      streams.uniform(images.index, {"pgd radius", purpose.restart, purpose.target}, {1}).to(images.x.options());
   const auto unit = noise / (per_row(norm_of_rows(noise, threat.norm), noise) + 1e-12);
   return project(images.x + per_row(radius.squeeze(1), unit) * threat.eps * unit, images.x, threat);
 }
@@ -40,7 +42,8 @@ void note(const Answer& answer, const Images& images, const Tensor& x, AttackRes
 
 AttackResult pgd(AttackModel& model, const Images& images, const ThreatModel& threat, const PgdOptions& options,
                  const RandomStreams& streams, Monitor& monitor) {
-  require(options.steps >= 1 && options.restarts >= 1, "pgd: needs steps >= 1 and restarts >= 1, but got {} and {}", options.steps, options.restarts);
+  require(options.steps >= 1 && options.restarts >= 1, "pgd: needs steps >= 1 and restarts >= 1, but got {} and {}",
+          options.steps, options.restarts);
   const double step = options.step_size.value_or(threat.eps / 4);
   const auto kind = parse_loss(options.loss);
   AttackResult result{images.x.clone(), clean_logits(model, images).argmax(1).ne(images.y)};
@@ -78,12 +81,13 @@ AttackResult fgsm(AttackModel& model, const Images& images, const ThreatModel& t
   return result;
 }
 
-Tensor pgd_training_images(AttackModel& model, const Images& images, const ThreatModel& threat, int64_t steps, double step_size,
-                           const RandomStreams& streams, int64_t epoch) {
+Tensor pgd_training_images(AttackModel& model, const Images& images, const ThreatModel& threat, int64_t steps,
+                           double step_size, const RandomStreams& streams, int64_t epoch) {
   auto x = start_in_ball(images, threat, streams, {"training start", epoch});
   const Loss loss{LossKind::ce, images.y, {}};
   for (int64_t i = 0; i < steps; ++i)
-    x = project(x + step_size * steepest_direction(model.ask({x, images.index, i}, &loss).gradient, threat.norm), images.x, threat);
+    x = project(x + step_size * steepest_direction(model.ask({x, images.index, i}, &loss).gradient, threat.norm),
+                images.x, threat);
   return x;
 }
 

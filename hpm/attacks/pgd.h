@@ -9,27 +9,28 @@
 
 namespace hpm {
 
-/// Projected gradient descent (Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018,
-/// arXiv:1706.06083).
+/// Projected gradient descent (Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR
+/// 2018, arXiv:1706.06083).
 struct PgdOptions {
-  int64_t steps = 40;                       ///< gradient steps per restart
-  std::optional<double> step_size = {};     ///< input range; none: eps / 4
-  int64_t restarts = 1;                     ///< random starts
-  std::string loss = "ce";                  ///< ce or dlr
+  int64_t steps = 40;                    ///< gradient steps per restart
+  std::optional<double> step_size = {};  ///< input range; none: eps / 4
+  int64_t restarts = 1;                  ///< random starts
+  std::string loss = "ce";               ///< ce or dlr
 };
 
-/// Steps along the sign (Linf), the normalised gradient (L2) or the signs of its top 1 % coordinates (L1; Tramer and Boneh,
-/// arXiv:1904.13000), from a random point of the ball, projected onto ball and box. Restarts get the images not broken yet.
-/// Every iterate is judged; the image returned is the last misclassified one.
+/// Steps along the sign (Linf), the normalised gradient (L2) or the signs of its top 1 % coordinates (L1; Tramer and
+/// Boneh, arXiv:1904.13000), from a random point of the ball, projected onto ball and box. Restarts get the images not
+/// broken yet. Every iterate is judged; the image returned is the last misclassified one.
 AttackResult pgd(AttackModel& model, const Images& images, const ThreatModel& threat, const PgdOptions& options,
                  const RandomStreams& streams, Monitor& monitor = silent());
 
-/// The fast gradient sign method (Goodfellow et al., arXiv:1412.6572): one step of length eps from the image itself; for L2
-/// and L1 the steepest step of that norm.
+/// The fast gradient sign method (Goodfellow et al., arXiv:1412.6572): one step of length eps from the image itself;
+/// for L2 and L1 the steepest step of that norm.
 AttackResult fgsm(AttackModel& model, const Images& images, const ThreatModel& threat, LossKind loss = LossKind::ce);
 
-/// PGD for training: no verdicts are kept, all rows take all steps, the last iterate comes back. `epoch` chooses the start.
-Tensor pgd_training_images(AttackModel& model, const Images& images, const ThreatModel& threat, int64_t steps, double step_size,
-                           const RandomStreams& streams, int64_t epoch);
+/// PGD for training: no verdicts are kept, all rows take all steps, the last iterate comes back. `epoch` chooses the
+/// start.
+Tensor pgd_training_images(AttackModel& model, const Images& images, const ThreatModel& threat, int64_t steps,
+                           double step_size, const RandomStreams& streams, int64_t epoch);
 
 }  // namespace hpm

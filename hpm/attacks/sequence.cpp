@@ -85,7 +85,8 @@ void replace_settings(const SequenceRequest& request, AttackSpec& spec, std::vec
   const auto replace = [&](int64_t& value, const std::optional<int64_t>& given, const char* what) {
     if (!given || *given == value) return;
     if (request.version != "custom")
-      notes.push_back(fmt::format("{} has {} {} instead of the {} of version {}", spec.name, *given, what, value, request.version));
+      notes.push_back(
+          fmt::format("{} has {} {} instead of the {} of version {}", spec.name, *given, what, value, request.version));
     value = *given;
   };
   const auto& entry = attack_entry(spec.name);
@@ -101,7 +102,8 @@ const std::vector<AttackEntry>& attack_table() {
   static const std::vector<AttackEntry> table = {
       {"apgd-ce", "APGD on the cross-entropy", false, false, 2, 5, run_apgd<LossKind::ce>},
       {"apgd-dlr", "APGD on the difference of logits ratio", false, false, 3, 5, run_apgd<LossKind::dlr>},
-      {"apgd-t", "APGD on the targeted difference of logits ratio", true, false, 4, 1, run_apgd<LossKind::dlr_targeted>},
+      {"apgd-t", "APGD on the targeted difference of logits ratio", true, false, 4, 1,
+       run_apgd<LossKind::dlr_targeted>},
       {"fab", "FAB, against the nearest linearised boundary", false, false, 2, 5, run_fab<false>},
       {"fab-t", "FAB against one target class after the other", true, false, 2, 1, run_fab<true>},
       {"square", "Square: random search without gradients", false, true, 2, 1, run_square},
@@ -122,7 +124,8 @@ const AttackEntry& attack_entry(const std::string& name) {
 
 namespace {
 
-/// Runs of the attack: restarts of each target. "region" (a surrogate's own objective) is not in the table; it is targeted.
+/// Runs of the attack: restarts of each target. "region" (a surrogate's own objective) is not in the table; it is
+/// targeted.
 int64_t runs_of(const AttackSpec& spec) {
   const bool targeted = spec.name == "region" || attack_entry(spec.name).targeted;
   return spec.restarts * (targeted ? spec.targets : 1);
@@ -141,7 +144,10 @@ Passes passes_of(const AttackSpec& spec) {
 }
 
 ChunkMonitor::ChunkMonitor(Monitor& outer, const AttackSpec& spec, int64_t begin, int64_t rows, std::string note)
-    : outer_(outer), begin_(begin), rows_(rows), expected_(std::max<int64_t>(runs_of(spec) * (asks_alone(spec) ? spec.queries : spec.steps), 1)),
+    : outer_(outer),
+      begin_(begin),
+      rows_(rows),
+      expected_(std::max<int64_t>(runs_of(spec) * (asks_alone(spec) ? spec.queries : spec.steps), 1)),
       note_(std::move(note)) {}
 
 void ChunkMonitor::tick() {

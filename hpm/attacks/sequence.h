@@ -43,7 +43,8 @@ const AttackEntry& attack_entry(const std::string& name);
 /// Image passes of the attack for an image that survives it, at most; with the pass that judges what it returns.
 Passes passes_of(const AttackSpec& spec);
 
-/// What an attack's monitor is while it works on rows [begin, begin + rows) of a task: ticks become fractions of the rows.
+/// What an attack's monitor is while it works on rows [begin, begin + rows) of a task: ticks become fractions of the
+/// rows.
 class ChunkMonitor : public Monitor {
  public:
   ChunkMonitor(Monitor& outer, const AttackSpec& spec, int64_t begin, int64_t rows, std::string note);

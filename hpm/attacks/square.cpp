@@ -76,8 +76,8 @@ class Run {
     return (x + threat_.eps * draws_.signs({x.size(1), 1, x.size(3)}, false)).clamp(0., 1.);
   }
 
-  /// Linf: a window of one colour, +-2 eps per channel, clipped to the ball. It is written into the best image, and taken out
-  /// again where it is not accepted.
+  /// Linf: a window of one colour, +-2 eps per channel, clipped to the ball. It is written into the best image, and
+  /// taken out again where it is not accepted.
   void try_patch(int64_t iteration) {
     const auto& x = images_.x;
     const int64_t h = x.size(2), w = x.size(3), side = std::min({window_side(iteration, 1), h, w});
@@ -117,7 +117,8 @@ class Run {
   }
 
   const Tensor& upright_pattern(int64_t side) {
-    if (side != pattern_side_) pattern_ = bump_pattern(side, threat_.norm == Norm::l2, images_.x.options()), pattern_side_ = side;
+    if (side != pattern_side_)
+      pattern_ = bump_pattern(side, threat_.norm == Norm::l2, images_.x.options()), pattern_side_ = side;
     return pattern_;
   }
 

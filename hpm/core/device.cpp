@@ -24,15 +24,18 @@ at::Device parse_device(const std::string& name) {
                       name.find_first_not_of("0123456789", 5) == std::string::npos);
   require(known, "device: needs cpu, cuda or cuda:<i>, but got \"{}\"", name);
   if (name == "cpu") return at::kCPU;
-  require(at::hasCUDA(), "device: \"{}\" needs a CUDA build of LibTorch and a GPU; this build has none (hpm doctor)", name);
+  require(at::hasCUDA(), "device: \"{}\" needs a CUDA build of LibTorch and a GPU; this build has none (hpm doctor)",
+          name);
   const at::Device device(name);
   const auto count = static_cast<int64_t>(torch::cuda::device_count());
-  require(std::max<int64_t>(device.index(), 0) < count, "device: \"{}\" does not exist; this machine has {} CUDA devices", name, count);
+  require(std::max<int64_t>(device.index(), 0) < count,
+          "device: \"{}\" does not exist; this machine has {} CUDA devices", name, count);
   return device;
 }
 
 at::ScalarType parse_precision(const std::string& name, at::Device device) {
-  require(name == "float32" || name == "bfloat16" || name == "auto", "precision: needs float32, bfloat16 or auto, but got \"{}\"", name);
+  require(name == "float32" || name == "bfloat16" || name == "auto",
+          "precision: needs float32, bfloat16 or auto, but got \"{}\"", name);
   return name == "bfloat16" || (name == "auto" && device.is_cuda()) ? at::kBFloat16 : at::kFloat;
 }
 
@@ -48,7 +51,9 @@ void configure_threads(int64_t threads) {
   torch::jit::getExecutorMode() = false;
 }
 
-ScopedThreads::ScopedThreads(int64_t threads) : before_(at::get_num_threads()) { at::set_num_threads(static_cast<int>(threads)); }
+ScopedThreads::ScopedThreads(int64_t threads) : before_(at::get_num_threads()) {
+  at::set_num_threads(static_cast<int>(threads));
+}
 ScopedThreads::~ScopedThreads() { at::set_num_threads(before_); }
 
 }  // namespace hpm

@@ -30,7 +30,8 @@ bool parse_number(const std::string& text, double& value) {
   const auto slash = text.find('/');
   if (slash == std::string::npos) return parse_whole(text, value) && std::isfinite(value);
   double top = 0, bottom = 0;
-  if (!parse_whole(text.substr(0, slash), top) || !parse_whole(text.substr(slash + 1), bottom) || bottom <= 0) return false;
+  if (!parse_whole(text.substr(0, slash), top) || !parse_whole(text.substr(slash + 1), bottom) || bottom <= 0)
+    return false;
   value = top / bottom;
   return std::isfinite(value);
 }
@@ -88,10 +89,12 @@ class ValueParser {
     *value = std::move(parts);
   }
   void operator()(std::optional<double>* value) const {
-    if (text_.empty()) value->reset(); else *value = number(text_);
+    if (text_.empty()) value->reset();
+    else *value = number(text_);
   }
   void operator()(std::optional<int64_t>* value) const {
-    if (text_.empty()) value->reset(); else *value = integer<int64_t>();
+    if (text_.empty()) value->reset();
+    else *value = integer<int64_t>();
   }
 
  private:
@@ -245,7 +248,8 @@ const Field* Fields::find(const std::string& name) const {
 bool Fields::given(const std::string& name) const {
   const Field* field = find(name);
   // A file may hold every option with its default, as the one a run writes does.
-  return field && (field->origin >= Origin::set || (field->origin == Origin::file && field->text() != field->default_text));
+  return field &&
+         (field->origin >= Origin::set || (field->origin == Origin::file && field->text() != field->default_text));
 }
 
 void Fields::set(const std::string& name, const std::string& text, Origin origin, const std::string& where) {
@@ -289,7 +293,8 @@ void Fields::read_toml(const std::string& path) {
 std::string Fields::toml() const {
   std::string text, open;
   for (const auto& field : fields_) {
-    if (field.section != open) text += fmt::format("{}[{}]\n", text.empty() ? "" : "\n", field.section), open = field.section;
+    if (field.section != open)
+      text += fmt::format("{}[{}]\n", text.empty() ? "" : "\n", field.section), open = field.section;
     const auto literal = toml_literal(field);
     text += literal.empty() ? fmt::format("# {} =\n", field.name) : fmt::format("{} = {}\n", field.name, literal);
   }

@@ -10,8 +10,8 @@
 
 namespace hpm {
 
-/// A radius of a threat model as people write it: "8/255", ".031" or "0.5". Throws UsageError for anything that is not a
-/// finite number >= 0 or a quotient of two with a positive divisor.
+/// A radius of a threat model as people write it: "8/255", ".031" or "0.5". Throws UsageError for anything that is not
+/// a finite number >= 0 or a quotient of two with a positive divisor.
 double parse_radius(const std::string& text, std::string_view name = "eps");
 
 /// The member of `names` with the smallest edit distance to `name`; empty when none is near (distance over 2 and

@@ -103,8 +103,7 @@ Tensor project_l1_box(const Tensor& x_in, const Tensor& y_in, double eps) {
     return t.index_select(0, rows).gather(1, at_index).squeeze(1);
   };
   const auto alpha = (-pick(cumulative, at_low) - c_rows) / pick(slope, at_low + 1) + pick(next, at_low);
-  const auto shrunk =
-      -at::min(at::max(-u.index_select(0, rows), alpha.unsqueeze(1)), -l.index_select(0, rows));
+  const auto shrunk = -at::min(at::max(-u.index_select(0, rows), alpha.unsqueeze(1)), -l.index_select(0, rows));
   d.index_copy_(0, rows, shrunk);
   return (sign * d).view(x_in.sizes());
 }

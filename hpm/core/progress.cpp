@@ -13,8 +13,9 @@ static_assert(std::atomic<bool>::is_always_lock_free, "the flag is set in a sign
 
 std::string clock_text(double seconds) {
   const auto s = static_cast<int64_t>(seconds + .5);
-  return s < 60 ? fmt::format("{}s", s) : s < 3600 ? fmt::format("{}m{:02}s", s / 60, s % 60)
-                                                   : fmt::format("{}h{:02}m", s / 3600, s / 60 % 60);
+  return s < 60     ? fmt::format("{}s", s)
+         : s < 3600 ? fmt::format("{}m{:02}s", s / 60, s % 60)
+                    : fmt::format("{}h{:02}m", s / 3600, s / 60 % 60);
 }
 
 double since(std::chrono::steady_clock::time_point start) {

@@ -51,13 +51,15 @@ uint64_t RandomStreams::key(const Purpose& purpose) const {
   return mix(hash ^ mix(seed_));
 }
 
-Tensor RandomStreams::uniform(const Tensor& index, const Purpose& purpose, at::IntArrayRef tail, int64_t position) const {
+Tensor RandomStreams::uniform(const Tensor& index, const Purpose& purpose, at::IntArrayRef tail,
+                              int64_t position) const {
   return fill_rows(index, tail, key(purpose), position, [](at::Philox4_32& engine, float* out, int64_t count) {
     for (int64_t i = 0; i < count; ++i) out[i] = to_unit(engine());
   });
 }
 
-Tensor RandomStreams::normal(const Tensor& index, const Purpose& purpose, at::IntArrayRef tail, int64_t position) const {
+Tensor RandomStreams::normal(const Tensor& index, const Purpose& purpose, at::IntArrayRef tail,
+                             int64_t position) const {
   // Box-Muller: two uniforms give two normals.
   return fill_rows(index, tail, key(purpose), position, [](at::Philox4_32& engine, float* out, int64_t count) {
     for (int64_t i = 0; i < count; i += 2) {

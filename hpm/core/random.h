@@ -16,12 +16,12 @@ struct Purpose {
   int64_t target = 0;
 };
 
-/// Where attacks and training get their random numbers: row i depends only on (seed, index[i], purpose, position), never on
-/// the batch it stands in, the order, the number of threads or workers, or on what was drawn before.
+/// Where attacks and training get their random numbers: row i depends only on (seed, index[i], purpose, position),
+/// never on the batch it stands in, the order, the number of threads or workers, or on what was drawn before.
 ///
-/// Counter-based (Philox 4x32-10; Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): the key is made of
-/// seed and purpose, the counter of image index and position. `virtual` so that a conformance run can substitute the draws
-/// of another implementation.
+/// Counter-based (Philox 4x32-10; Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): the key is
+/// made of seed and purpose, the counter of image index and position. `virtual` so that a conformance run can
+/// substitute the draws of another implementation.
 class RandomStreams {
  public:
   explicit RandomStreams(uint64_t seed) : seed_(seed) {}

@@ -34,9 +34,9 @@ struct DatasetFile {
 
 /// A data set of the table in dataset.cpp.
 struct DatasetFormat {
-  std::string name;                  ///< "fashion-mnist"
-  std::string folder;                ///< below a data root: "fashion-mnist", "cifar-10-batches-bin"
-  std::string how_to_get;            ///< what brings it
+  std::string name;                      ///< "fashion-mnist"
+  std::string folder;                    ///< below a data root: "fashion-mnist", "cifar-10-batches-bin"
+  std::string how_to_get;                ///< what brings it
   std::vector<DatasetFile> train, test;  ///< IDX: images, then labels; CIFAR: the batches
   std::vector<std::string> class_names;
   void (*read)(const std::string& folder, const std::vector<DatasetFile>& files, Dataset& out);

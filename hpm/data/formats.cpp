@@ -20,7 +20,8 @@ Bytes gunzip(const std::string& path) {
     int code = 0;
     if (count < 0) fail("{}: is no intact gzip file ({}); get it anew", path, gzerror(file, &code));
     content.append(buffer.data(), static_cast<size_t>(count));
-    if (content.size() > kLargestFile) fail("{}: holds over {} bytes; this is none of the known data sets", path, kLargestFile);
+    if (content.size() > kLargestFile)
+      fail("{}: holds over {} bytes; this is none of the known data sets", path, kLargestFile);
   }
   int code = Z_OK;
   const char* message = gzerror(file, &code);
@@ -37,10 +38,12 @@ uint32_t big_endian(const Bytes& bytes, size_t offset) {
 /// The sizes in an IDX header of `dims` dimensions, checked against the file's length.
 std::vector<int64_t> idx_shape(const std::string& path, const Bytes& bytes, int dims) {
   const size_t header = 4 + 4 * static_cast<size_t>(dims);
-  if (bytes.size() < header) fail("{}: has {} bytes, too few for an IDX header of {}; get it anew", path, bytes.size(), header);
+  if (bytes.size() < header)
+    fail("{}: has {} bytes, too few for an IDX header of {}; get it anew", path, bytes.size(), header);
   const uint32_t magic = 0x800u | static_cast<uint32_t>(dims);
   if (big_endian(bytes, 0) != magic)
-    fail("{}: needs to begin with the IDX magic number {:#06x}, but begins with {:#010x} (at byte 0)", path, magic, big_endian(bytes, 0));
+    fail("{}: needs to begin with the IDX magic number {:#06x}, but begins with {:#010x} (at byte 0)", path, magic,
+         big_endian(bytes, 0));
   std::vector<int64_t> shape;
   uint64_t count = 1;
   for (int d = 0; d < dims; ++d) {
@@ -48,7 +51,8 @@ std::vector<int64_t> idx_shape(const std::string& path, const Bytes& bytes, int 
     count = saturating_product(count, static_cast<uint64_t>(shape.back()));
   }
   if (saturating_sum(header, count) != bytes.size())
-    fail("{}: its header declares {} bytes of data, but {} follow; the file is truncated or corrupt", path, count, bytes.size() - header);
+    fail("{}: its header declares {} bytes of data, but {} follow; the file is truncated or corrupt", path, count,
+         bytes.size() - header);
   return shape;
 }
 
@@ -73,7 +77,8 @@ void read_idx_files(const std::string& folder, const std::vector<DatasetFile>& f
   const auto image_path = folder + "/" + files.at(0).name, label_path = folder + "/" + files.at(1).name;
   const auto images = read_dataset_file(image_path), labels = read_dataset_file(label_path);
   const auto shape = idx_shape(image_path, images, 3), count = idx_shape(label_path, labels, 1);
-  if (shape[0] != count[0]) fail("{}: holds {} images, but {} holds {} labels", image_path, shape[0], label_path, count[0]);
+  if (shape[0] != count[0])
+    fail("{}: holds {} images, but {} holds {} labels", image_path, shape[0], label_path, count[0]);
   out.pixels = copy_bytes(images.data() + 16, {shape[0], 1, shape[1], shape[2]});
   out.labels = copy_bytes(labels.data() + 8, {count[0]}).to(at::kLong);
   check_labels(label_path, out.labels, out.classes());
@@ -86,9 +91,10 @@ void read_cifar10_files(const std::string& folder, const std::vector<DatasetFile
     const auto path = folder + "/" + file.name;
     const auto bytes = read_dataset_file(path);
     if (bytes.empty() || bytes.size() % record != 0)
-      fail("{}: needs to be records of {} bytes, but has {} bytes: record {} is cut (at byte {}); get it anew", path, record,
-           bytes.size(), bytes.size() / record, bytes.size() / record * record);
-    const auto rows = copy_bytes(bytes.data(), {static_cast<int64_t>(bytes.size() / record), static_cast<int64_t>(record)});
+      fail("{}: needs to be records of {} bytes, but has {} bytes: record {} is cut (at byte {}); get it anew", path,
+           record, bytes.size(), bytes.size() / record, bytes.size() / record * record);
+    const auto rows =
+        copy_bytes(bytes.data(), {static_cast<int64_t>(bytes.size() / record), static_cast<int64_t>(record)});
     labels.push_back(rows.select(1, 0).to(at::kLong));
     check_labels(path, labels.back(), out.classes());
     pixels.push_back(rows.slice(1, 1).reshape({rows.size(0), 3, 32, 32}));

@@ -9,15 +9,23 @@ namespace {
 
 using Status = CheckOutcome::Status;
 
-CheckOutcome judged(const std::string& name, double value, double limit, const std::string& unit, const std::string& detail) {
+CheckOutcome judged(const std::string& name, double value, double limit, const std::string& unit,
+                    const std::string& detail) {
   return {name, value > limit ? Status::failed : Status::passed, value, limit, unit, detail};
 }
 
 class Checks {
  public:
-  Checks(CheckSubject& subject, const Images& images, const ThreatModel& threat, const Evaluation& evaluation, const CheckOptions& options, Monitor& monitor)
-      : subject_(subject), images_(images), threat_(threat), evaluation_(evaluation), options_(options), monitor_(monitor),
-        streams_(options.seed ^ 0xc4ec75ull), coupled_(subject.attacked.coupling() == Coupling::batch) {
+  Checks(CheckSubject& subject, const Images& images, const ThreatModel& threat, const Evaluation& evaluation,
+         const CheckOptions& options, Monitor& monitor)
+      : subject_(subject),
+        images_(images),
+        threat_(threat),
+        evaluation_(evaluation),
+        options_(options),
+        monitor_(monitor),
+        streams_(options.seed ^ 0xc4ec75ull),
+        coupled_(subject.attacked.coupling() == Coupling::batch) {
     const auto count = std::min(options.sample, images.size());
     sample_ = images.select(at::arange(count));
   }
@@ -26,9 +34,11 @@ class Checks {
   CheckOutcome unbounded() {
     if (!options_.gradients) return without_gradients("unbounded");
     const double eps = threat_.norm == Norm::linf ? 1. : threat_.norm == Norm::l2 ? std::sqrt(dims()) : dims();
-    const auto result = apgd(subject_.attacked, sample_, {threat_.norm, eps}, {.steps = 50, .stream = "check"}, streams_, monitor_);
+    const auto result =
+        apgd(subject_.attacked, sample_, {threat_.norm, eps}, {.steps = 50, .stream = "check"}, streams_, monitor_);
     const auto left = percent(result.broken.logical_not());
-    return judged("unbounded", left, 1, "%", fmt::format("APGD-CE with eps = {:.3g} left {:.1f} % of {} images", eps, left, sample_.size()));
+    return judged("unbounded", left, 1, "%",
+                  fmt::format("APGD-CE with eps = {:.3g} left {:.1f} % of {} images", eps, left, sample_.size()));
   }
 
   /// An exactly zero gradient at the start tells an attack nothing.
@@ -37,7 +47,8 @@ class Checks {
     const Loss loss{LossKind::ce, sample_.y, {}};
     const auto gradient = subject_.attacked.ask({sample_.x, sample_.index}, &loss).gradient;
     const auto zero = percent(gradient.abs().flatten(1).amax(1).eq(0));
-    return judged("zero gradients", zero, 5, "%", fmt::format("{:.1f} % of {} images have a gradient of exactly zero", zero, sample_.size()));
+    return judged("zero gradients", zero, 5, "%",
+                  fmt::format("{:.1f} % of {} images have a gradient of exactly zero", zero, sample_.size()));
   }
 
   CheckOutcome finite() {
@@ -46,26 +57,37 @@ class Checks {
     int64_t bad = 0;
     for (const auto& t : {answer.target_logits, answer.loss, answer.gradient, evaluation_.adversarial})
       if (t.defined()) bad += t.isfinite().logical_not().sum().item<int64_t>();
-    return judged("NaN or infinite", static_cast<double>(bad), 0, "values", fmt::format("{} in the logits{} of {} images and in all adversarial images", bad, options_.gradients ? ", losses and gradients" : "", sample_.size()));
+    return judged("NaN or infinite", static_cast<double>(bad), 0, "values",
+                  fmt::format("{} in the logits{} of {} images and in all adversarial images", bad,
+                              options_.gradients ? ", losses and gradients" : "", sample_.size()));
   }
 
   CheckOutcome ball_and_box() {
-    if (!evaluation_.adversarial.defined()) return {"ball and box", Status::not_run, {}, {}, "", "no adversarial images"};
+    if (!evaluation_.adversarial.defined())
+      return {"ball and box", Status::not_run, {}, {}, "", "no adversarial images"};
     const auto x = images_.x.to(at::kDouble), adversarial = evaluation_.adversarial.to(at::kDouble);
     const double allowed = allowed_norm(threat_, static_cast<int64_t>(dims()));
     const double largest = norm_of_rows(adversarial - x, threat_.norm).max().item<double>();
     const double low = adversarial.min().item<double>(), high = adversarial.max().item<double>();
     const bool outside = largest > allowed || low < 0 || high > 1;
     const auto status = options_.conformance ? Status::reported : outside ? Status::failed : Status::passed;
-    return {"ball and box", status, largest, allowed, "norm",
-            fmt::format("largest {} norm {:.7g} for eps {:.7g}; values in [{:.3g}, {:.3g}]", to_string(threat_.norm), largest, threat_.eps, low, high)};
+    return {"ball and box",
+            status,
+            largest,
+            allowed,
+            "norm",
+            fmt::format("largest {} norm {:.7g} for eps {:.7g}; values in [{:.3g}, {:.3g}]", to_string(threat_.norm),
+                        largest, threat_.eps, low, high)};
   }
 
   CheckOutcome determinism() {
-    const auto once = subject_.predict(sample_.x, sample_.index).argmax(1), again = subject_.predict(sample_.x, sample_.index).argmax(1);
+    const auto once = subject_.predict(sample_.x, sample_.index).argmax(1),
+               again = subject_.predict(sample_.x, sample_.index).argmax(1);
     const auto changed = static_cast<double>(once.ne(again).sum().item<int64_t>());
-    if (subject_.attacked.random()) return {"determinism", Status::reported, changed, {}, "images", "the model is declared random"};
-    return judged("determinism", changed, 0, "images", fmt::format("{} of {} predictions differ when repeated", changed, sample_.size()));
+    if (subject_.attacked.random())
+      return {"determinism", Status::reported, changed, {}, "images", "the model is declared random"};
+    return judged("determinism", changed, 0, "images",
+                  fmt::format("{} of {} predictions differ when repeated", changed, sample_.size()));
   }
 
   /// Permuted, split, duplicated and padded batches must not change a prediction.
@@ -85,20 +107,24 @@ class Checks {
     compare(at::cat({all, all}));
     compare(at::cat({all, at::zeros({5}, at::kLong)}));
     const auto count = changed.sum().item<int64_t>();
-    auto detail = fmt::format("{} of {} predictions change when the batch is permuted, split, duplicated or padded", count, n);
+    auto detail =
+        fmt::format("{} of {} predictions change when the batch is permuted, split, duplicated or padded", count, n);
     if (subject_.batch_dependent || subject_.attacked.random())
       return {"consistency", Status::reported, static_cast<double>(count), {}, "images", detail + " (expected here)"};
     return judged("consistency", static_cast<double>(count), 0, "images", detail);
   }
 
   CheckOutcome reload(const Tensor& saved) {
-    if (!saved.defined()) return {"reload", Status::not_run, {}, {}, "", "adversarial images were not saved (--save-adversarial)"};
+    if (!saved.defined())
+      return {"reload", Status::not_run, {}, {}, "", "adversarial images were not saved (--save-adversarial)"};
     int64_t differing = 0;
     for_chunks({saved, images_.y, images_.index}, options_.batch_size, [&](const Images& chunk, int64_t begin) {
-      const auto before = subject_.predict(evaluation_.adversarial.slice(0, begin, begin + chunk.size()), chunk.index).argmax(1);
+      const auto before =
+          subject_.predict(evaluation_.adversarial.slice(0, begin, begin + chunk.size()), chunk.index).argmax(1);
       differing += before.ne(subject_.predict(chunk.x, chunk.index).argmax(1)).sum().item<int64_t>();
     });
-    return judged("reload", static_cast<double>(differing), 0, "images", fmt::format("{} predictions differ on the images read back", differing));
+    return judged("reload", static_cast<double>(differing), 0, "images",
+                  fmt::format("{} predictions differ on the images read back", differing));
   }
 
   /// Four times the iterations should find little more.
@@ -133,7 +159,8 @@ class Checks {
     });
     monitor_.end();
     const double points = 100. * static_cast<double>(broken) / static_cast<double>(images_.size());
-    return judged(name, points, limit, "points", fmt::format("{} broke {} of {} survivors", what, broken, survivors.size()));
+    return judged(name, points, limit, "points",
+                  fmt::format("{} broke {} of {} survivors", what, broken, survivors.size()));
   }
 
   double dims() const { return static_cast<double>(images_.x.numel() / images_.size()); }
@@ -151,21 +178,28 @@ class Checks {
 
 }  // namespace
 
-std::vector<CheckOutcome> run_checks(CheckSubject subject, const Images& images, const ThreatModel& threat, const Evaluation& evaluation,
-                                    const Tensor& saved, const CheckOptions& options, Monitor& monitor) {
-  require(options.level == "none" || options.level == "basic" || options.level == "full", "checks: needs none, basic or full, but got \"{}\"", options.level);
+std::vector<CheckOutcome> run_checks(CheckSubject subject, const Images& images, const ThreatModel& threat,
+                                     const Evaluation& evaluation, const Tensor& saved, const CheckOptions& options,
+                                     Monitor& monitor) {
+  require(options.level == "none" || options.level == "basic" || options.level == "full",
+          "checks: needs none, basic or full, but got \"{}\"", options.level);
   if (options.level == "none") return {};
   Checks checks(subject, images, threat, evaluation, options, monitor);
-  std::vector<CheckOutcome> all{checks.unbounded(), checks.zero_gradients(), checks.finite(), checks.ball_and_box(),
-                               checks.determinism(), checks.consistency(), checks.reload(saved)};
+  std::vector<CheckOutcome> all{checks.unbounded(),    checks.zero_gradients(), checks.finite(),
+                                checks.ball_and_box(), checks.determinism(),    checks.consistency(),
+                                checks.reload(saved)};
   const auto transfer = [&] {
     double points = 0;
     bool ran = false;
     for (const auto& surrogate : evaluation.first().surrogates)
       if (surrogate.name == "base" || surrogate.name == "control")
-        ran |= surrogate.unavailable.empty(), points += 100. * static_cast<double>(surrogate.first) / static_cast<double>(images.size());
-    return ran ? judged("transfer", points, .5, "points", fmt::format("base and control broke {:.1f} points beyond white-box", points))
-               : CheckOutcome{"transfer", Status::not_run, {}, {}, "", "no transfer surrogate ran (msa with --base or --control, version standard)"};
+        ran |= surrogate.unavailable.empty(),
+            points += 100. * static_cast<double>(surrogate.first) / static_cast<double>(images.size());
+    return ran ? judged("transfer", points, .5, "points",
+                        fmt::format("base and control broke {:.1f} points beyond white-box", points))
+               : CheckOutcome{"transfer", Status::not_run,
+                              {},         {},
+                              "",         "no transfer surrogate ran (msa with --base or --control, version standard)"};
   }();
   all.push_back(transfer);
   if (options.level == "full") all.push_back(checks.convergence()), all.push_back(checks.query_after_white_box());

@@ -15,13 +15,17 @@ std::vector<std::string> Evaluation::reasons() const {
 
 Evaluation evaluation_of(AutoAttackResult result, const std::string& context, const std::string& surrogate) {
   Evaluation out;
-  ContextOutcome outcome{.context = context, .clean_correct = result.clean_correct, .robust = result.robust(), .clean_prediction = result.clean_prediction};
+  ContextOutcome outcome{.context = context,
+                         .clean_correct = result.clean_correct,
+                         .robust = result.robust(),
+                         .clean_prediction = result.clean_prediction};
   out.broken_by.resize(static_cast<size_t>(outcome.robust.numel()));
   auto previous = result.clean_correct;
   for (const auto& attack : result.attacks) {
     out.attacks.push_back({attack.spec.name, surrogate, context, attack.robust, attack.passes, attack.seconds, {}});
     const auto fresh = (previous & attack.robust.logical_not()).nonzero().squeeze(1);
-    for (int64_t i = 0; i < fresh.numel(); ++i) out.broken_by[static_cast<size_t>(fresh[i].item<int64_t>())] = attack.spec.name;
+    for (int64_t i = 0; i < fresh.numel(); ++i)
+      out.broken_by[static_cast<size_t>(fresh[i].item<int64_t>())] = attack.spec.name;
     previous = attack.robust;
   }
   out.adversarial = std::move(result.adversarial);
@@ -32,7 +36,9 @@ Evaluation evaluation_of(AutoAttackResult result, const std::string& context, co
 }
 
 double percent(const Tensor& flags) {
-  return flags.numel() == 0 ? 0 : 100. * static_cast<double>(flags.sum().item<int64_t>()) / static_cast<double>(flags.numel());
+  return flags.numel() == 0
+             ? 0
+             : 100. * static_cast<double>(flags.sum().item<int64_t>()) / static_cast<double>(flags.numel());
 }
 
 }  // namespace hpm

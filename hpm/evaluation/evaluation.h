@@ -22,14 +22,14 @@ struct AttackRecord {
 /// What one surrogate did in a context.
 struct SurrogateOutcome {
   std::string name, same_as, unavailable;
-  bool complete = false;     ///< it attacked every correctly classified image
-  int64_t broke = 0, of = 0; ///< broke so many of the images it was given
-  int64_t first = 0;         ///< images that nothing before it had broken
+  bool complete = false;           ///< it attacked every correctly classified image
+  int64_t broke = 0, of = 0;       ///< broke so many of the images it was given
+  int64_t first = 0;               ///< images that nothing before it had broken
   std::optional<double> accuracy;  ///< percent under this surrogate alone, where complete
 };
 
 struct ContextOutcome {
-  std::string context;       ///< "" for a plain model
+  std::string context;                             ///< "" for a plain model
   Tensor clean_correct, robust, clean_prediction;  ///< [n]
   std::vector<SurrogateOutcome> surrogates;
   std::optional<double> ste_accuracy;  ///< percent, under ste alone
@@ -48,10 +48,10 @@ struct CheckOutcome {
 struct Evaluation {
   std::vector<ContextOutcome> contexts;  ///< at least one; the first is the one headlined
   std::vector<AttackRecord> attacks;
-  Tensor adversarial;                   ///< [n,C,H,W]: adversarial where broken in the first context, else the original
-  Tensor adversarial_prediction;        ///< [n]
-  Tensor quantised_robust;              ///< [n]: still right on `adversarial` rounded to 8 bits; undefined unless asked for
-  std::vector<std::string> broken_by;   ///< per image: "surrogate/attack" that broke it first, "" where none
+  Tensor adversarial;             ///< [n,C,H,W]: adversarial where broken in the first context, else the original
+  Tensor adversarial_prediction;  ///< [n]
+  Tensor quantised_robust;        ///< [n]: still right on `adversarial` rounded to 8 bits; undefined unless asked for
+  std::vector<std::string> broken_by;  ///< per image: "surrogate/attack" that broke it first, "" where none
   std::vector<CheckOutcome> checks;
   int64_t borderline = 0;
   std::vector<std::string> notes;

@@ -21,7 +21,8 @@ std::vector<std::string> surrogates_of(const MsaOptions& options) {
     all.clear();
     for (const auto& surrogate : surrogates()) all.push_back(surrogate.name);
   }
-  require(std::set<std::string>(all.begin(), all.end()).size() == all.size(), "msa: a surrogate is named twice: {}", fmt::join(all, ","));
+  require(std::set<std::string>(all.begin(), all.end()).size() == all.size(), "msa: a surrogate is named twice: {}",
+          fmt::join(all, ","));
   // What comes last is counted as found beyond the white-box surrogates.
   const auto order = [](const std::string& name) { return queries(name) ? 2 : transfers(name) ? 1 : 0; };
   std::stable_sort(all.begin(), all.end(), [&](const auto& a, const auto& b) { return order(a) < order(b); });
@@ -33,19 +34,24 @@ int64_t white_box_surrogates(const MsaOptions& options) {
   return std::count_if(all.begin(), all.end(), [](const auto& name) { return !transfers(name) && !queries(name); });
 }
 
-std::vector<AttackSpec> attacks_of(const MsaOptions& options, Norm norm, int64_t classes, const std::string& surrogate, int64_t restarts) {
+std::vector<AttackSpec> attacks_of(const MsaOptions& options, Norm norm, int64_t classes, const std::string& surrogate,
+                                   int64_t restarts) {
   const int64_t others = classes - 1;
   if (options.version == "quick") {
     if (surrogate == "region") return {{.name = "region", .steps = 50, .targets = 3}};
     if (queries(surrogate)) return {{.name = "square", .queries = 1000}};
     if (transfers(surrogate)) return {{.name = "apgd-ce", .steps = 50, .large_radius = norm == Norm::l1}};
-    std::vector<AttackSpec> all{{.name = "apgd-ce", .steps = 50, .restarts = restarts}, {.name = "apgd-dlr", .steps = 50, .restarts = restarts},
-            {.name = "apgd-t", .steps = 50, .restarts = restarts, .targets = std::min<int64_t>(3, others)}};
-    if (norm == Norm::l1) for (auto& spec : all) spec.large_radius = true;
+    std::vector<AttackSpec> all{
+        {.name = "apgd-ce", .steps = 50, .restarts = restarts},
+        {.name = "apgd-dlr", .steps = 50, .restarts = restarts},
+        {.name = "apgd-t", .steps = 50, .restarts = restarts, .targets = std::min<int64_t>(3, others)}};
+    if (norm == Norm::l1)
+      for (auto& spec : all) spec.large_radius = true;
     return all;
   }
   const int64_t factor = options.version == "plus" ? 5 : 1;
-  if (surrogate == "region") return {{.name = "region", .steps = 100, .restarts = factor, .targets = std::min<int64_t>(4, classes)}};
+  if (surrogate == "region")
+    return {{.name = "region", .steps = 100, .restarts = factor, .targets = std::min<int64_t>(4, classes)}};
   auto sequence = autoattack_sequence({.version = "standard", .norm = norm, .classes = classes}).attacks;
   if (queries(surrogate)) return {sequence.back()};
   sequence.pop_back();  // Square is the query surrogate's: no other surrogate changes what it sees
@@ -53,14 +59,14 @@ std::vector<AttackSpec> attacks_of(const MsaOptions& options, Norm norm, int64_t
   return sequence;
 }
 
-Evaluation attack_plain(const HpmModel& model, const Images& images, const ThreatModel& threat, const MsaOptions& options,
-                        Monitor& monitor, const WorkLog& log) {
+Evaluation attack_plain(const HpmModel& model, const Images& images, const ThreatModel& threat,
+                        const MsaOptions& options, Monitor& monitor, const WorkLog& log) {
   ClassifierModel attacked(model.classifier);
   AttackSequence sequence;
   for (const auto& step : msa_plan(options, threat.norm, model.classifier.classes(), false))
     sequence.attacks.insert(sequence.attacks.end(), step.attacks.begin(), step.attacks.end());
-  return evaluation_of(run_sequence(attacked, images, threat, sequence, {.seed = seed_of(options, "fc"), .batch_size = options.batch_size},
-                                    monitor, log),
+  return evaluation_of(run_sequence(attacked, images, threat, sequence,
+                                    {.seed = seed_of(options, "fc"), .batch_size = options.batch_size}, monitor, log),
                        "", "");
 }
 
@@ -80,17 +86,20 @@ std::vector<MsaStep> msa_plan(const MsaOptions& options, Norm norm, int64_t clas
           "msa: version needs to be quick, standard or plus, but got \"{}\"", options.version);
   std::vector<MsaStep> plan;
   if (!has_head) {
-    plan.push_back({"fc", attacks_of(options, norm, classes, "fc", std::max<int64_t>(white_box_surrogates(options), 1))});
+    plan.push_back(
+        {"fc", attacks_of(options, norm, classes, "fc", std::max<int64_t>(white_box_surrogates(options), 1))});
     if (options.version != "quick") plan.push_back({"query", attacks_of(options, norm, classes, "query", 1)});
   } else {
-    for (const auto& name : surrogates_of(options)) plan.push_back({find_surrogate(name).name, attacks_of(options, norm, classes, name, 1)});
+    for (const auto& name : surrogates_of(options))
+      plan.push_back({find_surrogate(name).name, attacks_of(options, norm, classes, name, 1)});
   }
   for (auto& step : plan)
     for (auto& spec : step.attacks) spec.steps = options.steps.value_or(spec.steps);
   return plan;
 }
 
-std::vector<PlannedStep> planned_steps(const MsaOptions& given, Norm norm, const HpmHead& head, const Peers& peers, ContextKind context) {
+std::vector<PlannedStep> planned_steps(const MsaOptions& given, Norm norm, const HpmHead& head, const Peers& peers,
+                                       ContextKind context) {
   auto options = given;
   if (context == ContextKind::joint && !given.joint_surrogates.empty()) options.surrogates = given.joint_surrogates;
   std::vector<PlannedStep> steps;
@@ -109,7 +118,8 @@ std::vector<PlannedStep> planned_steps(const MsaOptions& given, Norm norm, const
     any |= planned.runs();
     steps.push_back(std::move(planned));
   }
-  require(any, "msa: none of the surrogates {} can attack the context {} here; name others, or give --base or --control",
+  require(any,
+          "msa: none of the surrogates {} can attack the context {} here; name others, or give --base or --control",
           fmt::join(surrogates_of(options), ","), to_string(context));
   return steps;
 }
@@ -117,8 +127,13 @@ std::vector<PlannedStep> planned_steps(const MsaOptions& given, Norm norm, const
 AttackResult run_attack(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
                         const RandomStreams& streams, Monitor& monitor) {
   if (spec.name != "region") return attack_entry(spec.name).run(model, images, threat, spec, streams, monitor);
-  return apgd(model, images, threat, {.loss = LossKind::own, .steps = spec.steps, .restarts = spec.restarts, .targets = spec.targets,
-                                      .stream = "region"}, streams, monitor);
+  return apgd(model, images, threat,
+              {.loss = LossKind::own,
+               .steps = spec.steps,
+               .restarts = spec.restarts,
+               .targets = spec.targets,
+               .stream = "region"},
+              streams, monitor);
 }
 
 NamedTensors judged_attack(Judge& judge, const AttackModel& attacked, const std::function<NamedTensors()>& attack) {
@@ -155,7 +170,8 @@ Clean clean_pass(const HpmModel& model, const Images& images, int64_t batch_size
   return {z.empty() || !z.front().defined() ? Tensor() : at::cat(z), at::cat(o)};
 }
 
-Passes estimate_passes(const HpmModel& model, const Peers& peers, const ThreatModel& threat, const MsaOptions& options) {
+Passes estimate_passes(const HpmModel& model, const Peers& peers, const ThreatModel& threat,
+                       const MsaOptions& options) {
   Passes total{2, 0};  // the clean passes
   const auto add = [&](const std::vector<AttackSpec>& attacks, bool surrogate) {
     for (auto spec : attacks) {
@@ -183,10 +199,12 @@ void run_contexts(const MsaRun& run, Evaluation& out) {
   const auto& head = *run.model.head;
   std::vector<ContextKind> asked;
   for (const auto& name : run.options.contexts) asked.push_back(parse_context(name));
-  require(std::set<ContextKind>(asked.begin(), asked.end()).size() == asked.size(), "msa: a context is named twice: {}", fmt::join(run.options.contexts, ","));
+  require(std::set<ContextKind>(asked.begin(), asked.end()).size() == asked.size(), "msa: a context is named twice: {}",
+          fmt::join(run.options.contexts, ","));
   std::vector<JudgedTarget> targets;
   for (auto kind : asked)
-    if (kind != ContextKind::joint && (head.lambda < 1 || targets.empty())) targets.push_back({{kind, run.company}, std::nullopt});
+    if (kind != ContextKind::joint && (head.lambda < 1 || targets.empty()))
+      targets.push_back({{kind, run.company}, std::nullopt});
   // With lambda = 1 nothing is dynamic: every context, joint too, is the l2 classifier, and one run stands for all.
   if (head.lambda == 1 && targets.empty()) targets.push_back({{ContextKind::reference, nullptr}, std::nullopt});
   Judge judge(run.images, run.threat, targets);
@@ -194,11 +212,13 @@ void run_contexts(const MsaRun& run, Evaluation& out) {
   const bool joint = std::find(asked.begin(), asked.end(), ContextKind::joint) != asked.end();
   if (joint && head.lambda < 1) contexts.push_back(msa_joint(run, targets.empty() ? nullptr : &judge));
   for (auto kind : asked) {
-    const auto found = std::find_if(contexts.begin(), contexts.end(), [&](const auto& c) { return c.outcome.context == to_string(kind); });
+    const auto found = std::find_if(contexts.begin(), contexts.end(),
+                                    [&](const auto& c) { return c.outcome.context == to_string(kind); });
     auto context = found != contexts.end() ? *found : contexts.front();
     if (context.outcome.context != to_string(kind)) {
       for (auto& surrogate : context.outcome.surrogates)
-        if (surrogate.unavailable.empty()) surrogate = {.name = surrogate.name, .same_as = surrogate.name + " in " + context.outcome.context};
+        if (surrogate.unavailable.empty())
+          surrogate = {.name = surrogate.name, .same_as = surrogate.name + " in " + context.outcome.context};
       context.outcome.context = to_string(kind);
     }
     if (out.contexts.empty()) out.adversarial = context.adversarial, out.broken_by = context.broken_by;
@@ -211,18 +231,23 @@ void run_contexts(const MsaRun& run, Evaluation& out) {
 Evaluation msa(const HpmModel& model, const Peers& peers, const Images& images, const ThreatModel& threat,
                const MsaOptions& options, Monitor& monitor, const WorkLog& log) {
   require(images.size() > 0, "msa: needs at least one image");
-  require(std::get<0>(at::_unique(images.index)).numel() == images.size(), "msa: an image is given twice; each needs a number of its own");
+  require(std::get<0>(at::_unique(images.index)).numel() == images.size(),
+          "msa: an image is given twice; each needs a number of its own");
   const auto start = std::chrono::steady_clock::now();
   Evaluation out;
   if (!model.head) {
     out = attack_plain(model, images, threat, options, monitor, log);
   } else {
     require(!options.contexts.empty(), "msa: needs at least one context");
-    for (const auto& name : options.contexts) planned_steps(options, threat.norm, *model.head, peers, parse_context(name));
+    for (const auto& name : options.contexts)
+      planned_steps(options, threat.norm, *model.head, peers, parse_context(name));
     const auto clean = clean_pass(model, images, options.batch_size);
-    const auto company = std::make_shared<const Company>(*model.head, images.index, clean.z, clean.o, options.company_size, options.company_seed);
+    const auto company = std::make_shared<const Company>(*model.head, images.index, clean.z, clean.o,
+                                                         options.company_size, options.company_seed);
     const auto borderline = at::zeros({images.size()}, at::kBool);
-    run_contexts({model, peers, images, threat, options, clean, company, monitor, log, out, borderline, clean.o.std().item<double>()}, out);
+    run_contexts({model, peers, images, threat, options, clean, company, monitor, log, out, borderline,
+                  clean.o.std().item<double>()},
+                 out);
     out.borderline = borderline.sum().item<int64_t>();
   }
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -13,14 +13,14 @@ namespace hpm {
 struct MsaOptions {
   std::string version = "quick";  ///< quick, standard or plus
   std::vector<std::string> contexts = {"reference"};
-  std::vector<std::string> surrogates = {};  ///< none: the version's
+  std::vector<std::string> surrogates = {};        ///< none: the version's
   std::vector<std::string> joint_surrogates = {};  ///< of the context joint; none: as `surrogates`
   int64_t company_size = 128;
   uint64_t company_seed = 0;
   uint64_t seed = 0;
   int64_t batch_size = 256;
   std::optional<int64_t> steps = {};  ///< of every gradient attack, in place of the version's
-  bool full_matrix = false;  ///< every surrogate on every correctly classified image, not the survivors alone
+  bool full_matrix = false;           ///< every surrogate on every correctly classified image, not the survivors alone
 };
 
 /// A surrogate with its attacks, in the order they run. "region" stands for APGD on the surrogate's own objective.
@@ -28,9 +28,9 @@ struct MsaStep {
   std::string surrogate;
   std::vector<AttackSpec> attacks;
 };
-/// The plan of a version for a threat model: each surrogate that `options` names, or the version's own; transfer and queries
-/// come last. A model without a head is attacked directly, with as many restarts as an HPM model has white-box surrogates in the
-/// plan: the same budget.
+/// The plan of a version for a threat model: each surrogate that `options` names, or the version's own; transfer and
+/// queries come last. A model without a head is attacked directly, with as many restarts as an HPM model has white-box
+/// surrogates in the plan: the same budget.
 std::vector<MsaStep> msa_plan(const MsaOptions& options, Norm norm, int64_t classes, bool has_head);
 
 /// A step in one context. Surrogates that give the same logits there run once, as restarts of the first of them.
@@ -41,15 +41,18 @@ struct PlannedStep {
   bool runs() const { return same_as.empty() && unavailable.empty(); }
 };
 /// Throws UsageError where nothing could be attacked with.
-std::vector<PlannedStep> planned_steps(const MsaOptions& options, Norm norm, const HpmHead& head, const Peers& peers, ContextKind context);
+std::vector<PlannedStep> planned_steps(const MsaOptions& options, Norm norm, const HpmHead& head, const Peers& peers,
+                                       ContextKind context);
 
-/// Image passes (forward and backward) for an image that survives everything, summed over contexts, with base and control where
-/// they are given; the cost before the start is at most this times n (nearly tied verdicts, judged again alone, come on top).
+/// Image passes (forward and backward) for an image that survives everything, summed over contexts, with base and
+/// control where they are given; the cost before the start is at most this times n (nearly tied verdicts, judged again
+/// alone, come on top).
 Passes estimate_passes(const HpmModel& model, const Peers& peers, const ThreatModel& threat, const MsaOptions& options);
 
-/// Runs the protocol; contexts come out in the order asked, the first is the one headlined. Images that are broken for a context stay broken there, whoever found it: iterates are judged in all
-/// of the asked row-wise contexts at once. A model without an HPM head is attacked directly with the same attacks. Each chunk
-/// of an attack is written to `log`, and taken from there when it was done before.
+/// Runs the protocol; contexts come out in the order asked, the first is the one headlined. Images that are broken for
+/// a context stay broken there, whoever found it: iterates are judged in all of the asked row-wise contexts at once. A
+/// model without an HPM head is attacked directly with the same attacks. Each chunk of an attack is written to `log`,
+/// and taken from there when it was done before.
 Evaluation msa(const HpmModel& model, const Peers& peers, const Images& images, const ThreatModel& threat,
                const MsaOptions& options, Monitor& monitor = silent(), const WorkLog& log = {});
 

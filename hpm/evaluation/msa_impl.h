@@ -20,8 +20,8 @@ AttackResult run_attack(AttackModel& model, const Images& images, const ThreatMo
 /// A seed of its own for each surrogate, so that the same attack starts elsewhere.
 uint64_t seed_of(const MsaOptions& options, const std::string& surrogate);
 
-/// A piece of work (WorkLog): what `attack()` gives, its cost, and the images that meanwhile were the first to break theirs
-/// for each of the judge's targets.
+/// A piece of work (WorkLog): what `attack()` gives, its cost, and the images that meanwhile were the first to break
+/// theirs for each of the judge's targets.
 NamedTensors judged_attack(Judge& judge, const AttackModel& attacked, const std::function<NamedTensors()>& attack);
 /// Brings judge and record to where they were after it.
 void take_over(const NamedTensors& done, Judge& judge, AttackRecord& record);
@@ -37,8 +37,8 @@ struct MsaRun {
   std::shared_ptr<const Company> company;
   Monitor& monitor;
   const WorkLog& log;
-  Evaluation& out;    ///< its attacks are written by both halves
-  Tensor borderline;  ///< [n] bool: judged again alone
+  Evaluation& out;     ///< its attacks are written by both halves
+  Tensor borderline;   ///< [n] bool: judged again alone
   double scale_o = 1;  ///< standard deviation of the clean FC logits
 
   std::vector<PlannedStep> plan(ContextKind context) const {
@@ -55,8 +55,8 @@ struct ContextRun {
 
 /// The row-wise contexts of the judge's targets: rows are independent, survivors are repacked.
 std::vector<ContextRun> msa_rows(const MsaRun& run, Judge& judge);
-/// The context joint: fixed batches, the worst composed batch counts. What `rows` holds (the row-wise contexts' findings; may be
-/// null) is tried too.
+/// The context joint: fixed batches, the worst composed batch counts. What `rows` holds (the row-wise contexts'
+/// findings; may be null) is tried too.
 ContextRun msa_joint(const MsaRun& run, const Judge* rows);
 
 }  // namespace hpm

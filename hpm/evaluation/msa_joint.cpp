@@ -17,7 +17,10 @@ bool fewer(const Tensor& a, const Tensor& b) { return a.sum().item<int64_t>() < 
 class Joint {
  public:
   Joint(const MsaRun& run, const Judge* rows)
-      : run_(run), target_{{ContextKind::joint, run.company}, std::nullopt}, judge_(run.images, run.threat, {target_}), found_in_rows_(rows) {
+      : run_(run),
+        target_{{ContextKind::joint, run.company}, std::nullopt},
+        judge_(run.images, run.threat, {target_}),
+        found_in_rows_(rows) {
     const auto positions = at::full({run.images.index.max().item<int64_t>() + 1}, -1, at::kLong);
     positions.index_copy_(0, run.images.index, at::arange(run.images.size()));
     outcome_.context = to_string(ContextKind::joint);
@@ -45,7 +48,8 @@ class Joint {
       compose(*found_in_rows_, t, "found in " + to_string(found_in_rows_->targets()[t].context.kind));
     outcome_.robust = flags();
     outcome_.joint_any = percent(outcome_.clean_correct & outcome_.robust & judge_.broken(0).logical_not());
-    ContextRun result{std::move(outcome_), run_.images.x.clone(), std::vector<std::string>(static_cast<size_t>(run_.images.size()))};
+    ContextRun result{std::move(outcome_), run_.images.x.clone(),
+                      std::vector<std::string>(static_cast<size_t>(run_.images.size()))};
     for (const auto& batch : batches_) {
       result.adversarial.index_copy_(0, batch.rows.to(run_.images.x.device()), batch.worst);
       for (int64_t i = 0; i < batch.rows.numel(); ++i) {
@@ -62,7 +66,9 @@ class Joint {
   Tensor predict(const Images& batch, const Tensor& x) const {
     torch::NoGradGuard guard;
     const auto out = run_.model.run(x);
-    return prediction_logits(*run_.model.head, target_.context, out.features, out.logits, batch.index).argmax(1).to(at::kCPU);
+    return prediction_logits(*run_.model.head, target_.context, out.features, out.logits, batch.index)
+        .argmax(1)
+        .to(at::kCPU);
   }
 
   Tensor flags() const {
@@ -71,8 +77,8 @@ class Joint {
     return all;
   }
 
-  /// A composition of a batch as a piece of work: which predictions are right on it, from a fresh pass, and the images where
-  /// it is the worst so far.
+  /// A composition of a batch as a piece of work: which predictions are right on it, from a fresh pass, and the images
+  /// where it is the worst so far.
   NamedTensors judged_batch(const Composed& batch, const Tensor& x) const {
     const auto correct = predict(batch.images, x).eq(batch.images.y.to(at::kCPU));
     NamedTensors judged{{"correct", correct}};
@@ -96,12 +102,14 @@ class Joint {
     for (const auto& batch : batches_) own.push_back(outcome_.clean_correct.index_select(0, batch.rows));
     for (const auto& spec : step.attacks) {
       AttackRecord record{spec.name, step.surrogate, "joint"};
-      run_.monitor.begin(fmt::format("joint {}/{}", step.surrogate, spec.name), static_cast<int64_t>(batches_.size()), "batches");
+      run_.monitor.begin(fmt::format("joint {}/{}", step.surrogate, spec.name), static_cast<int64_t>(batches_.size()),
+                         "batches");
       for (size_t b = 0; b < batches_.size(); ++b) {
         const auto key = fmt::format("joint/{}/{}/{}", step.surrogate, spec.name, b);
         const auto done = run_.log.once(key, batches_[b].rows, [&] {
           return judged_attack(judge_, attacked, [&] {
-            return judged_batch(batches_[b], run_attack(attacked, batches_[b].images, run_.threat, spec, streams, run_.monitor).images);
+            return judged_batch(
+                batches_[b], run_attack(attacked, batches_[b].images, run_.threat, spec, streams, run_.monitor).images);
           });
         });
         take_over(done, judge_, record);
@@ -124,8 +132,8 @@ class Joint {
     if (step.surrogate == "ste") outcome_.ste_accuracy = outcome.accuracy;
   }
 
-  /// The images that broke each row somewhere, put together: a new candidate for each batch, judged like the rest; once on the
-  /// originals, once on the worst batch so far.
+  /// The images that broke each row somewhere, put together: a new candidate for each batch, judged like the rest; once
+  /// on the originals, once on the worst batch so far.
   void compose(const Judge& judge, size_t target, const std::string& by) {
     for (auto& batch : batches_) {
       const auto broken = judge.broken(target).index_select(0, batch.rows);

@@ -102,7 +102,8 @@ class RowContext {
     for_chunks(run_.images.select(rows), run_.options.batch_size, [&](const Images& chunk, int64_t begin) {
       const auto here = rows.slice(0, begin, begin + chunk.size());
       const auto key = fmt::format("{}/{}/{}/{}", record.context, record.surrogate, spec.name, begin);
-      ChunkMonitor progress(run_.monitor, spec, begin, chunk.size(), fmt::format("survivors {}", standing().sum().item<int64_t>()));
+      ChunkMonitor progress(run_.monitor, spec, begin, chunk.size(),
+                            fmt::format("survivors {}", standing().sum().item<int64_t>()));
       const auto done = run_.log.once(key, here, [&] {
         return judged_attack(judge_, attacked, [&]() -> NamedTensors {
           const auto found = run_attack(attacked, chunk, run_.threat, spec, streams, progress);

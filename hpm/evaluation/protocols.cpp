@@ -51,7 +51,9 @@ Tensor predict_logits(const ProtocolSubject& subject, const Images& images, int6
     return all;
   }
   std::vector<Tensor> logits;
-  for_chunks(images, batch_size, [&](const Images& chunk, int64_t) { logits.push_back(attacked->ask({chunk.x, chunk.index}, nullptr).target_logits); });
+  for_chunks(images, batch_size, [&](const Images& chunk, int64_t) {
+    logits.push_back(attacked->ask({chunk.x, chunk.index}, nullptr).target_logits);
+  });
   return at::cat(logits);
 }
 
@@ -63,12 +65,14 @@ Evaluation evaluate_clean(const ProtocolSubject& subject, const Images& images, 
   return out;
 }
 
-Evaluation evaluate_pgd(const ProtocolSubject& subject, const Images& images, const ThreatModel& threat, const PgdOptions& options,
-                        uint64_t seed, int64_t batch_size, Monitor& monitor, const WorkLog& log) {
+Evaluation evaluate_pgd(const ProtocolSubject& subject, const Images& images, const ThreatModel& threat,
+                        const PgdOptions& options, uint64_t seed, int64_t batch_size, Monitor& monitor,
+                        const WorkLog& log) {
   const auto start = std::chrono::steady_clock::now();
   Evaluation out;
   const auto attacked = subject.attack_model();
-  require(attacked->coupling() == Coupling::rows, "evaluate: the context joint needs --protocol msa, which attacks batches as a whole");
+  require(attacked->coupling() == Coupling::rows,
+          "evaluate: the context joint needs --protocol msa, which attacks batches as a whole");
   auto context = clean_context(subject, images, batch_size);
   context.robust = context.clean_correct.clone();
   AttackRecord record{"pgd", subject.model.head ? "ste" : "", context.context};
@@ -83,8 +87,10 @@ Evaluation evaluate_pgd(const ProtocolSubject& subject, const Images& images, co
       const auto before = attacked->passes();
       const auto begun = std::chrono::steady_clock::now();
       const auto found = pgd(*attacked, chunk, threat, options, RandomStreams(seed), monitor);
-      const auto wrong = attacked->ask({found.images, chunk.index}, nullptr).target_logits.argmax(1).ne(chunk.y) & found.broken;
-      NamedTensors all{{"broken", wrong.to(at::kCPU)}, {"images", found.images.index_select(0, wrong.nonzero().squeeze(1))}};
+      const auto wrong =
+          attacked->ask({found.images, chunk.index}, nullptr).target_logits.argmax(1).ne(chunk.y) & found.broken;
+      NamedTensors all{{"broken", wrong.to(at::kCPU)},
+                       {"images", found.images.index_select(0, wrong.nonzero().squeeze(1))}};
       write_cost(attacked->passes() - before, since(begun), all);
       return all;
     });
@@ -108,7 +114,8 @@ Evaluation evaluate_autoattack(const ProtocolSubject& subject, const Images& ima
   const auto start = std::chrono::steady_clock::now();
   const auto attacked = subject.attack_model();
   require(attacked->coupling() == Coupling::rows,
-          "evaluate: AutoAttack needs independent rows, and in the context joint a batch is one object; use --protocol msa");
+          "evaluate: AutoAttack needs independent rows, and in the context joint a batch is one object; use --protocol "
+          "msa");
   auto result = autoattack(*attacked, images, threat, options, monitor, log);
   const auto worst = percent(result.worst_draw & result.robust());
   auto out = evaluation_of(std::move(result), subject.context_name(), subject.model.head ? "ste" : "");

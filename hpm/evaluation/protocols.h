@@ -10,8 +10,8 @@
 
 namespace hpm {
 
-/// A model in a context, as the protocols clean, pgd and autoattack see it: one surrogate, ste (in the reference context
-/// that is the exact gradient; elsewhere only msa is an honest judge).
+/// A model in a context, as the protocols clean, pgd and autoattack see it: one surrogate, ste (in the reference
+/// context that is the exact gradient; elsewhere only msa is an honest judge).
 struct ProtocolSubject {
   const HpmModel& model;
   Context context = {};  ///< read where the model has a head
@@ -28,8 +28,9 @@ Context make_context(const HpmModel& model, const std::string& name, const Image
 Tensor predict_logits(const ProtocolSubject& subject, const Images& images, int64_t batch_size);
 
 Evaluation evaluate_clean(const ProtocolSubject& subject, const Images& images, int64_t batch_size);
-Evaluation evaluate_pgd(const ProtocolSubject& subject, const Images& images, const ThreatModel& threat, const PgdOptions& options,
-                        uint64_t seed, int64_t batch_size, Monitor& monitor = silent(), const WorkLog& log = {});
+Evaluation evaluate_pgd(const ProtocolSubject& subject, const Images& images, const ThreatModel& threat,
+                        const PgdOptions& options, uint64_t seed, int64_t batch_size, Monitor& monitor = silent(),
+                        const WorkLog& log = {});
 Evaluation evaluate_autoattack(const ProtocolSubject& subject, const Images& images, const ThreatModel& threat,
                                const AutoAttackOptions& options, Monitor& monitor = silent(), const WorkLog& log = {});
 

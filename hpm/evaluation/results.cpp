@@ -30,10 +30,17 @@ double standard_error(const Tensor& flags) {
 Json peer_json(const PeerResult& peer, const Tensor& robust) {
   const auto& flags = peer.evaluation.first().robust;
   const auto paired = compare_paired(robust, flags);
-  return {{"name", peer.name}, {"file", peer.file}, {"clean_accuracy", rounded(percent(peer.evaluation.first().clean_correct))},
-          {"robust_accuracy", rounded(percent(flags))}, {"robust", flags_json(flags)}, {"difference", rounded(paired.difference)},
-          {"wins", paired.wins}, {"losses", paired.losses}, {"p", rounded(paired.p)},
-          {"difference_interval", interval_json(paired.interval)}, {"smallest_detectable", rounded(paired.detectable)}};
+  return {{"name", peer.name},
+          {"file", peer.file},
+          {"clean_accuracy", rounded(percent(peer.evaluation.first().clean_correct))},
+          {"robust_accuracy", rounded(percent(flags))},
+          {"robust", flags_json(flags)},
+          {"difference", rounded(paired.difference)},
+          {"wins", paired.wins},
+          {"losses", paired.losses},
+          {"p", rounded(paired.p)},
+          {"difference_interval", interval_json(paired.interval)},
+          {"smallest_detectable", rounded(paired.detectable)}};
 }
 
 Json surrogate_json(const SurrogateOutcome& s) {
@@ -50,9 +57,13 @@ Json surrogate_json(const SurrogateOutcome& s) {
 }
 
 Json context_json(const ContextOutcome& c, const ResultsInput& in) {
-  Json j{{"context", c.context}, {"clean_accuracy", rounded(percent(c.clean_correct))}, {"robust_accuracy", rounded(percent(c.robust))},
-         {"interval", interval_json(interval_of(c.robust))}, {"clean_interval", interval_json(interval_of(c.clean_correct))},
-         {"clean_correct", flags_json(c.clean_correct)}, {"robust", flags_json(c.robust)}};
+  Json j{{"context", c.context},
+         {"clean_accuracy", rounded(percent(c.clean_correct))},
+         {"robust_accuracy", rounded(percent(c.robust))},
+         {"interval", interval_json(interval_of(c.robust))},
+         {"clean_interval", interval_json(interval_of(c.clean_correct))},
+         {"clean_correct", flags_json(c.clean_correct)},
+         {"robust", flags_json(c.robust)}};
   if (c.ste_accuracy) {
     j["ste_accuracy"] = rounded(*c.ste_accuracy);
     j["obfuscation_gap"] = rounded(*c.ste_accuracy - percent(c.robust));
@@ -66,8 +77,13 @@ Json context_json(const ContextOutcome& c, const ResultsInput& in) {
 
 Json model_json(const HpmModel& model) {
   const auto& info = model.classifier.info();
-  Json j{{"name", model.head_kind()}, {"file", info.file}, {"sha256", info.sha256}, {"architecture", info.architecture},
-         {"classes", info.classes}, {"parameters", model.classifier.parameter_count()}, {"head", model.head_kind()},
+  Json j{{"name", model.head_kind()},
+         {"file", info.file},
+         {"sha256", info.sha256},
+         {"architecture", info.architecture},
+         {"classes", info.classes},
+         {"parameters", model.classifier.parameter_count()},
+         {"head", model.head_kind()},
          {"normalisation", {{"mean", info.normalisation.mean}, {"std", info.normalisation.std}}}};
   if (!model.classifier.is_black_box()) j["feature_size"] = model.classifier.feature_size();
   if (model.head) {
@@ -82,8 +98,12 @@ Json model_json(const HpmModel& model) {
 
 Json check_json(const CheckOutcome& c) {
   static const char* const names[] = {"passed", "failed", "reported", "not run"};
-  return {{"name", c.name}, {"status", names[static_cast<int>(c.status)]}, {"value", c.value ? rounded(*c.value) : Json()},
-          {"limit", c.limit ? rounded(*c.limit) : Json()}, {"unit", c.unit}, {"detail", c.detail}};
+  return {{"name", c.name},
+          {"status", names[static_cast<int>(c.status)]},
+          {"value", c.value ? rounded(*c.value) : Json()},
+          {"limit", c.limit ? rounded(*c.limit) : Json()},
+          {"unit", c.unit},
+          {"detail", c.detail}};
 }
 
 /// The images of the gallery: broken ones first, spread over the classes.
@@ -93,7 +113,8 @@ std::vector<int64_t> gallery_rows(const ResultsInput& in) {
   const auto broken = in.evaluation.first().clean_correct & in.evaluation.first().robust.logical_not();
   for (bool want : {true, false})
     for (int64_t i = 0; i < in.images.size() && static_cast<int64_t>(rows.size()) < in.gallery; ++i)
-      if (broken[i].item<bool>() == want && (want || in.evaluation.first().clean_correct[i].item<bool>())) rows.push_back(i);
+      if (broken[i].item<bool>() == want && (want || in.evaluation.first().clean_correct[i].item<bool>()))
+        rows.push_back(i);
   return rows;
 }
 
@@ -104,7 +125,8 @@ Json gallery_json(const ResultsInput& in, const std::vector<int64_t>& rows) {
     const auto delta = (e.adversarial[i] - in.images.x[i]).unsqueeze(0);
     const auto by = e.broken_by.empty() ? std::string() : e.broken_by[static_cast<size_t>(i)];
     const auto slash = by.find('/');
-    list.push_back({{"index", in.images.index[i].item<int64_t>()}, {"label", in.images.y[i].item<int64_t>()},
+    list.push_back({{"index", in.images.index[i].item<int64_t>()},
+                    {"label", in.images.y[i].item<int64_t>()},
                     {"clean_prediction", e.first().clean_prediction[i].item<int64_t>()},
                     {"adversarial_prediction", e.adversarial_prediction[i].item<int64_t>()},
                     {"surrogate", slash == std::string::npos ? "" : by.substr(0, slash)},
@@ -120,10 +142,20 @@ std::string results_json(const ResultsInput& in) {
   const auto& e = in.evaluation;
   const auto& first = e.first();
   const bool clean_only = in.protocol == "clean";
-  Json j{{"schema", 1}, {"hpm_version", HPM_VERSION}, {"commit", HPM_COMMIT}, {"started", in.started}, {"seconds", rounded(e.seconds)},
-         {"model", in.model.classifier.info().file}, {"model_info", model_json(in.model)}, {"role", in.role}, {"dataset", in.data.name},
-         {"split", in.data.split}, {"class_names", in.data.class_names}, {"n", in.images.size()}};
-  if (in.indices_given) j["indices"] = flags_json(in.images.index); else j["first_index"] = in.first_index;
+  Json j{{"schema", 1},
+         {"hpm_version", HPM_VERSION},
+         {"commit", HPM_COMMIT},
+         {"started", in.started},
+         {"seconds", rounded(e.seconds)},
+         {"model", in.model.classifier.info().file},
+         {"model_info", model_json(in.model)},
+         {"role", in.role},
+         {"dataset", in.data.name},
+         {"split", in.data.split},
+         {"class_names", in.data.class_names},
+         {"n", in.images.size()}};
+  if (in.indices_given) j["indices"] = flags_json(in.images.index);
+  else j["first_index"] = in.first_index;
   j["labels"] = flags_json(in.images.y);
   j["norm"] = to_string(in.threat.norm);
   j["eps"] = in.threat.eps;
@@ -138,16 +170,21 @@ std::string results_json(const ResultsInput& in) {
   j["robust_accuracy"] = clean_only ? Json() : rounded(percent(first.robust));
   j["clean_correct"] = flags_json(first.clean_correct);
   j["robust"] = clean_only ? Json() : flags_json(first.robust);
-  j["predictions"] = {{"clean", flags_json(first.clean_prediction)}, {"adversarial", flags_json(e.adversarial_prediction)}};
+  j["predictions"] = {{"clean", flags_json(first.clean_prediction)},
+                      {"adversarial", flags_json(e.adversarial_prediction)}};
   j["standard_error"] = rounded(standard_error(clean_only ? first.clean_correct : first.robust));
   j["interval"] = interval_json(interval_of(clean_only ? first.clean_correct : first.robust));
   j["clean_interval"] = interval_json(interval_of(first.clean_correct));
   j["attacks"] = Json::array();
   for (const auto& a : e.attacks)
-    j["attacks"].push_back({{"name", a.name}, {"surrogate", a.surrogate.empty() ? Json() : Json(a.surrogate)},
-                            {"context", a.context.empty() ? Json() : Json(a.context)}, {"robust_accuracy", rounded(percent(a.robust))},
-                            {"robust", flags_json(a.robust)}, {"forward_passes", a.passes.forward},
-                            {"backward_passes", a.passes.backward}, {"seconds", rounded(a.seconds)}});
+    j["attacks"].push_back({{"name", a.name},
+                            {"surrogate", a.surrogate.empty() ? Json() : Json(a.surrogate)},
+                            {"context", a.context.empty() ? Json() : Json(a.context)},
+                            {"robust_accuracy", rounded(percent(a.robust))},
+                            {"robust", flags_json(a.robust)},
+                            {"forward_passes", a.passes.forward},
+                            {"backward_passes", a.passes.backward},
+                            {"seconds", rounded(a.seconds)}});
   if (in.model.head || in.protocol == "msa") {
     j["contexts"] = Json::array();
     for (const auto& c : e.contexts)
@@ -158,14 +195,17 @@ std::string results_json(const ResultsInput& in) {
   if (!in.curve.empty()) {
     j["curve"] = Json::array();
     for (const auto& point : in.curve)
-      j["curve"].push_back({{"eps", point.eps}, {"robust_accuracy", rounded(point.robust_accuracy)}, {"standard_error", rounded(point.standard_error)}});
+      j["curve"].push_back({{"eps", point.eps},
+                            {"robust_accuracy", rounded(point.robust_accuracy)},
+                            {"standard_error", rounded(point.standard_error)}});
   }
   j["joint_any"] = nullptr;
   for (const auto& c : e.contexts)
     if (c.joint_any) j["joint_any"] = rounded(*c.joint_any);
   if (e.worst_draw_accuracy) j["worst_draw_accuracy"] = rounded(*e.worst_draw_accuracy);
   if (e.quantised_robust.defined())
-    j["quantised"] = {{"robust_accuracy", rounded(percent(e.quantised_robust))}, {"robust", flags_json(e.quantised_robust)}};
+    j["quantised"] = {{"robust_accuracy", rounded(percent(e.quantised_robust))},
+                      {"robust", flags_json(e.quantised_robust)}};
   j["borderline"] = e.borderline;
   j["checks"] = Json::array();
   for (const auto& c : e.checks) j["checks"].push_back(check_json(c));
@@ -187,12 +227,15 @@ void write_run(const RunDirectory& run, const ResultsInput& in) {
   }
   // The verdict matrix: 0 not attacked, 1 held, 2 broken.
   for (const auto& a : e.attacks)
-    if (a.matrix.defined()) verdicts.emplace_back(fmt::format("{}.matrix.{}/{}", a.context, a.surrogate, a.name), a.matrix);
+    if (a.matrix.defined())
+      verdicts.emplace_back(fmt::format("{}.matrix.{}/{}", a.context, a.surrogate, a.name), a.matrix);
   write_safetensors(run.file("verdicts.safetensors"), verdicts);
   const auto rows = gallery_rows(in);
   if (!rows.empty()) {
     const auto index = torch::tensor(rows, at::kLong);
-    write_safetensors(run.file("gallery.safetensors"), {{"original", in.images.select(index).x}, {"adversarial", e.adversarial.index_select(0, index.to(e.adversarial.device()))}});
+    write_safetensors(run.file("gallery.safetensors"),
+                      {{"original", in.images.select(index).x},
+                       {"adversarial", e.adversarial.index_select(0, index.to(e.adversarial.device()))}});
   }
   run.write("results.json", results_json(in));
 }

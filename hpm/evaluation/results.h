@@ -3,10 +3,10 @@
 #include <optional>
 #include <string>
 
+#include "hpm/core/norms.h"
 #include "hpm/data/dataset.h"
 #include "hpm/evaluation/evaluation.h"
 #include "hpm/evaluation/run_directory.h"
-#include "hpm/core/norms.h"
 #include "hpm/prototypes/model.h"
 
 namespace hpm {
@@ -36,8 +36,8 @@ struct ResultsInput {
   uint64_t company_seed = 0, seed = 0;
   std::optional<PeerResult> base = {}, control = {};
   std::vector<RadiusOutcome> curve = {};
-  int64_t gallery = 24;  ///< images kept in gallery.safetensors
-  std::string config = {};  ///< JSON of the options
+  int64_t gallery = 24;      ///< images kept in gallery.safetensors
+  std::string config = {};   ///< JSON of the options
   std::string started = {};  ///< UTC, ISO 8601
 };
 

@@ -83,13 +83,15 @@ std::string default_run_directory(const std::string& verb) {
   return path;
 }
 
-RunDirectory::RunDirectory(std::string path, const Fields& options, const std::string& environment, ExistingRun existing)
+RunDirectory::RunDirectory(std::string path, const Fields& options, const std::string& environment,
+                           ExistingRun existing)
     : path_(std::move(path)), lock_(checked_folder(path_, existing) + "/lock") {
   std::error_code error;
   // A stale result must not stand beside a new configuration.
   if (existing != ExistingRun::resume)
-    for (const char* stale : {"results.json", "report.html", "verdicts.safetensors", "adversarial.safetensors", "adversarial-8bit.safetensors", "gallery.safetensors", "training.safetensors", "model.safetensors", "model.safetensors.toml", "log.csv",
-                              "events.jsonl", "events.bin"})
+    for (const char* stale : {"results.json", "report.html", "verdicts.safetensors", "adversarial.safetensors",
+                              "adversarial-8bit.safetensors", "gallery.safetensors", "training.safetensors",
+                              "model.safetensors", "model.safetensors.toml", "log.csv", "events.jsonl", "events.bin"})
       fs::remove(path_ + "/" + stale, error);
   // A run that goes on keeps what it was begun with: the verb may still refuse other settings.
   if (existing == ExistingRun::resume && fs::exists(file("config.toml"), error)) return;
@@ -97,6 +99,8 @@ RunDirectory::RunDirectory(std::string path, const Fields& options, const std::s
   write("environment.json", environment);
 }
 
-void RunDirectory::write(const std::string& name, const std::string& text) const { write_file_atomically(file(name), text); }
+void RunDirectory::write(const std::string& name, const std::string& text) const {
+  write_file_atomically(file(name), text);
+}
 
 }  // namespace hpm

@@ -18,12 +18,12 @@ std::string default_run_directory(const std::string& verb);
 /// What is done about a directory that holds a run.
 enum class ExistingRun { refuse, overwrite, resume };
 
-/// A folder with everything that belongs to a run: config.toml, environment.json and what the verb writes. One process at a
-/// time writes there.
+/// A folder with everything that belongs to a run: config.toml, environment.json and what the verb writes. One process
+/// at a time writes there.
 class RunDirectory {
  public:
-  /// Creates the folder and writes config.toml and environment.json. Throws UsageError where it holds another run, unless
-  /// told to overwrite it or to resume it; Error where it cannot be written or another process is writing there.
+  /// Creates the folder and writes config.toml and environment.json. Throws UsageError where it holds another run,
+  /// unless told to overwrite it or to resume it; Error where it cannot be written or another process is writing there.
   RunDirectory(std::string path, const Fields& options, const std::string& environment, ExistingRun existing);
   std::string file(const std::string& name) const { return path_ + "/" + name; }
   const std::string& path() const { return path_; }

@@ -19,7 +19,8 @@ double mcnemar(int64_t wins, int64_t losses) {
   const int64_t n = wins + losses, k = std::min(wins, losses);
   double tail = 0;
   for (int64_t i = 0; i <= k; ++i)
-    tail += std::exp(std::lgamma(n + 1.) - std::lgamma(i + 1.) - std::lgamma(n - i + 1.) - static_cast<double>(n) * std::log(2.));
+    tail += std::exp(std::lgamma(n + 1.) - std::lgamma(i + 1.) - std::lgamma(n - i + 1.) -
+                     static_cast<double>(n) * std::log(2.));
   return std::min(1., 2 * tail);
 }
 
@@ -48,8 +49,10 @@ PairedComparison compare_paired(int64_t wins, int64_t losses, int64_t n) {
 }
 
 PairedComparison compare_paired(const at::Tensor& a, const at::Tensor& b) {
-  require(a.sizes() == b.sizes() && a.dim() == 1, "compare_paired: needs flags of the same images, but got {} and {}", a.numel(), b.numel());
-  return compare_paired((a & b.logical_not()).sum().item<int64_t>(), (b & a.logical_not()).sum().item<int64_t>(), a.numel());
+  require(a.sizes() == b.sizes() && a.dim() == 1, "compare_paired: needs flags of the same images, but got {} and {}",
+          a.numel(), b.numel());
+  return compare_paired((a & b.logical_not()).sum().item<int64_t>(), (b & a.logical_not()).sum().item<int64_t>(),
+                        a.numel());
 }
 
 }  // namespace hpm

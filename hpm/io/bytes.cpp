@@ -18,8 +18,10 @@ Bytes::Bytes(std::span<const std::byte> copied) : Bytes(copied.size()) {
 
 void ByteSource::check(uint64_t offset, uint64_t count) const {
   if (offset > size() || count > size() - offset)
-    fail_at(offset, "{} bytes are needed here but the file ends at {}. Perhaps an incomplete download or a corrupt file; "
-            "fetch it again", count, size());
+    fail_at(offset,
+            "{} bytes are needed here but the file ends at {}. Perhaps an incomplete download or a corrupt file; "
+            "fetch it again",
+            count, size());
 }
 
 void ByteSource::read(uint64_t offset, std::span<std::byte> out) const {

@@ -40,7 +40,8 @@ Journal::Journal(const std::string& folder, const std::string& fingerprint, bool
   data_ = open_file(data_path_, O_RDWR | O_CREAT | fresh);
   if (lines_ < 0 || data_ < 0) fail_to("be opened");
   recover(fingerprint);
-  if (lines_size_ == 0) append(lines_, sealed(Json{{"journal", 1}, {"fingerprint", fingerprint}}.dump(), ""), lines_size_);
+  if (lines_size_ == 0)
+    append(lines_, sealed(Json{{"journal", 1}, {"fingerprint", fingerprint}}.dump(), ""), lines_size_);
 }
 
 Journal::~Journal() {
@@ -55,7 +56,8 @@ void Journal::recover(const std::string& fingerprint) {
     if (!recover_line(rest.substr(0, end), fingerprint)) break;
     lines_size_ += end + 1;
   }
-  if (::ftruncate(lines_, static_cast<off_t>(lines_size_)) != 0 || ::ftruncate(data_, static_cast<off_t>(data_size_)) != 0)
+  if (::ftruncate(lines_, static_cast<off_t>(lines_size_)) != 0 ||
+      ::ftruncate(data_, static_cast<off_t>(data_size_)) != 0)
     fail_to("be shortened to its last whole piece");
 }
 

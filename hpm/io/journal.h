@@ -8,14 +8,14 @@
 
 namespace hpm {
 
-/// Finished pieces of work of a run, each written down when it is done, so that a run that was killed at any moment goes on
-/// where it was. Two files that only grow: `events.jsonl` (a line of JSON for each piece, its CRC-32 last) and `events.bin`
-/// (the tensors). What a kill left half-written at the end is cut off at the next start.
+/// Finished pieces of work of a run, each written down when it is done, so that a run that was killed at any moment
+/// goes on where it was. Two files that only grow: `events.jsonl` (a line of JSON for each piece, its CRC-32 last) and
+/// `events.bin` (the tensors). What a kill left half-written at the end is cut off at the next start.
 class Journal {
  public:
-  /// Opens the journal of a run directory. `fingerprint` stands for everything that the work depends on. With `resume` the
-  /// pieces there are kept; otherwise it starts empty. Throws Error where it belongs to a run with another fingerprint, or
-  /// cannot be written. One writer at a time (FileLock).
+  /// Opens the journal of a run directory. `fingerprint` stands for everything that the work depends on. With `resume`
+  /// the pieces there are kept; otherwise it starts empty. Throws Error where it belongs to a run with another
+  /// fingerprint, or cannot be written. One writer at a time (FileLock).
   Journal(const std::string& folder, const std::string& fingerprint, bool resume);
   ~Journal();
   Journal(const Journal&) = delete;

@@ -18,7 +18,8 @@ constexpr std::string_view magic{"\x93NUMPY", 6};
 constexpr uint64_t header_limit = 1 << 20;
 
 // In the order of ScalarType; NumPy has no bfloat16.
-constexpr std::array<std::string_view, 10> descriptions{"|b1", "|u1", "|i1", "<i2", "<i4", "<i8", "<f2", "", "<f4", "<f8"};
+constexpr std::array<std::string_view, 10> descriptions{"|b1", "|u1", "|i1", "<i2", "<i4",
+                                                        "<i8", "<f2", "",    "<f4", "<f8"};
 
 struct Header {
   std::optional<std::string> description;
@@ -50,7 +51,8 @@ class HeaderParser {
 
  private:
   [[noreturn]] void bad(const char* what) const {
-    source_.fail_at(10 + at_, "the header of the array has {} at \"{}\". Perhaps a corrupt file", what, text_.substr(at_, 40));
+    source_.fail_at(10 + at_, "the header of the array has {} at \"{}\". Perhaps a corrupt file", what,
+                    text_.substr(at_, 40));
   }
   std::string refuse_records() const { source_.fail_at(10, "arrays of records cannot be read"); }
   char peek() {
@@ -107,13 +109,16 @@ class HeaderParser {
 
 ScalarType type_of(const ByteSource& source, std::string description) {
   if (description.size() == 3 && description[0] == '>' && description[2] != '1')
-    source.fail_at(10, "the array is big-endian (\"{}\"); save it again with array.astype(array.dtype.newbyteorder(\"<\"))", description);
+    source.fail_at(10,
+                   "the array is big-endian (\"{}\"); save it again with array.astype(array.dtype.newbyteorder(\"<\"))",
+                   description);
   if (description.size() == 3 && description[2] == '1') description[0] = '|';
   const auto found = std::ranges::find(descriptions, description);
   if (description.empty() || found == descriptions.end()) {
     const bool object = description.find('O') != std::string::npos;
-    source.fail_at(10, "the array has the type \"{}\"{}; numbers and booleans can be read: {}", description.substr(0, 40),
-                   object ? ", Python objects, which would need code to be run" : "", fmt::join(descriptions, " "));
+    source.fail_at(10, "the array has the type \"{}\"{}; numbers and booleans can be read: {}",
+                   description.substr(0, 40), object ? ", Python objects, which would need code to be run" : "",
+                   fmt::join(descriptions, " "));
   }
   return static_cast<ScalarType>(found - descriptions.begin());
 }
@@ -148,10 +153,11 @@ StoredTensor read_npy(const ByteSource& source) {
   StoredTensor out{type_of(source, *header.description), std::move(*header.shape), {}};
   const uint64_t size = saturating_product(count_of(out.shape), item_size(out.type));
   if (size != in.left())
-    in.fail("an array {} of {} takes {} bytes, but {} follow the header. Perhaps an incomplete download", text_of_shape(out.shape),
-            name_of(out.type), size, in.left());
+    in.fail("an array {} of {} takes {} bytes, but {} follow the header. Perhaps an incomplete download",
+            text_of_shape(out.shape), name_of(out.type), size, in.left());
   out.data = source.read(in.offset(), size);
-  if (*header.fortran && out.shape.size() > 1 && size > 0) out.data = to_c_order(out.data, item_size(out.type), out.shape);
+  if (*header.fortran && out.shape.size() > 1 && size > 0)
+    out.data = to_c_order(out.data, item_size(out.type), out.shape);
   return out;
 }
 
@@ -176,7 +182,9 @@ NamedStoredTensors read_npz(const ByteSource& source, const std::vector<std::str
   return out;
 }
 
-NamedStoredTensors read_npz(const std::string& path, const std::vector<std::string>& names) { return read_npz(FileSource(path), names); }
+NamedStoredTensors read_npz(const std::string& path, const std::vector<std::string>& names) {
+  return read_npz(FileSource(path), names);
+}
 
 void write_npy(const std::string& path, const StoredTensor& tensor) {
   const auto description = descriptions[static_cast<size_t>(tensor.type)];
@@ -186,7 +194,8 @@ void write_npy(const std::string& path, const StoredTensor& tensor) {
   // Preamble and header together are a multiple of 64 bytes and end with a line feed.
   header.resize((10 + header.size() + 1 + 63) / 64 * 64 - 10 - 1, ' ');
   header += '\n';
-  if (header.size() > 65535) fail("{}: a tensor of {} dimensions is too long for a .npy header", path, tensor.shape.size());
+  if (header.size() > 65535)
+    fail("{}: a tensor of {} dimensions is too long for a .npy header", path, tensor.shape.size());
   const auto size = static_cast<uint16_t>(header.size());
   AtomicFile file(path);
   file.write(magic);

@@ -15,7 +15,8 @@ constexpr size_t line_limit = 1 << 20;
 
 std::string hex_of(std::string_view little_endian) {
   std::string out = "0x";
-  for (size_t i = little_endian.size(); i-- > 0;) out += fmt::format("{:02x}", static_cast<unsigned char>(little_endian[i]));
+  for (size_t i = little_endian.size(); i-- > 0;)
+    out += fmt::format("{:02x}", static_cast<unsigned char>(little_endian[i]));
   return out;
 }
 
@@ -119,7 +120,8 @@ class Machine {
   }
 
   std::string sized_text(uint64_t size) {
-    if (size > in_.left()) in_.fail("a string of {} bytes, but only {} are left. Perhaps an incomplete download", size, in_.left());
+    if (size > in_.left())
+      in_.fail("a string of {} bytes, but only {} are left. Perhaps an incomplete download", size, in_.left());
     if (size > graph_.limits.text) in_.fail("a string of {} bytes; at most {} are read", size, graph_.limits.text);
     return in_.text(size);
   }
@@ -135,7 +137,8 @@ class Machine {
   }
   void push_quoted() {
     const std::string text = in_.line(line_limit);
-    const bool quoted = text.size() >= 2 && text.front() == text.back() && (text.front() == '\'' || text.front() == '"');
+    const bool quoted =
+        text.size() >= 2 && text.front() == text.back() && (text.front() == '\'' || text.front() == '"');
     if (!quoted || text.find('\\') != std::string::npos) in_.fail("a quoted string that cannot be read");
     push_old_string(text.substr(1, text.size() - 2));
   }
@@ -198,7 +201,8 @@ class Machine {
   }
 
   void put(uint64_t index) {
-    if (memo_.size() >= graph_.limits.values) in_.fail("the pickle remembers more than {} objects", graph_.limits.values);
+    if (memo_.size() >= graph_.limits.values)
+      in_.fail("the pickle remembers more than {} objects", graph_.limits.values);
     memo_[index] = top();
   }
   void get(uint64_t index) {
@@ -261,14 +265,16 @@ class Machine {
   bool stack(uint8_t op) {
     switch (op) {
       case 0x80:
-        if (const auto protocol = in_.number<uint8_t>(); protocol > 5) in_.fail("pickle protocol {}; 0 to 5 are known", protocol);
+        if (const auto protocol = in_.number<uint8_t>(); protocol > 5)
+          in_.fail("pickle protocol {}; 0 to 5 are known", protocol);
         return true;
       case 0x95:
         if (const auto size = in_.number<uint64_t>(); size > in_.left())
           in_.fail("a frame of {} bytes, but only {} are left. Perhaps an incomplete download", size, in_.left());
         return true;
       case '(':
-        if (marks_.size() >= graph_.limits.values) in_.fail("the pickle opens more than {} groups", graph_.limits.values);
+        if (marks_.size() >= graph_.limits.values)
+          in_.fail("the pickle opens more than {} groups", graph_.limits.values);
         marks_.push_back(stack_.size());
         return true;
       case '1': pop_mark(); return true;

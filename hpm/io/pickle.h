@@ -13,10 +13,10 @@
 namespace hpm {
 
 struct PickleLimits {
-  uint64_t depth = 100;                            ///< of nested containers
-  uint64_t values = 4'000'000;                     ///< of objects, also after shared ones are written out
-  uint64_t text = uint64_t{256} << 20;             ///< of all strings and bytes together
-  uint64_t free_expansion = uint64_t{64} << 20;    ///< of tensor bytes beyond `expansion` times the storages'
+  uint64_t depth = 100;                          ///< of nested containers
+  uint64_t values = 4'000'000;                   ///< of objects, also after shared ones are written out
+  uint64_t text = uint64_t{256} << 20;           ///< of all strings and bytes together
+  uint64_t free_expansion = uint64_t{64} << 20;  ///< of tensor bytes beyond `expansion` times the storages'
   uint64_t expansion = 4;
 };
 

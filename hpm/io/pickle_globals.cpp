@@ -11,14 +11,21 @@
 namespace hpm {
 namespace {
 
-constexpr std::array<std::string_view, 11> callables{
-    "torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter",
-    "collections.OrderedDict", "torch.Size", "torch.device", "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar", "numpy.dtype", "_codecs.encode", "torch.storage.TypedStorage"};
+constexpr std::array<std::string_view, 11> callables{"torch._utils._rebuild_tensor",
+                                                     "torch._utils._rebuild_tensor_v2",
+                                                     "torch._utils._rebuild_parameter",
+                                                     "collections.OrderedDict",
+                                                     "torch.Size",
+                                                     "torch.device",
+                                                     "numpy.core.multiarray.scalar",
+                                                     "numpy._core.multiarray.scalar",
+                                                     "numpy.dtype",
+                                                     "_codecs.encode",
+                                                     "torch.storage.TypedStorage"};
 
 constexpr std::array<std::string_view, 19> torch_types{
-    "float16", "bfloat16", "float32", "float64", "half", "float", "double", "uint8", "int8", "int16", "short", "int32",
-    "int", "int64", "long", "bool", "complex64", "complex128", "quint8"};
+    "float16", "bfloat16", "float32", "float64", "half", "float", "double",    "uint8",      "int8",  "int16",
+    "short",   "int32",    "int",     "int64",   "long", "bool",  "complex64", "complex128", "quint8"};
 
 struct StorageRow {
   std::string_view name;
@@ -97,14 +104,15 @@ NodeId make_tensor(PickleGraph& graph, const ByteReader& in, const Arguments& gi
   TensorView tensor{view.storage, given.natural(1), given.naturals(2), given.naturals(3)};
   const auto shape = text_of_shape(tensor.shape);
   if (tensor.shape.size() > 64) in.fail("a tensor of {} dimensions; at most 64 are read", tensor.shape.size());
-  if (tensor.strides.size() != tensor.shape.size()) in.fail("a tensor of shape {} has {} strides", shape, tensor.strides.size());
+  if (tensor.strides.size() != tensor.shape.size())
+    in.fail("a tensor of shape {} has {} strides", shape, tensor.strides.size());
   const uint64_t count = count_of(tensor.shape);
   // Beyond any file and memory; below it, sizes in bytes cannot overflow.
   if (count > uint64_t{1} << 58) in.fail("a tensor of shape {} is too large", shape);
   uint64_t last = tensor.offset;
   for (size_t d = 0; d < tensor.shape.size() && count > 0; ++d)
-    last = saturating_sum(last, saturating_product(static_cast<uint64_t>(tensor.shape[d] - 1),
-                                                   static_cast<uint64_t>(tensor.strides[d])));
+    last = saturating_sum(
+        last, saturating_product(static_cast<uint64_t>(tensor.shape[d] - 1), static_cast<uint64_t>(tensor.strides[d])));
   if (count > 0 && last >= view.count)
     in.fail("a tensor of shape {} and strides {} at {} reaches element {} of a storage of {}", shape,
             text_of_shape(tensor.strides), tensor.offset, last, view.count);
@@ -151,7 +159,9 @@ NodeId make_numpy_scalar(PickleGraph& graph, const ByteReader& in, const Argumen
   if (data.size() != size) in.fail("a numpy {} of {} bytes", type, data.size());
   if (kind == 'b') return graph.add(in, {.kind = NodeKind::boolean, .integer = data[0] != 0});
   if (kind == 'f') {
-    const double value = size == 8 ? read_as<double>(data) : size == 4 ? read_as<float>(data) : half_value(read_as<uint16_t>(data));
+    const double value = size == 8   ? read_as<double>(data)
+                         : size == 4 ? read_as<float>(data)
+                                     : half_value(read_as<uint16_t>(data));
     return graph.add(in, {.kind = NodeKind::real, .real = value});
   }
   const bool negative = kind == 'i' && (data.back() & 0x80);
@@ -163,7 +173,8 @@ NodeId make_numpy_scalar(PickleGraph& graph, const ByteReader& in, const Argumen
 
 // dtype("f8", align, copy)
 NodeId make_numpy_type(PickleGraph& graph, const ByteReader& in, const Arguments& given) {
-  constexpr std::array<std::string_view, 12> known{"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"};
+  constexpr std::array<std::string_view, 12> known{"b1", "i1", "i2", "i4", "i8", "u1",
+                                                   "u2", "u4", "u8", "f2", "f4", "f8"};
   const std::string& type = given.of(0, NodeKind::text).text;
   if (!holds(known, type)) in.fail("a numpy value of type \"{}\"; numbers can be read", shown(type));
   return graph.add(in, {.kind = NodeKind::numpy_type, .text = type});
@@ -185,8 +196,10 @@ NodeId make_latin1(PickleGraph& graph, const ByteReader& in, const Arguments& gi
 }
 
 [[noreturn]] void refuse(const ByteReader& in, const std::string& global) {
-  in.fail("the file wants to call {}; hpm never runs code from a file. If it holds a whole model object, load it where it "
-          "came from and save model.state_dict() instead", shown(global));
+  in.fail(
+      "the file wants to call {}; hpm never runs code from a file. If it holds a whole model object, load it where it "
+      "came from and save model.state_dict() instead",
+      shown(global));
 }
 
 }  // namespace
@@ -195,7 +208,8 @@ NodeId make_global(PickleGraph& graph, const ByteReader& in, const std::string& 
   const std::string global = module + "." + name;
   if (!is_utf8(global)) in.fail("a global whose name is not UTF-8");
   if (module == "torch" && holds(torch_types, name)) return graph.add(in, {.kind = NodeKind::text, .text = global});
-  if (holds(callables, global) || storage_type_of(global)) return graph.add(in, {.kind = NodeKind::global, .text = global});
+  if (holds(callables, global) || storage_type_of(global))
+    return graph.add(in, {.kind = NodeKind::global, .text = global});
   if (module.starts_with("torch") && name.ends_with("Storage"))
     in.fail("the file holds a {}; this element type cannot be read", shown(global));
   refuse(in, global);
@@ -205,7 +219,8 @@ NodeId call_global(PickleGraph& graph, const ByteReader& in, NodeId function, No
   if (graph.at(function).kind != NodeKind::global) in.fail("the pickle calls something that is no function");
   const std::string name = graph.at(function).text;
   const Arguments given(graph, in, arguments, name);
-  if (name == "torch._utils._rebuild_tensor_v2" || name == "torch._utils._rebuild_tensor") return make_tensor(graph, in, given);
+  if (name == "torch._utils._rebuild_tensor_v2" || name == "torch._utils._rebuild_tensor")
+    return make_tensor(graph, in, given);
   if (name == "torch._utils._rebuild_parameter") {
     given.of(0, NodeKind::tensor);
     return given.id(0);
@@ -231,12 +246,14 @@ void set_state(PickleGraph& graph, const ByteReader& in, NodeId object, NodeId s
   const auto& value = graph.at(state);
   if (target.kind == NodeKind::numpy_type) {
     // (version, byte order, ...)
-    const bool known = value.kind == NodeKind::tuple && value.items.size() >= 2 && graph.at(value.items[1]).kind == NodeKind::text;
+    const bool known =
+        value.kind == NodeKind::tuple && value.items.size() >= 2 && graph.at(value.items[1]).kind == NodeKind::text;
     if (!known) in.fail("a numpy type with a state that is not understood");
     if (graph.at(value.items[1]).text == ">") in.fail("a big-endian numpy value cannot be read");
     return;
   }
-  if (target.kind != NodeKind::dict && target.kind != NodeKind::tensor) in.fail("the pickle sets attributes of something that has none");
+  if (target.kind != NodeKind::dict && target.kind != NodeKind::tensor)
+    in.fail("the pickle sets attributes of something that has none");
   if (value.kind != NodeKind::dict && value.kind != NodeKind::tuple && value.kind != NodeKind::none)
     in.fail("the pickle sets attributes from something that is no dict");
 }
@@ -244,7 +261,10 @@ void set_state(PickleGraph& graph, const ByteReader& in, NodeId object, NodeId s
 NodeId make_storage(PickleGraph& graph, const ByteReader& in, NodeId id) {
   const Arguments given(graph, in, id, "a persistent id");
   if (const auto& kind = given.of(0, NodeKind::text).text; kind != "storage")
-    in.fail("the file holds a \"{}\" with program code in it. Load it where it came from and save model.state_dict() instead", shown(kind));
+    in.fail(
+        "the file holds a \"{}\" with program code in it. Load it where it came from and save model.state_dict() "
+        "instead",
+        shown(kind));
   const auto& global = given.of(1, NodeKind::global).text;
   const auto type = storage_type_of(global);
   if (!type) in.fail("{} is no storage with an element type", shown(global));
@@ -258,7 +278,8 @@ NodeId make_storage(PickleGraph& graph, const ByteReader& in, NodeId id) {
   if (added) graph.storages.push_back(name);
   const auto& first = graph.storages[found->second];
   if (first.type != name.type || first.count != name.count)
-    in.fail("storage \"{}\" is named with {} {} and with {} {}", shown(name.key), first.count, name_of(first.type), name.count, name_of(name.type));
+    in.fail("storage \"{}\" is named with {} {} and with {} {}", shown(name.key), first.count, name_of(first.type),
+            name.count, name_of(name.type));
 
   StorageView view{found->second, 0, name.count};
   if (given.size() > 5 && graph.at(given.id(5)).kind != NodeKind::none) {  // (key of the view, offset, count)
@@ -266,7 +287,8 @@ NodeId make_storage(PickleGraph& graph, const ByteReader& in, NodeId id) {
     view.offset = part.natural(1);
     view.count = part.natural(2);
     if (view.offset > name.count || view.count > name.count - view.offset)
-      in.fail("a view of elements {} to {} of a storage of {}", view.offset, saturating_sum(view.offset, view.count), name.count);
+      in.fail("a view of elements {} to {} of a storage of {}", view.offset, saturating_sum(view.offset, view.count),
+              name.count);
   }
   graph.views.push_back(view);
   return graph.add(in, {.kind = NodeKind::storage, .integer = static_cast<int64_t>(graph.views.size() - 1)});

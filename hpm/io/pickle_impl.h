@@ -13,16 +13,28 @@
 namespace hpm {
 
 enum class NodeKind : uint8_t {
-  none, boolean, integer, real, text, bytes, list, tuple, dict, global, numpy_type, storage, tensor
+  none,
+  boolean,
+  integer,
+  real,
+  text,
+  bytes,
+  list,
+  tuple,
+  dict,
+  global,
+  numpy_type,
+  storage,
+  tensor
 };
 using NodeId = uint32_t;
 
 /// One object. Objects refer to each other by number, so that cycles and deep nesting cost nothing to build or free.
 struct PickleNode {
   NodeKind kind = NodeKind::none;
-  int64_t integer = 0;         ///< boolean, integer; storage, tensor: the index into the graph's lists
+  int64_t integer = 0;  ///< boolean, integer; storage, tensor: the index into the graph's lists
   double real = 0;
-  std::string text = {};       ///< text, bytes; global: "module.name"; numpy_type: e.g. "f8"
+  std::string text = {};           ///< text, bytes; global: "module.name"; numpy_type: e.g. "f8"
   std::vector<NodeId> items = {};  ///< list, tuple; dict: key, value, key, value, ...
 };
 

@@ -25,8 +25,8 @@ class TreeBuilder {
     const auto& node = graph_.at(id);
     text_ += node.text.size();
     if (++values_ > graph_.limits.values || text_ > graph_.limits.text)
-      fail("{}: written out, the pickle holds more than {} values or {} bytes of text", graph_.name, graph_.limits.values,
-           graph_.limits.text);
+      fail("{}: written out, the pickle holds more than {} values or {} bytes of text", graph_.name,
+           graph_.limits.values, graph_.limits.text);
     switch (node.kind) {
       case NodeKind::none: return {};
       case NodeKind::boolean: return {node.integer != 0};
@@ -49,7 +49,8 @@ class TreeBuilder {
 
   Value container(NodeId id, const PickleNode& node) {
     if (open_[id]) fail("{}: an object of the pickle contains itself; no state_dict does", graph_.name);
-    if (depth_ >= graph_.limits.depth) fail("{}: the pickle is nested deeper than {}", graph_.name, graph_.limits.depth);
+    if (depth_ >= graph_.limits.depth)
+      fail("{}: the pickle is nested deeper than {}", graph_.name, graph_.limits.depth);
     open_[id] = true;
     ++depth_;
     Value out = node.kind == NodeKind::dict ? dict(node) : sequence(node);
@@ -103,14 +104,17 @@ class TreeBuilder {
     const auto& storage = graph_.storages[view.storage];
     const uint64_t item = item_size(storage.type), size = count_of(view.shape) * item;
     if (size > budget_)
-      fail("{}: its tensors would take far more memory than the file's storages hold: a tensor of shape {} is a view of "
-           "{} elements", graph_.name, text_of_shape(view.shape), storage.count);
+      fail(
+          "{}: its tensors would take far more memory than the file's storages hold: a tensor of shape {} is a view of "
+          "{} elements",
+          graph_.name, text_of_shape(view.shape), storage.count);
     budget_ -= size;
     auto held = loaded_.find(view.storage);
     if (held == loaded_.end()) held = loaded_.emplace(view.storage, load_(storage)).first;
     Bytes& bytes = held->second;
     if (bytes.size() != storage.size())
-      fail("{}: storage \"{}\" has {} bytes where {} were declared", graph_.name, storage.key, bytes.size(), storage.size());
+      fail("{}: storage \"{}\" has {} bytes where {} were declared", graph_.name, storage.key, bytes.size(),
+           storage.size());
 
     const bool last = --uses_[view.storage] == 0;
     StoredTensor out{storage.type, view.shape, {}};
@@ -141,7 +145,8 @@ class TreeBuilder {
 Value Pickle::value(const Loader& load) const { return TreeBuilder(*graph_, load).build(graph_->root); }
 
 Value Pickle::value() const {
-  return value([&](const StorageName&) -> Bytes { fail("{}: the pickle refers to tensors stored elsewhere", graph_->name); });
+  return value(
+      [&](const StorageName&) -> Bytes { fail("{}: the pickle refers to tensors stored elsewhere", graph_->name); });
 }
 
 }  // namespace hpm

@@ -16,21 +16,24 @@ namespace {
 constexpr uint64_t header_limit = 100'000'000;
 
 uint64_t read_header_size(const ByteSource& source) {
-  if (source.size() < 8) source.fail_at(0, "a safetensors file cannot be {} bytes long. Perhaps an incomplete download", source.size());
+  if (source.size() < 8)
+    source.fail_at(0, "a safetensors file cannot be {} bytes long. Perhaps an incomplete download", source.size());
   const auto size = ByteReader(source).number<uint64_t>();
   if (size > header_limit)
-    source.fail_at(0, "the header claims {} bytes; at most {} are read. Perhaps this is no safetensors file", size, header_limit);
+    source.fail_at(0, "the header claims {} bytes; at most {} are read. Perhaps this is no safetensors file", size,
+                   header_limit);
   if (size > source.size() - 8)
-    source.fail_at(0, "the header is {} bytes long but the file only {}. Perhaps an incomplete download or a corrupt file", size,
-                   source.size());
+    source.fail_at(0,
+                   "the header is {} bytes long but the file only {}. Perhaps an incomplete download or a corrupt file",
+                   size, source.size());
   return size;
 }
 
 void check_entry(const ByteSource& source, const SafetensorsField& field, uint64_t data_size) {
   const auto& [name, type, shape, begin, end] = field;
   if (begin > end || end > data_size)
-    source.fail_at(8, "tensor \"{}\" lies at {} to {}, outside the {} bytes of data. Perhaps an incomplete download", name, begin,
-                   end, data_size);
+    source.fail_at(8, "tensor \"{}\" lies at {} to {}, outside the {} bytes of data. Perhaps an incomplete download",
+                   name, begin, end, data_size);
   const uint64_t size = saturating_product(count_of(shape), item_size(type));
   if (size != end - begin)
     source.fail_at(8, "tensor \"{}\" of type {} and shape {} takes {} bytes, but its offsets {} and {} give {}", name,
@@ -43,12 +46,17 @@ void check_layout(const ByteSource& source, const std::vector<SafetensorsField>&
   std::ranges::sort(order, {}, [](const auto* field) { return std::pair(field->begin, field->end); });
   uint64_t end = 0;
   for (const auto* field : order) {
-    if (field->begin < end) source.fail_at(8, "tensor \"{}\" at {} overlaps the one before it, which ends at {}", field->name, field->begin, end);
-    if (field->begin > end) source.fail_at(8, "bytes {} to {} of the data, before tensor \"{}\", belong to no tensor", end, field->begin, field->name);
+    if (field->begin < end)
+      source.fail_at(8, "tensor \"{}\" at {} overlaps the one before it, which ends at {}", field->name, field->begin,
+                     end);
+    if (field->begin > end)
+      source.fail_at(8, "bytes {} to {} of the data, before tensor \"{}\", belong to no tensor", end, field->begin,
+                     field->name);
     end = field->end;
   }
   if (end != data_size)
-    source.fail_at(8, "the tensors end at byte {} of the data, but there are {}. Perhaps a corrupt file", end, data_size);
+    source.fail_at(8, "the tensors end at byte {} of the data, but there are {}. Perhaps a corrupt file", end,
+                   data_size);
 }
 
 std::string header_of(const std::vector<SafetensorsEntry>& tensors, const std::vector<uint64_t>& begins,
@@ -71,7 +79,8 @@ void check_names(const std::string& path, const std::vector<SafetensorsEntry>& t
     if (!is_utf8(tensor.name)) fail("{}: the name of a tensor is not UTF-8", path);
     if (!names.insert(tensor.name).second) fail("{}: two tensors are called \"{}\"", path, tensor.name);
     if (saturating_product(count_of(tensor.shape), item_size(tensor.type)) != tensor.data.size())
-      fail("{}: tensor \"{}\" of shape {} has {} bytes", path, tensor.name, text_of_shape(tensor.shape), tensor.data.size());
+      fail("{}: tensor \"{}\" of shape {} has {} bytes", path, tensor.name, text_of_shape(tensor.shape),
+           tensor.data.size());
   }
 }
 

@@ -12,13 +12,15 @@ namespace hpm {
 namespace {
 
 // In the order of ScalarType.
-constexpr std::array<std::string_view, 10> type_names{"BOOL", "U8", "I8", "I16", "I32", "I64", "F16", "BF16", "F32", "F64"};
+constexpr std::array<std::string_view, 10> type_names{"BOOL", "U8",  "I8",   "I16", "I32",
+                                                      "I64",  "F16", "BF16", "F32", "F64"};
 
 // Takes the header's events one by one: nothing nested deeper than the format is ever stored, and a name given twice is
 // seen.
 class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
  public:
-  HeaderEvents(const ByteSource& source, std::map<std::string, std::string>& metadata) : source_(source), metadata_(metadata) {}
+  HeaderEvents(const ByteSource& source, std::map<std::string, std::string>& metadata)
+      : source_(source), metadata_(metadata) {}
   std::vector<SafetensorsField> fields;
 
   bool start_object(size_t) override {
@@ -41,7 +43,8 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
       return true;
     }
     if (in_metadata_ && metadata_.contains(text)) refuse("the metadata have \"{}\" twice", text);
-    if (!in_metadata_ && std::ranges::find(seen_, text) != seen_.end()) refuse("tensor \"{}\" has {} twice", name_, text);
+    if (!in_metadata_ && std::ranges::find(seen_, text) != seen_.end())
+      refuse("tensor \"{}\" has {} twice", name_, text);
     seen_.push_back(key_ = text);
     return true;
   }
@@ -104,7 +107,8 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
   void set_type(const std::string& text) {
     const auto found = std::ranges::find(type_names, text);
     if (found == type_names.end())
-      refuse("tensor \"{}\" has the type {}; these can be read: {}", name_, text.substr(0, 40), fmt::join(type_names, " "));
+      refuse("tensor \"{}\" has the type {}; these can be read: {}", name_, text.substr(0, 40),
+             fmt::join(type_names, " "));
     fields.back().type = static_cast<ScalarType>(found - type_names.begin());
   }
 
@@ -124,7 +128,8 @@ std::string_view safetensors_type_name(ScalarType type) { return type_names[stat
 
 std::vector<SafetensorsField> parse_safetensors_header(const ByteSource& source, std::string_view header,
                                                        std::map<std::string, std::string>& metadata) {
-  if (!header.starts_with('{')) source.fail_at(8, "the header does not begin with \"{{\". Perhaps this is no safetensors file");
+  if (!header.starts_with('{'))
+    source.fail_at(8, "the header does not begin with \"{{\". Perhaps this is no safetensors file");
   HeaderEvents events(source, metadata);
   nlohmann::json::sax_parse(header, &events);
   return std::move(events.fields);

@@ -14,7 +14,8 @@ bool sha256_hardware_available() {
   return (b >> 29 & 1) && __builtin_cpu_supports("sse4.1") && __builtin_cpu_supports("ssse3");
 }
 
-__attribute__((target("sha,sse4.1,ssse3"))) void sha256_compress_hardware(Sha256State& state, std::span<const std::byte> blocks) {
+__attribute__((target("sha,sse4.1,ssse3"))) void sha256_compress_hardware(Sha256State& state,
+                                                                          std::span<const std::byte> blocks) {
   const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL);
   // The instructions keep the state as (a b e f) and (c d g h).
   const __m128i low = _mm_shuffle_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(state.data())), 0xB1);
@@ -33,7 +34,8 @@ __attribute__((target("sha,sse4.1,ssse3"))) void sha256_compress_hardware(Sha256
         now = _mm_add_epi32(_mm_sha256msg1_epu32(now, w[(i + 1) % 4]), _mm_alignr_epi8(previous, w[(i + 2) % 4], 4));
         now = _mm_sha256msg2_epu32(now, previous);
       }
-      const __m128i sum = _mm_add_epi32(now, _mm_loadu_si128(reinterpret_cast<const __m128i*>(sha256_constants.data()) + i));
+      const __m128i sum =
+          _mm_add_epi32(now, _mm_loadu_si128(reinterpret_cast<const __m128i*>(sha256_constants.data()) + i));
       cdgh = _mm_sha256rnds2_epu32(cdgh, abef, sum);
       abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(sum, 0x0E));
     }
@@ -53,7 +55,9 @@ __attribute__((target("sha,sse4.1,ssse3"))) void sha256_compress_hardware(Sha256
 namespace hpm {
 
 bool sha256_hardware_available() { return false; }
-void sha256_compress_hardware(Sha256State& state, std::span<const std::byte> blocks) { sha256_compress_portable(state, blocks); }
+void sha256_compress_hardware(Sha256State& state, std::span<const std::byte> blocks) {
+  sha256_compress_portable(state, blocks);
+}
 
 }  // namespace hpm
 

@@ -10,7 +10,8 @@
 namespace hpm {
 namespace {
 
-constexpr std::array<std::string_view, 7> wrappers{"state_dict", "model_state_dict", "model", "net", "last", "best", "ema_state_dict"};
+constexpr std::array<std::string_view, 7> wrappers{"state_dict", "model_state_dict", "model", "net", "last",
+                                                   "best",       "ema_state_dict"};
 constexpr std::array<std::string_view, 3> prefixes{"module.", "model.", "_orig_mod."};
 
 // A dict with a tensor in it, or a list of one such, or a dict with such under a wrapper's key.
@@ -107,8 +108,9 @@ void strip_prefixes(StateDict& out) {
   for (bool again = true; again;) {
     again = false;
     // A layer that is alone in a Sequential has all its names under "0." too; what it leaves has no further dot.
-    const bool sequential = all_start_with(out.tensors, "module.0.") &&
-                            std::ranges::any_of(out.tensors, [](const auto& named) { return std::ranges::count(named.first, '.') > 2; });
+    const bool sequential =
+        all_start_with(out.tensors, "module.0.") &&
+        std::ranges::any_of(out.tensors, [](const auto& named) { return std::ranges::count(named.first, '.') > 2; });
     if (sequential) {
       strip("module.0.");
       again = true;

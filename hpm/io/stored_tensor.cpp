@@ -17,8 +17,15 @@ struct TypeRow {
   uint64_t size;
 };
 // In the order of ScalarType.
-constexpr std::array<TypeRow, 10> types{{{"boolean", 1}, {"uint8", 1}, {"int8", 1}, {"int16", 2}, {"int32", 4},
-                                         {"int64", 8}, {"float16", 2}, {"bfloat16", 2}, {"float32", 4},
+constexpr std::array<TypeRow, 10> types{{{"boolean", 1},
+                                         {"uint8", 1},
+                                         {"int8", 1},
+                                         {"int16", 2},
+                                         {"int32", 4},
+                                         {"int64", 8},
+                                         {"float16", 2},
+                                         {"bfloat16", 2},
+                                         {"float32", 4},
                                          {"float64", 8}}};
 
 template <uint64_t item>

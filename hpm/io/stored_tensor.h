@@ -12,9 +12,7 @@
 
 namespace hpm {
 
-enum class ScalarType : uint8_t {
-  boolean, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64
-};
+enum class ScalarType : uint8_t { boolean, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64 };
 
 uint64_t item_size(ScalarType type);
 std::string_view name_of(ScalarType type);  ///< "float32"

@@ -17,14 +17,15 @@ namespace hpm {
 namespace {
 
 // In the order of ScalarType.
-constexpr std::array<at::ScalarType, 10> torch_types{at::kBool, at::kByte, at::kChar, at::kShort, at::kInt,
+constexpr std::array<at::ScalarType, 10> torch_types{at::kBool, at::kByte, at::kChar,     at::kShort, at::kInt,
                                                      at::kLong, at::kHalf, at::kBFloat16, at::kFloat, at::kDouble};
 
 at::ScalarType torch_type(ScalarType type) { return torch_types[static_cast<size_t>(type)]; }
 
 ScalarType stored_type(const at::Tensor& tensor) {
   const auto found = std::ranges::find(torch_types, tensor.scalar_type());
-  if (found == torch_types.end()) fail("to_stored: tensors of type {} cannot be stored", c10::toString(tensor.scalar_type()));
+  if (found == torch_types.end())
+    fail("to_stored: tensors of type {} cannot be stored", c10::toString(tensor.scalar_type()));
   return static_cast<ScalarType>(found - torch_types.begin());
 }
 
@@ -33,7 +34,8 @@ void check_booleans(const StoredTensor& stored) {
   if (stored.type != ScalarType::boolean) return;
   const auto odd = std::ranges::find_if(stored.data, [](std::byte b) { return b > std::byte{1}; });
   if (odd != stored.data.end())
-    fail("a boolean tensor of shape {} holds the value {}; the file is corrupt", text_of_shape(stored.shape), static_cast<int>(*odd));
+    fail("a boolean tensor of shape {} holds the value {}; the file is corrupt", text_of_shape(stored.shape),
+         static_cast<int>(*odd));
 }
 
 std::span<const std::byte> bytes_of(const at::Tensor& contiguous) {
@@ -60,8 +62,10 @@ CheckpointFile read_by_content(const ByteSource& source) {
     tensors = std::move(file.tensors);
     out.metadata = std::move(file.metadata);
   } else {
-    source.fail_at(0, "this is no checkpoint that hpm knows: neither safetensors, nor a zip file or pickle of PyTorch. Perhaps an "
-                   "incomplete download, or a web page saved in its place");
+    source.fail_at(
+        0,
+        "this is no checkpoint that hpm knows: neither safetensors, nor a zip file or pickle of PyTorch. Perhaps an "
+        "incomplete download, or a web page saved in its place");
   }
   for (auto& [name, stored] : tensors) out.tensors.emplace_back(std::move(name), to_tensor(std::move(stored)));
   return out;
@@ -74,7 +78,8 @@ at::Tensor to_tensor(StoredTensor&& stored) {
   const auto options = at::TensorOptions(torch_type(stored.type));
   if (stored.data.empty()) return at::empty(stored.shape, options);
   auto* owner = new StoredTensor(std::move(stored));
-  return at::from_blob(owner->data.data(), owner->shape, [owner](void*) { delete owner; }, options);
+  return at::from_blob(
+      owner->data.data(), owner->shape, [owner](void*) { delete owner; }, options);
 }
 
 at::Tensor to_tensor(const StoredTensor& stored) { return to_tensor(StoredTensor(stored)); }
@@ -94,7 +99,8 @@ CheckpointFile read_checkpoint(const std::string& path) {
   return out;
 }
 
-void write_safetensors(const std::string& path, const NamedTensors& tensors, const std::map<std::string, std::string>& metadata) {
+void write_safetensors(const std::string& path, const NamedTensors& tensors,
+                       const std::map<std::string, std::string>& metadata) {
   std::vector<at::Tensor> held;
   std::vector<SafetensorsEntry> entries;
   for (const auto& [name, tensor] : tensors) {

@@ -25,8 +25,9 @@ struct CheckpointFile {
   std::vector<std::string> peeled;   ///< see StateDict
   std::vector<std::string> ignored;  ///< see StateDict
   NamedTensors tensors;              ///< in the file's order; empty for TorchScript
-  std::map<std::string, std::string> metadata;  ///< safetensors' __metadata__, or the numbers and texts beside the weights
-  std::string sha256;                ///< of the file
+  std::map<std::string, std::string>
+      metadata;        ///< safetensors' __metadata__, or the numbers and texts beside the weights
+  std::string sha256;  ///< of the file
 };
 
 /// Reads a checkpoint of any container without running code from it. A TorchScript archive is recognised, not loaded.
@@ -34,6 +35,7 @@ struct CheckpointFile {
 CheckpointFile read_checkpoint(const std::string& path);
 
 /// Writes tensors (of any device, strided or not) to a safetensors file, complete or not at all.
-void write_safetensors(const std::string& path, const NamedTensors& tensors, const std::map<std::string, std::string>& metadata = {});
+void write_safetensors(const std::string& path, const NamedTensors& tensors,
+                       const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace hpm

@@ -10,8 +10,7 @@ size_t utf8_length(std::string_view text) {
   const unsigned a = byte(0), b = byte(1);
   if (a < 0x80) return 1;
   if (a >= 0xC2 && a < 0xE0) return tail(1) ? 2 : 0;
-  if (a >= 0xE0 && a < 0xF0)
-    return tail(1) && tail(2) && !(a == 0xE0 && b < 0xA0) && !(a == 0xED && b >= 0xA0) ? 3 : 0;
+  if (a >= 0xE0 && a < 0xF0) return tail(1) && tail(2) && !(a == 0xE0 && b < 0xA0) && !(a == 0xED && b >= 0xA0) ? 3 : 0;
   if (a >= 0xF0 && a < 0xF5)
     return tail(1) && tail(2) && tail(3) && !(a == 0xF0 && b < 0x90) && !(a == 0xF4 && b >= 0x90) ? 4 : 0;
   return 0;

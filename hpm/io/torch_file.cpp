@@ -13,7 +13,8 @@ namespace hpm {
 namespace {
 
 // MAGIC_NUMBER of torch/serialization.py as a pickled integer holds it; Pickle gives integers beyond 64 bits as text.
-constexpr std::string_view magic_bytes = "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", magic_text = "0x1950a86a20f9469cfc6c";
+constexpr std::string_view magic_bytes = "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19",
+                           magic_text = "0x1950a86a20f9469cfc6c";
 
 bool is_legacy(const ByteSource& source) {
   const Bytes head = source.read(0, std::min<uint64_t>(source.size(), 32));
@@ -24,7 +25,8 @@ bool is_legacy(const ByteSource& source) {
 std::string folder_of(const ZipArchive& zip, std::string_view file) {
   for (const auto& entry : zip.entries()) {
     const auto slash = entry.name.find('/');
-    if (slash != std::string::npos && std::string_view(entry.name).substr(slash + 1) == file) return entry.name.substr(0, slash + 1);
+    if (slash != std::string::npos && std::string_view(entry.name).substr(slash + 1) == file)
+      return entry.name.substr(0, slash + 1);
   }
   return {};
 }
@@ -40,8 +42,10 @@ TorchFile read_zip(const ByteSource& source) {
   const std::string folder = folder_of(zip, "data.pkl");
   if (folder.empty()) source.fail_at(0, "this zip file is no PyTorch checkpoint: it holds no data.pkl");
   if (is_torchscript(zip, folder)) return {"TorchScript", {}};
-  if (const auto* order = zip.find(folder + "byteorder"); order && (order->size > 16 || zip.read(*order).text() != "little"))
-    source.fail_at(order->data, "the checkpoint was saved on a big-endian machine; save it again on a little-endian one");
+  if (const auto* order = zip.find(folder + "byteorder");
+      order && (order->size > 16 || zip.read(*order).text() != "little"))
+    source.fail_at(order->data,
+                   "the checkpoint was saved on a big-endian machine; save it again on a little-endian one");
 
   const Bytes stream = zip.read(*zip.find(folder + "data.pkl"));
   const MemorySource pickle_source(source.name() + "/" + folder + "data.pkl", stream);
@@ -60,12 +64,14 @@ TorchFile read_zip(const ByteSource& source) {
 
 void check_preamble(ByteReader& in) {
   const Value magic = Pickle(in).value(), version = Pickle(in).value(), system = Pickle(in).value();
-  if (const auto* text = magic.as<std::string>(); !text || *text != magic_text) in.fail("the magic number of PyTorch's files is wrong");
+  if (const auto* text = magic.as<std::string>(); !text || *text != magic_text)
+    in.fail("the magic number of PyTorch's files is wrong");
   if (const auto* number = version.as<int64_t>(); !number || *number != 1001)
     in.fail("PyTorch file version {} is not known; 1001 is", version.scalar_text());
   const auto* little = system.find("little_endian");
   if (!little || !little->as<bool>()) in.fail("the file does not say its byte order. Perhaps a corrupt file");
-  if (!*little->as<bool>()) in.fail("the checkpoint was saved on a big-endian machine; save it again on a little-endian one");
+  if (!*little->as<bool>())
+    in.fail("the checkpoint was saved on a big-endian machine; save it again on a little-endian one");
 }
 
 // Where each storage's bytes begin: the file ends with a list of keys and, in its order, counts and bytes.
@@ -95,7 +101,8 @@ TorchFile read_legacy(const ByteSource& source) {
   const auto places = locate_storages(in, pickle);
   const auto load = [&](const StorageName& name) {
     const auto place = places.find(name.key);
-    if (place == places.end()) source.fail_at(in.offset(), "the checkpoint names storage \"{}\" but does not hold it", name.key);
+    if (place == places.end())
+      source.fail_at(in.offset(), "the checkpoint names storage \"{}\" but does not hold it", name.key);
     return source.read(place->second, name.size());
   };
   return {"PyTorch legacy pickle", pickle.value(load)};

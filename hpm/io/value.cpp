@@ -35,25 +35,25 @@ const Value* Value::find(std::string_view key) const {
 
 std::string Value::description() const {
   return std::visit(
-      Overloaded{[](std::monostate) -> std::string { return "none"; }, [](bool) -> std::string { return "bool"; },
-                 [](int64_t) -> std::string { return "int"; }, [](double) -> std::string { return "float"; },
-                 [](const std::string&) -> std::string { return "text"; },
-                 [](const Bytes& bytes) { return fmt::format("{} bytes", bytes.size()); },
-                 [](const TensorPointer& t) { return fmt::format("tensor {} {}", name_of(t->type), text_of_shape(t->shape)); },
-                 [](const List& list) { return fmt::format("list of {}", list.items.size()); },
-                 [](const Tuple& tuple) { return fmt::format("tuple of {}", tuple.items.size()); },
-                 [](const Dict& dict) { return fmt::format("dict of {}", dict.entries.size()); }},
+      Overloaded{
+          [](std::monostate) -> std::string { return "none"; }, [](bool) -> std::string { return "bool"; },
+          [](int64_t) -> std::string { return "int"; }, [](double) -> std::string { return "float"; },
+          [](const std::string&) -> std::string { return "text"; },
+          [](const Bytes& bytes) { return fmt::format("{} bytes", bytes.size()); },
+          [](const TensorPointer& t) { return fmt::format("tensor {} {}", name_of(t->type), text_of_shape(t->shape)); },
+          [](const List& list) { return fmt::format("list of {}", list.items.size()); },
+          [](const Tuple& tuple) { return fmt::format("tuple of {}", tuple.items.size()); },
+          [](const Dict& dict) { return fmt::format("dict of {}", dict.entries.size()); }},
       data);
 }
 
 std::string Value::scalar_text() const {
-  return std::visit(Overloaded{[](std::monostate) -> std::string { return "None"; },
-                               [](bool b) -> std::string { return b ? "True" : "False"; },
-                               [](int64_t i) { return std::to_string(i); },
-                               [](double d) { return fmt::format("{}", d); },
-                               [](const std::string& text) { return text; },
-                               [](const auto&) { return std::string(); }},
-                    data);
+  return std::visit(
+      Overloaded{[](std::monostate) -> std::string { return "None"; },
+                 [](bool b) -> std::string { return b ? "True" : "False"; },
+                 [](int64_t i) { return std::to_string(i); }, [](double d) { return fmt::format("{}", d); },
+                 [](const std::string& text) { return text; }, [](const auto&) { return std::string(); }},
+      data);
 }
 
 }  // namespace hpm

@@ -16,9 +16,15 @@ std::string text_of(const Key& key);
 
 struct Value;
 struct DictEntry;
-struct List { std::vector<Value> items; };
-struct Tuple { std::vector<Value> items; };
-struct Dict { std::vector<DictEntry> entries; };  ///< in the file's order, no key twice
+struct List {
+  std::vector<Value> items;
+};
+struct Tuple {
+  std::vector<Value> items;
+};
+struct Dict {
+  std::vector<DictEntry> entries;
+};  ///< in the file's order, no key twice
 /// Shared where the file names the same tensor twice; never null.
 using TensorPointer = std::shared_ptr<StoredTensor>;
 

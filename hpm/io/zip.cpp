@@ -22,7 +22,8 @@ struct Directory {
 
 // 4.3.16: the end record is followed by a comment of at most 65535 bytes and nothing else.
 uint64_t find_end(const ByteSource& source) {
-  if (source.size() < end_size) source.fail_at(0, "a zip file cannot be {} bytes long. Perhaps an incomplete download", source.size());
+  if (source.size() < end_size)
+    source.fail_at(0, "a zip file cannot be {} bytes long. Perhaps an incomplete download", source.size());
   const uint64_t tail = std::min<uint64_t>(source.size(), end_size + 65535), begin = source.size() - tail;
   const Bytes bytes = source.read(begin, tail);
   for (uint64_t i = tail - end_size + 1; i-- > 0;) {
@@ -32,7 +33,8 @@ uint64_t find_end(const ByteSource& source) {
     std::memcpy(&comment, bytes.data() + i + 20, 2);
     if (signature == end_signature && i + end_size + comment == tail) return begin + i;
   }
-  source.fail_at(source.size(), "the zip directory at the end of the file is missing. Perhaps an incomplete download; fetch it again");
+  source.fail_at(source.size(),
+                 "the zip directory at the end of the file is missing. Perhaps an incomplete download; fetch it again");
 }
 
 // 4.3.14 and 4.3.15, where the record at `end` has no room for the numbers.
@@ -70,7 +72,8 @@ Directory read_directory(const ByteSource& source) {
   if (out.offset + out.size == end) return out;
   if (out.offset + out.size < end && end - out.offset - out.size == end64_size + locator64_size)
     return read_directory64(source, end);
-  in.fail("the zip directory should end at byte {} but its size gives {}. Perhaps a corrupt file", end, out.offset + out.size);
+  in.fail("the zip directory should end at byte {} but its size gives {}. Perhaps a corrupt file", end,
+          out.offset + out.size);
 }
 
 bool stays_in_folder(const std::string& name) {
@@ -115,7 +118,8 @@ ZipEntry read_central(ByteReader& in) {
     in.fail("the zip entry \"{}\" has a name that leaves the archive's folder; it is refused", entry.name);
   if (flags & 0x2041) in.fail("the zip entry \"{}\" is encrypted", entry.name);
   if (method != 0 && method != 8)
-    in.fail("the zip entry \"{}\" uses compression method {}; stored (0) and deflated (8) can be read", entry.name, method);
+    in.fail("the zip entry \"{}\" uses compression method {}; stored (0) and deflated (8) can be read", entry.name,
+            method);
   entry.deflated = method == 8;
   read_zip64_extra(in, extra, entry);
   in.skip(comment);
@@ -129,7 +133,8 @@ void read_local(const ByteSource& source, uint64_t directory, ZipEntry& entry) {
   if (entry.header > directory || directory - entry.header < local_size)
     source.fail_at(entry.header, "the zip entry \"{}\" lies outside the archive", entry.name);
   ByteReader in(source, entry.header, 128);
-  if (in.number<uint32_t>() != local_signature) in.fail("the header of the zip entry \"{}\" is missing. Perhaps a corrupt file", entry.name);
+  if (in.number<uint32_t>() != local_signature)
+    in.fail("the header of the zip entry \"{}\" is missing. Perhaps a corrupt file", entry.name);
   in.skip(2);
   const auto flags = in.number<uint16_t>(), method = in.number<uint16_t>();
   in.skip(4);
@@ -178,7 +183,9 @@ void inflate_entry(const ByteSource& source, const ZipEntry& entry, std::span<st
     if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR)
       source.fail_at(entry.data, "the zip entry \"{}\" cannot be decompressed: {}", entry.name,
                      stream.msg ? stream.msg : "corrupt data");
-    if (made > out.size()) source.fail_at(entry.data, "the zip entry \"{}\" is longer than the {} bytes it declares", entry.name, out.size());
+    if (made > out.size())
+      source.fail_at(entry.data, "the zip entry \"{}\" is longer than the {} bytes it declares", entry.name,
+                     out.size());
   }
   if (made != out.size())
     source.fail_at(entry.data, "the zip entry \"{}\" gives {} bytes but declares {}", entry.name, made, out.size());
@@ -199,15 +206,18 @@ bool ZipArchive::recognises(const ByteSource& source) {
 ZipArchive::ZipArchive(const ByteSource& source) : source_(source) {
   const Directory directory = read_directory(source);
   if (directory.entries > directory.size / central_size)
-    source.fail_at(directory.offset, "the zip directory declares {} entries in {} bytes", directory.entries, directory.size);
+    source.fail_at(directory.offset, "the zip directory declares {} entries in {} bytes", directory.entries,
+                   directory.size);
   ByteReader in(source, directory.offset);
   entries_.reserve(directory.entries);
   for (uint64_t i = 0; i < directory.entries; ++i) {
     entries_.push_back(read_central(in));
-    if (!by_name_.emplace(entries_.back().name, i).second) in.fail("the zip entry \"{}\" is there twice", entries_.back().name);
+    if (!by_name_.emplace(entries_.back().name, i).second)
+      in.fail("the zip entry \"{}\" is there twice", entries_.back().name);
   }
   if (in.offset() != directory.offset + directory.size)
-    in.fail("the zip directory should be {} bytes long but its entries take {}", directory.size, in.offset() - directory.offset);
+    in.fail("the zip directory should be {} bytes long but its entries take {}", directory.size,
+            in.offset() - directory.offset);
   for (auto& entry : entries_) read_local(source, directory.offset, entry);
   check_layout(directory.offset);
 }
@@ -229,7 +239,8 @@ void ZipArchive::check_layout(uint64_t directory) const {
       source_.fail_at(order[i]->header, "the zip entry \"{}\" overlaps what follows it", order[i]->name);
   }
   if (total > saturating_sum(free_expansion, saturating_product(allowed_ratio, source_.size())))
-    source_.fail_at(directory, "the archive of {} bytes would decompress to {}: refused as a zip bomb", source_.size(), total);
+    source_.fail_at(directory, "the archive of {} bytes would decompress to {}: refused as a zip bomb", source_.size(),
+                    total);
 }
 
 const ZipEntry* ZipArchive::find(const std::string& name) const {
@@ -242,7 +253,8 @@ Bytes ZipArchive::read(const ZipEntry& entry) const {
   if (entry.deflated) inflate_entry(source_, entry, out = Bytes(entry.size));
   else out = source_.read(entry.data, entry.size);
   if (checksum(out) != entry.crc)
-    source_.fail_at(entry.data, "the checksum of the zip entry \"{}\" is wrong: the file is corrupt; fetch it again", entry.name);
+    source_.fail_at(entry.data, "the checksum of the zip entry \"{}\" is wrong: the file is corrupt; fetch it again",
+                    entry.name);
   return out;
 }
 

@@ -10,12 +10,12 @@ namespace hpm {
 
 /// What weights alone do not tell: written beside a checkpoint as FILE.toml, and given on the command line.
 struct ModelCard {
-  std::string arch = "auto";             ///< a name of the registry, a LAYERS string, or auto: recognised from keys and shapes
-  int64_t classes = 0;                   ///< 0: as the last layer has
-  std::vector<double> mean, std;         ///< of the input, per channel; empty: identity
-  std::vector<double> input;             ///< C,H,W; empty: as the data set has, or assumed from the first layer
-  std::string source;                    ///< where the weights come from; for people
-  std::string sha256;                    ///< of the checkpoint; empty: not checked
+  std::string arch = "auto";      ///< a name of the registry, a LAYERS string, or auto: recognised from keys and shapes
+  int64_t classes = 0;            ///< 0: as the last layer has
+  std::vector<double> mean, std;  ///< of the input, per channel; empty: identity
+  std::vector<double> input;      ///< C,H,W; empty: as the data set has, or assumed from the first layer
+  std::string source;             ///< where the weights come from; for people
+  std::string sha256;             ///< of the checkpoint; empty: not checked
 };
 void fields(Fields& f, ModelCard& c);
 

@@ -12,20 +12,21 @@ namespace hpm {
 /// A classifier from a file, and what was found and assumed on the way.
 struct LoadedClassifier {
   Classifier classifier;
-  CheckpointFile file;              ///< without its tensors
-  NamedTensors extra;               ///< tensors whose names begin with "hpm."
-  std::vector<std::string> notes;   ///< what was recognised and assumed, one line each
+  CheckpointFile file;             ///< without its tensors
+  NamedTensors extra;              ///< tensors whose names begin with "hpm."
+  std::vector<std::string> notes;  ///< what was recognised and assumed, one line each
   std::vector<std::string> warnings;
 };
 
 /// Loads weights into the architecture that `given`, else the card beside the file, else the file's metadata, else
-/// keys and shapes name. `data_shape` {C,H,W} (may be empty) is taken where no input shape is given. Missing, unexpected
-/// and misshapen keys are listed in full; nothing loads half.
+/// keys and shapes name. `data_shape` {C,H,W} (may be empty) is taken where no input shape is given. Missing,
+/// unexpected and misshapen keys are listed in full; nothing loads half.
 LoadedClassifier load_classifier(const std::string& path, const ModelCard& given = {},
                                  const std::vector<int64_t>& data_shape = {});
 
-/// The architecture that keys and shapes fit: a name of the registry or a LAYERS string. What they cannot tell is assumed
-/// and said in `notes`. Throws Error that lists the keys when none fits.
-std::string recognise(const NamedTensors& tensors, const std::vector<int64_t>& input_shape, std::vector<std::string>& notes);
+/// The architecture that keys and shapes fit: a name of the registry or a LAYERS string. What they cannot tell is
+/// assumed and said in `notes`. Throws Error that lists the keys when none fits.
+std::string recognise(const NamedTensors& tensors, const std::vector<int64_t>& input_shape,
+                      std::vector<std::string>& notes);
 
 }  // namespace hpm

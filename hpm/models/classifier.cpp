@@ -9,8 +9,8 @@ namespace hpm {
 namespace {
 
 Tensor channel_values(const std::vector<double>& values, int64_t channels, const char* name) {
-  require(static_cast<int64_t>(values.size()) == channels, "Classifier: {} needs {} values, one per channel, but got {}",
-          name, channels, values.size());
+  require(static_cast<int64_t>(values.size()) == channels,
+          "Classifier: {} needs {} values, one per channel, but got {}", name, channels, values.size());
   return torch::tensor(values, at::kDouble).view({1, channels, 1, 1}).to(at::kFloat);
 }
 
@@ -27,7 +27,9 @@ void copy_state(const Network& from, Network& to) {
 class ScopedAutocast {
  public:
   ScopedAutocast(at::DeviceType device, at::ScalarType type)
-      : device_(device), before_enabled_(at::autocast::is_autocast_enabled(device)), before_type_(at::autocast::get_autocast_dtype(device)) {
+      : device_(device),
+        before_enabled_(at::autocast::is_autocast_enabled(device)),
+        before_type_(at::autocast::get_autocast_dtype(device)) {
     at::autocast::set_autocast_enabled(device_, true);
     at::autocast::set_autocast_dtype(device_, type);
     at::autocast::increment_nesting();
@@ -67,7 +69,8 @@ Output Classifier::run(const Tensor& x) const {
           fmt::join(x.sizes(), ","));
   passes_->forward += x.size(0);
   const bool search = at::GradMode::is_enabled() && x.requires_grad();
-  if (search && x.is_leaf()) x.register_hook([passes = passes_, n = x.size(0)](const Tensor&) { passes->backward += n; });
+  if (search && x.is_leaf())
+    x.register_hook([passes = passes_, n = x.size(0)](const Tensor&) { passes->backward += n; });
   const auto input = mean_.defined() ? (x - mean_).div_(std_) : x;
   if (!search || search_precision_ == at::kFloat) {
     auto [features, logits] = network_->run(input);
@@ -105,7 +108,8 @@ std::vector<std::pair<std::string, Tensor>> Classifier::state() const {
   // Module by module, parameters before buffers: the order of Python's state_dict.
   for (const auto& module : network_->named_modules("", true)) {
     const auto prefix = module.key().empty() ? "" : module.key() + ".";
-    for (const auto& item : module.value()->named_parameters(false)) all.emplace_back(prefix + item.key(), item.value());
+    for (const auto& item : module.value()->named_parameters(false))
+      all.emplace_back(prefix + item.key(), item.value());
     for (const auto& item : module.value()->named_buffers(false)) all.emplace_back(prefix + item.key(), item.value());
   }
   return all;

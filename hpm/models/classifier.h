@@ -32,15 +32,16 @@ inline Passes operator-(const Passes& a, const Passes& b) { return {a.forward - 
 
 /// What is known about a classifier beside its weights.
 struct ClassifierInfo {
-  std::string architecture;              ///< a name of the registry, or a LAYERS string
-  int64_t classes = 0;                   ///< K
-  std::vector<int64_t> input_shape;      ///< {C,H,W}
-  Normalisation normalisation;           ///< applied to the input before the network
-  std::string file = {}, sha256 = {};    ///< where it came from; empty for a network made in memory
+  std::string architecture;            ///< a name of the registry, or a LAYERS string
+  int64_t classes = 0;                 ///< K
+  std::vector<int64_t> input_shape;    ///< {C,H,W}
+  Normalisation normalisation;         ///< applied to the input before the network
+  std::string file = {}, sha256 = {};  ///< where it came from; empty for a network made in memory
 };
 
-/// A network with its input normalisation, cut at the penultimate features: images in [0,1] -> z -> FC logits. A handle:
-/// copies share the weights; clone() does not. In evaluation mode and without parameter gradients unless told otherwise.
+/// A network with its input normalisation, cut at the penultimate features: images in [0,1] -> z -> FC logits. A
+/// handle: copies share the weights; clone() does not. In evaluation mode and without parameter gradients unless told
+/// otherwise.
 ///
 /// Counts the image passes through the network, forward and (by a hook on the input's gradient) backward.
 class Classifier {
@@ -51,12 +52,12 @@ class Classifier {
   /// x [N,C,H,W] float in [0,1] -> features and FC logits of one pass. Throws Error for another shape, and, where
   /// `check_finite` was set, for NaN features.
   Output run(const Tensor& x) const;
-  Tensor logits(const Tensor& x) const { return run(x).logits; }    ///< [N,C,H,W] -> [N,K]
+  Tensor logits(const Tensor& x) const { return run(x).logits; }      ///< [N,C,H,W] -> [N,K]
   Tensor features(const Tensor& x) const { return run(x).features; }  ///< [N,C,H,W] -> [N,D]
   /// The FC layer alone: z [N,D] -> o [N,K].
   Tensor head(const Tensor& z) const;
-  Tensor weight() const;  ///< W [K,D] of the FC layer
-  Tensor bias() const;    ///< b [K]; zeros where the layer has none
+  Tensor weight() const;          ///< W [K,D] of the FC layer
+  Tensor bias() const;            ///< b [K]; zeros where the layer has none
   std::string head_name() const;  ///< the FC layer's key prefix, e.g. "linear2" or "7"
 
   const ClassifierInfo& info() const { return info_; }
@@ -72,7 +73,7 @@ class Classifier {
   void to(at::Device device, at::ScalarType type = at::kFloat);
   at::Device device() const;
   at::ScalarType scalar_type() const;
-  void set_training(bool training);         ///< batch norm: batch statistics or running ones
+  void set_training(bool training);            ///< batch norm: batch statistics or running ones
   void set_requires_grad(bool requires_grad);  ///< of all parameters
   /// float32 or bfloat16 (autocast) for the passes that carry an input gradient: an attack's search. Verdicts come from
   /// passes without one, always in the weights' own precision. Outputs are in that precision in both.

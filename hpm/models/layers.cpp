@@ -19,7 +19,8 @@ struct Item {
 std::string text_of(const Item& item) {
   switch (item.kind) {
     case Item::Kind::conv:
-      return fmt::format("conv{}k{}{}{}", item.out, item.kernel, item.stride == 1 ? "" : fmt::format("s{}", item.stride),
+      return fmt::format("conv{}k{}{}{}", item.out, item.kernel,
+                         item.stride == 1 ? "" : fmt::format("s{}", item.stride),
                          item.padding == 0 ? "" : fmt::format("p{}", item.padding));
     case Item::Kind::relu: return "relu";
     case Item::Kind::bn: return "bn";
@@ -40,8 +41,10 @@ std::optional<Item> parse_item(const std::string& text) {
   static const std::regex fc("fc(\\d{1,7})");
   std::smatch m;
   Item item{};
-  if (std::regex_match(text, m, conv)) item = {Item::Kind::conv, number(m[1], 0), number(m[2], 0), number(m[3], 1), number(m[4], 0)};
-  else if (std::regex_match(text, m, pool)) item = {m[1] == "max" ? Item::Kind::maxpool : Item::Kind::avgpool, 0, number(m[2], 0)};
+  if (std::regex_match(text, m, conv))
+    item = {Item::Kind::conv, number(m[1], 0), number(m[2], 0), number(m[3], 1), number(m[4], 0)};
+  else if (std::regex_match(text, m, pool))
+    item = {m[1] == "max" ? Item::Kind::maxpool : Item::Kind::avgpool, 0, number(m[2], 0)};
   else if (std::regex_match(text, m, fc)) item = {Item::Kind::fc, number(m[1], 0)};
   else if (text == "relu") return Item{Item::Kind::relu};
   else if (text == "bn") return Item{Item::Kind::bn};
@@ -63,10 +66,12 @@ std::vector<std::string> split(const std::string& text) {
 
 class LayerStack : public Network {
  public:
-  LayerStack(std::vector<Item> items, std::vector<int64_t> input_shape) : items_(std::move(items)), input_shape_(std::move(input_shape)) {
+  LayerStack(std::vector<Item> items, std::vector<int64_t> input_shape)
+      : items_(std::move(items)), input_shape_(std::move(input_shape)) {
     auto shape = input_shape_;
     for (size_t i = 0; i < items_.size(); ++i) append(i, items_[i], shape);
-    require(items_.back().kind == Item::Kind::fc, "LAYERS: the last item needs to be fc<classes>, but is \"{}\"", text_of(items_.back()));
+    require(items_.back().kind == Item::Kind::fc, "LAYERS: the last item needs to be fc<classes>, but is \"{}\"",
+            text_of(items_.back()));
   }
 
   std::shared_ptr<Network> fresh() const override { return std::make_shared<LayerStack>(items_, input_shape_); }
@@ -86,18 +91,23 @@ class LayerStack : public Network {
   void append(size_t position, const Item& item, std::vector<int64_t>& shape) {
     const auto name = std::to_string(position);
     const auto needs = [&](size_t dims, const char* what) {
-      require(shape.size() == dims, "LAYERS: item {} ({}) needs {}, but gets [{}]", position, text_of(item), what, fmt::join(shape, ","));
+      require(shape.size() == dims, "LAYERS: item {} ({}) needs {}, but gets [{}]", position, text_of(item), what,
+              fmt::join(shape, ","));
     };
     const auto shrink = [&](int64_t kernel, int64_t stride, int64_t padding) {
       for (size_t d : {1, 2}) {
-        require(shape[d] + 2 * padding >= kernel, "LAYERS: item {} ({}) is larger than its input [{}]", position, text_of(item), fmt::join(shape, ","));
+        require(shape[d] + 2 * padding >= kernel, "LAYERS: item {} ({}) is larger than its input [{}]", position,
+                text_of(item), fmt::join(shape, ","));
         shape[d] = (shape[d] + 2 * padding - kernel) / stride + 1;
       }
     };
     switch (item.kind) {
       case Item::Kind::conv: {
         needs(3, "maps [C,H,W]");
-        auto layer = register_module(name, torch::nn::Conv2d(torch::nn::Conv2dOptions(shape[0], item.out, item.kernel).stride(item.stride).padding(item.padding)));
+        auto layer = register_module(
+            name,
+            torch::nn::Conv2d(
+                torch::nn::Conv2dOptions(shape[0], item.out, item.kernel).stride(item.stride).padding(item.padding)));
         layers_.push_back([layer](const Tensor& h) mutable { return layer->forward(h); });
         shape[0] = item.out;
         return shrink(item.kernel, item.stride, item.padding);
@@ -114,7 +124,9 @@ class LayerStack : public Network {
       case Item::Kind::avgpool: {
         needs(3, "maps [C,H,W]");
         const bool max = item.kind == Item::Kind::maxpool;
-        layers_.push_back([max, k = item.kernel](const Tensor& h) { return max ? at::max_pool2d(h, {k, k}) : at::avg_pool2d(h, {k, k}); });
+        layers_.push_back([max, k = item.kernel](const Tensor& h) {
+          return max ? at::max_pool2d(h, {k, k}) : at::avg_pool2d(h, {k, k});
+        });
         return shrink(item.kernel, item.kernel, 0);
       }
       case Item::Kind::flatten:
@@ -160,9 +172,11 @@ std::shared_ptr<Network> make_layers(const std::string& text, const std::vector<
   std::vector<Item> items;
   for (const auto& part : split(text)) {
     const auto item = parse_item(part);
-    require(item.has_value(),
-            "LAYERS: item {} of \"{}\" needs to be conv<out>k<k>[s<1>][p<0>], relu, bn, maxpool<k>, avgpool<k>, flatten or "
-            "fc<out>, but is \"{}\"", items.size(), text, part);
+    require(
+        item.has_value(),
+        "LAYERS: item {} of \"{}\" needs to be conv<out>k<k>[s<1>][p<0>], relu, bn, maxpool<k>, avgpool<k>, flatten or "
+        "fc<out>, but is \"{}\"",
+        items.size(), text, part);
     items.push_back(*item);
   }
   return std::make_shared<LayerStack>(std::move(items), input_shape);

@@ -15,8 +15,8 @@ struct NetworkOutput {
   Tensor logits;    ///< [N,K]
 };
 
-/// An architecture, cut at its penultimate features: the input of the last linear layer. The names of its parameters and
-/// buffers are the keys of its checkpoints. A new architecture is one file pair and one line in registry.cpp.
+/// An architecture, cut at its penultimate features: the input of the last linear layer. The names of its parameters
+/// and buffers are the keys of its checkpoints. A new architecture is one file pair and one line in registry.cpp.
 class Network : public torch::nn::Module {
  public:
   /// x [N,C,H,W], already normalised -> z [N,D].

@@ -14,18 +14,21 @@ using Shape = std::vector<int64_t>;
 using NetworkPtr = std::shared_ptr<Network>;
 
 Architecture resnet(const std::string& name, const std::string& summary, const ResNetSpec& spec) {
-  return {name, summary, [spec](int64_t classes, const Shape& shape) { return make_resnet(spec, classes, shape); }, spec};
+  return {name, summary, [spec](int64_t classes, const Shape& shape) { return make_resnet(spec, classes, shape); },
+          spec};
 }
 
 /// The family for CIFAR of He et al., section 4.2: 6n+2 layers, 16-32-64 channels, option A.
 Architecture he_resnet(int64_t n) {
-  return resnet(fmt::format("resnet{}", 6 * n + 2), fmt::format("He et al. for CIFAR, n = {}, D = 64", n), {{n, n, n}, {16, 32, 64}, Shortcut::padding});
+  return resnet(fmt::format("resnet{}", 6 * n + 2), fmt::format("He et al. for CIFAR, n = {}, D = 64", n),
+                {{n, n, n}, {16, 32, 64}, Shortcut::padding});
 }
 
 const Shape kWidths{64, 128, 256, 512};
 
 Architecture cifar_resnet(int64_t depth, const Shape& blocks, Block block) {
-  return resnet(fmt::format("resnet{}_cifar", depth), fmt::format("ResNet-{} with a 3x3 stem, D = {}", depth, block == Block::basic ? 512 : 2048),
+  return resnet(fmt::format("resnet{}_cifar", depth),
+                fmt::format("ResNet-{} with a 3x3 stem, D = {}", depth, block == Block::basic ? 512 : 2048),
                 {.blocks = blocks, .widths = kWidths, .block = block});
 }
 
@@ -58,7 +61,8 @@ const std::vector<Architecture>& architectures() {
       cifar_resnet(50, {3, 4, 6, 3}, Block::bottleneck),
       cifar_resnet(101, {3, 4, 23, 3}, Block::bottleneck),
       cifar_resnet(152, {3, 8, 36, 3}, Block::bottleneck),
-      resnet("preact_resnet18", "PreActResNet-18, D = 512", {.blocks = {2, 2, 2, 2}, .widths = kWidths, .block = Block::preactivation}),
+      resnet("preact_resnet18", "PreActResNet-18, D = 512",
+             {.blocks = {2, 2, 2, 2}, .widths = kWidths, .block = Block::preactivation}),
       resnet("preact_resnet18_bn", "PreActResNet-18 with batch norm before the last layer, D = 512",
              {.blocks = {2, 2, 2, 2}, .widths = kWidths, .block = Block::preactivation, .norm_before_head = true}),
       imagenet_resnet("torchvision_resnet18", {2, 2, 2, 2}, Block::basic),
@@ -78,7 +82,8 @@ Normalisation own_normalisation(const std::string& architecture, int64_t classes
 
 NetworkPtr make_network(const std::string& architecture, int64_t classes, const Shape& input_shape) {
   require(classes >= 2, "make_network: needs at least 2 classes, but got {}", classes);
-  require(input_shape.size() == 3, "make_network: needs an input shape C,H,W, but got [{}]", fmt::join(input_shape, ","));
+  require(input_shape.size() == 3, "make_network: needs an input shape C,H,W, but got [{}]",
+          fmt::join(input_shape, ","));
   std::vector<std::string> names;
   for (const auto& known : architectures()) {
     if (known.name == architecture) return known.make(classes, input_shape);
@@ -87,8 +92,11 @@ NetworkPtr make_network(const std::string& architecture, int64_t classes, const 
   if (auto wide = make_wide_resnet(architecture, classes, input_shape)) return wide;
   if (architecture.find('-') == std::string::npos) {
     const auto nearest = nearest_name(architecture, names);
-    fail_usage("make_network: unknown architecture \"{}\"{}; known are {}, wrn<depth>_<width>[_nobias][_sub_block1], dm_wrn<depth>_<width>[_relu], dm_preact_resnet18[_relu], and LAYERS strings such as conv16k3p1-relu-flatten-fc10",
-               architecture, nearest.empty() ? "" : fmt::format(" (did you mean {}?)", nearest), fmt::join(names, ", "));
+    fail_usage(
+        "make_network: unknown architecture \"{}\"{}; known are {}, wrn<depth>_<width>[_nobias][_sub_block1], "
+        "dm_wrn<depth>_<width>[_relu], dm_preact_resnet18[_relu], and LAYERS strings such as "
+        "conv16k3p1-relu-flatten-fc10",
+        architecture, nearest.empty() ? "" : fmt::format(" (did you mean {}?)", nearest), fmt::join(names, ", "));
   }
   auto network = make_layers(architecture, input_shape);
   const auto out = network->head()->weight.size(0);

@@ -19,17 +19,18 @@ struct Architecture {
   std::optional<ResNetSpec> resnet = {};  ///< what recognises it, without the network being made
 };
 
-/// All named architectures; the one table a new one is added to. Families with numbers in their names (wrn28_10) are made by
-/// make_network from the name.
+/// All named architectures; the one table a new one is added to. Families with numbers in their names (wrn28_10) are
+/// made by make_network from the name.
 const std::vector<Architecture>& architectures();
 
-/// What an architecture normalises by where nothing else is said: DeepMind's variants do it inside, by the number of classes.
-/// Identity for all others.
+/// What an architecture normalises by where nothing else is said: DeepMind's variants do it inside, by the number of
+/// classes. Identity for all others.
 Normalisation own_normalisation(const std::string& architecture, int64_t classes);
 
-/// A newly initialised network: a name of the table or a LAYERS string. input_shape = {C,H,W}. Throws UsageError, with the
-/// nearest known name, for an unknown one.
-std::shared_ptr<Network> make_network(const std::string& architecture, int64_t classes, const std::vector<int64_t>& input_shape);
+/// A newly initialised network: a name of the table or a LAYERS string. input_shape = {C,H,W}. Throws UsageError, with
+/// the nearest known name, for an unknown one.
+std::shared_ptr<Network> make_network(const std::string& architecture, int64_t classes,
+                                      const std::vector<int64_t>& input_shape);
 
 /// make_network with a normalisation, as a Classifier. `seed` chooses the initial weights.
 Classifier make_classifier(const std::string& architecture, int64_t classes, const std::vector<int64_t>& input_shape,

@@ -167,7 +167,8 @@ class PlainBlock : public nn::Module {
   PlainBlock(int64_t in, int64_t out, int64_t stride) {
     conv1_ = register_module("conv1", convolution(in, out, 3, stride, true));
     conv2_ = register_module("conv2", convolution(out, out, 3, 1, true));
-    if (stride != 1 || in != out) shortcut_ = register_module("shortcut", nn::Sequential(convolution(in, out, 1, stride, true)));
+    if (stride != 1 || in != out)
+      shortcut_ = register_module("shortcut", nn::Sequential(convolution(in, out, 1, stride, true)));
   }
   Tensor forward(const Tensor& x) {
     const auto h = conv2_(conv1_(x).relu_());
@@ -199,7 +200,9 @@ class PlainResNet : public Network {
     linear1_ = register_module("linear1", nn::Linear(width * height * length, spec.hidden));
     linear2_ = register_module("linear2", nn::Linear(spec.hidden, classes));
   }
-  std::shared_ptr<Network> fresh() const override { return std::make_shared<PlainResNet>(spec_, classes_, input_shape_); }
+  std::shared_ptr<Network> fresh() const override {
+    return std::make_shared<PlainResNet>(spec_, classes_, input_shape_);
+  }
   nn::Linear head() override { return linear2_; }
   Tensor features(const Tensor& x) override {
     auto h = conv1_(x).relu_();
@@ -230,7 +233,9 @@ std::optional<ResNetSpec> recognise_resnet(const std::map<std::string, std::vect
   ResNetSpec spec;
   spec.imagenet = keys.contains("fc.weight");
   if (!keys.contains("conv1.weight") || !keys.contains("layer1.0.bn2.weight")) return std::nullopt;
-  spec.block = keys.contains("layer1.0.conv3.weight") ? Block::bottleneck : keys.contains("bn1.weight") ? Block::basic : Block::preactivation;
+  spec.block = keys.contains("layer1.0.conv3.weight") ? Block::bottleneck
+               : keys.contains("bn1.weight")          ? Block::basic
+                                                      : Block::preactivation;
   spec.norm_before_head = keys.contains("bn.weight");
   const std::string last = spec.block == Block::bottleneck ? ".conv3.weight" : ".conv2.weight";
   bool projects = false;
@@ -239,14 +244,17 @@ std::optional<ResNetSpec> recognise_resnet(const std::map<std::string, std::vect
     while (keys.contains(fmt::format("layer{}.{}{}", s, blocks, last))) ++blocks;
     spec.blocks.push_back(blocks);
     spec.widths.push_back(rows(fmt::format("layer{}.0{}", s, last)) / (spec.block == Block::bottleneck ? 4 : 1));
-    projects = projects || keys.contains(fmt::format("layer{}.0.{}.0.weight", s, spec.imagenet ? "downsample" : "shortcut"));
+    projects =
+        projects || keys.contains(fmt::format("layer{}.0.{}.0.weight", s, spec.imagenet ? "downsample" : "shortcut"));
   }
   spec.shortcut = projects ? Shortcut::projection : Shortcut::padding;
-  if (spec.block == Block::bottleneck) spec.wider = rows("layer1.0.conv1.weight") / std::max<int64_t>(spec.widths.front(), 1);
+  if (spec.block == Block::bottleneck)
+    spec.wider = rows("layer1.0.conv1.weight") / std::max<int64_t>(spec.widths.front(), 1);
   return spec;
 }
 
-std::shared_ptr<Network> make_plain_resnet(const PlainResNetSpec& spec, int64_t classes, const std::vector<int64_t>& input_shape) {
+std::shared_ptr<Network> make_plain_resnet(const PlainResNetSpec& spec, int64_t classes,
+                                           const std::vector<int64_t>& input_shape) {
   return std::make_shared<PlainResNet>(spec, classes, input_shape);
 }
 

@@ -18,10 +18,11 @@ enum class Shortcut {
 };
 
 enum class Block {
-  basic,           ///< two 3x3 convolutions, batch norm after each
-  bottleneck,      ///< 1x1, 3x3, 1x1, four times as wide at the end
-  preactivation,   ///< two 3x3 convolutions, batch norm and ReLU before each (He et al., arXiv:1603.05027); shortcut without norm,
-                   ///< from the block's input, or (networks with norm_before_head) from its first activation, as in RobustBench
+  basic,          ///< two 3x3 convolutions, batch norm after each
+  bottleneck,     ///< 1x1, 3x3, 1x1, four times as wide at the end
+  preactivation,  ///< two 3x3 convolutions, batch norm and ReLU before each (He et al., arXiv:1603.05027); shortcut
+                  ///< without norm, from the block's input, or (networks with norm_before_head) from its first
+                  ///< activation, as in RobustBench
 };
 
 /// Residual networks with batch norm and global average pooling (He, Zhang, Ren, Sun, "Deep residual learning for image
@@ -44,8 +45,8 @@ struct ResNetSpec {
 std::optional<ResNetSpec> recognise_resnet(const std::map<std::string, std::vector<int64_t>>& keys);
 std::shared_ptr<Network> make_resnet(const ResNetSpec& spec, int64_t classes, const std::vector<int64_t>& input_shape);
 
-/// The residual networks without batch norm of the neural network verification literature (resnet2b, resnet4b): 3x3 stem
-/// with stride 2, stages of two-convolution blocks with biases, a hidden linear layer. Keys: conv1,
+/// The residual networks without batch norm of the neural network verification literature (resnet2b, resnet4b): 3x3
+/// stem with stride 2, stages of two-convolution blocks with biases, a hidden linear layer. Keys: conv1,
 /// layer<s>.<b>.{conv1,conv2,shortcut.0}, linear1, linear2.
 struct PlainResNetSpec {
   int64_t stem = 16;
@@ -53,6 +54,7 @@ struct PlainResNetSpec {
   std::vector<int64_t> widths;  ///< channels per stage
   int64_t hidden = 100;         ///< D
 };
-std::shared_ptr<Network> make_plain_resnet(const PlainResNetSpec& spec, int64_t classes, const std::vector<int64_t>& input_shape);
+std::shared_ptr<Network> make_plain_resnet(const PlainResNetSpec& spec, int64_t classes,
+                                           const std::vector<int64_t>& input_shape);
 
 }  // namespace hpm

@@ -69,7 +69,9 @@ class WideResNet : public Network {
     bn1_ = register_module("bn1", nn::BatchNorm2d(widths[3]));
     fc_ = register_module("fc", nn::Linear(nn::LinearOptions(widths[3], classes).bias(spec.bias)));
   }
-  std::shared_ptr<Network> fresh() const override { return std::make_shared<WideResNet>(spec_, classes_, input_shape_); }
+  std::shared_ptr<Network> fresh() const override {
+    return std::make_shared<WideResNet>(spec_, classes_, input_shape_);
+  }
   nn::Linear head() override { return fc_; }
   Tensor features(const Tensor& x) override {
     auto h = conv1_(x);
@@ -87,13 +89,15 @@ class WideResNet : public Network {
   nn::Linear fc_{nullptr};
 };
 
-// ---- DeepMind's ----------------------------------------------------------------------------------------------------------
+// ---- DeepMind's
+// ----------------------------------------------------------------------------------------------------------
 
 using Activation = Tensor (*)(const Tensor&);
 Tensor relu(const Tensor& x) { return at::relu(x); }
 Tensor silu(const Tensor& x) { return at::silu(x); }
 
-/// TensorFlow's SAME for a 3x3 convolution: stride 2 on maps of even size pads one row below and one column to the right.
+/// TensorFlow's SAME for a 3x3 convolution: stride 2 on maps of even size pads one row below and one column to the
+/// right.
 Tensor padded(const Tensor& x, int64_t stride) { return stride == 2 ? at::constant_pad_nd(x, {0, 1, 0, 1}) : x; }
 
 class DeepMindBlock : public nn::Module {
@@ -105,8 +109,10 @@ class DeepMindBlock : public nn::Module {
     conv0_ = register_module(name(0), convolution(in, out, 3, stride, stride == 2 ? 0 : 1));
     bn1_ = register_module("batchnorm_1", nn::BatchNorm2d(out));
     conv1_ = register_module(name(1), convolution(out, out, 3, 1, 1));
-    pads_shortcut_ = first > 0;  // the PreActResNet's is a 3x3 convolution of the input, the wide one's 1x1 of the first activation
-    if (in != out || stride != 1) shortcut_ = register_module("shortcut", convolution(in, out, pads_shortcut_ ? 3 : 1, stride, 0));
+    pads_shortcut_ =
+        first > 0;  // the PreActResNet's is a 3x3 convolution of the input, the wide one's 1x1 of the first activation
+    if (in != out || stride != 1)
+      shortcut_ = register_module("shortcut", convolution(in, out, pads_shortcut_ ? 3 : 1, stride, 0));
   }
   Tensor forward(const Tensor& x) {
     const auto active = activation_(bn0_(x));
@@ -126,7 +132,8 @@ class DeepMindBlock : public nn::Module {
 class DeepMindStageImpl : public nn::Module {
  public:
   DeepMindStageImpl(int64_t blocks, int64_t in, int64_t out, int64_t stride, Activation activation) {
-    for (int64_t b = 0; b < blocks; ++b) block_->push_back(DeepMindBlock(b == 0 ? in : out, out, b == 0 ? stride : 1, activation, "conv_", 0));
+    for (int64_t b = 0; b < blocks; ++b)
+      block_->push_back(DeepMindBlock(b == 0 ? in : out, out, b == 0 ? stride : 1, activation, "conv_", 0));
     register_module("block", block_);
   }
   Tensor forward(const Tensor& x) { return block_->forward(x); }
@@ -139,13 +146,19 @@ TORCH_MODULE(DeepMindStage);
 class DeepMindResNet : public Network {
  public:
   DeepMindResNet(const DeepMindSpec& spec, int64_t classes, const std::vector<int64_t>& input_shape)
-      : spec_(spec), classes_(classes), input_shape_(input_shape), activation_(spec.activation == "relu" ? relu : silu) {
-    require(spec.activation == "relu" || spec.activation == "silu", "activation: needs relu or silu, but got \"{}\"", spec.activation);
+      : spec_(spec),
+        classes_(classes),
+        input_shape_(input_shape),
+        activation_(spec.activation == "relu" ? relu : silu) {
+    require(spec.activation == "relu" || spec.activation == "silu", "activation: needs relu or silu, but got \"{}\"",
+            spec.activation);
     spec.wide ? make_wide() : make_preactivation();
     norm_ = register_module("batchnorm", nn::BatchNorm2d(width_));
     logits_ = register_module("logits", nn::Linear(width_, classes));
   }
-  std::shared_ptr<Network> fresh() const override { return std::make_shared<DeepMindResNet>(spec_, classes_, input_shape_); }
+  std::shared_ptr<Network> fresh() const override {
+    return std::make_shared<DeepMindResNet>(spec_, classes_, input_shape_);
+  }
   nn::Linear head() override { return logits_; }
   Tensor features(const Tensor& x) override {
     auto h = stem_(x);
@@ -155,7 +168,8 @@ class DeepMindResNet : public Network {
 
  private:
   void make_wide() {
-    const int64_t blocks = blocks_of(spec_.depth), widths[] = {16, 16 * spec_.width, 32 * spec_.width, 64 * spec_.width};
+    const int64_t blocks = blocks_of(spec_.depth),
+                  widths[] = {16, 16 * spec_.width, 32 * spec_.width, 64 * spec_.width};
     stem_ = register_module("init_conv", convolution(input_shape_[0], 16, 3, 1, 1));
     nn::ModuleList all;
     for (int s = 1; s <= 3; ++s) {
@@ -172,7 +186,8 @@ class DeepMindResNet : public Network {
     for (int s = 0; s < 4; ++s) {
       const int64_t out = 64 << s;
       nn::Sequential stage;
-      for (int b = 0; b < 2; ++b) stage->push_back(DeepMindBlock(b == 0 ? in : out, out, b == 0 && s > 0 ? 2 : 1, activation_, "conv_2d_", 1));
+      for (int b = 0; b < 2; ++b)
+        stage->push_back(DeepMindBlock(b == 0 ? in : out, out, b == 0 && s > 0 ? 2 : 1, activation_, "conv_2d_", 1));
       register_module("layer_" + std::to_string(s), stage);
       stages_.push_back([stage](const Tensor& x) mutable { return stage->forward(x); });
       in = out;
@@ -193,7 +208,8 @@ class DeepMindResNet : public Network {
 
 }  // namespace
 
-std::shared_ptr<Network> make_wide_resnet(const WideResNetSpec& spec, int64_t classes, const std::vector<int64_t>& input_shape) {
+std::shared_ptr<Network> make_wide_resnet(const WideResNetSpec& spec, int64_t classes,
+                                          const std::vector<int64_t>& input_shape) {
   return std::make_shared<WideResNet>(spec, classes, input_shape);
 }
 
@@ -216,7 +232,8 @@ int64_t factor_of(const KeyShapes& keys, const std::string& key) {
 std::string recognise_wide_resnet(const KeyShapes& keys) {
   if (keys.contains("block1.layer.0.conv1.weight")) {
     const auto blocks = count_of_keys(keys, "block1.layer.", ".conv1.weight");
-    return fmt::format("wrn{}_{}{}{}", 6 * blocks + 4, factor_of(keys, "block1.layer.0.conv1.weight"), keys.contains("fc.bias") ? "" : "_nobias",
+    return fmt::format("wrn{}_{}{}{}", 6 * blocks + 4, factor_of(keys, "block1.layer.0.conv1.weight"),
+                       keys.contains("fc.bias") ? "" : "_nobias",
                        keys.contains("sub_block1.layer.0.conv1.weight") ? "_sub_block1" : "");
   }
   if (keys.contains("init_conv.weight") && keys.contains("layer.0.block.0.conv_0.weight")) {
@@ -227,7 +244,8 @@ std::string recognise_wide_resnet(const KeyShapes& keys) {
   return {};
 }
 
-std::shared_ptr<Network> make_wide_resnet(const std::string& name, int64_t classes, const std::vector<int64_t>& input_shape) {
+std::shared_ptr<Network> make_wide_resnet(const std::string& name, int64_t classes,
+                                          const std::vector<int64_t>& input_shape) {
   std::string rest = name;
   const auto take = [&](const std::string& suffix) {
     if (!rest.ends_with(suffix)) return false;
@@ -247,11 +265,14 @@ std::shared_ptr<Network> make_wide_resnet(const std::string& name, int64_t class
   WideResNetSpec spec;
   spec.sub_block1 = take("_sub_block1");
   spec.bias = !take("_nobias");
-  if (std::sscanf(rest.c_str(), "wrn%ld_%ld", &spec.depth, &spec.width) != 2 || rest != fmt::format("wrn{}_{}", spec.depth, spec.width)) return nullptr;
+  if (std::sscanf(rest.c_str(), "wrn%ld_%ld", &spec.depth, &spec.width) != 2 ||
+      rest != fmt::format("wrn{}_{}", spec.depth, spec.width))
+    return nullptr;
   return make_wide_resnet(spec, classes, input_shape);
 }
 
-std::shared_ptr<Network> make_deepmind_resnet(const DeepMindSpec& spec, int64_t classes, const std::vector<int64_t>& input_shape) {
+std::shared_ptr<Network> make_deepmind_resnet(const DeepMindSpec& spec, int64_t classes,
+                                              const std::vector<int64_t>& input_shape) {
   return std::make_shared<DeepMindResNet>(spec, classes, input_shape);
 }
 

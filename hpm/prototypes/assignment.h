@@ -15,8 +15,8 @@ enum class Assignment {
   soft,  ///< Q itself
 };
 
-/// onehot(argmax o), the first index wins a tie. o [N,K] -> [N,K], without gradient. Verdicts, counts and absence come from
-/// this alone, never from a rounded assignment.
+/// onehot(argmax o), the first index wins a tie. o [N,K] -> [N,K], without gradient. Verdicts, counts and absence come
+/// from this alone, never from a rounded assignment.
 Tensor hard_assignment(const Tensor& o);
 
 /// Samples given to classes.

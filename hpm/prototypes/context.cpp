@@ -5,7 +5,8 @@
 
 namespace hpm {
 
-Company::Company(const HpmHead& head, const Tensor& index, const Tensor& z, const Tensor& o, int64_t size, uint64_t seed)
+Company::Company(const HpmHead& head, const Tensor& index, const Tensor& z, const Tensor& o, int64_t size,
+                 uint64_t seed)
     : size_(size) {
   torch::NoGradGuard guard;
   require(size >= 1, "Company: needs batches of at least 1 image, but got {}", size);
@@ -33,7 +34,8 @@ Company::Company(const HpmHead& head, const Tensor& index, const Tensor& z, cons
 }
 
 RowCompany Company::rows(const Tensor& index) const {
-  if (index.numel() > 0 && index.max().item<int64_t>() >= position_.size(0)) fail("Company: image {} is not in the plan", index.max().item<int64_t>());
+  if (index.numel() > 0 && index.max().item<int64_t>() >= position_.size(0))
+    fail("Company: image {} is not in the plan", index.max().item<int64_t>());
   const auto found = position_.index_select(0, index);
   if (found.lt(0).any().item<bool>()) fail("Company: an image of the query is not in the plan");
   const auto at_rows = found.to(batch_.device());
@@ -54,8 +56,8 @@ Tensor context_logits(const HpmHead& head, const Context& context, const Tensor&
   }
 }
 
-Tensor prediction_logits(const HpmHead& head, const Context& context, const Tensor& z, const Tensor& o, const Tensor& index,
-                         const HeadOptions& options) {
+Tensor prediction_logits(const HpmHead& head, const Context& context, const Tensor& z, const Tensor& o,
+                         const Tensor& index, const HeadOptions& options) {
   return context_logits(head, context, head.embed(z), assign(o, Assignment::hard), index, options);
 }
 

@@ -7,18 +7,18 @@
 
 namespace hpm {
 
-/// Who stands in a batch with whom, and what their clean versions say: one clean pass, made once and kept, so that verdicts
-/// cannot change by recomputing a neighbour. Images are known by their numbers (Query::index).
+/// Who stands in a batch with whom, and what their clean versions say: one clean pass, made once and kept, so that
+/// verdicts cannot change by recomputing a neighbour. Images are known by their numbers (Query::index).
 class Company {
  public:
-  /// The images `index` [n] int64 in an order drawn from `seed` (0: their own order), cut into batches of `size`; the last
-  /// one is short, never wrapped. z [n,D], o [n,K]: their clean features and FC logits, row by row.
+  /// The images `index` [n] int64 in an order drawn from `seed` (0: their own order), cut into batches of `size`; the
+  /// last one is short, never wrapped. z [n,D], o [n,K]: their clean features and FC logits, row by row.
   Company(const HpmHead& head, const Tensor& index, const Tensor& z, const Tensor& o, int64_t size, uint64_t seed);
 
   /// The statistics in the head's space.
   const Neighbours& neighbours() const { return neighbours_; }
-  /// The company of rows that are versions of `index` [N] (repetitions and any order allowed). Throws Error for an image
-  /// that is not in the plan.
+  /// The company of rows that are versions of `index` [N] (repetitions and any order allowed). Throws Error for an
+  /// image that is not in the plan.
   RowCompany rows(const Tensor& index) const;
   /// The batches, as image numbers.
   const std::vector<Tensor>& batches() const { return batches_; }
@@ -45,7 +45,7 @@ Tensor context_logits(const HpmHead& head, const Context& context, const Tensor&
                       const Tensor& index, const HeadOptions& options = {});
 
 /// The true prediction's logits: hard assignment.
-Tensor prediction_logits(const HpmHead& head, const Context& context, const Tensor& z, const Tensor& o, const Tensor& index,
-                         const HeadOptions& options = {});
+Tensor prediction_logits(const HpmHead& head, const Context& context, const Tensor& z, const Tensor& o,
+                         const Tensor& index, const HeadOptions& options = {});
 
 }  // namespace hpm

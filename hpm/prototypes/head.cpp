@@ -31,8 +31,8 @@ CompanyProducts products(const Tensor& h, const Tensor& s, const Tensor& centre,
                          const RowCompany& rows) {
   const auto k = s.size(0);
   const auto [touched, place] = at::_unique(rows.batch, true, true);
-  const auto counts = neighbours.counts.index_select(0, touched);                               // [b,K]
-  const auto u = neighbours.sums.index_select(0, touched) - counts.unsqueeze(2) * centre;       // [b,K,R]
+  const auto counts = neighbours.counts.index_select(0, touched);                          // [b,K]
+  const auto u = neighbours.sums.index_select(0, touched) - counts.unsqueeze(2) * centre;  // [b,K,R]
   // Every row against the few batches that occur, then its own batch's columns.
   const auto columns = place.unsqueeze(1) * k + at::arange(k, place.options());
   const auto own_products = [&](const Tensor& a) { return a.matmul(u.flatten(0, 1).t()).gather(1, columns); };
@@ -141,7 +141,8 @@ Tensor row_logits(const HpmHead& head, const Tensor& h_in, const Assigned& assig
   auto g = a * assigned.weights, b = lambda + a * r;
   const auto hs = h.matmul(s.t()), hh = squared(h).unsqueeze(1), ss = squared(s).unsqueeze(0);
   const auto distance = [&](const Tensor& one_minus_g) {
-    return one_minus_g * one_minus_g * hh + a * a * p.uu + b * b * ss - 2 * one_minus_g * (a * p.hu + b * hs) + 2 * a * b * p.us;
+    return one_minus_g * one_minus_g * hh + a * a * p.uu + b * b * ss - 2 * one_minus_g * (a * p.hu + b * hs) +
+           2 * a * b * p.us;
   };
   auto d = distance(1 - g);
   if (options.detached) {
@@ -155,7 +156,9 @@ Tensor row_logits(const HpmHead& head, const Tensor& h_in, const Assigned& assig
 
 Tensor reference_prototypes(const HpmHead& head, const HeadOptions& options) {
   if (!head.calibration_sums.defined())
-    fail("reference context: the model has no calibration statistics; attach the head with hpm finetune, which stores them");
+    fail(
+        "reference context: the model has no calibration statistics; attach the head with hpm finetune, which stores "
+        "them");
   const auto s = head.stable();
   const auto absent = head.calibration_counts.eq(0).to(s.scalar_type());
   const auto u = head.project(head.calibration_sums);

@@ -30,9 +30,9 @@ enum class ContextKind {
 ContextKind parse_context(const std::string& name);
 std::string to_string(ContextKind kind);
 
-/// The Hybrid Prototype Mixing head (K. Wang, "Sensitivity as a Double-Edged Sword: A Trade-off Between Discriminability
-/// and Adversarial Robustness", arXiv:2606.01746, 2026): distances to prototypes that mix dataset-level means (stable,
-/// moved by EMA) with batch-level ones (dynamic, made from the FC predictions).
+/// The Hybrid Prototype Mixing head (K. Wang, "Sensitivity as a Double-Edged Sword: A Trade-off Between
+/// Discriminability and Adversarial Robustness", arXiv:2606.01746, 2026): distances to prototypes that mix
+/// dataset-level means (stable, moved by EMA) with batch-level ones (dynamic, made from the FC predictions).
 ///
 ///     m_k = lambda s_k + (1 - lambda) d_k,    logits_ik = -|h_i - m_k|^2 / tau
 struct HpmHead {
@@ -92,8 +92,9 @@ Tensor joint_logits(const HpmHead& head, const Tensor& h, const Assigned& assign
 /// The contexts alone (no neighbours) and solo: each row has its own prototypes,
 ///     d_ik = (U_ik + A_ik h_i + r_ik s_k) / (n_ik + r_ik),
 /// evaluated through inner products alone: nothing of size N x K x D is formed. h [N,R] -> [N,K].
-Tensor row_logits(const HpmHead& head, const Tensor& h, const Assigned& assigned, const Neighbours* neighbours = nullptr,
-                  const RowCompany* rows = nullptr, const HeadOptions& options = {});
+Tensor row_logits(const HpmHead& head, const Tensor& h, const Assigned& assigned,
+                  const Neighbours* neighbours = nullptr, const RowCompany* rows = nullptr,
+                  const HeadOptions& options = {});
 
 /// The reference context's prototypes m [K,R]. Throws Error where the head has no calibration statistics.
 Tensor reference_prototypes(const HpmHead& head, const HeadOptions& options = {});
@@ -102,8 +103,8 @@ Tensor reference_logits(const HpmHead& head, const Tensor& h, const HeadOptions&
 /// The pure l2 classifier: lambda = 1. h [N,R] -> [N,K].
 Tensor stable_logits(const HpmHead& head, const Tensor& h);
 
-/// The reference context as an FC layer on z: W' = (2/tau) M P [K,D], b' = -|m|^2/tau [K]; same argmax, softmax and DLR.
-/// Throws UsageError for l2norm, which is not linear in z.
+/// The reference context as an FC layer on z: W' = (2/tau) M P [K,D], b' = -|m|^2/tau [K]; same argmax, softmax and
+/// DLR. Throws UsageError for l2norm, which is not linear in z.
 std::pair<Tensor, Tensor> fold(const HpmHead& head, const HeadOptions& options = {});
 
 }  // namespace hpm

@@ -19,7 +19,8 @@ HpmHead read_head(const LoadedClassifier& loaded, const std::string& path) {
     }
     auto given = found->second.sizes().vec();
     if (name == "hpm.metric" && given.size() == 2) shape[0] = given[0];
-    if (given != shape) fail("{}: {} needs shape [{}], but has [{}]", path, name, fmt::join(shape, ","), fmt::join(given, ","));
+    if (given != shape)
+      fail("{}: {} needs shape [{}], but has [{}]", path, name, fmt::join(shape, ","), fmt::join(given, ","));
     if (!found->second.isfinite().all().item<bool>()) fail("{}: {} holds NaN or infinite values", path, name);
     return found->second.to(at::kFloat);
   };
@@ -45,8 +46,9 @@ HpmHead read_head(const LoadedClassifier& loaded, const std::string& path) {
   };
   head.temperature = number("hpm.temperature", "1", 1e-6, 1e6);
   head.momentum = number("hpm.momentum", ".99", 0, 1);
-  if ((head.kind == MetricKind::learned) != head.metric.defined()) fail("{}: the metric is \"{}\", but hpm.metric is {}", path,
-      to_string(head.kind), head.metric.defined() ? "there" : "missing");
+  if ((head.kind == MetricKind::learned) != head.metric.defined())
+    fail("{}: the metric is \"{}\", but hpm.metric is {}", path, to_string(head.kind),
+         head.metric.defined() ? "there" : "missing");
   // float32 keeps .9 as .89999998: the decimal that was meant is the one with seven digits.
   head.lambda = std::round(head.lambda * 1e7) / 1e7;
   if (head.lambda < 0 || head.lambda > 1) fail("{}: hpm.lambda needs to be in [0,1], but is {}", path, head.lambda);
@@ -60,8 +62,10 @@ std::string joined(const std::vector<double>& values) { return fmt::format("{}",
 Output HpmModel::run(const Tensor& x) const {
   auto out = classifier.run(x);
   if (out.features.defined() && !out.features.isfinite().all().item<bool>())
-    fail("HpmModel: the penultimate features (the input of {}) hold NaN or infinite values; the weights or the input are broken",
-         classifier.head_name());
+    fail(
+        "HpmModel: the penultimate features (the input of {}) hold NaN or infinite values; the weights or the input "
+        "are broken",
+        classifier.head_name());
   return out;
 }
 
@@ -88,7 +92,8 @@ LoadedModel load_model(const std::string& path, const ModelCard& given, const st
   return result;
 }
 
-void save_model(const HpmModel& model, const std::string& path, const std::string& source, const std::map<std::string, std::string>& notes) {
+void save_model(const HpmModel& model, const std::string& path, const std::string& source,
+                const std::map<std::string, std::string>& notes) {
   const auto& info = model.classifier.info();
   auto metadata = notes;
   metadata["format"] = "pt";
@@ -105,19 +110,26 @@ void save_model(const HpmModel& model, const std::string& path, const std::strin
     metadata["hpm.momentum"] = fmt::format("{}", model.head->momentum);
   }
   write_safetensors(path, model.state(), metadata);
-  ModelCard card{info.architecture, info.classes, info.normalisation.mean, info.normalisation.std,
-                 {info.input_shape.begin(), info.input_shape.end()}, source, ""};
+  ModelCard card{info.architecture,
+                 info.classes,
+                 info.normalisation.mean,
+                 info.normalisation.std,
+                 {info.input_shape.begin(), info.input_shape.end()},
+                 source,
+                 ""};
   write_card(path, card);
 }
 
 Classifier folded(const HpmModel& model) {
-  require(model.head.has_value(), "folded: needs a model with an HPM head, but this one has none (hpm finetune attaches it)");
+  require(model.head.has_value(),
+          "folded: needs a model with an HPM head, but this one has none (hpm finetune attaches it)");
   const auto [weight, bias] = fold(*model.head);
   auto copy = model.classifier.clone();
   torch::NoGradGuard guard;
   copy.weight().copy_(weight);
   if (!copy.network()->head()->bias.defined())
-    fail("folded: the layer {} has no bias, which the folded head needs; export to TorchScript instead", copy.head_name());
+    fail("folded: the layer {} has no bias, which the folded head needs; export to TorchScript instead",
+         copy.head_name());
   copy.network()->head()->bias.copy_(bias);
   return copy;
 }

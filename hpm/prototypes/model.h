@@ -30,7 +30,8 @@ struct LoadedModel {
 };
 
 /// load_classifier, with the HPM state where the file holds one.
-LoadedModel load_model(const std::string& path, const ModelCard& given = {}, const std::vector<int64_t>& data_shape = {});
+LoadedModel load_model(const std::string& path, const ModelCard& given = {},
+                       const std::vector<int64_t>& data_shape = {});
 
 /// Writes weights, HPM state and description to a safetensors file with its card beside it. `notes`: further metadata.
 void save_model(const HpmModel& model, const std::string& path, const std::string& source,

@@ -37,8 +37,8 @@ void note_differences(const RunResults& reference, const RunResults& run, std::v
 }
 
 bool comparable(const RunResults& a, const RunResults& b) {
-  return same_images(a, b) && a.norm == b.norm && a.eps == b.eps && a.budget == b.budget && !a.headline().robust.empty() &&
-         !b.headline().robust.empty();
+  return same_images(a, b) && a.norm == b.norm && a.eps == b.eps && a.budget == b.budget &&
+         !a.headline().robust.empty() && !b.headline().robust.empty();
 }
 
 /// Fills in what evaluation did not record, from the flags of the control's own run.
@@ -61,8 +61,7 @@ void pair_with_control(RunResults& run, const RunResults& control, std::vector<s
 
 void complete_intervals(RunResults& run) {
   const auto fill = [&](std::optional<Interval>& interval, const std::optional<double>& accuracy) {
-    if (!interval && accuracy)
-      interval = wilson(std::llround(*accuracy / 100 * static_cast<double>(run.n)), run.n);
+    if (!interval && accuracy) interval = wilson(std::llround(*accuracy / 100 * static_cast<double>(run.n)), run.n);
   };
   for (auto& context : run.contexts) {
     fill(context.clean_interval, context.clean_accuracy);

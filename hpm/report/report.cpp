@@ -115,8 +115,8 @@ std::string make_report(const std::vector<RunFiles>& files, const std::string& t
   const auto shown = title.empty() ? default_title(c) : title;
   const auto head =
       fmt::format("<header><h1>{}</h1><p class=\"meta\">{}</p></header>\n", escape_html(shown), meta_line(c));
-  const auto body = sections::side_by_side(c) + sections::faces(c) + sections::surrogates(c) + sections::attacks(c) + sections::curves(c) +
-                    sections::classes(c) + sections::gallery(c, files) + sections::checks(c) +
+  const auto body = sections::side_by_side(c) + sections::faces(c) + sections::surrogates(c) + sections::attacks(c) +
+                    sections::curves(c) + sections::classes(c) + sections::gallery(c, files) + sections::checks(c) +
                     sections::provenance(c, files);
   const auto footer = "<footer class=\"note\">Written by hpm " + escape_html(c.runs.front().hpm_version) +
                       ". One file, no scripts, nothing loaded from elsewhere.</footer>\n";

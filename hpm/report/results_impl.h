@@ -26,7 +26,7 @@ struct PairedModel {
 struct SurrogateResult {
   std::string name, same_as, unavailable;  ///< at most one of the last two; `unavailable`: the reason, "needs ..."
                                            ///< where the user can help it
-  bool complete = false;  ///< it was given every correctly classified image
+  bool complete = false;                   ///< it was given every correctly classified image
   std::optional<double> robust_accuracy;
   int64_t broke = 0, of = 0, first = 0;  ///< it broke `broke` of `of` images; `first` of them nobody had before
 };
@@ -66,9 +66,9 @@ struct GalleryEntry {
 struct RunResults {
   std::string hpm_version, commit, started, model, name, head, architecture, sha256, role, dataset, split, norm,
       protocol, version, metric, budget;
-  std::string folder;     ///< the run directory's name; set by the caller
-  std::string title;  ///< what a comparison calls the run; set by compare_runs
-  size_t source = 0;  ///< which of the runs given to the report; set by the caller
+  std::string folder;  ///< the run directory's name; set by the caller
+  std::string title;   ///< what a comparison calls the run; set by compare_runs
+  size_t source = 0;   ///< which of the runs given to the report; set by the caller
   std::optional<double> lambda, seconds, quantised_accuracy;
   int64_t classes = 0, parameters = 0, n = 0, first_index = 0, seed = 0, threads = 0, borderline = 0;
   std::vector<std::string> class_names, reasons, notes;

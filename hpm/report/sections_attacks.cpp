@@ -33,9 +33,11 @@ BarChart chart_of(const std::vector<Step>& steps, int64_t n, double width) {
                  .axis = "images"};
   for (const auto& s : steps) {
     const int64_t broke = s.given - s.left;
-    chart.rows.push_back({.label = s.name,
-                          .layers = {{static_cast<double>(s.given), "t-base faint"}, {static_cast<double>(broke), "t-hpm fill"}},
-                          .text = fmt::format("{} of {}, {} left", broke, s.given, percent(100. * static_cast<double>(s.left) / static_cast<double>(n)))});
+    chart.rows.push_back(
+        {.label = s.name,
+         .layers = {{static_cast<double>(s.given), "t-base faint"}, {static_cast<double>(broke), "t-hpm fill"}},
+         .text = fmt::format("{} of {}, {} left", broke, s.given,
+                             percent(100. * static_cast<double>(s.left) / static_cast<double>(n)))});
   }
   return chart;
 }
@@ -48,13 +50,17 @@ std::string attacks(const Comparison& c) {
     const auto& run = c.runs[i];
     const auto steps = steps_of(run);
     if (steps.empty()) continue;
-    out += subject_title(c, i) + "<figure>" + responsive([&](double width) { return bar_chart(chart_of(steps, run.n, width)); }) + "</figure>\n";
+    out += subject_title(c, i) + "<figure>" +
+           responsive([&](double width) { return bar_chart(chart_of(steps, run.n, width)); }) + "</figure>\n";
   }
   if (out.empty()) return "";
   return heading("attacks", "What each attack broke") +
-         paragraph("Each attack gets the images that those before it have not broken, and starts from the originals. Passes and time of "
-                   "each stand under Configuration and reproduction.") +
-         "<p class=\"key\">" + key_entry("t-hpm", "broken by it") + key_entry("t-base", "images it was given", true) + "</p>\n" + out;
+         paragraph(
+             "Each attack gets the images that those before it have not broken, and starts from the originals. Passes "
+             "and time of "
+             "each stand under Configuration and reproduction.") +
+         "<p class=\"key\">" + key_entry("t-hpm", "broken by it") + key_entry("t-base", "images it was given", true) +
+         "</p>\n" + out;
 }
 
 }  // namespace hpm::sections

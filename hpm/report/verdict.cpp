@@ -42,8 +42,10 @@ std::string worst_case(const RunResults& run) {
                                    [](const SurrogateResult& s) { return s.unavailable.empty() && s.same_as.empty(); });
     return ran > 0 ? fmt::format("the worst case over {} surrogate{}", ran, ran == 1 ? "" : "s") : "the surrogates";
   }
-  const bool changed = std::any_of(run.notes.begin(), run.notes.end(), [](const auto& note) { return note.find("instead of the") != std::string::npos; });
-  if (run.protocol == "autoattack" && run.version != "custom") return changed ? "AutoAttack with changed settings" : "AutoAttack";
+  const bool changed = std::any_of(run.notes.begin(), run.notes.end(),
+                                   [](const auto& note) { return note.find("instead of the") != std::string::npos; });
+  if (run.protocol == "autoattack" && run.version != "custom")
+    return changed ? "AutoAttack with changed settings" : "AutoAttack";
   std::vector<std::string> names;
   for (const auto& attack : run.attacks)
     if (std::find(names.begin(), names.end(), attack.name) == names.end()) names.push_back(attack.name);

@@ -52,8 +52,12 @@ Tensor Judge::inside(const Query& query, const Tensor& rows) const {
 }
 
 HpmAttackModel::HpmAttackModel(HpmModel model, JudgedTarget target, Surrogate surrogate, Peers peers, Judge* judge)
-    : model_(std::move(model)), head_(*model_.head), target_(std::move(target)), surrogate_(std::move(surrogate)),
-      peers_(std::move(peers)), judge_(judge) {
+    : model_(std::move(model)),
+      head_(*model_.head),
+      target_(std::move(target)),
+      surrogate_(std::move(surrogate)),
+      peers_(std::move(peers)),
+      judge_(judge) {
   if (target_.lambda) head_.lambda = *target_.lambda;
 }
 
@@ -68,11 +72,12 @@ Tensor HpmAttackModel::judge(const Query& query, const Output& out) {
   return prediction_logits(head_, target_.context, z, o, query.index);
 }
 
-/// After a search pass in reduced precision: rows that it calls wrong (in joint: their batch) are judged by a pass in the
-/// weights' own; nothing else counts as broken.
+/// After a search pass in reduced precision: rows that it calls wrong (in joint: their batch) are judged by a pass in
+/// the weights' own; nothing else counts as broken.
 Tensor HpmAttackModel::judge_confirmed(const Query& query, const Output& out, const Loss& loss) {
   torch::NoGradGuard guard;
-  const auto logits = prediction_logits(head_, target_.context, out.features.detach(), out.logits.detach(), query.index);
+  const auto logits =
+      prediction_logits(head_, target_.context, out.features.detach(), out.logits.detach(), query.index);
   auto rows = logits.argmax(1).ne(loss.labels).nonzero().squeeze(1);
   if (rows.numel() == 0) return logits;
   if (coupling() == Coupling::batch) rows = at::arange(query.x.size(0), rows.options());
@@ -93,7 +98,8 @@ Answer HpmAttackModel::ask(const Query& query, const Loss* loss) {
     at::AutoGradMode mode(surrogate_.own_backbone);
     out = model_.run(surrogate_.own_backbone ? x : x.detach());
   }
-  answer.target_logits = model_.classifier.search_precision() == at::kFloat ? judge(query, out) : judge_confirmed(query, out, *loss);
+  answer.target_logits =
+      model_.classifier.search_precision() == at::kFloat ? judge(query, out) : judge_confirmed(query, out, *loss);
   const auto in = input(x, out, query.index);
   if (surrogate_.objective) {
     differentiate_rows(x, surrogate_.objective(in, *loss), answer);

@@ -18,9 +18,9 @@ struct JudgedTarget {
   std::optional<double> lambda = {};  ///< the head's own
 };
 
-/// Notes which images any iterate inside the ball and the box broke, for several targets at once: the backbone's pass is
-/// shared, the heads are cheap. In the context joint the whole batch must lie inside. (FAB, and APGD's first stages for L1,
-/// look outside too.)
+/// Notes which images any iterate inside the ball and the box broke, for several targets at once: the backbone's pass
+/// is shared, the heads are cheap. In the context joint the whole batch must lie inside. (FAB, and APGD's first stages
+/// for L1, look outside too.)
 class Judge {
  public:
   Judge(Images images, const ThreatModel& threat, std::vector<JudgedTarget> targets);
@@ -46,8 +46,8 @@ class Judge {
   std::vector<Tensor> broken_, images_;
 };
 
-/// A defended model as attacks see it: the surrogate gives gradients, the hard prediction in the context gives verdicts,
-/// from the same pass of the backbone.
+/// A defended model as attacks see it: the surrogate gives gradients, the hard prediction in the context gives
+/// verdicts, from the same pass of the backbone.
 class HpmAttackModel : public AttackModel {
  public:
   HpmAttackModel(HpmModel model, JudgedTarget target, Surrogate surrogate, Peers peers = {}, Judge* judge = nullptr);

@@ -72,14 +72,16 @@ const Surrogate& find_surrogate(const std::string& name) {
 std::string coincides_with(const std::string& name, const HpmHead& head, ContextKind context) {
   if (head.lambda == 1 && is_one_of(name, {"hard", "stable", "soft", "soft1", "soft4", "detached"})) return "ste";
   // In reference the prototypes do not depend on the assignment, so every way to assign gives the same logits.
-  if (context == ContextKind::reference && is_one_of(name, {"hard", "soft", "soft1", "soft4", "detached", "region"})) return "ste";
+  if (context == ContextKind::reference && is_one_of(name, {"hard", "soft", "soft1", "soft4", "detached", "region"}))
+    return "ste";
   return {};
 }
 
 std::string unavailable(const std::string& name, ContextKind context, const Peers& peers) {
   if (name == "base" && !peers.base) return "needs --base FILE";
   if (name == "control" && !peers.control) return "needs --control FILE";
-  if (name == "region" && context == ContextKind::joint) return "a region is one sample's; in joint the assignment of all moves the prototypes";
+  if (name == "region" && context == ContextKind::joint)
+    return "a region is one sample's; in joint the assignment of all moves the prototypes";
   return {};
 }
 

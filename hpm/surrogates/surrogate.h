@@ -29,8 +29,8 @@ struct SurrogateInput {
   double scale_l = 1;   ///< standard deviation of the clean HPM logits
 };
 
-/// A differentiable stand-in for the hard, batch-dependent prediction. A new one is a function (in a file pair of its own
-/// where it is more than an expression) and a line of the table in surrogate.cpp.
+/// A differentiable stand-in for the hard, batch-dependent prediction. A new one is a function (in a file pair of its
+/// own where it is more than an expression) and a line of the table in surrogate.cpp.
 struct Surrogate {
   std::string name;     ///< as on the command line
   std::string summary;  ///< what it approximates, one line

@@ -8,7 +8,8 @@ namespace {
 
 constexpr int64_t kFeatureBatch = 256;
 
-/// Penultimate features and FC logits of the fitting images, clean and under PGD on each of `attacked` (none: clean alone).
+/// Penultimate features and FC logits of the fitting images, clean and under PGD on each of `attacked` (none: clean
+/// alone).
 struct Collected {
   FeatureSet features;
   Tensor o;
@@ -57,8 +58,10 @@ void calibrate(HpmModel& model, const Dataset& data, const FinetuneOptions& opti
 void attach_head(HpmModel& model, const Dataset& data, const FinetuneOptions& options, Monitor& monitor) {
   require(!model.classifier.is_black_box(),
           "attach_head: HPM needs penultimate features, and this model gives logits alone");
-  HpmHead head{.kind = parse_metric(options.metric), .lambda = options.head == "l2" ? 1. : options.lambda,
-               .temperature = options.temperature, .momentum = options.ema};
+  HpmHead head{.kind = parse_metric(options.metric),
+               .lambda = options.head == "l2" ? 1. : options.lambda,
+               .temperature = options.temperature,
+               .momentum = options.ema};
   ClassifierModel fc(model.classifier);
   const auto clean = collect(model, data, options, nullptr, "features, clean", monitor);
   auto features = join(clean.features, collect(model, data, options, &fc, "features, adversarial", monitor).features);
@@ -67,7 +70,9 @@ void attach_head(HpmModel& model, const Dataset& data, const FinetuneOptions& op
   fit_metric(head, features, fit, options.loop.seed, monitor);
   for (int64_t round = 1; round < options.fit_rounds && head.kind == MetricKind::learned; ++round) {
     HpmAttackModel fitted({model.classifier, head}, {{ContextKind::alone}, 1.}, find_surrogate("stable"));
-    features = join(features, collect(model, data, options, &fitted, fmt::format("features, adversarial to the head, round {}", round + 1), monitor).features);
+    features = join(features, collect(model, data, options, &fitted,
+                                      fmt::format("features, adversarial to the head, round {}", round + 1), monitor)
+                                  .features);
     fit_metric(head, features, fit, options.loop.seed + static_cast<uint64_t>(round), monitor);
   }
   if (options.tau) head.log_tau = torch::tensor(std::log(*options.tau), features.z.options());
@@ -77,7 +82,9 @@ void attach_head(HpmModel& model, const Dataset& data, const FinetuneOptions& op
 HpmModel finetune(HpmModel model, const Dataset& data, const FinetuneOptions& options, Monitor& monitor,
                   const std::function<void(const EpochReport&)>& after_epoch) {
   const bool control = options.head == "fc";
-  require(!model.classifier.is_black_box(), "finetune: needs a model with penultimate features and a last linear layer; a TorchScript file can only be attacked");
+  require(!model.classifier.is_black_box(),
+          "finetune: needs a model with penultimate features and a last linear layer; a TorchScript file can only be "
+          "attacked");
   model = model.clone();
   if (control) {
     model.head.reset();

@@ -7,16 +7,16 @@ namespace hpm {
 
 /// How HPM is attached to an adversarially trained classifier and fine-tuned.
 struct FinetuneOptions {
-  std::string head = "hpm";          ///< hpm, l2 (lambda = 1) or fc (the matched control)
-  std::string metric = "learned";    ///< none, l2norm or learned
-  int64_t rank = 0;                  ///< R of the learned metric; 0: K - 1
-  double lambda = .9;                ///< weight of the stable prototypes
-  std::optional<double> tau = {};    ///< none: by cross-entropy on a grid, then learned
-  double temperature = 1;            ///< T_a of the soft assignment
-  double ema = .99;                  ///< beta
-  int64_t fit_images = 10000;        ///< training images whose features fit the metric and calibrate the reference context
-  int64_t fit_rounds = 2;            ///< 1: adversaries against FC; 2: and against the fitted head
-  int64_t metric_steps = 400;        ///< Adam steps of each round
+  std::string head = "hpm";        ///< hpm, l2 (lambda = 1) or fc (the matched control)
+  std::string metric = "learned";  ///< none, l2norm or learned
+  int64_t rank = 0;                ///< R of the learned metric; 0: K - 1
+  double lambda = .9;              ///< weight of the stable prototypes
+  std::optional<double> tau = {};  ///< none: by cross-entropy on a grid, then learned
+  double temperature = 1;          ///< T_a of the soft assignment
+  double ema = .99;                ///< beta
+  int64_t fit_images = 10000;  ///< training images whose features fit the metric and calibrate the reference context
+  int64_t fit_rounds = 2;      ///< 1: adversaries against FC; 2: and against the fitted head
+  int64_t metric_steps = 400;  ///< Adam steps of each round
   HpmTrainingOptions training;
   AdversaryOptions adversary;
   TrainOptions loop;

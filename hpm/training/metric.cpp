@@ -11,7 +11,8 @@ Tensor class_means(const HpmHead& head, const FeatureSet& features, int64_t clas
   const auto onehot = at::one_hot(features.y, classes).to(features.z.scalar_type());
   const auto [sums, counts] = class_statistics(onehot, head.prepare(features.z));
   const auto absent = counts.eq(0).nonzero();
-  if (absent.numel() > 0) fail("class_means: class {} has no training image; give more with --fit-images", absent[0].item<int64_t>());
+  if (absent.numel() > 0)
+    fail("class_means: class {} has no training image; give more with --fit-images", absent[0].item<int64_t>());
   return sums / counts.unsqueeze(1);
 }
 
@@ -19,7 +20,8 @@ Tensor lda_directions(const FeatureSet& features, int64_t classes, int64_t rank)
   torch::NoGradGuard guard;
   const auto z = features.z.to(at::kDouble);
   const int64_t d = z.size(1);
-  require(rank >= 1 && rank <= d, "lda_directions: needs a rank from 1 to {} (the number of features), but got {}", d, rank);
+  require(rank >= 1 && rank <= d, "lda_directions: needs a rank from 1 to {} (the number of features), but got {}", d,
+          rank);
   const auto onehot = at::one_hot(features.y, classes).to(at::kDouble);
   const auto counts = onehot.sum(0).clamp_min(1);
   const auto means = onehot.t().matmul(z) / counts.unsqueeze(1);
@@ -53,7 +55,8 @@ void fit_tau(HpmHead& head, const FeatureSet& features) {
 void fit_metric(HpmHead& head, const FeatureSet& features, const MetricFit& options, uint64_t seed, Monitor& monitor) {
   const int64_t classes = head.classes(), m = features.z.size(0);
   if (head.kind == MetricKind::learned && !head.metric.defined())
-    head.metric = lda_directions(features, classes, options.rank > 0 ? options.rank : std::min(classes - 1, features.z.size(1)));
+    head.metric =
+        lda_directions(features, classes, options.rank > 0 ? options.rank : std::min(classes - 1, features.z.size(1)));
   fit_tau(head, features);
   if (head.kind != MetricKind::learned || options.steps == 0) return;
   head.metric = head.metric.detach().clone().requires_grad_();
@@ -68,7 +71,8 @@ void fit_metric(HpmHead& head, const FeatureSet& features, const MetricFit& opti
     const auto rows = order.slice(0, at_row, std::min(at_row + options.batch, m));
     at_row += options.batch;
     const auto logits = stable_logits(head, head.embed(features.z.index_select(0, rows.to(features.z.device()))));
-    optimizer.step(at::cross_entropy_loss(logits, features.y.index_select(0, rows.to(features.y.device()))), i, options.steps);
+    optimizer.step(at::cross_entropy_loss(logits, features.y.index_select(0, rows.to(features.y.device()))), i,
+                   options.steps);
     monitor.step(i + 1);
   }
   monitor.end();

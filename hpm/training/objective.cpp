@@ -39,7 +39,8 @@ StepReport AdversarialTraining::loss(const TrainingBatch& batch) {
 HpmFineTuning::HpmFineTuning(HpmModel model, HpmTrainingOptions options, AdversaryOptions adversary, uint64_t seed)
     : model_(std::move(model)), options_(std::move(options)), adversary_(std::move(adversary)), streams_(seed) {
   require(model_.head.has_value(), "HpmFineTuning: needs a model with an HPM head");
-  require(options_.context != ContextKind::reference, "HpmFineTuning: the training context needs to be solo, joint or alone");
+  require(options_.context != ContextKind::reference,
+          "HpmFineTuning: the training context needs to be solo, joint or alone");
   model_.classifier.set_requires_grad(true);
   auto& head = *model_.head;
   if (head.metric.defined()) head.metric.requires_grad_();
@@ -58,15 +59,19 @@ Tensor HpmFineTuning::adversarial_images(const TrainingBatch& batch, const Outpu
   class Renumbered : public AttackModel {
    public:
     explicit Renumbered(AttackModel& inner) : inner_(inner) {}
-    Answer ask(const Query& q, const Loss* loss) override { return inner_.ask({q.x, at::arange(q.x.size(0)), q.draw}, loss); }
+    Answer ask(const Query& q, const Loss* loss) override {
+      return inner_.ask({q.x, at::arange(q.x.size(0)), q.draw}, loss);
+    }
     int64_t classes() const override { return inner_.classes(); }
     Passes passes() const override { return inner_.passes(); }
+
    private:
     AttackModel& inner_;
   };
   const Images images{batch.x, batch.y, batch.index};
   const auto run = [&](AttackModel& attacked) {
-    return pgd_training_images(attacked, images, adversary_.threat, adversary_.steps, adversary_.step(), streams_, batch.epoch);
+    return pgd_training_images(attacked, images, adversary_.threat, adversary_.steps, adversary_.step(), streams_,
+                               batch.epoch);
   };
   if (options_.adversary == "fc") {
     ClassifierModel fc(model_.classifier);
@@ -75,7 +80,8 @@ Tensor HpmFineTuning::adversarial_images(const TrainingBatch& batch, const Outpu
   HpmModel constant{model_.classifier, model_.head->clone()};
   Context context{options_.context};
   if (options_.context == ContextKind::solo)
-    context.company = std::make_shared<Company>(*constant.head, at::arange(batch.x.size(0)), clean.features, clean.logits, batch.x.size(0), 0);
+    context.company = std::make_shared<Company>(*constant.head, at::arange(batch.x.size(0)), clean.features,
+                                                clean.logits, batch.x.size(0), 0);
   HpmAttackModel attacked(constant, {context}, find_surrogate(options_.adversary));
   Renumbered renumbered(attacked);
   return run(renumbered);
@@ -106,7 +112,8 @@ StepReport HpmFineTuning::loss(const TrainingBatch& batch) {
   const auto hpm = logits(head.embed(out.features), assign(out.logits, Assignment::ste, head.temperature), clean);
   seen_z_ = at::cat({clean.features, out.features.detach()});
   seen_y_ = at::cat({batch.y, batch.y});
-  const auto loss = at::cross_entropy_loss(hpm, batch.y) + options_.fc_weight * at::cross_entropy_loss(out.logits, batch.y);
+  const auto loss =
+      at::cross_entropy_loss(hpm, batch.y) + options_.fc_weight * at::cross_entropy_loss(out.logits, batch.y);
   return {loss, correct(hpm, batch.y)};
 }
 

@@ -17,7 +17,7 @@ struct TrainingBatch {
 
 /// What training sees of a batch.
 struct StepReport {
-  Tensor loss;               ///< scalar, to be differentiated
+  Tensor loss;  ///< scalar, to be differentiated
   Tensor correct_adversarial;
 };
 
@@ -40,8 +40,8 @@ class Objective {
   virtual HpmModel& model() = 0;
 };
 
-/// Adversarial training of the FC classifier (Madry et al., arXiv:1706.06083): cross-entropy on PGD images. Also the matched
-/// control of HPM fine-tuning: same images, epochs and adversary strength, FC loss alone.
+/// Adversarial training of the FC classifier (Madry et al., arXiv:1706.06083): cross-entropy on PGD images. Also the
+/// matched control of HPM fine-tuning: same images, epochs and adversary strength, FC loss alone.
 class AdversarialTraining : public Objective {
  public:
   AdversarialTraining(HpmModel model, AdversaryOptions adversary, uint64_t seed);
@@ -61,8 +61,8 @@ struct HpmTrainingOptions {
   double fc_weight = .5;                    ///< of CE(FC) beside CE(HPM)
 };
 
-/// HPM fine-tuning, end to end: CE(HPM) + fc_weight CE(FC) on PGD images; backbone, FC layer, metric and tau learn, the means
-/// follow by EMA over clean and adversarial features.
+/// HPM fine-tuning, end to end: CE(HPM) + fc_weight CE(FC) on PGD images; backbone, FC layer, metric and tau learn, the
+/// means follow by EMA over clean and adversarial features.
 class HpmFineTuning : public Objective {
  public:
   HpmFineTuning(HpmModel model, HpmTrainingOptions options, AdversaryOptions adversary, uint64_t seed);

@@ -32,10 +32,12 @@ double learning_rate(const OptimizerOptions& o, int64_t step, int64_t total) {
 Optimizer::Optimizer(const OptimizerOptions& options, std::vector<Tensor> parameters)
     : options_(options), parameters_(std::move(parameters)) {
   if (options.optimizer == "adam")
-    optimizer_ = std::make_unique<torch::optim::Adam>(parameters_, torch::optim::AdamOptions(options.lr).weight_decay(options.weight_decay));
+    optimizer_ = std::make_unique<torch::optim::Adam>(
+        parameters_, torch::optim::AdamOptions(options.lr).weight_decay(options.weight_decay));
   else
     optimizer_ = std::make_unique<torch::optim::SGD>(
-        parameters_, torch::optim::SGDOptions(options.lr).momentum(options.momentum).weight_decay(options.weight_decay));
+        parameters_,
+        torch::optim::SGDOptions(options.lr).momentum(options.momentum).weight_decay(options.weight_decay));
 }
 Optimizer::~Optimizer() = default;
 

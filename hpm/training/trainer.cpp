@@ -6,14 +6,16 @@
 namespace hpm {
 namespace {
 
-void save_state(const std::string& path, Objective& objective, const Optimizer& optimizer, int64_t epochs_done, const std::string& fingerprint) {
+void save_state(const std::string& path, Objective& objective, const Optimizer& optimizer, int64_t epochs_done,
+                const std::string& fingerprint) {
   auto tensors = objective.model().state();
   tensors.emplace_back("optimizer", optimizer.state());
   write_safetensors(path, tensors, {{"epochs", std::to_string(epochs_done)}, {"fingerprint", fingerprint}});
 }
 
 /// Copies a stored state into objective and optimiser; the number of finished epochs.
-int64_t restore_state(const std::string& path, Objective& objective, Optimizer& optimizer, const std::string& fingerprint) {
+int64_t restore_state(const std::string& path, Objective& objective, Optimizer& optimizer,
+                      const std::string& fingerprint) {
   const auto file = read_checkpoint(path);
   const auto metadata = [&](const std::string& key) {
     const auto found = file.metadata.find(key);
@@ -39,7 +41,8 @@ int64_t restore_state(const std::string& path, Objective& objective, Optimizer& 
 
 void train(Objective& objective, const Dataset& data, const TrainOptions& options, Monitor& monitor,
            const std::function<void(const EpochReport&)>& after_epoch) {
-  require(options.epochs >= 0 && options.batch >= 1, "train: needs epochs >= 0 and batch >= 1, but got {} and {}", options.epochs, options.batch);
+  require(options.epochs >= 0 && options.batch >= 1, "train: needs epochs >= 0 and batch >= 1, but got {} and {}",
+          options.epochs, options.batch);
   const int64_t n = options.images > 0 ? std::min(options.images, data.size()) : data.size();
   const int64_t steps = (n + options.batch - 1) / options.batch, total = steps * options.epochs;
   const auto device = objective.model().classifier.device();
@@ -53,7 +56,8 @@ void train(Objective& objective, const Dataset& data, const TrainOptions& option
     const auto start = std::chrono::steady_clock::now();
     const auto order = streams.permutation(n, {"order", epoch});
     monitor.begin(fmt::format("epoch {}/{}", epoch + 1, options.epochs), n, "images");
-    auto loss_sum = at::zeros({}, at::TensorOptions(device)), correct_sum = at::zeros({}, at::TensorOptions(device).dtype(at::kLong));
+    auto loss_sum = at::zeros({}, at::TensorOptions(device)),
+         correct_sum = at::zeros({}, at::TensorOptions(device).dtype(at::kLong));
     for (int64_t step = 0; step < steps; ++step) {
       const auto index = order.slice(0, step * options.batch, std::min((step + 1) * options.batch, n));
       const auto x = augment(data.images(index), index, options.augment, streams, epoch).to(device);
@@ -68,7 +72,8 @@ void train(Objective& objective, const Dataset& data, const TrainOptions& option
     monitor.end();
     const double mean_loss = loss_sum.item<double>() / static_cast<double>(n);
     if (!std::isfinite(mean_loss)) fail("train: the loss is not finite in epoch {}; a lower --lr may help", epoch + 1);
-    if (!options.state_file.empty()) save_state(options.state_file, objective, optimizer, epoch + 1, options.fingerprint);
+    if (!options.state_file.empty())
+      save_state(options.state_file, objective, optimizer, epoch + 1, options.fingerprint);
     if (after_epoch) {
       const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       after_epoch({epoch + 1, mean_loss, 100. * correct_sum.item<double>() / static_cast<double>(n), seconds});

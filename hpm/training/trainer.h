@@ -14,14 +14,14 @@ namespace hpm {
 /// The loop around an objective.
 struct TrainOptions {
   int64_t epochs = 2;
-  int64_t batch = 128;        ///< images a step
-  int64_t images = 0;         ///< use the first so many training images; 0: all
+  int64_t batch = 128;  ///< images a step
+  int64_t images = 0;   ///< use the first so many training images; 0: all
   uint64_t seed = 0;
   AugmentOptions augment;
   OptimizerOptions optimizer;
-  std::string state_file;     ///< written after each epoch, complete or not at all; "" = none
-  bool resume = false;        ///< go on from state_file where it exists
-  std::string fingerprint;    ///< of everything that decides the result; a state of another one is refused
+  std::string state_file;   ///< written after each epoch, complete or not at all; "" = none
+  bool resume = false;      ///< go on from state_file where it exists
+  std::string fingerprint;  ///< of everything that decides the result; a state of another one is refused
 };
 
 /// What an epoch came to.

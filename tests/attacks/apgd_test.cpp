@@ -1,5 +1,5 @@
-#include "attacks/formula_net.h"
 #include "hpm/attacks/apgd.h"
+#include "attacks/formula_net.h"
 
 namespace hpm {
 namespace {
@@ -64,7 +64,8 @@ TEST(Losses, AreTheReferencesDifferencesOfLogitsRatios) {
   const auto logits = test::tensor_of(oracle["logits"]);
   const auto y = test::tensor_of(oracle["losses"]["labels"]).to(at::kLong);
   EXPECT_TRUE(test::close(dlr(logits, y), test::tensor_of(oracle["losses"]["dlr"]), 1e-10));
-  EXPECT_TRUE(test::close(dlr_targeted(logits, y, (y + 3) % 10), test::tensor_of(oracle["losses"]["dlr_targeted_target=(label+3)%10"]), 1e-10));
+  EXPECT_TRUE(test::close(dlr_targeted(logits, y, (y + 3) % 10),
+                          test::tensor_of(oracle["losses"]["dlr_targeted_target=(label+3)%10"]), 1e-10));
 }
 
 }  // namespace

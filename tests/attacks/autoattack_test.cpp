@@ -94,7 +94,12 @@ TEST(AutoAttack, RunsOnTwoAndThreeClasses) {
     const auto x = test::fill_rule(16 * 10, 5).view({10, 1, 4, 4}).to(at::kFloat);
     const Images images{x, net.logits(x).argmax(1), at::arange(10)};
     ClassifierModel model(net);
-    const auto result = autoattack(model, images, {Norm::linf, .3}, {.version = "custom", .attacks = {"apgd-ce", "apgd-t", "fab-t", "square"}, .steps = 10, .restarts = 1, .queries = 50});
+    const auto result = autoattack(model, images, {Norm::linf, .3},
+                                   {.version = "custom",
+                                    .attacks = {"apgd-ce", "apgd-t", "fab-t", "square"},
+                                    .steps = 10,
+                                    .restarts = 1,
+                                    .queries = 50});
     EXPECT_EQ(result.notes.size(), 3u);
     EXPECT_LT(result.attacks[1].robust.sum().item<int64_t>(), 10);
   }
@@ -259,7 +264,8 @@ TEST(AutoAttack, GoesOnFromItsJournalToTheResultOfAnUndisturbedRun) {
         done = true;
         for (size_t i = 0; i < expected.attacks.size(); ++i) {
           EXPECT_TRUE(result.attacks[i].robust.equal(expected.attacks[i].robust)) << expected.attacks[i].spec.name;
-          EXPECT_EQ(result.attacks[i].passes.forward, expected.attacks[i].passes.forward) << expected.attacks[i].spec.name;
+          EXPECT_EQ(result.attacks[i].passes.forward, expected.attacks[i].passes.forward)
+              << expected.attacks[i].spec.name;
         }
         EXPECT_TRUE(result.adversarial.equal(expected.adversarial));
       } catch (const Interrupted&) {
@@ -352,7 +358,9 @@ TEST(AutoAttack, SquareAloneAsksABlackBoxForPredictionsOnly) {
   for (const auto& threat : kThreats)
     for (bool conformance : {false, true}) {
       BlackBox model(s.net);
-      const auto result = autoattack(model, s.images, {threat.norm, 1.5 * threat.eps}, {.version = "custom", .attacks = {"square"}, .conformance = conformance, .queries = 150});
+      const auto result =
+          autoattack(model, s.images, {threat.norm, 1.5 * threat.eps},
+                     {.version = "custom", .attacks = {"square"}, .conformance = conformance, .queries = 150});
       EXPECT_LT(result.robust_accuracy(), result.clean_accuracy()) << to_string(threat.norm);
     }
 }
@@ -365,8 +373,9 @@ TEST(AutoAttack, FewClassesRunInEveryVersionNormAndMode) {
           const auto net = make_classifier("flatten-fc" + std::to_string(classes), classes, {1, 8, 8}, {}, 3);
           const auto x = test::fill_rule(64 * 6, 5).view({6, 1, 8, 8}).to(at::kFloat);
           ClassifierModel model(net);
-          const auto result = autoattack(model, {x, net.logits(x).argmax(1), at::arange(6)}, threat,
-                                         {.version = version, .conformance = conformance, .steps = 3, .restarts = 1, .queries = 10});
+          const auto result =
+              autoattack(model, {x, net.logits(x).argmax(1), at::arange(6)}, threat,
+                         {.version = version, .conformance = conformance, .steps = 3, .restarts = 1, .queries = 10});
           EXPECT_EQ(result.attacks.size(), version == "plus" ? 6u : 2u);
         }
 }

@@ -1,7 +1,7 @@
 // Runs AutoAttack as an oracle file says and compares the flags, image by image.
 #pragma once
-#include <nlohmann/json.hpp>
 #include <sys/resource.h>
+#include <nlohmann/json.hpp>
 
 #include <set>
 
@@ -19,7 +19,7 @@ inline double cpu_seconds() {
 
 struct OracleComparison {
   AutoAttackResult result;
-  double seconds = 0, oracle_seconds = 0;  // CPU
+  double seconds = 0, oracle_seconds = 0;   // CPU
   int64_t forward = 0, oracle_forward = 0;  // the oracle's without the passes of the official driver's own checks
   int64_t oracle_broken = 0, missed = 0, more = 0;  // at the end: broken there; there but not here; here but not there
   std::vector<std::string> differences;             // one line for each image and attack with another flag

@@ -13,27 +13,26 @@ TEST_P(FastOracle, ConformanceGivesTheOfficialFlags) {
   if (!c) GTEST_SKIP() << "needs ../shared/checkpoints and ../shared/data, absent here";
   test::print_row(GetParam(), *c);
   for (const auto& line : c->differences) ADD_FAILURE() << line;
-  // Square's queries follow the last bits of the logits, so its passes are those of the oracle's processor (docs/autoattack.md).
+  // Square's queries follow the last bits of the logits, so its passes are those of the oracle's processor
+  // (docs/autoattack.md).
   const bool queries = c->result.attacks.empty() || c->result.attacks.back().spec.name == "square";
   if (!queries && c->oracle_forward > 0) {
     EXPECT_EQ(c->forward, c->oracle_forward) << "image passes";
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(, FastOracle,
-                         testing::Values("cnn_a_adv4_Linf_0.01569_custom-apgd-dlr_40_bs40",
-                                         "cnn_a_adv4_Linf_0.01569_custom-fab_40_bs40",
-                                         "cnn_a_adv4_Linf_0.01569_custom-fab-t_100_bs100",
-                                         "cnn_a_adv4_Linf_0.01569_custom-square_100_bs100",
-                                         "cnn_a_adv4_L2_0.30000_custom-fab-t_100_bs100",
-                                         "cnn_a_adv4_noise_Linf_0.00784_rand_50_bs50",
-                                         "cnn_a_adv4_L1_12.00000_standard_100", "resnet20_Linf_0.03137_standard_100"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           for (char& c : name)
-                             if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    , FastOracle,
+    testing::Values("cnn_a_adv4_Linf_0.01569_custom-apgd-dlr_40_bs40", "cnn_a_adv4_Linf_0.01569_custom-fab_40_bs40",
+                    "cnn_a_adv4_Linf_0.01569_custom-fab-t_100_bs100", "cnn_a_adv4_Linf_0.01569_custom-square_100_bs100",
+                    "cnn_a_adv4_L2_0.30000_custom-fab-t_100_bs100", "cnn_a_adv4_noise_Linf_0.00784_rand_50_bs50",
+                    "cnn_a_adv4_L1_12.00000_standard_100", "resnet20_Linf_0.03137_standard_100"),
+    [](const auto& info) {
+      std::string name = info.param;
+      for (char& c : name)
+        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+      return name;
+    });
 
 TEST(DefaultMode, BreaksWhatTheOfficialCodeBreaks) {
   int64_t broken = 0, missed = 0;
@@ -53,9 +52,10 @@ TEST(DefaultMode, BreaksWhatTheOfficialCodeBreaks) {
 }
 
 TEST(DefaultMode, FlagsDependOnNeitherBatchNorOrderNorThreads) {
-  for (const auto& [name, threat] :
-       {std::pair{"cnn_a_adv4", ThreatModel{Norm::linf, 4. / 255}}, {"cnn_a_adv4", {Norm::l2, .4}},
-        {"cnn_a_adv4", {Norm::l1, 4}}, {"resnet14_at8", {Norm::linf, 8. / 255}}}) {
+  for (const auto& [name, threat] : {std::pair{"cnn_a_adv4", ThreatModel{Norm::linf, 4. / 255}},
+                                     {"cnn_a_adv4", {Norm::l2, .4}},
+                                     {"cnn_a_adv4", {Norm::l1, 4}},
+                                     {"resnet14_at8", {Norm::linf, 8. / 255}}}) {
     const auto classifier = test::real_model(name);
     const auto all = test::cifar_images(48);
     if (!classifier || !all) GTEST_SKIP() << "needs ../shared/checkpoints and ../shared/data, absent here";

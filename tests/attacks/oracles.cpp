@@ -25,8 +25,9 @@ TEST(Oracles, ConformanceGivesTheOfficialFlags) {
     const auto c = test::run_oracle(oracle, true, 0);
     if (!c) GTEST_SKIP() << "needs ../shared/checkpoints and ../shared/data, absent here";
     test::print_row(file.stem().string(), *c);
-    // The official code, run on the machine of this test with the same build of PyTorch, gives other flags than the file for
-    // exactly these images, and takes as many passes as we do (docs/autoattack.md): what differs is the processor.
+    // The official code, run on the machine of this test with the same build of PyTorch, gives other flags than the
+    // file for exactly these images, and takes as many passes as we do (docs/autoattack.md): what differs is the
+    // processor.
     const bool known = file.stem() == "cnn_a_adv4_L1_4.00000_custom-square_100_bs100" &&
                        c->images_that_differ == std::set<int64_t>{0, 5, 15, 23, 30, 71};
     for (const auto& line : c->differences) {
@@ -36,8 +37,9 @@ TEST(Oracles, ConformanceGivesTheOfficialFlags) {
   }
 }
 
-/// Files whose flags are one outcome of chance: Square alone at radii where it breaks a quarter to a half of the images, and the
-/// random network. The official code misses 5 and 6 of the 25 images of the L1 file with seeds 1 and 2 (docs/autoattack.md).
+/// Files whose flags are one outcome of chance: Square alone at radii where it breaks a quarter to a half of the
+/// images, and the random network. The official code misses 5 and 6 of the 25 images of the L1 file with seeds 1 and 2
+/// (docs/autoattack.md).
 bool is_chance(const std::string& name) {
   return name.find("custom-square") != std::string::npos || name.find("noise") != std::string::npos;
 }
@@ -54,11 +56,14 @@ TEST(Oracles, DefaultModeMissesNextToNothing) {
       if (!c) GTEST_SKIP() << "needs ../shared/checkpoints and ../shared/data, absent here";
       test::print_row(fmt::format("seed {} {}", seed, file.stem().string()), *c);
       for (const auto& line : c->differences) fmt::print("        {}\n", line);
-      if (is_chance(file.stem().string())) chance_broken += c->oracle_broken, chance_missed += c->missed, chance_more += c->more;
+      if (is_chance(file.stem().string()))
+        chance_broken += c->oracle_broken, chance_missed += c->missed, chance_more += c->more;
       else broken += c->oracle_broken, missed += c->missed, more += c->more;
     }
-    fmt::print("seed {}: of {} images that the official runs broke, {} missed; {} more broken\n", seed, broken, missed, more);
-    fmt::print("seed {}: and of {} in the files of chance, {} missed; {} more broken\n", seed, chance_broken, chance_missed, chance_more);
+    fmt::print("seed {}: of {} images that the official runs broke, {} missed; {} more broken\n", seed, broken, missed,
+               more);
+    fmt::print("seed {}: and of {} in the files of chance, {} missed; {} more broken\n", seed, chance_broken,
+               chance_missed, chance_more);
     EXPECT_LE(static_cast<double>(missed), std::max(1., .005 * static_cast<double>(broken)));
     EXPECT_LE(chance_missed, chance_more + chance_broken / 4);
   }

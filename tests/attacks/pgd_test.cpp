@@ -53,7 +53,8 @@ TEST_P(Pgd, MoreStepsRaiseTheLoss) {
   EXPECT_GT(loss(20), loss(1));
 }
 
-INSTANTIATE_TEST_SUITE_P(Norms, Pgd, testing::Values(Norm::linf, Norm::l2, Norm::l1), [](const auto& info) { return to_string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Norms, Pgd, testing::Values(Norm::linf, Norm::l2, Norm::l1),
+                         [](const auto& info) { return to_string(info.param); });
 
 TEST(Fgsm, IsOneStepOfLengthEpsAlongTheSign) {
   const auto net = test::formula_net(at::kFloat);

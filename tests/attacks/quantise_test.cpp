@@ -13,7 +13,8 @@ TEST(Quantised, ImagesHaveEightBitsAndStayInBallAndBox) {
   const auto x = (fill_rule(6 * 300, 1).view({6, 3, 10, 10}) * 255).round().to(at::kFloat) / 255;
   for (auto norm : {Norm::linf, Norm::l2, Norm::l1})
     for (double eps : {.5 / 255, 2.2 / 255, .3}) {
-      const auto x_adv = shrink_into(project(x + 2 * (fill_rule(1800, 2).view(x.sizes()) - .5).to(at::kFloat), x, {norm, eps}), x, {norm, eps});
+      const auto x_adv = shrink_into(
+          project(x + 2 * (fill_rule(1800, 2).view(x.sizes()) - .5).to(at::kFloat), x, {norm, eps}), x, {norm, eps});
       const auto q = quantised(x_adv, x, {norm, eps});
       EXPECT_TRUE(close(q * 255, (q * 255).round(), 1e-4));
       EXPECT_TRUE(inside(q, x, {norm, eps}).all().item<bool>()) << to_string(norm) << " " << eps;

@@ -49,7 +49,8 @@ TEST_F(BadInput, UnknownVerbsAndFlagsNameTheNearest) {
 }
 
 TEST_F(BadInput, RadiiThatCannotBeAreUsageErrors) {
-  for (const char* eps : {"-1/255", "8/0", "eight", "-.1", "\"\"", "8/255,x"}) expect(std::string("evaluate --model good.safetensors --eps=") + eps, 2, "--eps");
+  for (const char* eps : {"-1/255", "8/0", "eight", "-.1", "\"\"", "8/255,x"})
+    expect(std::string("evaluate --model good.safetensors --eps=") + eps, 2, "--eps");
   expect("evaluate --norm L7", 2, "Linf");
   expect("evaluate --count -5", 2, "--count");
 }
@@ -86,7 +87,8 @@ TEST_F(BadInput, RangesBeyondTheDataSetSayItsSize) {
 }
 
 TEST_F(BadInput, MissingDataSaysHowToGetIt) {
-  expect("evaluate --model good.safetensors --data cifar10 --data-root /nowhere --protocol clean", 1, "cifar-10-binary");
+  expect("evaluate --model good.safetensors --data cifar10 --data-root /nowhere --protocol clean", 1,
+         "cifar-10-binary");
   expect("evaluate --model good.safetensors --data imagenet --protocol clean", 2, "fashion-mnist");
 }
 
@@ -100,7 +102,8 @@ TEST_F(BadInput, ARunDirectoryThatHoldsAnotherRunIsRefused) {
 
 TEST_F(BadInput, OptionsWithoutEffectAreWarnedOf) {
   HPM_NEED_FASHION_MNIST();
-  const auto run = program("evaluate --model good.safetensors --steps 3 --full-matrix --overwrite --out warned" + fashion, folder->path);
+  const auto run = program(
+      "evaluate --model good.safetensors --steps 3 --full-matrix --overwrite --out warned" + fashion, folder->path);
   EXPECT_EQ(run.status, 0) << run.err;
   EXPECT_NE(run.err.find("--steps had no effect"), std::string::npos) << run.err;
   EXPECT_NE(run.err.find("--full-matrix had no effect"), std::string::npos) << run.err;

@@ -19,7 +19,8 @@ struct ProgramRun {
 inline ProgramRun program(const std::string& arguments, const std::filesystem::path& folder = ".") {
   TemporaryFolder scratch;
   const auto err = (scratch / "err").string();
-  const auto command = "cd '" + folder.string() + "' && '" + (binary_dir() / "hpm").string() + "' " + arguments + " 2>'" + err + "'";
+  const auto command =
+      "cd '" + folder.string() + "' && '" + (binary_dir() / "hpm").string() + "' " + arguments + " 2>'" + err + "'";
   ProgramRun run;
   FILE* pipe = popen(command.c_str(), "r");
   std::array<char, 4096> buffer;
@@ -33,7 +34,9 @@ inline ProgramRun program(const std::string& arguments, const std::filesystem::p
 }
 
 /// A checkpoint of a small Fashion-MNIST network, made by `hpm train --epochs 0`; a folder of three-image data sets.
-inline bool has_fashion_mnist() { return std::filesystem::exists("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz"); }
+inline bool has_fashion_mnist() {
+  return std::filesystem::exists("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz");
+}
 
 }  // namespace hpm::test
 

@@ -11,7 +11,8 @@ namespace {
 
 using test::program;
 
-const char* const kVerbs[] = {"doctor", "data", "inspect", "predict", "train", "finetune", "evaluate", "export", "report", "bench"};
+const char* const kVerbs[] = {"doctor",   "data",     "inspect", "predict", "train",
+                              "finetune", "evaluate", "export",  "report",  "bench"};
 
 TEST(Help, OfEveryVerbFitsEightyColumnsAndShowsDefaults) {
   for (const std::string verb : kVerbs) {
@@ -48,13 +49,15 @@ class Slice : public testing::Test {
   }
   nlohmann::json results(const std::string& name) { return test::read_json(*folder / (name + "/results.json")); }
   const std::string data = " --data fashion-mnist --threads 1";
-  const std::string tune = data + " --eps 0.1 --count 512 --epochs 1 --fit-images 300 --metric-steps 20 --model base/model.safetensors";
+  const std::string tune =
+      data + " --eps 0.1 --count 512 --epochs 1 --fit-images 300 --metric-steps 20 --model base/model.safetensors";
 
   /// Trains the base model and fine-tunes it once for all tests.
   void prepare() {
     if (std::filesystem::exists(*folder / "hpm/model.safetensors")) return;
     const auto committed = (test::source_dir() / "checkpoints/fashion-mnist-linf-0.1.safetensors").string();
-    run("train --model " + committed + " --eps 0.1 --count 256 --epochs 1 --lr .0001 --attack-steps 2 --out base" + data);
+    run("train --model " + committed + " --eps 0.1 --count 256 --epochs 1 --lr .0001 --attack-steps 2 --out base" +
+        data);
     run("finetune --head hpm --out hpm" + tune);
     run("finetune --head fc --out fc" + data + " --eps 0.1 --count 512 --epochs 1 --model base/model.safetensors");
   }
@@ -69,8 +72,12 @@ TEST_F(Slice, EvaluatesEveryProtocolWithResultsThatAgreeWithThemselves) {
   EXPECT_TRUE(results("clean")["robust_accuracy"].is_null());
   EXPECT_GT(results("clean")["clean_accuracy"].get<double>(), 60);
   run("evaluate --protocol pgd --steps 10 --out pgd" + common);
-  run("evaluate --protocol autoattack --version custom --attacks apgd-ce,apgd-t --restarts 1 --steps 20 --targets 2 --save-adversarial --quantise --out aa" + common);
-  run("evaluate --protocol msa --context reference,solo,alone,joint --base base/model.safetensors --control fc/model.safetensors --out msa" + common);
+  run("evaluate --protocol autoattack --version custom --attacks apgd-ce,apgd-t --restarts 1 --steps 20 --targets 2 "
+      "--save-adversarial --quantise --out aa" +
+      common);
+  run("evaluate --protocol msa --context reference,solo,alone,joint --base base/model.safetensors --control "
+      "fc/model.safetensors --out msa" +
+      common);
   const auto j = results("msa");
   ASSERT_EQ(j["contexts"].size(), 4u);
   EXPECT_LE(j["robust_accuracy"].get<double>(), results("pgd")["robust_accuracy"].get<double>() + 1e-9);
@@ -79,7 +86,9 @@ TEST_F(Slice, EvaluatesEveryProtocolWithResultsThatAgreeWithThemselves) {
   EXPECT_EQ(aa["attacks"].size(), 2u);
   EXPECT_LE(aa["attacks"][0]["backward_passes"].get<int64_t>(), 40 * 21) << "--steps and --restarts had no effect";
   EXPECT_NEAR(aa["quantised"]["robust_accuracy"].get<double>(), aa["robust_accuracy"].get<double>(), 10);
-  EXPECT_EQ(read_checkpoint((*folder / "aa/adversarial-8bit.safetensors").string()).tensors.front().second.scalar_type(), at::kByte);
+  EXPECT_EQ(
+      read_checkpoint((*folder / "aa/adversarial-8bit.safetensors").string()).tensors.front().second.scalar_type(),
+      at::kByte);
   for (const char* file : {"config.toml", "environment.json", "results.json", "verdicts.safetensors", "report.html"})
     EXPECT_TRUE(std::filesystem::exists(*folder / "msa" / file)) << file;
   run("report clean pgd msa --html compare.html");
@@ -97,7 +106,8 @@ TEST_F(Slice, TheRunsOwnConfigurationReproducesIt) {
 TEST_F(Slice, ListOfRadiiGivesACurveThatFalls) {
   HPM_NEED_FASHION_MNIST();
   prepare();
-  run("evaluate --protocol pgd --steps 5 --count 30 --eps 0.02,0.1,0.3 --model base/model.safetensors --out curve" + data);
+  run("evaluate --protocol pgd --steps 5 --count 30 --eps 0.02,0.1,0.3 --model base/model.safetensors --out curve" +
+      data);
   const auto curve = results("curve")["curve"];
   ASSERT_EQ(curve.size(), 3u);
   EXPECT_GE(curve[0]["robust_accuracy"], curve[2]["robust_accuracy"]);
@@ -122,15 +132,18 @@ TEST_F(Slice, FoldedExportPredictsAsTheReferenceContext) {
 TEST_F(Slice, InterruptedFineTuningResumesToTheSameModel) {
   HPM_NEED_FASHION_MNIST();
   prepare();
-  const auto settings = data + " --eps 0.1 --count 256 --fit-images 100 --metric-steps 5 --model base/model.safetensors --epochs 3";
+  const auto settings =
+      data + " --eps 0.1 --count 256 --fit-images 100 --metric-steps 5 --model base/model.safetensors --epochs 3";
   run("finetune --out whole" + settings);
   // Killed after the first epoch's state is on the disk.
   const auto kill = "sh -c '\"" + (test::binary_dir() / "hpm").string() + "\" finetune --quiet --out part" + settings +
-                    " & pid=$!; while [ ! -f part/training.safetensors ] && kill -0 $pid 2>/dev/null; do :; done; kill -9 $pid; wait $pid; true' >/dev/null 2>&1";
+                    " & pid=$!; while [ ! -f part/training.safetensors ] && kill -0 $pid 2>/dev/null; do :; done; kill "
+                    "-9 $pid; wait $pid; true' >/dev/null 2>&1";
   ASSERT_EQ(std::system(("cd '" + folder->path.string() + "' && " + kill).c_str()), 0);
   EXPECT_EQ(program("finetune --out part" + settings, folder->path).status, 2) << "without --resume it is refused";
   run("finetune --resume --out part" + settings);
-  const auto a = read_checkpoint((*folder / "whole/model.safetensors").string()).tensors, b = read_checkpoint((*folder / "part/model.safetensors").string()).tensors;
+  const auto a = read_checkpoint((*folder / "whole/model.safetensors").string()).tensors,
+             b = read_checkpoint((*folder / "part/model.safetensors").string()).tensors;
   ASSERT_EQ(a.size(), b.size());
   for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i].second, b[i].second)) << a[i].first;
   run("finetune --resume --out part --lr .1" + settings, 1);
@@ -139,15 +152,18 @@ TEST_F(Slice, InterruptedFineTuningResumesToTheSameModel) {
 TEST_F(Slice, EvaluationKilledTwentyTimesEndsWithTheFlagsOfAnUndisturbedOne) {
   HPM_NEED_FASHION_MNIST();
   prepare();
-  const auto settings = data + " --eps 0.1 --count 120 --model hpm/model.safetensors --protocol autoattack --steps 20 --targets 3 --queries 120 "
-                               "--batch-size 6 --checks none --role hpm";
+  const auto settings =
+      data +
+      " --eps 0.1 --count 120 --model hpm/model.safetensors --protocol autoattack --steps 20 --targets 3 --queries 120 "
+      "--batch-size 6 --checks none --role hpm";
   run("evaluate --out whole-aa" + settings);
   const auto hpm = "'" + (test::binary_dir() / "hpm").string() + "' evaluate --quiet --out killed-aa" + settings;
-  std::ofstream(*folder / "kill.sh") << "cd '" << folder->path.string() << "'\nkills=0\nresume=\nRANDOM=7\nwhile ((kills < 20)); do\n  " << hpm
-                                     << " $resume > /dev/null 2>&1 & pid=$!\n  sleep $(printf '.%03d' $((150 + RANDOM % 700)))\n"
-                                        "  if kill -9 $pid 2> /dev/null; then kills=$((kills + 1)); else break; fi\n  wait $pid 2> /dev/null\n"
-                                        "  [[ -f killed-aa/config.toml ]] && resume=--resume\ndone\nwait\necho $kills > kills\n"
-                                     << hpm << " $resume\n";
+  std::ofstream(*folder / "kill.sh")
+      << "cd '" << folder->path.string() << "'\nkills=0\nresume=\nRANDOM=7\nwhile ((kills < 20)); do\n  " << hpm
+      << " $resume > /dev/null 2>&1 & pid=$!\n  sleep $(printf '.%03d' $((150 + RANDOM % 700)))\n"
+         "  if kill -9 $pid 2> /dev/null; then kills=$((kills + 1)); else break; fi\n  wait $pid 2> /dev/null\n"
+         "  [[ -f killed-aa/config.toml ]] && resume=--resume\ndone\nwait\necho $kills > kills\n"
+      << hpm << " $resume\n";
   ASSERT_EQ(std::system(("bash '" + (*folder / "kill.sh").string() + "' > /dev/null 2>&1").c_str()), 0);
   std::stringstream kills;
   kills << std::ifstream(*folder / "kills").rdbuf();
@@ -160,16 +176,21 @@ TEST_F(Slice, EvaluationKilledTwentyTimesEndsWithTheFlagsOfAnUndisturbedOne) {
     EXPECT_EQ(whole["attacks"][i]["robust"], killed["attacks"][i]["robust"]) << i;
     EXPECT_EQ(whole["attacks"][i]["forward_passes"], killed["attacks"][i]["forward_passes"]) << i;
   }
-  EXPECT_EQ(program("evaluate --out killed-aa --resume --seed 3" + settings, folder->path).status, 1) << "other settings must not go on with it";
+  EXPECT_EQ(program("evaluate --out killed-aa --resume --seed 3" + settings, folder->path).status, 1)
+      << "other settings must not go on with it";
 }
 
 TEST_F(Slice, TwoWritersInOneRunDirectoryAreRefused) {
   HPM_NEED_FASHION_MNIST();
   prepare();
-  const auto settings = data + " --eps 0.1 --count 60 --model base/model.safetensors --protocol autoattack --checks none --out shared-run";
+  const auto settings =
+      data +
+      " --eps 0.1 --count 60 --model base/model.safetensors --protocol autoattack --checks none --out shared-run";
   const auto hpm = "'" + (test::binary_dir() / "hpm").string() + "' evaluate --quiet" + settings;
-  std::ofstream(*folder / "two.sh") << "cd '" << folder->path.string() << "'\n" << hpm << " > /dev/null 2>&1 & pid=$!\nwhile [ ! -f shared-run/events.jsonl ]; do sleep .05; done\n"
-                                    << hpm << " --resume 2> second; echo $? > status\nkill -INT $pid; wait $pid; echo $? >> status";
+  std::ofstream(*folder / "two.sh")
+      << "cd '" << folder->path.string() << "'\n"
+      << hpm << " > /dev/null 2>&1 & pid=$!\nwhile [ ! -f shared-run/events.jsonl ]; do sleep .05; done\n"
+      << hpm << " --resume 2> second; echo $? > status\nkill -INT $pid; wait $pid; echo $? >> status";
   ASSERT_EQ(std::system(("bash -m '" + (*folder / "two.sh").string() + "' > /dev/null 2>&1").c_str()), 0);
   std::stringstream status, second;
   status << std::ifstream(*folder / "status").rdbuf();
@@ -181,8 +202,12 @@ TEST_F(Slice, TwoWritersInOneRunDirectoryAreRefused) {
 TEST_F(Slice, InterruptExitsWith130AndPrintsTheCommandThatGoesOn) {
   HPM_NEED_FASHION_MNIST();
   prepare();
-  const auto command = "'" + (test::binary_dir() / "hpm").string() + "' finetune --quiet --out stopped --epochs 50 --model base/model.safetensors --fit-images 100" + data;
-  std::ofstream(*folder / "stop.sh") << "cd '" + folder->path.string() + "'\n" + command + " 2>err & pid=$!; while [ ! -f stopped/config.toml ]; do sleep .1; done; kill -INT $pid; wait $pid; echo $? > status";
+  const auto command = "'" + (test::binary_dir() / "hpm").string() +
+                       "' finetune --quiet --out stopped --epochs 50 --model base/model.safetensors --fit-images 100" +
+                       data;
+  std::ofstream(*folder / "stop.sh") << "cd '" + folder->path.string() + "'\n" + command +
+                                            " 2>err & pid=$!; while [ ! -f stopped/config.toml ]; do sleep .1; done; "
+                                            "kill -INT $pid; wait $pid; echo $? > status";
   ASSERT_EQ(std::system(("bash -m '" + (*folder / "stop.sh").string() + "' >/dev/null 2>&1").c_str()), 0);
   std::stringstream status, err;
   status << std::ifstream(*folder / "status").rdbuf();
@@ -203,13 +228,18 @@ TEST(Acceptance, CifarCnnReachesItsKnownAccuracies) {
   HPM_NEED_SHARED(checkpoint, "checkpoints/cifar_cnn_a_adv4.model");
   HPM_NEED_SHARED(root, "data");
   test::TemporaryFolder folder;
-  const auto common = "evaluate --model " + checkpoint.string() + " --arch conv16k4s2p1-relu-conv32k4s2p1-relu-flatten-fc100-relu-fc10 --classes 10 "
-                      "--mean .4914,.4822,.4465 --std .2023,.1994,.2010 --data cifar10 --data-root " + root.string() + " --norm Linf --eps 2/255 --quiet ";
+  const auto common = "evaluate --model " + checkpoint.string() +
+                      " --arch conv16k4s2p1-relu-conv32k4s2p1-relu-flatten-fc100-relu-fc10 --classes 10 "
+                      "--mean .4914,.4822,.4465 --std .2023,.1994,.2010 --data cifar10 --data-root " +
+                      root.string() + " --norm Linf --eps 2/255 --quiet ";
   ASSERT_EQ(program(common + "--protocol pgd --count 1000 --out pgd", folder.path).status, 0);
   const auto pgd = test::read_json(folder / "pgd/results.json");
   EXPECT_NEAR(pgd["clean_accuracy"], 60.2, .05);
   EXPECT_NEAR(pgd["robust_accuracy"], 51, 1.2) << "APGD-CE leaves 51.6 of 1024 images";
-  ASSERT_EQ(program(common + "--protocol autoattack --version custom --attacks apgd-ce,apgd-t --count 500 --out aa", folder.path).status, 0);
+  ASSERT_EQ(program(common + "--protocol autoattack --version custom --attacks apgd-ce,apgd-t --count 500 --out aa",
+                    folder.path)
+                .status,
+            0);
   const auto aa = test::read_json(folder / "aa/results.json");
   EXPECT_NEAR(aa["clean_accuracy"], 58.6, 1e-9);
   EXPECT_NEAR(aa["robust_accuracy"], 46.8, .6);

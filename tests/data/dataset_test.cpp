@@ -33,7 +33,8 @@ class IdxTest : public testing::Test {
   }
   Dataset load() { return load_dataset("fashion-mnist", "test", folder.path.string()); }
   test::TemporaryFolder folder;
-  std::string images = big_endian(0x803) + big_endian(3) + big_endian(28) + big_endian(28), labels = big_endian(0x801) + big_endian(3) + std::string("\0\x09\x04", 3);
+  std::string images = big_endian(0x803) + big_endian(3) + big_endian(28) + big_endian(28),
+              labels = big_endian(0x801) + big_endian(3) + std::string("\0\x09\x04", 3);
 };
 
 TEST_F(IdxTest, PixelsAndLabelsComeAsWritten) {
@@ -71,7 +72,8 @@ TEST(Cifar10, CutRecordIsAnErrorWithItsNumber) {
   fs::create_directories(folder / "cifar-10-batches-bin");
   const auto path = folder / "cifar-10-batches-bin/test_batch.bin";
   std::ofstream(path) << std::string(3073, '\1') << std::string(100, '\1');
-  EXPECT_NE(message_of<Error>([&] { load_dataset("cifar10", "test", folder.path.string()); }).find("record 1 is cut"), std::string::npos);
+  EXPECT_NE(message_of<Error>([&] { load_dataset("cifar10", "test", folder.path.string()); }).find("record 1 is cut"),
+            std::string::npos);
   fs::resize_file(path, 3073);
   const auto data = load_dataset("cifar10", "test", folder.path.string());
   EXPECT_EQ(data.size(), 1);
@@ -82,7 +84,8 @@ TEST(Datasets, MissingOneSaysWhereItWasLookedForAndHowToGetIt) {
   const auto message = message_of<Error>([] { load_dataset("cifar10", "test", "/nowhere"); });
   EXPECT_NE(message.find("/nowhere"), std::string::npos) << message;
   EXPECT_NE(message.find("cifar-10-binary"), std::string::npos) << message;
-  EXPECT_NE(message_of<UsageError>([] { load_dataset("cifar1O", "test"); }).find("did you mean cifar10"), std::string::npos);
+  EXPECT_NE(message_of<UsageError>([] { load_dataset("cifar1O", "test"); }).find("did you mean cifar10"),
+            std::string::npos);
   EXPECT_THROW(load_dataset("cifar10", "dev"), UsageError);
 }
 

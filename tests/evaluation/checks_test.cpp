@@ -13,7 +13,8 @@ using test::tiny_model;
 /// Shows the inner model's answers with something wrong.
 class Spoiled : public AttackModel {
  public:
-  Spoiled(AttackModel& inner, std::function<void(Answer&, const Query&)> spoil) : inner_(inner), spoil_(std::move(spoil)) {}
+  Spoiled(AttackModel& inner, std::function<void(Answer&, const Query&)> spoil)
+      : inner_(inner), spoil_(std::move(spoil)) {}
   Answer ask(const Query& q, const Loss* loss) override {
     auto answer = inner_.ask(q, loss);
     spoil_(answer, q);
@@ -35,10 +36,14 @@ class ChecksTest : public testing::Test {
     images.y = model.classifier.logits(images.x).argmax(1);
     evaluation = evaluate_pgd({model}, images, threat, {.steps = 5}, 0, 40);
   }
-  std::map<std::string, CheckOutcome> run(AttackModel& attacked, const Tensor& saved = {}, const std::string& level = "basic") {
-    const auto predict = [&](const Tensor& x, const Tensor& index) { return attacked.ask({x, index}, nullptr).target_logits; };
+  std::map<std::string, CheckOutcome> run(AttackModel& attacked, const Tensor& saved = {},
+                                          const std::string& level = "basic") {
+    const auto predict = [&](const Tensor& x, const Tensor& index) {
+      return attacked.ask({x, index}, nullptr).target_logits;
+    };
     std::map<std::string, CheckOutcome> all;
-    for (auto& c : run_checks({attacked, false, predict}, images, threat, evaluation, saved, {.level = level})) all[c.name] = c;
+    for (auto& c : run_checks({attacked, false, predict}, images, threat, evaluation, saved, {.level = level}))
+      all[c.name] = c;
     return all;
   }
   using Status = CheckOutcome::Status;
@@ -56,7 +61,9 @@ TEST_F(ChecksTest, HonestModelPassesWhatDoesNotDependOnTraining) {
 }
 
 TEST_F(ChecksTest, MaskedGradientsAreFlagged) {
-  Spoiled masked(honest, [](Answer& a, const Query&) { if (a.gradient.defined()) a.gradient.zero_(); });
+  Spoiled masked(honest, [](Answer& a, const Query&) {
+    if (a.gradient.defined()) a.gradient.zero_();
+  });
   const auto checks = run(masked);
   EXPECT_EQ(checks.at("zero gradients").status, Status::failed);
   EXPECT_EQ(checks.at("unbounded").status, Status::failed);
@@ -68,7 +75,9 @@ TEST_F(ChecksTest, NanLogitsAreFlagged) {
 }
 
 TEST_F(ChecksTest, BatchDependenceAndRandomnessAreFlagged) {
-  Spoiled coupled(honest, [](Answer& a, const Query& q) { a.target_logits = a.target_logits + 50 * (q.x.size(0) % 2) * at::rand({5}); });
+  Spoiled coupled(honest, [](Answer& a, const Query& q) {
+    a.target_logits = a.target_logits + 50 * (q.x.size(0) % 2) * at::rand({5});
+  });
   EXPECT_EQ(run(coupled).at("consistency").status, Status::failed);
   int64_t calls = 0;
   Spoiled random(honest, [&](Answer& a, const Query&) { a.target_logits = a.target_logits.roll(++calls % 5, 1); });

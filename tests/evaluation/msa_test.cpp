@@ -17,7 +17,8 @@ class Msa : public testing::Test {
     images.x = tiny_images(18, 1, at::kFloat);
     images.index = at::arange(7, 25);
     const auto out = model.run(images.x);
-    images.y = prediction_logits(*model.head, {ContextKind::reference}, out.features, out.logits, images.index).argmax(1);
+    images.y =
+        prediction_logits(*model.head, {ContextKind::reference}, out.features, out.logits, images.index).argmax(1);
     images.y[3] = (images.y[3] + 1) % 5;  // one image is misclassified
   }
   MsaOptions options(std::vector<std::string> contexts) {
@@ -56,11 +57,13 @@ TEST_F(Msa, FlagsDoNotDependOnBatchSizeThreadsOrOrder) {
   base.batch_size = 5;
   const auto other = msa(model, {}, images, threat, base);
   for (size_t c = 0; c < 3; ++c) EXPECT_TRUE(at::equal(expected.contexts[c].robust, other.contexts[c].robust)) << c;
-  // Another order keeps everyone's company when the company order is drawn from image numbers; here: no shuffling, one batch.
+  // Another order keeps everyone's company when the company order is drawn from image numbers; here: no shuffling, one
+  // batch.
   base.company_seed = 0, base.company_size = 64;
   const auto straight = msa(model, {}, images, threat, base);
   const auto turned = msa(model, {}, images.select(at::arange(18).flip(0)), threat, base);
-  for (size_t c = 0; c < 3; ++c) EXPECT_TRUE(at::equal(straight.contexts[c].robust, turned.contexts[c].robust.flip(0))) << c;
+  for (size_t c = 0; c < 3; ++c)
+    EXPECT_TRUE(at::equal(straight.contexts[c].robust, turned.contexts[c].robust.flip(0))) << c;
 }
 
 TEST_F(Msa, FullMatrixCompletesEverySurrogateWithoutChangingTheVerdictTowardsRobust) {
@@ -102,7 +105,8 @@ TEST_F(Msa, RepackingSurvivorsOfAJointBatchGivesAnotherNumber) {
     const auto rows = at::arange(0, 18, keep);
     const auto left = images.select(rows);
     const auto out = model.run(left.x);
-    const auto repacked = prediction_logits(*model.head, {ContextKind::joint}, out.features, out.logits, left.index).argmax(1);
+    const auto repacked =
+        prediction_logits(*model.head, {ContextKind::joint}, out.features, out.logits, left.index).argmax(1);
     repacked_changes = !at::equal(repacked, in_their_batches.index_select(0, rows));
   }
   EXPECT_TRUE(repacked_changes);
@@ -130,7 +134,9 @@ TEST_F(Msa, ASurrogateWhoseTwinIsNotAskedForRunsItselfAndNoContextGoesUnattacked
   EXPECT_LT(percent(result.first().robust), percent(result.first().clean_correct));
   EXPECT_EQ(result.first().surrogates[1].same_as, "hard");
   o.surrogates = {"control"};
-  EXPECT_NE(test::message_of<UsageError>([&] { msa(model, {}, images, threat, o); }).find("can attack the context reference"), std::string::npos);
+  EXPECT_NE(
+      test::message_of<UsageError>([&] { msa(model, {}, images, threat, o); }).find("can attack the context reference"),
+      std::string::npos);
   o = options({"joint"});
   o.surrogates = {"region"};
   EXPECT_THROW(msa(model, {}, images, threat, o), UsageError);
@@ -147,7 +153,8 @@ TEST_F(Msa, ContextsComeOutInTheOrderAskedAndTheFirstOnesImagesAreKept) {
   EXPECT_TRUE(at::equal(right, result.first().robust));
   for (size_t i = 0; i < 18; ++i) {
     const auto row = static_cast<int64_t>(i);
-    EXPECT_EQ(!result.broken_by[i].empty(), result.first().clean_correct[row].item<bool>() && !right[row].item<bool>()) << i;
+    EXPECT_EQ(!result.broken_by[i].empty(), result.first().clean_correct[row].item<bool>() && !right[row].item<bool>())
+        << i;
   }
 }
 
@@ -190,7 +197,8 @@ TEST_F(Msa, GoesOnFromItsJournalToTheResultOfAnUndisturbedRun) {
     try {
       const auto result = msa(model, {}, images, threat, o, monitor, WorkLog(journal));
       done = true;
-      for (size_t c = 0; c < 3; ++c) EXPECT_TRUE(at::equal(result.contexts[c].robust, expected.contexts[c].robust)) << c;
+      for (size_t c = 0; c < 3; ++c)
+        EXPECT_TRUE(at::equal(result.contexts[c].robust, expected.contexts[c].robust)) << c;
       EXPECT_TRUE(at::equal(result.adversarial, expected.adversarial));
       EXPECT_EQ(result.broken_by, expected.broken_by);
       ASSERT_EQ(result.attacks.size(), expected.attacks.size());

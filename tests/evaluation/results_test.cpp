@@ -31,9 +31,11 @@ TEST(Results, HoldEveryFieldOfTheFormatWithOneFlagAnImage) {
   const RunDirectory run((folder / "run").string(), none, "{}", ExistingRun::refuse);
   write_run(run, input);
   const auto j = test::read_json(folder / "run/results.json");
-  for (const char* key : {"schema", "model", "dataset", "n", "first_index", "norm", "eps", "protocol", "version", "context", "company", "seed",
-                          "threads", "clean_accuracy", "robust_accuracy", "clean_correct", "robust", "attacks", "standard_error", "interval",
-                          "control", "joint_any", "borderline", "checks", "suspect"})
+  for (const char* key :
+       {"schema",          "model",         "dataset", "n",       "first_index",    "norm",     "eps",
+        "protocol",        "version",       "context", "company", "seed",           "threads",  "clean_accuracy",
+        "robust_accuracy", "clean_correct", "robust",  "attacks", "standard_error", "interval", "control",
+        "joint_any",       "borderline",    "checks",  "suspect"})
     EXPECT_TRUE(j.contains(key)) << key;
   EXPECT_EQ(j["robust"].size(), 12u);
   double sum = 0;
@@ -56,10 +58,13 @@ TEST(RunDirectory, RefusesAnotherRunUnlessToldAndNeverLeavesAStaleResult) {
   {
     const RunDirectory first(path, none, "{}", ExistingRun::refuse);
     first.write("results.json", "{}");
-    EXPECT_NE(message_of<Error>([&] { RunDirectory(path, none, "{}", ExistingRun::overwrite); }).find("another process"), std::string::npos);
+    EXPECT_NE(
+        message_of<Error>([&] { RunDirectory(path, none, "{}", ExistingRun::overwrite); }).find("another process"),
+        std::string::npos);
     EXPECT_TRUE(std::filesystem::exists(folder / "run/results.json")) << "a refused writer removed the other's result";
   }
-  EXPECT_NE(message_of<UsageError>([&] { RunDirectory(path, none, "{}", ExistingRun::refuse); }).find("--overwrite"), std::string::npos);
+  EXPECT_NE(message_of<UsageError>([&] { RunDirectory(path, none, "{}", ExistingRun::refuse); }).find("--overwrite"),
+            std::string::npos);
   RunDirectory(path, none, "{}", ExistingRun::resume);
   EXPECT_TRUE(std::filesystem::exists(path + "/results.json"));
   RunDirectory(path, none, "{}", ExistingRun::overwrite);
@@ -70,7 +75,9 @@ TEST(RunDirectory, RefusesAnotherRunUnlessToldAndNeverLeavesAStaleResult) {
 
 TEST(Environment, NamesVersionsAndMachine) {
   const auto e = nlohmann::json::parse(environment_json({}, 5));
-  for (const char* key : {"hpm_version", "commit", "compiler", "flags", "torch", "blas", "cpu", "isa", "threads", "device", "seed"}) EXPECT_TRUE(e.contains(key)) << key;
+  for (const char* key :
+       {"hpm_version", "commit", "compiler", "flags", "torch", "blas", "cpu", "isa", "threads", "device", "seed"})
+    EXPECT_TRUE(e.contains(key)) << key;
   EXPECT_EQ(e["seed"], 5);
 }
 

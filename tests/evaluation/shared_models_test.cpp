@@ -15,9 +15,12 @@ struct Known {
 };
 const std::vector<double> kMean{.4914, .4822, .4465};
 const Known kTable[] = {
-    {"cifar_cnn_a_adv4.model", {.2023, .1994, .2010}, 2. / 255}, {"cifar_cnn_a_adv.model", {.2023, .1994, .2010}, 2. / 255},
-    {"cifar_conv_small_pgd.pth", {.2023, .1994, .2010}, 2. / 255}, {"cifar_madry_8px.pth", {.225, .225, .225}, 8. / 255},
-    {"resnet4b.pth", {.2471, .2435, .2616}, 2. / 255}, {"resnet14_at8.pth", {.2471, .2435, .2616}, 8. / 255},
+    {"cifar_cnn_a_adv4.model", {.2023, .1994, .2010}, 2. / 255},
+    {"cifar_cnn_a_adv.model", {.2023, .1994, .2010}, 2. / 255},
+    {"cifar_conv_small_pgd.pth", {.2023, .1994, .2010}, 2. / 255},
+    {"cifar_madry_8px.pth", {.225, .225, .225}, 8. / 255},
+    {"resnet4b.pth", {.2471, .2435, .2616}, 2. / 255},
+    {"resnet14_at8.pth", {.2471, .2435, .2616}, 8. / 255},
 };
 
 TEST(SharedModels, ComeOutUnflagged) {
@@ -29,12 +32,17 @@ TEST(SharedModels, ComeOutUnflagged) {
   for (const auto& known : kTable) {
     SCOPED_TRACE(known.file);
     const auto mean = std::string(known.file) == "cifar_madry_8px.pth" ? std::vector<double>{.485, .456, .406} : kMean;
-    const HpmModel model{load_classifier((checkpoints / known.file).string(), {.mean = mean, .std = known.std}, data.image_shape()).classifier, std::nullopt};
+    const HpmModel model{
+        load_classifier((checkpoints / known.file).string(), {.mean = mean, .std = known.std}, data.image_shape())
+            .classifier,
+        std::nullopt};
     const ThreatModel threat{Norm::linf, known.eps};
-    const auto evaluation = evaluate_autoattack({model}, images, threat, {.version = "custom", .attacks = {"apgd-ce", "apgd-t"}, .batch_size = 64});
+    const auto evaluation = evaluate_autoattack(
+        {model}, images, threat, {.version = "custom", .attacks = {"apgd-ce", "apgd-t"}, .batch_size = 64});
     ClassifierModel attacked(model.classifier);
     const auto predict = [&](const Tensor& x, const Tensor&) { return model.classifier.logits(x); };
-    for (const auto& check : run_checks({attacked, false, predict}, images, threat, evaluation, evaluation.adversarial, {}))
+    for (const auto& check :
+         run_checks({attacked, false, predict}, images, threat, evaluation, evaluation.adversarial, {}))
       EXPECT_NE(check.status, CheckOutcome::Status::failed) << check.name << ": " << check.detail;
   }
 }

@@ -27,7 +27,9 @@ TEST(ByteReader, NeverReadsBeyondTheEnd) {
   const MemorySource source("three", bytes_of(text));
   ByteReader in(source);
   EXPECT_EQ(in.number<uint16_t>(), 0x0201);
-  EXPECT_NE(message_of<Error>([&] { in.number<uint16_t>(); }).find("three: 2 bytes are needed here but the file ends at 3"), std::string::npos);
+  EXPECT_NE(
+      message_of<Error>([&] { in.number<uint16_t>(); }).find("three: 2 bytes are needed here but the file ends at 3"),
+      std::string::npos);
   EXPECT_THROW(in.take(std::numeric_limits<uint64_t>::max()), Error);
   EXPECT_THROW(in.skip(2), Error);
   in.skip(1);
@@ -117,7 +119,8 @@ void read_all(const ByteSource& source) {
 }
 
 TEST(Zip, ReadsStoredAndDeflatedEntries) {
-  const std::string zeros(100000, 'z'), bytes = make_zip({{"a/x", "hello"}, {"a/y", zeros, true}, {"empty", ""}, {"none", "", true}});
+  const std::string zeros(100000, 'z'),
+      bytes = make_zip({{"a/x", "hello"}, {"a/y", zeros, true}, {"empty", ""}, {"none", "", true}});
   const MemorySource source("a.zip", bytes_of(bytes));
   const ZipArchive zip(source);
   ASSERT_EQ(zip.entries().size(), 4u);
@@ -129,8 +132,10 @@ TEST(Zip, ReadsStoredAndDeflatedEntries) {
 }
 
 TEST(Zip, RefusesEntriesOutsideTheFile) {
-  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "hello", .header = 4000}})).find("outside the archive"), std::string::npos);
-  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "hello", .header = 5}})).find("header of the zip entry"), std::string::npos);
+  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "hello", .header = 4000}})).find("outside the archive"),
+            std::string::npos);
+  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "hello", .header = 5}})).find("header of the zip entry"),
+            std::string::npos);
 }
 
 TEST(Zip, RefusesEntriesThatOverlap) {
@@ -143,7 +148,8 @@ TEST(Zip, RefusesEntriesThatOverlap) {
 TEST(Zip, RefusesNamesThatLeaveTheFolder) {
   for (const char* name : {"../x", "a/../../x", "/etc/passwd", "..", "a/..", "C:x", "a\\..\\x", ""})
     EXPECT_NE(zip_error(make_zip({{name, "x"}})).find("leaves the archive's folder"), std::string::npos) << name;
-  EXPECT_NE(zip_error(make_zip({{std::string("a\0b", 3), "x"}})).find("leaves the archive's folder"), std::string::npos);
+  EXPECT_NE(zip_error(make_zip({{std::string("a\0b", 3), "x"}})).find("leaves the archive's folder"),
+            std::string::npos);
 }
 
 TEST(Zip, RefusesWhatItCannotTrust) {
@@ -151,13 +157,21 @@ TEST(Zip, RefusesWhatItCannotTrust) {
   EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "x", .flags = 1}})).find("encrypted"), std::string::npos);
   EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "x", .crc = 5}})).find("checksum"), std::string::npos);
   EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "hello", .size = 4}})).find("two sizes"), std::string::npos);
-  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "hello", .deflate = true, .size = 4}})).find("longer than the 4 bytes"), std::string::npos);
-  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "hello", .deflate = true, .size = 6}})).find("gives 5 bytes but declares 6"), std::string::npos);
-  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "hello", .deflate = true, .stored = "\xFF\xFF"}})).find("cannot be decompressed"), std::string::npos);
+  EXPECT_NE(
+      zip_error(make_zip({{.name = "a", .data = "hello", .deflate = true, .size = 4}})).find("longer than the 4 bytes"),
+      std::string::npos);
+  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "hello", .deflate = true, .size = 6}}))
+                .find("gives 5 bytes but declares 6"),
+            std::string::npos);
+  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "hello", .deflate = true, .stored = "\xFF\xFF"}}))
+                .find("cannot be decompressed"),
+            std::string::npos);
 }
 
 TEST(Zip, RefusesBombsBeforeTakingMemory) {
-  EXPECT_NE(zip_error(make_zip({{.name = "a", .data = "hello", .deflate = true, .size = 0xF0000000}})).find("more than"), std::string::npos);
+  EXPECT_NE(
+      zip_error(make_zip({{.name = "a", .data = "hello", .deflate = true, .size = 0xF0000000}})).find("more than"),
+      std::string::npos);
   const std::string bomb = deflated(std::string(20 << 20, '\0'));
   std::vector<ZipItem> items;
   for (int i = 0; i < 5; ++i)

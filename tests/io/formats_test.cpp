@@ -14,7 +14,8 @@ using namespace test;
 
 StoredTensor numbers(ScalarType type, std::vector<int64_t> shape) {
   Bytes data(count_of(shape) * item_size(type));
-  for (size_t i = 0; i < data.size(); ++i) data.data()[i] = static_cast<std::byte>(type == ScalarType::boolean ? i % 2 : i * 37 + 1);
+  for (size_t i = 0; i < data.size(); ++i)
+    data.data()[i] = static_cast<std::byte>(type == ScalarType::boolean ? i % 2 : i * 37 + 1);
   return {type, std::move(shape), std::move(data)};
 }
 
@@ -30,12 +31,16 @@ NamedStoredTensors one_of_each_type() {
   return out;
 }
 
-std::string safetensors(const std::string& header, const std::string& data) { return little<uint64_t>(header.size()) + header + data; }
+std::string safetensors(const std::string& header, const std::string& data) {
+  return little<uint64_t>(header.size()) + header + data;
+}
 
 std::string safetensors_error(const std::string& bytes) {
   return message_of<Error>([&] { read_safetensors(MemorySource("bad.safetensors", bytes_of(bytes))); });
 }
-std::string header_error(const std::string& header, size_t data = 8) { return safetensors_error(safetensors(header, std::string(data, 'x'))); }
+std::string header_error(const std::string& header, size_t data = 8) {
+  return safetensors_error(safetensors(header, std::string(data, 'x')));
+}
 
 TEST(Safetensors, RoundTripIsBitForBitAndKeepsTheOrder) {
   const TemporaryFolder folder;
@@ -81,9 +86,11 @@ TEST(Safetensors, DoesNotWriteWhatCannotBeRead) {
 
 TEST(Safetensors, RefusesAHeaderThatDoesNotFitTheFile) {
   EXPECT_NE(safetensors_error("short").find("cannot be 5 bytes long"), std::string::npos);
-  EXPECT_NE(safetensors_error(little<uint64_t>(1000) + "{}").find("header is 1000 bytes long but the file only 10"), std::string::npos);
+  EXPECT_NE(safetensors_error(little<uint64_t>(1000) + "{}").find("header is 1000 bytes long but the file only 10"),
+            std::string::npos);
   EXPECT_NE(safetensors_error(little<uint64_t>(100'000'001) + "{}").find("at most 100000000"), std::string::npos);
-  EXPECT_NE(safetensors_error(little<uint64_t>(std::numeric_limits<uint64_t>::max()) + "{}").find("at most"), std::string::npos);
+  EXPECT_NE(safetensors_error(little<uint64_t>(std::numeric_limits<uint64_t>::max()) + "{}").find("at most"),
+            std::string::npos);
 }
 
 TEST(Safetensors, RefusesHeadersThatAreNotTheFormat) {
@@ -110,30 +117,56 @@ TEST(Safetensors, RefusesIncompleteOrRepeatedFields) {
   EXPECT_NE(header_error(R"({"a": {"shape": [2], "data_offsets": [0, 8]}})").find("has no dtype"), std::string::npos);
   EXPECT_NE(header_error(R"({"a": {"dtype": "F32", "data_offsets": [0, 8]}})").find("has no shape"), std::string::npos);
   EXPECT_NE(header_error(R"({"a": {"dtype": "F32", "shape": [2]}})").find("has no data_offsets"), std::string::npos);
-  EXPECT_NE(header_error(R"({"a": {"dtype": "F32", "shape": [2], "shape": [2], "data_offsets": [0, 8]}})").find("has shape twice"), std::string::npos);
+  EXPECT_NE(header_error(R"({"a": {"dtype": "F32", "shape": [2], "shape": [2], "data_offsets": [0, 8]}})")
+                .find("has shape twice"),
+            std::string::npos);
   const std::string one = R"("a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]})";
   EXPECT_NE(header_error("{" + one + "," + one + "}").find("the name \"a\" is there twice"), std::string::npos);
-  EXPECT_NE(header_error(R"({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4, 8]}})").find("3 data_offsets"), std::string::npos);
-  EXPECT_NE(header_error(R"({"a": {"dtype": "F8_E4M3", "shape": [8], "data_offsets": [0, 8]}})").find("has the type F8_E4M3"), std::string::npos);
+  EXPECT_NE(header_error(R"({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4, 8]}})").find("3 data_offsets"),
+            std::string::npos);
+  EXPECT_NE(
+      header_error(R"({"a": {"dtype": "F8_E4M3", "shape": [8], "data_offsets": [0, 8]}})").find("has the type F8_E4M3"),
+      std::string::npos);
 }
 
 TEST(Safetensors, RefusesOffsetsThatDoNotFit) {
-  EXPECT_NE(header_error(R"({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}})", 7).find("outside the 7 bytes"), std::string::npos);
-  EXPECT_NE(header_error(R"({"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}})").find("outside"), std::string::npos);
-  EXPECT_NE(header_error(R"({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}})").find("takes 12 bytes"), std::string::npos);
-  EXPECT_NE(header_error(R"({"a": {"dtype": "F64", "shape": [288230376151711744, 64], "data_offsets": [0, 0]}})", 0).find("takes"), std::string::npos);
-  EXPECT_NE(header_error(R"({"a": {"dtype": "F64", "shape": [99999999999999999999], "data_offsets": [0, 8]}})").find("fraction"), std::string::npos);
-  EXPECT_NE(header_error(R"({"a": {"dtype": "F64", "shape": [9999999999999999999], "data_offsets": [0, 8]}})").find("impossible"), std::string::npos);
+  EXPECT_NE(
+      header_error(R"({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}})", 7).find("outside the 7 bytes"),
+      std::string::npos);
+  EXPECT_NE(header_error(R"({"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}})").find("outside"),
+            std::string::npos);
+  EXPECT_NE(header_error(R"({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}})").find("takes 12 bytes"),
+            std::string::npos);
+  EXPECT_NE(header_error(R"({"a": {"dtype": "F64", "shape": [288230376151711744, 64], "data_offsets": [0, 0]}})", 0)
+                .find("takes"),
+            std::string::npos);
+  EXPECT_NE(header_error(R"({"a": {"dtype": "F64", "shape": [99999999999999999999], "data_offsets": [0, 8]}})")
+                .find("fraction"),
+            std::string::npos);
+  EXPECT_NE(header_error(R"({"a": {"dtype": "F64", "shape": [9999999999999999999], "data_offsets": [0, 8]}})")
+                .find("impossible"),
+            std::string::npos);
 }
 
 TEST(Safetensors, RefusesOffsetsThatOverlapOrLeaveHoles) {
-  EXPECT_NE(header_error(R"({"a": {"dtype": "U8", "shape": [6], "data_offsets": [0, 6]}, "b": {"dtype": "U8", "shape": [4], "data_offsets": [4, 8]}})").find("\"b\" at 4 overlaps"), std::string::npos);
-  EXPECT_NE(header_error(R"({"a": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]}, "b": {"dtype": "U8", "shape": [4], "data_offsets": [4, 8]}})").find("bytes 3 to 4 of the data"), std::string::npos);
-  EXPECT_NE(header_error(R"({"a": {"dtype": "U8", "shape": [7], "data_offsets": [0, 7]}})").find("end at byte 7"), std::string::npos);
+  EXPECT_NE(
+      header_error(
+          R"({"a": {"dtype": "U8", "shape": [6], "data_offsets": [0, 6]}, "b": {"dtype": "U8", "shape": [4], "data_offsets": [4, 8]}})")
+          .find("\"b\" at 4 overlaps"),
+      std::string::npos);
+  EXPECT_NE(
+      header_error(
+          R"({"a": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]}, "b": {"dtype": "U8", "shape": [4], "data_offsets": [4, 8]}})")
+          .find("bytes 3 to 4 of the data"),
+      std::string::npos);
+  EXPECT_NE(header_error(R"({"a": {"dtype": "U8", "shape": [7], "data_offsets": [0, 7]}})").find("end at byte 7"),
+            std::string::npos);
 }
 
 TEST(Safetensors, SurvivesTruncationAndFlippedBytes) {
-  const std::string file = safetensors(R"({"__metadata__":{"a":"b"},"a":{"dtype":"U8","shape":[2,3],"data_offsets":[0,6]},"b":{"dtype":"F16","shape":[1],"data_offsets":[6,8]}})", "01234567");
+  const std::string file = safetensors(
+      R"({"__metadata__":{"a":"b"},"a":{"dtype":"U8","shape":[2,3],"data_offsets":[0,6]},"b":{"dtype":"F16","shape":[1],"data_offsets":[6,8]}})",
+      "01234567");
   const auto read = [](const ByteSource& source) { read_safetensors(source); };
   expect_truncations_refused(file, read);
   expect_flips_survived(file, read);
@@ -142,7 +175,8 @@ TEST(Safetensors, SurvivesTruncationAndFlippedBytes) {
 // NumPy
 
 std::string npy(const std::string& header, const std::string& data, char version = 1) {
-  const std::string size = version == 1 ? little(static_cast<uint16_t>(header.size())) : little(static_cast<uint32_t>(header.size()));
+  const std::string size =
+      version == 1 ? little(static_cast<uint16_t>(header.size())) : little(static_cast<uint32_t>(header.size()));
   return "\x93NUMPY" + std::string{version, '\0'} + size + header + data;
 }
 std::string npy_error(const std::string& bytes) {
@@ -154,7 +188,8 @@ NamedStoredTensors expected_arrays() {
   for (const auto& row : rows) {
     const std::string digits = row["hex"];
     StoredTensor tensor{*scalar_type_of(row["type"].get<std::string>()), row["shape"], Bytes(digits.size() / 2)};
-    for (size_t i = 0; i < tensor.data.size(); ++i) tensor.data.data()[i] = static_cast<std::byte>(std::stoi(digits.substr(2 * i, 2), nullptr, 16));
+    for (size_t i = 0; i < tensor.data.size(); ++i)
+      tensor.data.data()[i] = static_cast<std::byte>(std::stoi(digits.substr(2 * i, 2), nullptr, 16));
     out.emplace_back(row["name"], std::move(tensor));
   }
   return out;
@@ -163,7 +198,8 @@ NamedStoredTensors expected_arrays() {
 TEST(Npy, ReadsWhatNumPyWrote) {
   const auto arrays = expected_arrays();
   ASSERT_EQ(arrays.size(), 6u);
-  for (const char* name : {"arrays.npz", "stored.npz"}) EXPECT_EQ(read_npz(source_dir() / "tests/io/fixtures" / name), arrays) << name;
+  for (const char* name : {"arrays.npz", "stored.npz"})
+    EXPECT_EQ(read_npz(source_dir() / "tests/io/fixtures" / name), arrays) << name;
   EXPECT_EQ(read_npy(source_dir() / "tests/io/fixtures/fortran.npy"), arrays[1].second);
   EXPECT_EQ(read_npy(source_dir() / "tests/io/fixtures/version3.npy"), arrays[0].second);
 }
@@ -173,7 +209,10 @@ TEST(Npy, ReadsOnlyTheArraysAskedFor) {
   const auto found = read_npz(path, {"half", "f8"});
   ASSERT_EQ(found.size(), 2u);
   EXPECT_EQ(found[0].first, "f8");
-  EXPECT_NE(message_of<Error>([&] { read_npz(path, {"labels"}); }).find("no array \"labels\" in the file; it holds: f8, fortran"), std::string::npos);
+  EXPECT_NE(message_of<Error>([&] {
+              read_npz(path, {"labels"});
+            }).find("no array \"labels\" in the file; it holds: f8, fortran"),
+            std::string::npos);
 }
 
 TEST(Npy, RoundTripIsBitForBit) {
@@ -199,11 +238,15 @@ TEST(Npy, RefusesWhatItCannotRead) {
   EXPECT_NE(npy_error(npy(good, "12345678", 4)).find("version 4"), std::string::npos);
   EXPECT_NE(npy_error(npy(good, "1234567")).find("takes 8 bytes, but 7 follow"), std::string::npos);
   EXPECT_NE(npy_error(npy(good, "123456789")).find("takes 8 bytes, but 9 follow"), std::string::npos);
-  for (const char* header : {"", "{", "{'descr': '<f4'}", "{'descr' '<f4'}", "{'descr': '<f4', 'descr': '<f4'}", "{'descr': <f4}", "{'shape': (2}",
-                             "{'shape': (-1,)}", "{'fortran_order': 1}", "{'other': 1}", "{'shape': (99999999999999999999,)}"})
+  for (const char* header : {"", "{", "{'descr': '<f4'}", "{'descr' '<f4'}", "{'descr': '<f4', 'descr': '<f4'}",
+                             "{'descr': <f4}", "{'shape': (2}", "{'shape': (-1,)}", "{'fortran_order': 1}",
+                             "{'other': 1}", "{'shape': (99999999999999999999,)}"})
     EXPECT_NE(npy_error(npy(header, "12345678")).find("the header of the array has"), std::string::npos) << header;
-  EXPECT_NE(npy_error(npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}", "")).find("records"), std::string::npos);
-  EXPECT_NE(npy_error(npy("{'descr': '<f8', 'fortran_order': True, 'shape': (4294967296, 4294967296, 0)}", "")).find("takes"), std::string::npos);
+  EXPECT_NE(npy_error(npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}", "")).find("records"),
+            std::string::npos);
+  EXPECT_NE(
+      npy_error(npy("{'descr': '<f8', 'fortran_order': True, 'shape': (4294967296, 4294967296, 0)}", "")).find("takes"),
+      std::string::npos);
 }
 
 TEST(Npy, SurvivesTruncationAndFlippedBytes) {

@@ -41,9 +41,9 @@ struct ZipItem {
   std::string name, data;
   bool deflate = false;
   uint16_t flags = 0;
-  std::string stored = {};       ///< what lies in the file; filled from data when empty
-  int64_t size = -1, crc = -1;   ///< what the directory says; -1: the truth
-  int64_t header = -1;           ///< offset of the local header that the directory names; -1: the truth
+  std::string stored = {};      ///< what lies in the file; filled from data when empty
+  int64_t size = -1, crc = -1;  ///< what the directory says; -1: the truth
+  int64_t header = -1;          ///< offset of the local header that the directory names; -1: the truth
 };
 
 inline std::string deflated(const std::string& data) {
@@ -73,12 +73,13 @@ inline std::string make_zip(std::vector<ZipItem> items) {
                                little<uint32_t>(0) + little(crc) + little(static_cast<uint32_t>(item.stored.size())) +
                                little(size) + little(static_cast<uint16_t>(item.name.size())) + little<uint16_t>(0);
     out += "PK\3\4" + common + item.name + item.stored;
-    directory += "PK\1\2" + little<uint16_t>(20) + common + little<uint16_t>(0) + little<uint16_t>(0) + little<uint16_t>(0) +
-                 little<uint32_t>(0) + little(here) + item.name;
+    directory += "PK\1\2" + little<uint16_t>(20) + common + little<uint16_t>(0) + little<uint16_t>(0) +
+                 little<uint16_t>(0) + little<uint32_t>(0) + little(here) + item.name;
   }
   const auto count = static_cast<uint16_t>(items.size());
   return out + directory + "PK\5\6" + little<uint32_t>(0) + little(count) + little(count) +
-         little(static_cast<uint32_t>(directory.size())) + little(static_cast<uint32_t>(out.size())) + little<uint16_t>(0);
+         little(static_cast<uint32_t>(directory.size())) + little(static_cast<uint32_t>(out.size())) +
+         little<uint16_t>(0);
 }
 
 /// Every prefix of `file` must be refused with an Error.

@@ -11,7 +11,9 @@ namespace {
 
 using test::message_of;
 
-NamedTensors piece(int64_t i) { return {{"flags", at::arange(i).gt(2)}, {"images", at::full({i, 2}, .5 * static_cast<double>(i))}}; }
+NamedTensors piece(int64_t i) {
+  return {{"flags", at::arange(i).gt(2)}, {"images", at::full({i, 2}, .5 * static_cast<double>(i))}};
+}
 
 std::string text_of(const std::filesystem::path& path) { return std::string(read_file(path.string()).text()); }
 
@@ -43,13 +45,15 @@ TEST(Journal, CutAnywhereItKeepsEveryPieceBeforeTheCutAndCanGoOn) {
     test::TemporaryFolder folder;
     std::ofstream(folder / "events.jsonl", std::ios::binary) << lines.substr(0, cut);
     std::ofstream(folder / "events.bin", std::ios::binary) << data;
-    const auto whole_lines = static_cast<size_t>(std::count(lines.begin(), lines.begin() + static_cast<int64_t>(cut), '\n'));
+    const auto whole_lines =
+        static_cast<size_t>(std::count(lines.begin(), lines.begin() + static_cast<int64_t>(cut), '\n'));
     Journal journal(folder.path, "print", true);
     EXPECT_EQ(journal.size(), whole_lines > 0 ? whole_lines - 1 : 0) << cut;
     journal.write("later", piece(9));
     EXPECT_TRUE(find_tensor(journal.read("later"), "images").equal(piece(9)[1].second));
     for (size_t i = 0; i + 1 < whole_lines; ++i)
-      EXPECT_TRUE(find_tensor(journal.read("piece " + std::to_string(i)), "images").equal(piece(static_cast<int64_t>(i) + 3)[1].second));
+      EXPECT_TRUE(find_tensor(journal.read("piece " + std::to_string(i)), "images")
+                      .equal(piece(static_cast<int64_t>(i) + 3)[1].second));
   }
 }
 
@@ -81,7 +85,8 @@ TEST(WorkLog, DoesAPieceOnceForTheSameRowsAndAgainForOthers) {
   const auto log = WorkLog(journal).below("eps");
   int done = 0;
   const auto work = [&] { return ++done, piece(3); };
-  for (int i = 0; i < 3; ++i) EXPECT_TRUE(find_tensor(log.once("key", at::arange(3), work), "flags").equal(piece(3)[0].second));
+  for (int i = 0; i < 3; ++i)
+    EXPECT_TRUE(find_tensor(log.once("key", at::arange(3), work), "flags").equal(piece(3)[0].second));
   EXPECT_EQ(done, 1);
   EXPECT_TRUE(journal.has("eps/key"));
   log.once("key", at::arange(4), work);

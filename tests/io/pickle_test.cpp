@@ -33,7 +33,8 @@ std::string tuple(const std::vector<int64_t>& values) {
 std::string storage(const std::string& type, const std::string& key, int64_t count) {
   return "(" + text("storage") + "ctorch\n" + type + "\n" + text(key) + text("cpu") + integer(count) + "tQ";
 }
-std::string tensor(const std::string& storage, int64_t offset, const std::vector<int64_t>& shape, const std::vector<int64_t>& strides) {
+std::string tensor(const std::string& storage, int64_t offset, const std::vector<int64_t>& shape,
+                   const std::vector<int64_t>& strides) {
   return "ctorch._utils\n_rebuild_tensor\n(" + storage + integer(offset) + tuple(shape) + tuple(strides) + "tR";
 }
 std::string global(const std::string& module, const std::string& name) { return "c" + module + "\n" + name + "\n"; }
@@ -70,8 +71,8 @@ TEST(Pickle, ReadsNumbersTextsAndBytesOfEveryProtocol) {
 }
 
 TEST(Pickle, ReadsContainersAndSharedObjects) {
-  const Value value = unpickle("\x80\x04\x95"s + little<uint64_t>(20) + "}\x94(" + text("a") + "]\x94(K\x01K\x02" + "e" + text("b") +
-                               "h\x01K\x05K\x06K\x07\x86u.");
+  const Value value = unpickle("\x80\x04\x95"s + little<uint64_t>(20) + "}\x94(" + text("a") + "]\x94(K\x01K\x02" +
+                               "e" + text("b") + "h\x01K\x05K\x06K\x07\x86u.");
   ASSERT_TRUE(value.as<Dict>());
   EXPECT_EQ(value.find("a")->items()->size(), 2u);
   EXPECT_EQ(value.find("b")->items()->size(), 2u);
@@ -95,14 +96,16 @@ TEST(Pickle, ReadsTensorsWithAnyStrides) {
   EXPECT_EQ(hex(got<TensorPointer>(tensor(bytes, 5, {}, {}))->data), "05");
   EXPECT_EQ(hex(got<TensorPointer>(tensor(bytes, 2, {2, 2}, {0, 1}))->data), "02030203");
   EXPECT_EQ(hex(got<TensorPointer>(tensor(bytes, 9, {0, 2}, {2, 1}))->data), "");
-  EXPECT_EQ(hex(got<TensorPointer>(tensor(storage("ShortStorage", "0", 4), 0, {2, 2}, {1, 2}))->data), "0001040502030607");
+  EXPECT_EQ(hex(got<TensorPointer>(tensor(storage("ShortStorage", "0", 4), 0, {2, 2}, {1, 2}))->data),
+            "0001040502030607");
 }
 
 TEST(Pickle, RefusesTensorsThatLeaveTheirStorage) {
   const std::string bytes = storage("FloatStorage", "0", 6);
-  for (const auto& bad : {tensor(bytes, 1, {2, 3}, {3, 1}), tensor(bytes, 0, {7}, {1}), tensor(bytes, 6, {}, {}),
-                          tensor(bytes, 0, {2, 2}, {5, 1}), tensor(bytes, 0, {2}, {std::numeric_limits<int64_t>::max()}),
-                          tensor(bytes, std::numeric_limits<int64_t>::max(), {2}, {std::numeric_limits<int64_t>::max()})})
+  for (const auto& bad :
+       {tensor(bytes, 1, {2, 3}, {3, 1}), tensor(bytes, 0, {7}, {1}), tensor(bytes, 6, {}, {}),
+        tensor(bytes, 0, {2, 2}, {5, 1}), tensor(bytes, 0, {2}, {std::numeric_limits<int64_t>::max()}),
+        tensor(bytes, std::numeric_limits<int64_t>::max(), {2}, {std::numeric_limits<int64_t>::max()})})
     EXPECT_NE(error_of(bad + ".").find("of a storage of 6"), std::string::npos);
   EXPECT_NE(error_of(tensor(bytes, -1, {1}, {1}) + ".").find("is -1"), std::string::npos);
   EXPECT_NE(error_of(tensor(bytes, 0, {-1}, {1}) + ".").find("at least 0"), std::string::npos);
@@ -111,35 +114,52 @@ TEST(Pickle, RefusesTensorsThatLeaveTheirStorage) {
   const int64_t large = int64_t{1} << 40;
   EXPECT_NE(error_of(tensor(bytes, 0, {large, large}, {0, 0}) + ".").find("too large"), std::string::npos);
   EXPECT_NE(error_of(tensor(bytes, 0, {large, large, 0}, {0, 0, 1}) + ".").find("too large"), std::string::npos);
-  EXPECT_NE(error_of(tensor(bytes, 0, std::vector<int64_t>(65, 1), std::vector<int64_t>(65, 1)) + ".").find("65 dimensions"), std::string::npos);
+  EXPECT_NE(
+      error_of(tensor(bytes, 0, std::vector<int64_t>(65, 1), std::vector<int64_t>(65, 1)) + ".").find("65 dimensions"),
+      std::string::npos);
 }
 
 TEST(Pickle, RefusesViewsThatTakeFarMoreMemoryThanTheFile) {
-  EXPECT_NE(error_of(tensor(storage("FloatStorage", "0", 1), 0, {1 << 30}, {0}) + ".").find("far more memory"), std::string::npos);
+  EXPECT_NE(error_of(tensor(storage("FloatStorage", "0", 1), 0, {1 << 30}, {0}) + ".").find("far more memory"),
+            std::string::npos);
   std::string many = "](" + storage("FloatStorage", "0", 1000000) + "q\x01" + "0";
   for (int i = 0; i < 100; ++i) many += tensor("h\x01", 0, {1000000}, {1});
   EXPECT_NE(error_of(many + "e.").find("far more memory"), std::string::npos);
 }
 
 TEST(Pickle, RefusesStoragesThatContradictThemselves) {
-  EXPECT_NE(error_of("(" + storage("FloatStorage", "0", 6) + storage("FloatStorage", "0", 7) + "t.").find("storage \"0\" is named with"), std::string::npos);
-  EXPECT_NE(error_of("(" + storage("FloatStorage", "0", 6) + storage("LongStorage", "0", 6) + "t.").find("storage \"0\" is named with"), std::string::npos);
-  EXPECT_NE(error_of(storage("ComplexFloatStorage", "0", 6) + ".").find("ComplexFloatStorage; this element type"), std::string::npos);
-  EXPECT_NE(error_of(storage("FloatStorage", "0", std::numeric_limits<int64_t>::max()) + ".").find("too large"), std::string::npos);
+  EXPECT_NE(error_of("(" + storage("FloatStorage", "0", 6) + storage("FloatStorage", "0", 7) + "t.")
+                .find("storage \"0\" is named with"),
+            std::string::npos);
+  EXPECT_NE(error_of("(" + storage("FloatStorage", "0", 6) + storage("LongStorage", "0", 6) + "t.")
+                .find("storage \"0\" is named with"),
+            std::string::npos);
+  EXPECT_NE(error_of(storage("ComplexFloatStorage", "0", 6) + ".").find("ComplexFloatStorage; this element type"),
+            std::string::npos);
+  EXPECT_NE(error_of(storage("FloatStorage", "0", std::numeric_limits<int64_t>::max()) + ".").find("too large"),
+            std::string::npos);
   EXPECT_NE(error_of("(" + text("module") + "NNNNtQ.").find("program code"), std::string::npos);
 }
 
 TEST(Pickle, RunsNothing) {
   const std::string attack = global("os", "system") + "(" + text("touch /tmp/hpm_was_here") + "tR.";
-  EXPECT_NE(error_of(attack).find("the file wants to call os.system; hpm never runs code from a file"), std::string::npos);
+  EXPECT_NE(error_of(attack).find("the file wants to call os.system; hpm never runs code from a file"),
+            std::string::npos);
   EXPECT_NE(error_of("\x8c\x02os\x8c\x06system\x93."s).find("os.system"), std::string::npos);
-  for (const auto& [module, name] : std::vector<std::pair<std::string, std::string>>{
-           {"builtins", "eval"}, {"torch", "load"}, {"torch._utils", "_rebuild_tensor_v2.__globals__"}, {"collections", "OrderedDict.fromkeys"},
-           {"torch.hub", "load"}, {"numpy", "load"}, {"collections", "Counter"}, {"nn", "FloatStorage"}})
-    EXPECT_NE(error_of(global(module, name) + ".").find("wants to call " + module + "." + name), std::string::npos) << module << name;
-  EXPECT_THROW(unpickle("(ios\nsystem\n."), Error);               // INST
-  EXPECT_THROW(unpickle("(" + text("x") + "o."), Error);            // OBJ
-  EXPECT_THROW(unpickle("\x82\x01."s), Error);                    // EXT1
+  for (const auto& [module, name] :
+       std::vector<std::pair<std::string, std::string>>{{"builtins", "eval"},
+                                                        {"torch", "load"},
+                                                        {"torch._utils", "_rebuild_tensor_v2.__globals__"},
+                                                        {"collections", "OrderedDict.fromkeys"},
+                                                        {"torch.hub", "load"},
+                                                        {"numpy", "load"},
+                                                        {"collections", "Counter"},
+                                                        {"nn", "FloatStorage"}})
+    EXPECT_NE(error_of(global(module, name) + ".").find("wants to call " + module + "." + name), std::string::npos)
+        << module << name;
+  EXPECT_THROW(unpickle("(ios\nsystem\n."), Error);       // INST
+  EXPECT_THROW(unpickle("(" + text("x") + "o."), Error);  // OBJ
+  EXPECT_THROW(unpickle("\x82\x01."s), Error);            // EXT1
   EXPECT_NE(error_of(text("os.system") + ")R.").find("no function"), std::string::npos);
   EXPECT_FALSE(std::filesystem::exists("/tmp/hpm_was_here"));
 }
@@ -161,14 +181,19 @@ TEST(Pickle, BoundsDepth) {
 
 TEST(Pickle, BoundsWhatSharedObjectsWriteOut) {
   // Each list holds the one before it ten times: 10^9 values from 200 bytes.
-  std::string laughs = "](K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01" "eq"s + '\0' + "0";
+  std::string laughs =
+      "](K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01"
+      "eq"s +
+      '\0' + "0";
   for (char i = 0; i < 9; ++i) {
     laughs += "](";
     for (int j = 0; j < 10; ++j) laughs += "h"s + i;
     laughs += "eq"s + static_cast<char>(i + 1) + "0";
   }
   EXPECT_NE(error_of(laughs + "h\x09.", {.values = 100000}).find("written out"), std::string::npos);
-  EXPECT_NE(error_of("(" + text(std::string(1000, 'x')) + std::string(200, '2') + "t.", {.text = 10000}).find("written out"), std::string::npos);
+  EXPECT_NE(
+      error_of("(" + text(std::string(1000, 'x')) + std::string(200, '2') + "t.", {.text = 10000}).find("written out"),
+      std::string::npos);
 }
 
 TEST(Pickle, BoundsObjectsTextsAndStack) {
@@ -184,17 +209,50 @@ TEST(Pickle, BoundsObjectsTextsAndStack) {
 }
 
 TEST(Pickle, RefusesMalformedPrograms) {
-  for (const std::string& bad : {""s, "."s, "N"s, "NN."s, "(N."s, "\x85."s, "a."s, "]a."s, "NNa."s, "}Ns."s, "}(Nu."s, "NNNs."s, "e."s, "](e"s,
-                                 "h\x05."s, "gx\n."s, "R."s, "NNR."s, "Nb."s, "NNb."s, "Q."s, "NQ."s, ")Q."s, "\x80\x06N."s, "\x01."s,
-                                 "Iabc\n."s, "Fabc\n."s, "Sabc\n."s, "X\x01\x00\x00\x00\xFF."s, "0."s, "1."s, "2."s, "q\x00."s,
-                                 "ctorch\nSize\n)R."s, "ccollections\nOrderedDict\n(Nt"s + "R."s, "ccollections\nOrderedDict\nNR."s})
+  for (const std::string& bad : {""s,
+                                 "."s,
+                                 "N"s,
+                                 "NN."s,
+                                 "(N."s,
+                                 "\x85."s,
+                                 "a."s,
+                                 "]a."s,
+                                 "NNa."s,
+                                 "}Ns."s,
+                                 "}(Nu."s,
+                                 "NNNs."s,
+                                 "e."s,
+                                 "](e"s,
+                                 "h\x05."s,
+                                 "gx\n."s,
+                                 "R."s,
+                                 "NNR."s,
+                                 "Nb."s,
+                                 "NNb."s,
+                                 "Q."s,
+                                 "NQ."s,
+                                 ")Q."s,
+                                 "\x80\x06N."s,
+                                 "\x01."s,
+                                 "Iabc\n."s,
+                                 "Fabc\n."s,
+                                 "Sabc\n."s,
+                                 "X\x01\x00\x00\x00\xFF."s,
+                                 "0."s,
+                                 "1."s,
+                                 "2."s,
+                                 "q\x00."s,
+                                 "ctorch\nSize\n)R."s,
+                                 "ccollections\nOrderedDict\n(Nt"s + "R."s,
+                                 "ccollections\nOrderedDict\nNR."s})
     EXPECT_THROW(unpickle(bad), Error) << hex(bytes_of(bad));
 }
 
 TEST(Pickle, ReadsNumpyScalarsAsNumbers) {
   const auto scalar = [](const std::string& type, const std::string& bytes, const std::string& order = "<") {
-    return global("numpy.core.multiarray", "scalar") + "(" + global("numpy", "dtype") + "(" + text(type) + "\x89\x88tR(K\x03" + text(order) +
-           "NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK" + "\0"s + "tb" + "C" + static_cast<char>(bytes.size()) + bytes + "tR";
+    return global("numpy.core.multiarray", "scalar") + "(" + global("numpy", "dtype") + "(" + text(type) +
+           "\x89\x88tR(K\x03" + text(order) + "NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK" + "\0"s + "tb" + "C" +
+           static_cast<char>(bytes.size()) + bytes + "tR";
   };
   EXPECT_EQ(got<double>(scalar("f8", little(0.625))), 0.625);
   EXPECT_EQ(got<double>(scalar("f4", little(0.5f))), 0.5);
@@ -220,7 +278,9 @@ Value dict(std::vector<std::pair<std::string, Value>> entries) {
   for (auto& [key, value] : entries) out.entries.push_back({key, std::move(value)});
   return {std::move(out)};
 }
-Value layers(const std::string& prefix) { return dict({{prefix + "0.weight", weight(1)}, {prefix + "fc.bias", weight(2)}}); }
+Value layers(const std::string& prefix) {
+  return dict({{prefix + "0.weight", weight(1)}, {prefix + "fc.bias", weight(2)}});
+}
 std::string names(const StateDict& state) {
   std::string out;
   for (const auto& [name, tensor] : state.tensors) out += name + " ";
@@ -228,8 +288,10 @@ std::string names(const StateDict& state) {
 }
 
 TEST(StateDict, IsFoundUnderEveryUsualWrapper) {
-  for (const char* key : {"state_dict", "model_state_dict", "model", "net", "last", "best", "ema_state_dict", "ema_model", "something"}) {
-    const auto state = peel(dict({{"epoch", {int64_t{3}}}, {key, layers("")}, {"optimizer", dict({{"state", dict({})}})}}));
+  for (const char* key :
+       {"state_dict", "model_state_dict", "model", "net", "last", "best", "ema_state_dict", "ema_model", "something"}) {
+    const auto state =
+        peel(dict({{"epoch", {int64_t{3}}}, {key, layers("")}, {"optimizer", dict({{"state", dict({})}})}}));
     EXPECT_EQ(names(state), "0.weight fc.bias ") << key;
     EXPECT_EQ(state.peeled, std::vector<std::string>{fmt::format("key \"{}\"", key)});
     EXPECT_EQ(state.scalars.at("epoch"), "3");
@@ -239,7 +301,8 @@ TEST(StateDict, IsFoundUnderEveryUsualWrapper) {
 TEST(StateDict, IsFoundThroughNestedWrappersAndListsOfOne) {
   const auto state = peel(dict({{"model", {List{{dict({{"state_dict", layers("module.model.")}})}}}}}));
   EXPECT_EQ(names(state), "0.weight fc.bias ");
-  EXPECT_EQ(state.peeled, (std::vector<std::string>{"key \"model\"", "list of one", "key \"state_dict\"", "prefix \"module.\"", "prefix \"model.\""}));
+  EXPECT_EQ(state.peeled, (std::vector<std::string>{"key \"model\"", "list of one", "key \"state_dict\"",
+                                                    "prefix \"module.\"", "prefix \"model.\""}));
 }
 
 TEST(StateDict, LosesPrefixesOnlyWhenAllNamesHaveThem) {
@@ -248,18 +311,22 @@ TEST(StateDict, LosesPrefixesOnlyWhenAllNamesHaveThem) {
   EXPECT_EQ(names(peel(layers("_orig_mod.module."))), "0.weight fc.bias ");
   EXPECT_EQ(names(peel(layers("module.0."))), "0.weight fc.bias ");
   EXPECT_EQ(names(peel(dict({{"module.a", weight(1)}, {"b", weight(1)}}))), "module.a b ");
-  EXPECT_EQ(names(peel(dict({{"module.0.weight", weight(1)}, {"module.0.bias", weight(1)}}))), "0.weight 0.bias ") << "a Sequential of one layer";
+  EXPECT_EQ(names(peel(dict({{"module.0.weight", weight(1)}, {"module.0.bias", weight(1)}}))), "0.weight 0.bias ")
+      << "a Sequential of one layer";
 }
 
 TEST(StateDict, NamesOtherCandidatesAndIgnoredEntries) {
-  const auto state = peel(dict({{"ema_model", layers("")}, {"model", dict({{"w", weight(1)}, {"version", {int64_t{2}}}, {"shape", {List{}}}})}}));
+  const auto state = peel(dict({{"ema_model", layers("")},
+                                {"model", dict({{"w", weight(1)}, {"version", {int64_t{2}}}, {"shape", {List{}}}})}}));
   EXPECT_EQ(names(state), "w ");
   EXPECT_EQ(state.peeled.front(), "key \"model\" (others: ema_model)");
   EXPECT_EQ(state.ignored, (std::vector<std::string>{"version (int)", "shape (list of 0)"}));
 }
 
 TEST(StateDict, OfNothingListsTheTopLevelKeys) {
-  const auto message = message_of<Error>([] { peel(dict({{"epoch", {int64_t{3}}}, {"state_dict", dict({})}}), "a.pth"); });
+  const auto message = message_of<Error>([] {
+    peel(dict({{"epoch", {int64_t{3}}}, {"state_dict", dict({})}}), "a.pth");
+  });
   EXPECT_EQ(message, "a.pth: no weights were found. At the top there is: epoch (int), state_dict (dict of 0)");
   EXPECT_THROW(peel(Value{}), Error);
   EXPECT_THROW(peel(dict({{"a", layers("")}, {"b", layers("")}})), Error);

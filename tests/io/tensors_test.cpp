@@ -18,7 +18,8 @@ bool same_bits(const at::Tensor& a, const at::Tensor& b) {
 
 NamedTensors some_of_each_type() {
   NamedTensors out;
-  for (const auto type : {at::kBool, at::kByte, at::kChar, at::kShort, at::kInt, at::kLong, at::kHalf, at::kBFloat16, at::kFloat, at::kDouble})
+  for (const auto type : {at::kBool, at::kByte, at::kChar, at::kShort, at::kInt, at::kLong, at::kHalf, at::kBFloat16,
+                          at::kFloat, at::kDouble})
     out.emplace_back(c10::toString(type), at::arange(6, at::kFloat).remainder(2).view({2, 3}).to(type));
   out.emplace_back("scalar", at::tensor(2.5));
   out.emplace_back("empty", at::empty({0, 3}));
@@ -54,7 +55,8 @@ TEST(Tensors, MovedStorageIsOwnedByTheTensor) {
 }
 
 TEST(Tensors, RefusesTypesAndValuesThatCannotBe) {
-  EXPECT_NE(message_of<Error>([] { to_stored(at::zeros({2}, at::kComplexFloat)); }).find("ComplexFloat"), std::string::npos);
+  EXPECT_NE(message_of<Error>([] { to_stored(at::zeros({2}, at::kComplexFloat)); }).find("ComplexFloat"),
+            std::string::npos);
   StoredTensor odd{ScalarType::boolean, {1}, Bytes(bytes_of("\2"))};
   EXPECT_NE(message_of<Error>([&] { to_tensor(odd); }).find("holds the value 2"), std::string::npos);
 }
@@ -67,7 +69,8 @@ TEST(Checkpoint, IsRecognisedByItsContent) {
   EXPECT_EQ(zip.metadata.at("epoch"), "3");
   EXPECT_EQ(zip.peeled, std::vector<std::string>{"key \"state_dict\""});
   ASSERT_EQ(zip.tensors.size(), legacy.tensors.size());
-  for (size_t i = 0; i < zip.tensors.size(); ++i) EXPECT_TRUE(same_bits(zip.tensors[i].second, legacy.tensors[i].second));
+  for (size_t i = 0; i < zip.tensors.size(); ++i)
+    EXPECT_TRUE(same_bits(zip.tensors[i].second, legacy.tensors[i].second));
 }
 
 TEST(Checkpoint, RefusesWhatIsNone) {
@@ -75,12 +78,15 @@ TEST(Checkpoint, RefusesWhatIsNone) {
   EXPECT_NE(message_of<Error>([&] { read_checkpoint(folder.path); }).find("is a folder"), std::string::npos);
   EXPECT_NE(message_of<Error>([&] { read_checkpoint(folder / "absent.pth"); }).find("no such file"), std::string::npos);
   write_file_atomically(folder / "page.pth", "<html>404</html>");
-  EXPECT_NE(message_of<Error>([&] { read_checkpoint(folder / "page.pth"); }).find("no checkpoint that hpm knows"), std::string::npos);
+  EXPECT_NE(message_of<Error>([&] { read_checkpoint(folder / "page.pth"); }).find("no checkpoint that hpm knows"),
+            std::string::npos);
   write_file_atomically(folder / "empty.pth", "");
-  EXPECT_NE(message_of<Error>([&] { read_checkpoint(folder / "empty.pth"); }).find("no checkpoint that hpm knows"), std::string::npos);
+  EXPECT_NE(message_of<Error>([&] { read_checkpoint(folder / "empty.pth"); }).find("no checkpoint that hpm knows"),
+            std::string::npos);
   const std::string whole = fixture("zip.pth");
   write_file_atomically(folder / "half.pth", std::string_view(whole).substr(0, whole.size() / 2));
-  EXPECT_NE(message_of<Error>([&] { read_checkpoint(folder / "half.pth"); }).find("incomplete download"), std::string::npos);
+  EXPECT_NE(message_of<Error>([&] { read_checkpoint(folder / "half.pth"); }).find("incomplete download"),
+            std::string::npos);
 }
 
 }  // namespace

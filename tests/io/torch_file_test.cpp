@@ -12,7 +12,9 @@ namespace {
 using namespace test;
 
 TorchFile read_bytes(const std::string& bytes) { return read_torch_file(MemorySource("a.pth", bytes_of(bytes))); }
-std::string error_of(const std::string& bytes) { return message_of<Error>([&] { read_bytes(bytes); }); }
+std::string error_of(const std::string& bytes) {
+  return message_of<Error>([&] { read_bytes(bytes); });
+}
 void read(const ByteSource& source) { read_torch_file(source); }
 
 class TorchFileOf : public testing::TestWithParam<std::pair<const char*, const char*>> {};
@@ -31,8 +33,14 @@ TEST_P(TorchFileOf, HoldsWhatPyTorchSaved) {
     EXPECT_EQ(tensor.shape, expected[i]["shape"].get<std::vector<int64_t>>()) << key;
     EXPECT_EQ(hex(tensor.data), expected[i]["hex"]) << key;
   }
-  const std::map<std::string, std::string> scalars{{"acc", "0.625"}, {"big", "0x0100000000000000000000"}, {"count", "-7"}, {"device", "cpu"},
-                                                   {"dtype", "torch.float32"}, {"epoch", "3"}, {"flag", "True"}, {"half", "1.5"}};
+  const std::map<std::string, std::string> scalars{{"acc", "0.625"},
+                                                   {"big", "0x0100000000000000000000"},
+                                                   {"count", "-7"},
+                                                   {"device", "cpu"},
+                                                   {"dtype", "torch.float32"},
+                                                   {"epoch", "3"},
+                                                   {"flag", "True"},
+                                                   {"half", "1.5"}};
   EXPECT_EQ(state.scalars, scalars);
 }
 
@@ -43,30 +51,39 @@ TEST_P(TorchFileOf, SurvivesTruncationAndFlippedBytes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, TorchFileOf,
-                         testing::Values(std::pair{"zip.pth", "PyTorch zip"}, std::pair{"legacy.pth", "PyTorch legacy pickle"},
+                         testing::Values(std::pair{"zip.pth", "PyTorch zip"},
+                                         std::pair{"legacy.pth", "PyTorch legacy pickle"},
                                          std::pair{"legacy_protocol4.pth", "PyTorch legacy pickle"}));
 
 std::string pickle_of_weights() {
   using namespace std::string_literals;
-  return "}X\1\0\0\0wctorch._utils\n_rebuild_tensor\n((X\7\0\0\0storagectorch\nByteStorage\nX\1\0\0\0"s + "0NK\2tQK\0K\2\x85K\1\x85tRs."s;
+  return "}X\1\0\0\0wctorch._utils\n_rebuild_tensor\n((X\7\0\0\0storagectorch\nByteStorage\nX\1\0\0\0"s +
+         "0NK\2tQK\0K\2\x85K\1\x85tRs."s;
 }
 
 TEST(TorchFile, ReadsAHandMadeArchive) {
-  const auto file = read_bytes(make_zip({{"a/data.pkl", pickle_of_weights()}, {"a/byteorder", "little"}, {"a/data/0", "xy"}}));
+  const auto file =
+      read_bytes(make_zip({{"a/data.pkl", pickle_of_weights()}, {"a/byteorder", "little"}, {"a/data/0", "xy"}}));
   EXPECT_EQ((*file.root.find("w")->as<TensorPointer>())->data.text(), "xy");
 }
 
 TEST(TorchFile, RefusesArchivesThatContradictThemselves) {
-  EXPECT_NE(error_of(make_zip({{"a/data.pkl", pickle_of_weights()}})).find("names storage \"0\" but does not hold it"), std::string::npos);
-  EXPECT_NE(error_of(make_zip({{"a/data.pkl", pickle_of_weights()}, {"a/data/0", "xyz"}})).find("2 uint8, 2 bytes, but has 3"), std::string::npos);
-  EXPECT_NE(error_of(make_zip({{"a/data.pkl", pickle_of_weights()}, {"a/byteorder", "big"}, {"a/data/0", "xy"}})).find("big-endian"), std::string::npos);
+  EXPECT_NE(error_of(make_zip({{"a/data.pkl", pickle_of_weights()}})).find("names storage \"0\" but does not hold it"),
+            std::string::npos);
+  EXPECT_NE(error_of(make_zip({{"a/data.pkl", pickle_of_weights()}, {"a/data/0", "xyz"}}))
+                .find("2 uint8, 2 bytes, but has 3"),
+            std::string::npos);
+  EXPECT_NE(error_of(make_zip({{"a/data.pkl", pickle_of_weights()}, {"a/byteorder", "big"}, {"a/data/0", "xy"}}))
+                .find("big-endian"),
+            std::string::npos);
   EXPECT_NE(error_of(make_zip({{"a/readme", "x"}})).find("no data.pkl"), std::string::npos);
   EXPECT_NE(error_of("random bytes, not a checkpoint").find("no PyTorch checkpoint"), std::string::npos);
   EXPECT_NE(error_of("").find("no PyTorch checkpoint"), std::string::npos);
 }
 
 TEST(TorchFile, RunsNothingFromAnArchive) {
-  EXPECT_NE(error_of(make_zip({{"a/data.pkl", "cos\nsystem\n(S'true'\ntR."}})).find("wants to call os.system"), std::string::npos);
+  EXPECT_NE(error_of(make_zip({{"a/data.pkl", "cos\nsystem\n(S'true'\ntR."}})).find("wants to call os.system"),
+            std::string::npos);
 }
 
 TEST(TorchFile, RecognisesTorchScriptWithoutReadingIt) {

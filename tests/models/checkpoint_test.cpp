@@ -65,7 +65,10 @@ TEST_F(CheckpointTest, MisfitsAreListedInFullAndNothingLoads) {
 }
 
 TEST_F(CheckpointTest, WrongNumberOfClassesAndForeignKeysAreErrors) {
-  EXPECT_NE(message_of<UsageError>([&] { load_classifier(save(model.state()), {.arch = kStack, .classes = 10}, {3, 16, 16}); }).find("5 classes"), std::string::npos);
+  EXPECT_NE(message_of<UsageError>([&] {
+              load_classifier(save(model.state()), {.arch = kStack, .classes = 10}, {3, 16, 16});
+            }).find("5 classes"),
+            std::string::npos);
   const auto path = save({{"encoder.weight", at::zeros({3, 4})}, {"decoder.weight", at::zeros({2, 3})}});
   EXPECT_NE(message_of<Error>([&] { load_classifier(path); }).find("--arch"), std::string::npos);
 }

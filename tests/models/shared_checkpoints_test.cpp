@@ -32,18 +32,26 @@ TEST(SharedCheckpoints, AllLoadByThemselvesAndReachTheirCleanAccuracyOnAllTestIm
   torch::NoGradGuard guard;
   for (const auto& known : kTable) {
     SCOPED_TRACE(known.file);
-    const auto loaded = load_classifier((checkpoints / known.file).string(), {.mean = known.mean, .std = known.std}, data.image_shape());
+    const auto loaded = load_classifier((checkpoints / known.file).string(), {.mean = known.mean, .std = known.std},
+                                        data.image_shape());
     EXPECT_EQ(loaded.classifier.info().architecture, known.architecture);
     int64_t correct = 0;
     for (int64_t begin = 0; begin < data.size(); begin += 500)
-      correct += loaded.classifier.logits(data.images(begin, begin + 500)).argmax(1).eq(data.labels.slice(0, begin, begin + 500)).sum().item<int64_t>();
+      correct += loaded.classifier.logits(data.images(begin, begin + 500))
+                     .argmax(1)
+                     .eq(data.labels.slice(0, begin, begin + 500))
+                     .sum()
+                     .item<int64_t>();
     EXPECT_NEAR(static_cast<double>(correct) / 100, known.clean, .015);
   }
 }
 
 TEST(SharedCheckpoints, TorchScriptFilesAreNotLoadedAsWeights) {
   HPM_NEED_SHARED(checkpoints, "checkpoints");
-  EXPECT_NE(test::message_of<Error>([&] { load_classifier((checkpoints / "cnn_a_adv4_noise.ts").string()); }).find("TorchScript"), std::string::npos);
+  EXPECT_NE(test::message_of<Error>([&] {
+              load_classifier((checkpoints / "cnn_a_adv4_noise.ts").string());
+            }).find("TorchScript"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -36,8 +36,8 @@ std::pair<Neighbours, RowCompany> company_of(const HpmHead& head, const Tensor& 
   return {{sums.unsqueeze(0), counts.unsqueeze(0)}, {at::zeros({h.size(0)}, at::kLong), clean_o.argmax(1), h}};
 }
 
-Tensor context_logits(const HpmHead& head, const std::string& context, const Tensor& z, const Tensor& o, Assignment kind,
-                      const Tensor& clean, const Tensor& clean_o, const HeadOptions& options = {}) {
+Tensor context_logits(const HpmHead& head, const std::string& context, const Tensor& z, const Tensor& o,
+                      Assignment kind, const Tensor& clean, const Tensor& clean_o, const HeadOptions& options = {}) {
   const auto h = head.embed(z);
   const auto assigned = assign(o, kind, head.temperature);
   if (context == "joint") return joint_logits(head, h, assigned, options);
@@ -105,7 +105,8 @@ TEST(HpmHead, AgreesWithThePythonReferenceInEveryMetricAndContext) {
     const auto assigned = assign(o, parse_assignment(c["assignment"]), head.temperature);
     const HeadOptions options{.detached = c["detached"]};
     if (context == "solo") {
-      // The reference's neighbours are given, the sample's clean part is not among them: add it, and leave it out again.
+      // The reference's neighbours are given, the sample's clean part is not among them: add it, and leave it out
+      // again.
       const auto own_h = head.embed(company.slice(0, 0, 1)).detach().expand({n, -1});
       const auto own_class = company_hard.slice(0, 0, 1).argmax(1).expand({n}).contiguous();
       const auto h = head.embed(company);
@@ -125,7 +126,8 @@ TEST(HpmHead, AgreesWithThePythonReferenceInEveryMetricAndContext) {
     EXPECT_TRUE(close(logits, tensor_of(c["logits"]), 1e-10));
     const auto gradient = torch::autograd::grad({(cotangent * logits).sum()}, {z}, {}, true)[0];
     EXPECT_TRUE(close(gradient, tensor_of(c["gradient_z"]), 1e-9));
-    // In solo the own part that was added and left out holds P too, so the metric's gradient is compared elsewhere only.
+    // In solo the own part that was added and left out holds P too, so the metric's gradient is compared elsewhere
+    // only.
     if (!c["gradient_metric"].is_null() && context != "solo" && !(context == "reference" && c["detached"])) {
       const auto metric = torch::autograd::grad({(cotangent * logits).sum()}, {p}, {}, true, false, true)[0];
       EXPECT_TRUE(close(metric, tensor_of(c["gradient_metric"]), 1e-9));
@@ -163,7 +165,8 @@ TEST(HpmHead, WithLambdaOneEveryContextIsTheL2Classifier) {
   const auto expected = -(z.unsqueeze(1) - head.means.unsqueeze(0)).square().sum(2);
   for (const std::string context : {"joint", "alone", "solo", "reference"})
     for (auto kind : {Assignment::ste, Assignment::hard, Assignment::soft})
-      EXPECT_TRUE(close(context_logits(head, context, z, at::linear(z, w), kind, z, at::linear(z, w)), expected, 1e-10)) << context;
+      EXPECT_TRUE(close(context_logits(head, context, z, at::linear(z, w), kind, z, at::linear(z, w)), expected, 1e-10))
+          << context;
 }
 
 TEST(HpmHead, JointWithOneSampleEqualsAlone) {
@@ -172,7 +175,8 @@ TEST(HpmHead, JointWithOneSampleEqualsAlone) {
   for (int64_t t = 20; t < 30; ++t) {
     const auto z = signed_fill({1, 5}, t), o = at::linear(z, w);
     for (auto kind : {Assignment::ste, Assignment::soft})
-      EXPECT_TRUE(close(context_logits(head, "joint", z, o, kind, z, o), context_logits(head, "alone", z, o, kind, z, o), 1e-10));
+      EXPECT_TRUE(close(context_logits(head, "joint", z, o, kind, z, o),
+                        context_logits(head, "alone", z, o, kind, z, o), 1e-10));
   }
 }
 
@@ -217,7 +221,8 @@ TEST(HpmHead, ReferenceEqualsItsFoldedFcLayerAndIgnoresTheBatch) {
   auto head = make_head(signed_fill({4, 5}, 4), .5, 1.7);
   head.kind = MetricKind::learned;
   head.metric = signed_fill({3, 5}, 8);
-  head.calibration_sums = signed_fill({4, 5}, 9), head.calibration_counts = torch::tensor({2., 0., 1., 3.}, at::kDouble);
+  head.calibration_sums = signed_fill({4, 5}, 9),
+  head.calibration_counts = torch::tensor({2., 0., 1., 3.}, at::kDouble);
   head.calibration_sums[1].zero_();
   const auto logits = reference_logits(head, head.embed(z));
   const auto [weight, bias] = fold(head);
@@ -259,11 +264,12 @@ int64_t largest_tensor(F f) {
   static int64_t largest;
   largest = 0;
   const auto handle = at::addThreadLocalCallback(
-      at::RecordFunctionCallback([](const at::RecordFunction&) -> std::unique_ptr<at::ObserverContext> { return nullptr; },
-                                 [](const at::RecordFunction& fn, at::ObserverContext*) {
-                                   for (const auto& value : fn.outputs())
-                                     if (value.isTensor() && value.toTensor().defined()) largest = std::max(largest, value.toTensor().numel());
-                                 })
+      at::RecordFunctionCallback(
+          [](const at::RecordFunction&) -> std::unique_ptr<at::ObserverContext> { return nullptr; },
+          [](const at::RecordFunction& fn, at::ObserverContext*) {
+            for (const auto& value : fn.outputs())
+              if (value.isTensor() && value.toTensor().defined()) largest = std::max(largest, value.toTensor().numel());
+          })
           .needsOutputs(true));
   f();
   at::removeCallback(handle);
@@ -274,7 +280,11 @@ TEST(Head, FormsNoTensorOfSamplesTimesClassesTimesFeatures) {
   constexpr int64_t n = 96, k = 40, d = 50;
   const auto z = signed_fill({n, d}, 1), o = signed_fill({n, k}, 2);
   const auto head = make_head(signed_fill({k, d}, 3), .5, 1);
-  EXPECT_GE(largest_tensor([&] { at::einsum("nd,kd->nkd", {z, head.means}); }), n * k * d) << "the instrument sees such a tensor";
+  EXPECT_GE(largest_tensor([&] {
+              at::einsum("nd,kd->nkd", {z, head.means});
+            }),
+            n * k * d)
+      << "the instrument sees such a tensor";
   for (const std::string context : {"joint", "alone", "solo"})
     for (auto kind : {Assignment::hard, Assignment::ste, Assignment::soft}) {
       const auto largest = largest_tensor([&] {

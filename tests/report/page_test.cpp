@@ -208,7 +208,9 @@ TEST(Page, ShowsWhatEachAttackOfASequenceBrokeAndNamesAPlainModelByItsFile) {
   auto& json = run.results;
   json["role"] = "", json["model"] = "models/robust.pth", json["protocol"] = "autoattack", json["version"] = "standard";
   json["clean_accuracy"] = 80., json.erase("contexts");
-  const auto left = [&](const char* name, double accuracy) { return nlohmann::json{{"name", name}, {"robust_accuracy", accuracy}}; };
+  const auto left = [&](const char* name, double accuracy) {
+    return nlohmann::json{{"name", name}, {"robust_accuracy", accuracy}};
+  };
   json["attacks"] = {left("apgd-ce", 62.), left("square", 61.8)};
   const auto page = make_report({run}, "");
   EXPECT_NE(page.find("What each attack broke"), std::string::npos);

@@ -1,7 +1,7 @@
 #pragma once
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include "hpm/core/torch_impl.h"
-#include <fmt/format.h>
 
 #include <filesystem>
 #include <fstream>

@@ -52,7 +52,8 @@ at::Tensor tensor_of(const nlohmann::json& list) {
   }
   std::vector<double> flat;
   const auto collect = [&](auto&& self, const nlohmann::json& value) -> void {
-    if (value.is_array()) for (const auto& element : value) self(self, element);
+    if (value.is_array())
+      for (const auto& element : value) self(self, element);
     else flat.push_back(value.get<double>());
   };
   collect(collect, list);

@@ -1,11 +1,11 @@
 // What the tests share: the fill rule of the oracles, temporary folders, comparison of tensors, paths of shared data.
 #pragma once
 #include <gtest/gtest.h>
-#include "hpm/core/torch_impl.h"
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include "hpm/core/torch_impl.h"
 
 namespace hpm::test {
 
@@ -53,7 +53,7 @@ std::string message_of(F f) {
 }  // namespace hpm::test
 
 /// Skips the running test with a printed reason where a shared file is absent.
-#define HPM_NEED_SHARED(variable, relative)                                                           \
-  const auto variable##_found = ::hpm::test::shared(relative);                                        \
+#define HPM_NEED_SHARED(variable, relative)                                                                   \
+  const auto variable##_found = ::hpm::test::shared(relative);                                                \
   if (!variable##_found) GTEST_SKIP() << "needs ../shared/" << (relative) << " (or HPM_SHARED), absent here"; \
   const std::filesystem::path variable = *variable##_found

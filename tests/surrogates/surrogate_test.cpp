@@ -20,7 +20,8 @@ class Surrogates : public testing::Test {
     y = prediction_logits(*model.head, {ContextKind::reference}, out.features, out.logits, at::arange(24)).argmax(1);
   }
   Context context(ContextKind kind) const { return {kind, company}; }
-  Answer ask(const std::string& surrogate, ContextKind kind, const Tensor& x, LossKind loss, const Tensor& targets = {}) {
+  Answer ask(const std::string& surrogate, ContextKind kind, const Tensor& x, LossKind loss,
+             const Tensor& targets = {}) {
     HpmAttackModel attacked(model, {context(kind)}, find_surrogate(surrogate), peers);
     const Loss l{loss, y, targets};
     return attacked.ask({x, at::arange(24)}, &l);
@@ -30,14 +31,17 @@ class Surrogates : public testing::Test {
   std::shared_ptr<const Company> company;
   Tensor y;
   Peers peers{tiny_model().classifier, tiny_model(.9).classifier};
-  const std::vector<ContextKind> contexts{ContextKind::reference, ContextKind::alone, ContextKind::solo, ContextKind::joint};
+  const std::vector<ContextKind> contexts{ContextKind::reference, ContextKind::alone, ContextKind::solo,
+                                          ContextKind::joint};
 };
 
 TEST_F(Surrogates, AllHaveTheSameVerdictsWhateverTheirGradient) {
   for (auto kind : contexts) {
     const auto expected = ask("hard", kind, x, LossKind::ce).target_logits;
     for (const auto& s : surrogates()) {
-      if (!unavailable(s.name, kind, peers).empty() || s.name == "query" || (s.objective && kind == ContextKind::reference)) continue;
+      if (!unavailable(s.name, kind, peers).empty() || s.name == "query" ||
+          (s.objective && kind == ContextKind::reference))
+        continue;
       const auto answer = ask(s.name, kind, x, s.objective ? LossKind::own : LossKind::ce, y);
       EXPECT_TRUE(close(answer.target_logits, expected, 1e-9)) << s.name << " in " << to_string(kind);
       EXPECT_TRUE(answer.gradient.isfinite().all().item<bool>()) << s.name;
@@ -57,7 +61,8 @@ TEST_F(Surrogates, HardGradientIsThatOfFiniteDifferencesOfTheTruePrediction) {
         const auto loss = ask("hard", kind, moved, LossKind::ce).loss;
         numeric += sign * (kind == ContextKind::joint ? loss.sum() : loss[4]).item<double>() / 2e-6;
       }
-      EXPECT_NEAR(answer.gradient[4].flatten()[pixel].item<double>(), numeric, 1e-4 * std::max(1., std::abs(numeric))) << to_string(kind);
+      EXPECT_NEAR(answer.gradient[4].flatten()[pixel].item<double>(), numeric, 1e-4 * std::max(1., std::abs(numeric)))
+          << to_string(kind);
     }
   }
 }
@@ -69,7 +74,8 @@ TEST_F(Surrogates, CoincideWhereTheTableSaysSo) {
       for (const auto& s : surrogates()) {
         const auto twin = coincides_with(s.name, *model.head, kind);
         if (twin.empty() || s.objective) continue;
-        EXPECT_TRUE(close(ask(s.name, kind, x, LossKind::ce).gradient, ask(twin, kind, x, LossKind::ce).gradient, 1e-9, 1e-9))
+        EXPECT_TRUE(
+            close(ask(s.name, kind, x, LossKind::ce).gradient, ask(twin, kind, x, LossKind::ce).gradient, 1e-9, 1e-9))
             << s.name << " and " << twin << " in " << to_string(kind) << ", lambda " << lambda;
       }
     }
@@ -77,7 +83,8 @@ TEST_F(Surrogates, CoincideWhereTheTableSaysSo) {
 
 TEST_F(Surrogates, SteAndHardDifferWhereTheHeadIsDynamic) {
   for (auto kind : {ContextKind::alone, ContextKind::solo, ContextKind::joint})
-    EXPECT_FALSE(close(ask("ste", kind, x, LossKind::ce).gradient, ask("hard", kind, x, LossKind::ce).gradient, 1e-6)) << to_string(kind);
+    EXPECT_FALSE(close(ask("ste", kind, x, LossKind::ce).gradient, ask("hard", kind, x, LossKind::ce).gradient, 1e-6))
+        << to_string(kind);
 }
 
 TEST_F(Surrogates, RegionObjectiveIsWonExactlyWhenTheRegionAndTheMarginAre) {
@@ -100,7 +107,8 @@ TEST_F(Surrogates, UnavailableOnesSayWhatTheyNeed) {
 }
 
 TEST_F(Surrogates, JudgeKeepsTheFirstIterateThatBreaksEachImageForEveryTarget) {
-  Judge judge({clean, y, at::arange(24)}, {Norm::linf, .1}, {{context(ContextKind::reference)}, {context(ContextKind::solo)}});
+  Judge judge({clean, y, at::arange(24)}, {Norm::linf, .1},
+              {{context(ContextKind::reference)}, {context(ContextKind::solo)}});
   HpmAttackModel attacked(model, {context(ContextKind::reference)}, find_surrogate("ste"), {}, &judge);
   apgd(attacked, {clean, y, at::arange(24)}, {Norm::linf, .1}, {.steps = 10}, RandomStreams(1));
   ASSERT_TRUE(judge.broken(0).any().item<bool>());
@@ -119,8 +127,8 @@ TEST_F(Surrogates, JudgeCountsNoIterateOutsideTheBallOrTheBoxAndInJointNoBatchWi
   Judge judge(images, {Norm::linf, .1}, {{context(ContextKind::reference)}, {context(ContextKind::joint)}});
   const auto wrong = at::ones({24}, at::kBool);
   auto far = clean.clone();
-  far[0] += .2;                          // outside the ball
-  far[1].fill_(-1e-3);                   // outside the box (and, wherever a pixel is bright, the ball)
+  far[0] += .2;         // outside the ball
+  far[1].fill_(-1e-3);  // outside the box (and, wherever a pixel is bright, the ball)
   judge.note(0, {far, images.index}, wrong);
   judge.note(1, {far, images.index}, wrong);
   EXPECT_EQ(judge.broken(0).sum().item<int64_t>(), 22);
@@ -135,7 +143,8 @@ TEST(Company, BatchesAreAPartitionInSeededOrderAndTheLastIsShort) {
   const auto x = tiny_images(25, 8);
   const auto out = model.run(x);
   const auto index = at::arange(100, 125);
-  const Company company(*model.head, index, out.features, out.logits, 10, 4), same(*model.head, index, out.features, out.logits, 10, 4);
+  const Company company(*model.head, index, out.features, out.logits, 10, 4),
+      same(*model.head, index, out.features, out.logits, 10, 4);
   ASSERT_EQ(company.batches().size(), 3u);
   EXPECT_EQ(company.batches()[2].numel(), 5);
   const auto all = at::cat(company.batches());

@@ -23,7 +23,9 @@ Dataset quarters(int64_t n) {
   return data;
 }
 
-HpmModel fresh_model() { return {make_classifier("conv6k3s2p1-relu-flatten-fc12-relu-fc4", 4, {1, 8, 8}, {}, 5), std::nullopt}; }
+HpmModel fresh_model() {
+  return {make_classifier("conv6k3s2p1-relu-flatten-fc12-relu-fc4", 4, {1, 8, 8}, {}, 5), std::nullopt};
+}
 
 TrainOptions loop(int64_t epochs) {
   TrainOptions options{.epochs = epochs, .batch = 32, .seed = 4};
@@ -81,7 +83,8 @@ void expect_resume_continues_exactly(Make make) {
   const auto a = tensors_of(whole->model()), b = tensors_of(second->model());
   ASSERT_EQ(a.size(), b.size());
   for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i], b[i])) << i;
-  EXPECT_FALSE(at::equal(a[0], tensors_of(first->model())[0])) << "the first epoch already gave the end: nothing is tested";
+  EXPECT_FALSE(at::equal(a[0], tensors_of(first->model())[0]))
+      << "the first epoch already gave the end: nothing is tested";
 
   options.fingerprint = "another";
   auto third = make();
@@ -98,7 +101,8 @@ TEST(Train, ResumeOfHpmFineTuningContinuesBitForBit) {
   options.loop = loop(0);
   HpmModel attached = fresh_model();
   attach_head(attached, quarters(96), options);
-  expect_resume_continues_exactly([&] { return std::make_unique<HpmFineTuning>(attached.clone(), HpmTrainingOptions{}, adversary(), 1); });
+  expect_resume_continues_exactly(
+      [&] { return std::make_unique<HpmFineTuning>(attached.clone(), HpmTrainingOptions{}, adversary(), 1); });
 }
 
 TEST(Train, NonFiniteLossIsAnErrorThatNamesTheEpoch) {
@@ -184,7 +188,8 @@ TEST(Finetune, EveryHeadMetricAndTrainingContextRuns) {
           options.loop = loop(1);
           const auto tuned = finetune(fresh_model(), quarters(64), options);
           EXPECT_EQ(tuned.head_kind(), head);
-          for (const auto& [name, tensor] : tuned.state()) EXPECT_TRUE(tensor.isfinite().all().item<bool>()) << head << metric << name;
+          for (const auto& [name, tensor] : tuned.state())
+            EXPECT_TRUE(tensor.isfinite().all().item<bool>()) << head << metric << name;
         }
 }
 

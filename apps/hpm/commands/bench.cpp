@@ -39,7 +39,8 @@ void declare(Fields& f, BenchOptions& o) {
   f.add("targets", o.targets, "targets (none: the version's)", {.min = 1});
   f.add("queries", o.queries, "queries of Square (none: the version's)", {.min = 0});
   f.add("company", o.company, "company size of solo and joint", {.min = 1, .unit = "images"});
-  f.add("repeats", o.repeats, "measurements of each; the median, least and largest are printed", {.min = 1, .max = 1000});
+  f.add("repeats", o.repeats, "measurements of each; the median, least and largest are printed",
+        {.min = 1, .max = 1000});
   f.add("format", o.format, "of the table", {.choices = {"md", "csv", "json"}});
   f.add("seed", o.seed, "of all random numbers");
   hpm::fields(f, o.compute);
@@ -135,17 +136,30 @@ class Bench {
   void passes(const Images& part) {
     const auto n = static_cast<double>(part.size());
     const auto scaled = [&](const Spread& s) { return Spread{s.median * n, s.least * n, s.largest * n}; };
-    rows_.push_back({fmt::format("forward, batch of {}", part.size()), scaled(cost_.forward), {part.size(), 0}, {}, fmt::format("{:.1f} us an image", 1e6 * cost_.forward.median)});
-    rows_.push_back({fmt::format("forward and gradient, batch of {}", part.size()), scaled(cost_.gradient), {part.size(), part.size()}, {}, fmt::format("{:.1f} us an image", 1e6 * cost_.gradient.median)});
+    rows_.push_back({fmt::format("forward, batch of {}", part.size()),
+                     scaled(cost_.forward),
+                     {part.size(), 0},
+                     {},
+                     fmt::format("{:.1f} us an image", 1e6 * cost_.forward.median)});
+    rows_.push_back({fmt::format("forward and gradient, batch of {}", part.size()),
+                     scaled(cost_.gradient),
+                     {part.size(), part.size()},
+                     {},
+                     fmt::format("{:.1f} us an image", 1e6 * cost_.gradient.median)});
   }
 
   double alone(const Passes& passes) const {
-    return cost_.gradient.median * static_cast<double>(passes.backward) + cost_.forward.median * static_cast<double>(std::max<int64_t>(passes.forward - passes.backward, 0));
+    return cost_.gradient.median * static_cast<double>(passes.backward) +
+           cost_.forward.median * static_cast<double>(std::max<int64_t>(passes.forward - passes.backward, 0));
   }
 
   void attacks() {
-    AutoAttackOptions options{.version = o_.attacks.empty() ? o_.version : "custom", .attacks = o_.attacks, .seed = o_.seed, .batch_size = o_.compute.batch_size};
-    options.steps = o_.steps, options.restarts = o_.restarts, options.targets = o_.targets, options.queries = o_.queries;
+    AutoAttackOptions options{.version = o_.attacks.empty() ? o_.version : "custom",
+                              .attacks = o_.attacks,
+                              .seed = o_.seed,
+                              .batch_size = o_.compute.batch_size};
+    options.steps = o_.steps, options.restarts = o_.restarts, options.targets = o_.targets,
+    options.queries = o_.queries;
     const auto threat = threats(o_.threat).front();
     std::vector<std::vector<double>> seconds;
     std::vector<double> totals;
@@ -159,10 +173,12 @@ class Bench {
     Passes all = result.clean_passes;
     for (size_t a = 0; a < result.attacks.size(); ++a) {
       const auto& attack = result.attacks[a];
-      rows_.push_back({attack.spec.name, spread_of(seconds[a]), attack.passes, alone(attack.passes), fmt::format("{} robust", attack.robust.sum().item<int64_t>())});
+      rows_.push_back({attack.spec.name, spread_of(seconds[a]), attack.passes, alone(attack.passes),
+                       fmt::format("{} robust", attack.robust.sum().item<int64_t>())});
       all.forward += attack.passes.forward, all.backward += attack.passes.backward;
     }
-    rows_.push_back({fmt::format("autoattack, {} images", images_.size()), spread_of(totals), all, alone(all), fmt::format("{:.1f} % robust", result.robust_accuracy())});
+    rows_.push_back({fmt::format("autoattack, {} images", images_.size()), spread_of(totals), all, alone(all),
+                     fmt::format("{:.1f} % robust", result.robust_accuracy())});
     robust_ = result.robust();
   }
 
@@ -175,7 +191,11 @@ class Bench {
       predict();
       for (int64_t i = 0; i < std::max<int64_t>(o_.repeats, 5); ++i) all.push_back(seconds_of(predict));
       const auto spread = spread_of(all);
-      rows_.push_back({name, spread, {part.size(), 0}, cost_.forward.median * static_cast<double>(part.size()), fmt::format("{:.1f} us an image", 1e6 * spread.median / static_cast<double>(part.size()))});
+      rows_.push_back({name,
+                       spread,
+                       {part.size(), 0},
+                       cost_.forward.median * static_cast<double>(part.size()),
+                       fmt::format("{:.1f} us an image", 1e6 * spread.median / static_cast<double>(part.size()))});
     };
     torch::NoGradGuard guard;
     time("FC", [&] { model_.classifier.logits(part.x); });
@@ -193,28 +213,44 @@ class Bench {
     getrusage(RUSAGE_SELF, &usage);
     const double megabytes = static_cast<double>(usage.ru_maxrss) / 1024;
     if (o_.format == "json" || line_.json) {
-      Json all{{"threads", at::get_num_threads()}, {"batch_size", o_.compute.batch_size}, {"peak_memory_mb", megabytes}, {"forward_us", 1e6 * cost_.forward.median},
-               {"gradient_us", 1e6 * cost_.gradient.median}, {"rows", Json::array()}};
+      Json all{{"threads", at::get_num_threads()},
+               {"batch_size", o_.compute.batch_size},
+               {"peak_memory_mb", megabytes},
+               {"forward_us", 1e6 * cost_.forward.median},
+               {"gradient_us", 1e6 * cost_.gradient.median},
+               {"rows", Json::array()}};
       for (const auto& r : rows_)
-        all["rows"].push_back({{"name", r.name}, {"seconds", r.seconds.median}, {"least", r.seconds.least}, {"largest", r.seconds.largest}, {"forward_passes", r.passes.forward},
-                               {"backward_passes", r.passes.backward}, {"passes_alone", r.alone ? Json(*r.alone) : Json()}, {"note", r.note}});
+        all["rows"].push_back({{"name", r.name},
+                               {"seconds", r.seconds.median},
+                               {"least", r.seconds.least},
+                               {"largest", r.seconds.largest},
+                               {"forward_passes", r.passes.forward},
+                               {"backward_passes", r.passes.backward},
+                               {"passes_alone", r.alone ? Json(*r.alone) : Json()},
+                               {"note", r.note}});
       if (robust_.defined()) {
         const auto flags = robust_.to(at::kLong).contiguous();
-        all["robust"] = std::vector<int64_t>(flags.const_data_ptr<int64_t>(), flags.const_data_ptr<int64_t>() + flags.numel());
+        all["robust"] =
+            std::vector<int64_t>(flags.const_data_ptr<int64_t>(), flags.const_data_ptr<int64_t>() + flags.numel());
       }
       return fmt::print("{}\n", all.dump(1));
     }
     const bool csv = o_.format == "csv";
-    const auto line = [&](const std::vector<std::string>& cells) { fmt::print("{0}{1}{0}\n", csv ? "" : "|", fmt::join(cells, csv ? "," : "|")); };
+    const auto line = [&](const std::vector<std::string>& cells) {
+      fmt::print("{0}{1}{0}\n", csv ? "" : "|", fmt::join(cells, csv ? "," : "|"));
+    };
     line({"what", "seconds", "least", "largest", "forward", "gradients", "passes alone", "ratio", "note"});
     if (!csv) fmt::print("|---|---|---|---|---|---|---|---|---|\n");
     for (const auto& r : rows_) {
       const auto number = [](double v) { return fmt::format("{:.4g}", v); };
       const auto name = csv ? "\"" + r.name + "\"" : r.name;
-      line({name, number(r.seconds.median), number(r.seconds.least), number(r.seconds.largest), fmt::format("{}", r.passes.forward), fmt::format("{}", r.passes.backward),
-            r.alone ? number(*r.alone) : "", r.alone ? fmt::format("{:.2f}", r.seconds.median / *r.alone) : "", r.note});
+      line({name, number(r.seconds.median), number(r.seconds.least), number(r.seconds.largest),
+            fmt::format("{}", r.passes.forward), fmt::format("{}", r.passes.backward), r.alone ? number(*r.alone) : "",
+            r.alone ? fmt::format("{:.2f}", r.seconds.median / *r.alone) : "", r.note});
     }
-    if (!csv) fmt::print("\n{} threads, batches of {}, {} repeats, peak memory {:.0f} MB\n", at::get_num_threads(), o_.compute.batch_size, o_.repeats, megabytes);
+    if (!csv)
+      fmt::print("\n{} threads, batches of {}, {} repeats, peak memory {:.0f} MB\n", at::get_num_threads(),
+                 o_.compute.batch_size, o_.repeats, megabytes);
   }
 
   CommandLine& line_;
@@ -229,8 +265,10 @@ class Bench {
 }  // namespace
 
 int bench(const Arguments& arguments) {
-  CommandLine line("bench", "Measures network passes, whole attacks beside the cost of their passes alone, and the latency of each context.",
-                   "hpm bench --model FILE --data cifar10 --eps 2/255 --count 200 --threads 1");
+  CommandLine line(
+      "bench",
+      "Measures network passes, whole attacks beside the cost of their passes alone, and the latency of each context.",
+      "hpm bench --model FILE --data cifar10 --eps 2/255 --count 200 --threads 1");
   BenchOptions options;
   declare(line.fields, options);
   if (!line.parse(arguments)) return 0;

@@ -48,7 +48,8 @@ int verify(const std::string& name, const std::string& root, bool json) {
 }  // namespace
 
 int data(const Arguments& arguments) {
-  CommandLine line("data", "list: the known data sets and where they are. verify NAME: checksums and a full read.", "hpm data verify cifar10 --data-root DIR");
+  CommandLine line("data", "list: the known data sets and where they are. verify NAME: checksums and a full read.",
+                   "hpm data verify cifar10 --data-root DIR");
   std::vector<std::string> words;
   std::string root;
   line.positional("list|verify [NAME]", words);

@@ -1,5 +1,5 @@
-#include <nlohmann/json.hpp>
 #include <torch/cuda.h>
+#include <nlohmann/json.hpp>
 
 #include "commands/commands.h"
 #include "options.h"
@@ -7,7 +7,8 @@
 namespace hpm::app {
 
 int doctor(const Arguments& arguments) {
-  CommandLine line("doctor", "What this build and machine have, and what is missing with the command that brings it.", "hpm doctor");
+  CommandLine line("doctor", "What this build and machine have, and what is missing with the command that brings it.",
+                   "hpm doctor");
   std::string root;
   line.fields.section("data").add("data-root", root, "parent of the data sets' folders");
   if (!line.parse(arguments)) return 0;
@@ -25,10 +26,12 @@ int doctor(const Arguments& arguments) {
   found["missing"] = missing;
   if (line.json) return fmt::print("{}\n", found.dump(1)), 0;
   for (const auto& [key, value] : found.items())
-    if (!value.is_structured()) fmt::print("{:<12} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+    if (!value.is_structured())
+      fmt::print("{:<12} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
   for (const auto& [name, folder] : data.items())
     if (!folder.is_null()) fmt::print("{:<12} {} in {}\n", "data set", name, folder.get<std::string>());
-  for (const auto& item : missing) fmt::print("{:<12} {}: {}\n", "missing", item["what"].get<std::string>(), item["get"].get<std::string>());
+  for (const auto& item : missing)
+    fmt::print("{:<12} {}: {}\n", "missing", item["what"].get<std::string>(), item["get"].get<std::string>());
   return 0;
 }
 

@@ -37,13 +37,15 @@ void declare(Fields& f, EvaluateOptions& o) {
   fields(f, o.threat, true);
   f.section("protocol");
   f.add("protocol", o.protocol, "protocol", {.choices = {"clean", "pgd", "autoattack", "msa"}});
-  f.add("version", o.version, "of msa: quick (default), standard, plus; of autoattack: standard (default), plus, rand, custom");
+  f.add("version", o.version,
+        "of msa: quick (default), standard, plus; of autoattack: standard (default), plus, rand, custom");
   f.add("attacks", o.attacks, "attacks of autoattack, version custom");
   f.add("steps", o.steps, "gradient steps per restart (none: pgd 40, else the version's)", {.min = 1, .max = 1000000});
   f.add("restarts", o.restarts, "random starts (none: pgd 1, autoattack the version's)", {.min = 1, .max = 100000});
   f.add("step-size", o.step_size, "step length of pgd (none: eps / 4)", {.min = 0, .unit = "input range"});
   f.add("loss", o.loss, "loss of pgd", {.choices = {"ce", "dlr"}});
-  f.add("context", o.contexts, "contexts of an HPM model, the first is headlined", {.choices = {"reference", "alone", "solo", "joint"}});
+  f.add("context", o.contexts, "contexts of an HPM model, the first is headlined",
+        {.choices = {"reference", "alone", "solo", "joint"}});
   f.add("company", o.company, "company size of solo and joint", {.min = 1, .max = 65536, .unit = "images"});
   f.add("company-seed", o.company_seed, "order of the company (0: as the images come)");
   f.add("base", o.base, "model before HPM: surrogate base, and attacked under the same budget");
@@ -84,24 +86,30 @@ class Evaluate {
     for (auto* peer : {&peers_.base, &peers_.control})
       if (*peer) peer->to(device);
     const auto precision = parse_precision(o_.compute.precision, device);
-    require(precision == at::kFloat || !o_.conformance, "evaluate: --conformance needs --precision float32, as the official code has");
-    for (auto* classifier : {&model_.classifier, &peers_.base, &peers_.control}) classifier->set_search_precision(precision);
+    require(precision == at::kFloat || !o_.conformance,
+            "evaluate: --conformance needs --precision float32, as the official code has");
+    for (auto* classifier : {&model_.classifier, &peers_.base, &peers_.control})
+      classifier->set_search_precision(precision);
     images_ = images_of(data_, index);
     images_.x = images_.x.to(device);
     images_.y = images_.y.to(device);
     if (line_.dry_run) return print_cost(radii);
 
-    if (o_.quantise) quantised(images_.x, images_.x, radii.front());  // refuses images that are not 8-bit before the work
+    if (o_.quantise)
+      quantised(images_.x, images_.x, radii.front());  // refuses images that are not 8-bit before the work
 
     const auto run = open_run(line_, "evaluate", o_.compute, o_.seed);
     Journal journal(run.path(), fingerprint(), line_.resume);
-    if (journal.size() > 0) line_.monitor().say(fmt::format("going on after {} finished pieces of work", journal.size()));
+    if (journal.size() > 0)
+      line_.monitor().say(fmt::format("going on after {} finished pieces of work", journal.size()));
     log_ = WorkLog(journal);
     auto evaluation = run_protocol(model_, radii.front(), images_, o_.contexts, "model");
     finish(evaluation, radii.front(), run);
-    const auto peer = [&](const char* name, const std::string& file, const Classifier& classifier) -> std::optional<PeerResult> {
+    const auto peer = [&](const char* name, const std::string& file,
+                          const Classifier& classifier) -> std::optional<PeerResult> {
       if (!classifier || o_.protocol == "clean") return std::nullopt;
-      return PeerResult{name, file, run_protocol({classifier, std::nullopt}, radii.front(), images_, o_.contexts, name)};
+      return PeerResult{name, file,
+                        run_protocol({classifier, std::nullopt}, radii.front(), images_, o_.contexts, name)};
     };
     auto base = peer("base", o_.base, peers_.base), control = peer("control", o_.control, peers_.control);
     ResultsInput input{model_, data_, images_, radii.front(), evaluation, role(), o_.protocol, version()};
@@ -111,7 +119,8 @@ class Evaluate {
     input.base = std::move(base), input.control = std::move(control);
     input.curve = curve(radii, evaluation);
     input.config = line_.fields.json();
-    input.started = nlohmann::json::parse(std::string(read_file(run.file("environment.json")).text())).value("started", "");
+    input.started =
+        nlohmann::json::parse(std::string(read_file(run.file("environment.json")).text())).value("started", "");
     write_run(run, input);
     write_report({run.path()}, run.file("report.html"));
     if (line_.json) fmt::print("{}", results_json(input));
@@ -123,14 +132,17 @@ class Evaluate {
   bool msa_protocol() const { return o_.protocol == "msa"; }
   std::string version() const {
     if (msa_protocol()) return o_.version.empty() ? "quick" : o_.version;
-    if (o_.protocol == "autoattack") return o_.version.empty() ? (o_.attacks.empty() ? "standard" : "custom") : o_.version;
+    if (o_.protocol == "autoattack")
+      return o_.version.empty() ? (o_.attacks.empty() ? "standard" : "custom") : o_.version;
     return "";
   }
   /// The attacks in words, equal for equal budgets.
   std::string budget() const {
     if (o_.protocol == "clean") return "";
     auto text = o_.protocol + (version().empty() ? "" : " " + version());
-    if (o_.protocol == "pgd") text += fmt::format(" {}, {} steps of {}", o_.loss, o_.steps.value_or(40), o_.step_size ? fmt::format("{:g}", *o_.step_size) : "eps / 4");
+    if (o_.protocol == "pgd")
+      text += fmt::format(" {}, {} steps of {}", o_.loss, o_.steps.value_or(40),
+                          o_.step_size ? fmt::format("{:g}", *o_.step_size) : "eps / 4");
     if (!o_.attacks.empty()) text += fmt::format(" {}", fmt::join(o_.attacks, ","));
     if (msa_protocol() && !o_.surrogates.empty()) text += fmt::format(" {}", fmt::join(o_.surrogates, ","));
     const auto add = [&](const char* what, const std::optional<int64_t>& value) {
@@ -146,18 +158,23 @@ class Evaluate {
 
   void check_options() {
     const auto unused = [&](bool used, std::initializer_list<const char*> names, const char* why) {
-      if (!used) for (const char* name : names) line_.warn_unused(name, why);
+      if (!used)
+        for (const char* name : names) line_.warn_unused(name, why);
     };
     unused(o_.protocol == "pgd", {"step-size", "loss"}, "only --protocol pgd reads it");
     unused(o_.protocol != "clean", {"steps"}, "nothing is attacked");
-    unused(o_.protocol == "pgd" || o_.protocol == "autoattack", {"restarts"}, "only --protocol pgd and autoattack read it");
-    unused(o_.protocol == "autoattack", {"attacks", "conformance", "targets", "queries"}, "only --protocol autoattack reads it");
+    unused(o_.protocol == "pgd" || o_.protocol == "autoattack", {"restarts"},
+           "only --protocol pgd and autoattack read it");
+    unused(o_.protocol == "autoattack", {"attacks", "conformance", "targets", "queries"},
+           "only --protocol autoattack reads it");
     unused(o_.protocol != "clean", {"save-adversarial", "quantise"}, "there are no adversarial images");
     unused(msa_protocol(), {"surrogates", "joint-surrogates", "full-matrix"}, "only --protocol msa reads it");
     unused(msa_protocol() || o_.protocol == "autoattack", {"version"}, "only autoattack and msa have versions");
     if (o_.protocol == "autoattack" && !o_.attacks.empty() && version() != "custom")
       line_.warn_unused("attacks", "only --version custom reads it");
-    require(!o_.random || !msa_protocol(), "evaluate: msa judges deterministic models; for a random one use --protocol autoattack --version rand --random");
+    require(!o_.random || !msa_protocol(),
+            "evaluate: msa judges deterministic models; for a random one use --protocol autoattack --version rand "
+            "--random");
     unused(o_.protocol != "clean", {"precision"}, "nothing is searched for");
   }
 
@@ -167,18 +184,31 @@ class Evaluate {
     options.card.sha256.clear();
     auto peer = load(options, path, data_.image_shape(), line_.monitor());
     if (peer.head) line_.monitor().warn(path + ": has an HPM head; as base or control its FC layer alone is used");
-    require(peer.classifier.classes() == model_.classifier.classes(), "{}: has {} classes, but the model has {}", path, peer.classifier.classes(), model_.classifier.classes());
+    require(peer.classifier.classes() == model_.classifier.classes(), "{}: has {} classes, but the model has {}", path,
+            peer.classifier.classes(), model_.classifier.classes());
     return peer.classifier;
   }
 
   MsaOptions msa_options(const std::vector<std::string>& contexts) const {
-    MsaOptions m{.version = version(), .contexts = contexts, .surrogates = o_.surrogates, .joint_surrogates = o_.joint_surrogates,
-                 .company_size = o_.company, .company_seed = o_.company_seed, .seed = o_.seed, .batch_size = o_.compute.batch_size, .steps = o_.steps, .full_matrix = o_.full_matrix};
+    MsaOptions m{.version = version(),
+                 .contexts = contexts,
+                 .surrogates = o_.surrogates,
+                 .joint_surrogates = o_.joint_surrogates,
+                 .company_size = o_.company,
+                 .company_seed = o_.company_seed,
+                 .seed = o_.seed,
+                 .batch_size = o_.compute.batch_size,
+                 .steps = o_.steps,
+                 .full_matrix = o_.full_matrix};
     return m;
   }
 
   AutoAttackOptions autoattack_options() const {
-    AutoAttackOptions a{.version = version(), .attacks = o_.attacks, .seed = o_.seed, .batch_size = o_.compute.batch_size, .conformance = o_.conformance};
+    AutoAttackOptions a{.version = version(),
+                        .attacks = o_.attacks,
+                        .seed = o_.seed,
+                        .batch_size = o_.compute.batch_size,
+                        .conformance = o_.conformance};
     a.steps = o_.steps;
     a.restarts = o_.restarts;
     a.targets = o_.targets;
@@ -186,8 +216,8 @@ class Evaluate {
     return a;
   }
 
-  /// Everything the verdicts depend on: the options but those of computing, and the files' contents. A change of the batch
-  /// size shows in the journal itself.
+  /// Everything the verdicts depend on: the options but those of computing, and the files' contents. A change of the
+  /// batch size shows in the journal itself.
   std::string fingerprint() const {
     auto all = nlohmann::json::parse(line_.fields.json());
     all.erase("compute");
@@ -204,24 +234,31 @@ class Evaluate {
   }
 
   ProtocolSubject subject(const HpmModel& model, const Images& images) {
-    return {model, make_context(model, o_.contexts.front(), images, o_.company, o_.company_seed, o_.compute.batch_size), o_.random};
+    return {model, make_context(model, o_.contexts.front(), images, o_.company, o_.company_seed, o_.compute.batch_size),
+            o_.random};
   }
 
-  Evaluation run_protocol(const HpmModel& model, const ThreatModel& threat, const Images& images, const std::vector<std::string>& contexts,
-                          const std::string& part) {
+  Evaluation run_protocol(const HpmModel& model, const ThreatModel& threat, const Images& images,
+                          const std::vector<std::string>& contexts, const std::string& part) {
     auto& monitor = line_.monitor();
     const auto log = log_.below(part);
     if (msa_protocol()) return msa(model, peers_, images, threat, msa_options(contexts), monitor, log);
     if (o_.protocol == "clean") return evaluate_clean(subject(model, images), images, o_.compute.batch_size);
     if (model.head && o_.contexts.front() != "reference")
-      monitor.warn("one surrogate (ste) flatters a batch-dependent defence; --protocol msa is the honest judge in context " + o_.contexts.front());
-    if (o_.protocol == "pgd") return evaluate_pgd(subject(model, images), images, threat, {o_.steps.value_or(40), o_.step_size, o_.restarts.value_or(1), o_.loss}, o_.seed, o_.compute.batch_size, monitor, log);
+      monitor.warn(
+          "one surrogate (ste) flatters a batch-dependent defence; --protocol msa is the honest judge in context " +
+          o_.contexts.front());
+    if (o_.protocol == "pgd")
+      return evaluate_pgd(subject(model, images), images, threat,
+                          {o_.steps.value_or(40), o_.step_size, o_.restarts.value_or(1), o_.loss}, o_.seed,
+                          o_.compute.batch_size, monitor, log);
     return evaluate_autoattack(subject(model, images), images, threat, autoattack_options(), monitor, log);
   }
 
   /// False for a black box that Square alone attacked.
   static bool asks_for_gradients(const Evaluation& evaluation) {
-    return std::any_of(evaluation.attacks.begin(), evaluation.attacks.end(), [](const auto& attack) { return attack.name != "square"; });
+    return std::any_of(evaluation.attacks.begin(), evaluation.attacks.end(),
+                       [](const auto& attack) { return attack.name != "square"; });
   }
 
   /// Predictions on the adversarial images, and the checks.
@@ -232,22 +269,35 @@ class Evaluate {
       return target.attack_model()->ask({x, index}, nullptr).target_logits;
     };
     evaluation.adversarial_prediction =
-        predict_logits(target, {evaluation.adversarial, images_.y, images_.index}, o_.compute.batch_size).argmax(1).to(at::kCPU);
+        predict_logits(target, {evaluation.adversarial, images_.y, images_.index}, o_.compute.batch_size)
+            .argmax(1)
+            .to(at::kCPU);
     Tensor saved;
     if (o_.save_adversarial) {
-      write_safetensors(run.file("adversarial.safetensors"), {{"images", evaluation.adversarial}, {"labels", images_.y}, {"index", images_.index}});
-      saved = find_tensor(read_checkpoint(run.file("adversarial.safetensors")).tensors, "images").to(images_.x.device());
+      write_safetensors(run.file("adversarial.safetensors"),
+                        {{"images", evaluation.adversarial}, {"labels", images_.y}, {"index", images_.index}});
+      saved =
+          find_tensor(read_checkpoint(run.file("adversarial.safetensors")).tensors, "images").to(images_.x.device());
     }
     if (o_.quantise) {
       const auto rounded = quantised(evaluation.adversarial, images_.x, threat);
-      evaluation.quantised_robust = predict_logits(target, {rounded, images_.y, images_.index}, o_.compute.batch_size).argmax(1).eq(images_.y).to(at::kCPU);
-      write_safetensors(run.file("adversarial-8bit.safetensors"),
-                        {{"images", (rounded * 255).round().to(at::kByte)}, {"labels", images_.y}, {"index", images_.index}});
+      evaluation.quantised_robust = predict_logits(target, {rounded, images_.y, images_.index}, o_.compute.batch_size)
+                                        .argmax(1)
+                                        .eq(images_.y)
+                                        .to(at::kCPU);
+      write_safetensors(
+          run.file("adversarial-8bit.safetensors"),
+          {{"images", (rounded * 255).round().to(at::kByte)}, {"labels", images_.y}, {"index", images_.index}});
     }
     const auto attacked = target.attack_model();
     const bool joint = target.context.kind == ContextKind::joint && model_.head;
     evaluation.checks = run_checks({*attacked, joint, predict}, images_, threat, evaluation, saved,
-                                   {.level = o_.checks, .seed = o_.seed, .batch_size = o_.compute.batch_size, .conformance = o_.conformance, .gradients = asks_for_gradients(evaluation)}, line_.monitor());
+                                   {.level = o_.checks,
+                                    .seed = o_.seed,
+                                    .batch_size = o_.compute.batch_size,
+                                    .conformance = o_.conformance,
+                                    .gradients = asks_for_gradients(evaluation)},
+                                   line_.monitor());
   }
 
   /// Accuracy against eps in the first context, by increasing radius. An image that is broken within a radius is broken
@@ -266,7 +316,10 @@ class Evaluate {
       } else {
         const auto rows = drop ? robust.nonzero().squeeze(1) : at::arange(images_.size());
         if (rows.numel() > 0) {
-          const auto held = run_protocol(model_, radius, images_.select(rows), {context}, fmt::format("eps {}", radius.eps)).first().robust;
+          const auto held =
+              run_protocol(model_, radius, images_.select(rows), {context}, fmt::format("eps {}", radius.eps))
+                  .first()
+                  .robust;
           robust = robust.index_copy(0, rows, robust.index_select(0, rows) & held);
         }
       }
@@ -280,10 +333,14 @@ class Evaluate {
   Passes expected_passes(const ThreatModel& threat) const {
     if (msa_protocol()) return estimate_passes(model_, peers_, threat, msa_options(o_.contexts));
     Passes total{1, 0};
-    if (o_.protocol == "pgd") total = {2 + o_.restarts.value_or(1) * (o_.steps.value_or(40) + 1), o_.restarts.value_or(1) * o_.steps.value_or(40)};
+    if (o_.protocol == "pgd")
+      total = {2 + o_.restarts.value_or(1) * (o_.steps.value_or(40) + 1),
+               o_.restarts.value_or(1) * o_.steps.value_or(40)};
     if (o_.protocol == "autoattack") {
       const auto a = autoattack_options();
-      for (const auto& spec : autoattack_sequence({a.version, threat.norm, model_.classifier.classes(), a.attacks, a.steps, a.restarts, a.targets, a.queries}).attacks) {
+      for (const auto& spec : autoattack_sequence({a.version, threat.norm, model_.classifier.classes(), a.attacks,
+                                                   a.steps, a.restarts, a.targets, a.queries})
+                                  .attacks) {
         const auto passes = passes_of(spec);
         total.forward += passes.forward, total.backward += passes.backward;
       }
@@ -310,13 +367,20 @@ class Evaluate {
     };
     const double forward = per_image(nullptr), both = per_image(&loss);
     const double seconds = static_cast<double>(n * static_cast<int64_t>(radii.size())) *
-                           (both * static_cast<double>(passes.backward) + forward * static_cast<double>(std::max<int64_t>(passes.forward - passes.backward, 0)));
+                           (both * static_cast<double>(passes.backward) +
+                            forward * static_cast<double>(std::max<int64_t>(passes.forward - passes.backward, 0)));
     if (line_.json)
-      fmt::print("{}\n", nlohmann::ordered_json{{"forward_passes_per_image", passes.forward}, {"backward_passes_per_image", passes.backward}, {"images", n},
-                                                {"radii", radii.size()}, {"seconds_at_most", std::ceil(seconds)}}.dump());
+      fmt::print("{}\n", nlohmann::ordered_json{{"forward_passes_per_image", passes.forward},
+                                                {"backward_passes_per_image", passes.backward},
+                                                {"images", n},
+                                                {"radii", radii.size()},
+                                                {"seconds_at_most", std::ceil(seconds)}}
+                             .dump());
     else
-      fmt::print("at most {} forward and {} backward passes an image, {} images, {} radii: at most {:.0f} s of passes on this machine\n",
-                 passes.forward, passes.backward, n, radii.size(), std::ceil(seconds));
+      fmt::print(
+          "at most {} forward and {} backward passes an image, {} images, {} radii: at most {:.0f} s of passes on this "
+          "machine\n",
+          passes.forward, passes.backward, n, radii.size(), std::ceil(seconds));
     return 0;
   }
 
@@ -332,14 +396,17 @@ class Evaluate {
         versus = fmt::format("{:+.1f} (p = {:.2g})", paired.difference, paired.p);
       }
       const bool clean = o_.protocol == "clean";
-      rows.push_back({c.context.empty() ? "model" : c.context, fmt::format("{:.1f}", percent(c.clean_correct)), clean ? "-" : fmt::format("{:.1f}", percent(c.robust)),
-                      clean ? "-" : fmt::format("{:.1f}-{:.1f}", interval.low, interval.high), c.ste_accuracy ? fmt::format("{:.1f}", *c.ste_accuracy) : "-", versus});
+      rows.push_back({c.context.empty() ? "model" : c.context, fmt::format("{:.1f}", percent(c.clean_correct)),
+                      clean ? "-" : fmt::format("{:.1f}", percent(c.robust)),
+                      clean ? "-" : fmt::format("{:.1f}-{:.1f}", interval.low, interval.high),
+                      c.ste_accuracy ? fmt::format("{:.1f}", *c.ste_accuracy) : "-", versus});
     }
     for (const auto* peer : {&in.base, &in.control})
-      if (*peer) rows.push_back({(*peer)->name, fmt::format("{:.1f}", percent((*peer)->evaluation.first().clean_correct)),
-                                 fmt::format("{:.1f}", percent((*peer)->evaluation.first().robust)), "", "", ""});
-    fmt::print("{} {}, {} eps {}, {} images, {:.1f} s\n{}report: {}\n", o_.protocol, version(), o_.threat.norm, o_.threat.eps, images_.size(), e.seconds,
-               table(rows), run.file("report.html"));
+      if (*peer)
+        rows.push_back({(*peer)->name, fmt::format("{:.1f}", percent((*peer)->evaluation.first().clean_correct)),
+                        fmt::format("{:.1f}", percent((*peer)->evaluation.first().robust)), "", "", ""});
+    fmt::print("{} {}, {} eps {}, {} images, {:.1f} s\n{}report: {}\n", o_.protocol, version(), o_.threat.norm,
+               o_.threat.eps, images_.size(), e.seconds, table(rows), run.file("report.html"));
   }
 
   CommandLine& line_;

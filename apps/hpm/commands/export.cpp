@@ -8,8 +8,10 @@
 namespace hpm::app {
 
 int export_model(const Arguments& arguments) {
-  CommandLine line("export", "Writes a model as safetensors with its card; --fold turns the reference context into an ordinary FC layer.",
-                   "hpm export --model runs/hpm/model.safetensors --fold --to folded.safetensors");
+  CommandLine line(
+      "export",
+      "Writes a model as safetensors with its card; --fold turns the reference context into an ordinary FC layer.",
+      "hpm export --model runs/hpm/model.safetensors --fold --to folded.safetensors");
   ModelOptions options;
   std::string to;
   bool fold_head = false, overwrite = false;
@@ -23,7 +25,8 @@ int export_model(const Arguments& arguments) {
   require(overwrite || !std::filesystem::exists(to), "export: {} exists; give --force to replace it", to);
   auto model = load(options, options.model, {}, line.monitor());
   if (fold_head) model = {folded(model), std::nullopt};
-  require(!model.classifier.is_black_box(), "export: a TorchScript file has no weights under checkpoint names; export needs a state_dict");
+  require(!model.classifier.is_black_box(),
+          "export: a TorchScript file has no weights under checkpoint names; export needs a state_dict");
   save_model(model, to, fmt::format("hpm export{} of {}", fold_head ? " --fold" : "", options.model));
   if (line.json) fmt::print("{}\n", nlohmann::ordered_json{{"file", to}, {"head", model.head_kind()}}.dump());
   else fmt::print("{}\n", to);

@@ -18,7 +18,8 @@ void declare(Fields& f, FinetuneFlags& o) {
   fields(f, o.model);
   fields(f, o.data, "train");
   f.section("hpm");
-  f.add("head", o.finetune.head, "what to attach: hpm, l2 (lambda = 1), or fc: the matched control", {.choices = {"hpm", "l2", "fc"}});
+  f.add("head", o.finetune.head, "what to attach: hpm, l2 (lambda = 1), or fc: the matched control",
+        {.choices = {"hpm", "l2", "fc"}});
   f.add("preset", o.preset, "paper: metric none, lambda .5, joint, STE adversary", {.choices = {"", "paper"}});
   f.add("metric", o.finetune.metric, "space of the distances", {.choices = {"none", "l2norm", "learned"}});
   f.add("rank", o.finetune.rank, "rows of the learned metric (0: classes - 1)", {.min = 0});
@@ -27,10 +28,13 @@ void declare(Fields& f, FinetuneFlags& o) {
   f.add("assign-temperature", o.finetune.temperature, "T_a of the soft assignment", {.min = 1e-6});
   f.add("ema", o.finetune.ema, "beta: share of the old means in each update", {.min = 0, .max = 1});
   f.add("train-context", o.context, "company in training", {.choices = {"solo", "joint", "alone"}});
-  f.add("adversary", o.finetune.training.adversary, "surrogate that training PGD climbs", {.choices = {"hard", "ste", "fc"}});
+  f.add("adversary", o.finetune.training.adversary, "surrogate that training PGD climbs",
+        {.choices = {"hard", "ste", "fc"}});
   f.add("fc-weight", o.finetune.training.fc_weight, "weight of CE(FC) beside CE(HPM)", {.min = 0});
-  f.add("fit-images", o.finetune.fit_images, "training images that fit the metric and calibrate the reference context", {.min = 1});
-  f.add("fit-rounds", o.finetune.fit_rounds, "1: adversaries against FC; 2: and against the fitted head", {.min = 1, .max = 10});
+  f.add("fit-images", o.finetune.fit_images, "training images that fit the metric and calibrate the reference context",
+        {.min = 1});
+  f.add("fit-rounds", o.finetune.fit_rounds, "1: adversaries against FC; 2: and against the fitted head",
+        {.min = 1, .max = 10});
   f.add("metric-steps", o.finetune.metric_steps, "Adam steps of each round", {.min = 0});
   fields(f, o.training);
 }
@@ -38,14 +42,17 @@ void declare(Fields& f, FinetuneFlags& o) {
 /// A preset fills in what the user did not give.
 void apply_preset(CommandLine& line, FinetuneFlags& o) {
   if (o.preset != "paper") return;
-  for (const auto& [name, value] : {std::pair{"metric", "none"}, {"lambda", "0.5"}, {"train-context", "joint"}, {"adversary", "ste"}})
+  for (const auto& [name, value] :
+       {std::pair{"metric", "none"}, {"lambda", "0.5"}, {"train-context", "joint"}, {"adversary", "ste"}})
     if (!line.fields.given(name)) line.fields.set(name, value, Origin::file, "--preset paper");
 }
 
 }  // namespace
 
 int finetune(const Arguments& arguments) {
-  CommandLine line("finetune", "Attaches Hybrid Prototype Mixing to an adversarially trained model and fine-tunes it; --head fc is the matched control.",
+  CommandLine line("finetune",
+                   "Attaches Hybrid Prototype Mixing to an adversarially trained model and fine-tunes it; --head fc is "
+                   "the matched control.",
                    "hpm finetune --model base.pth --data cifar10 --norm Linf --eps 8/255 --head hpm --out runs/hpm");
   FinetuneFlags o;
   declare(line.fields, o);
@@ -54,12 +61,15 @@ int finetune(const Arguments& arguments) {
   apply_preset(line, o);
   const bool control = o.finetune.head == "fc";
   if (control)
-    for (const char* name : {"preset", "metric", "rank", "lambda", "tau", "assign-temperature", "ema", "train-context", "adversary", "fc-weight", "fit-images", "fit-rounds", "metric-steps"})
+    for (const char* name : {"preset", "metric", "rank", "lambda", "tau", "assign-temperature", "ema", "train-context",
+                             "adversary", "fc-weight", "fit-images", "fit-rounds", "metric-steps"})
       line.warn_unused(name, "the matched control (--head fc) has no HPM head");
   if (o.finetune.head == "l2") line.warn_unused("lambda", "--head l2 means lambda = 1");
   if (o.finetune.metric != "learned")
-    for (const char* name : {"rank", "metric-steps", "fit-rounds"}) line.warn_unused(name, "only --metric learned reads it");
-  for (const char* name : {"first", "indices"}) line.warn_unused(name, "training reads the images from 0 on (--count limits them)");
+    for (const char* name : {"rank", "metric-steps", "fit-rounds"})
+      line.warn_unused(name, "only --metric learned reads it");
+  for (const char* name : {"first", "indices"})
+    line.warn_unused(name, "training reads the images from 0 on (--count limits them)");
   configure_threads(o.training.compute.threads);
   o.training.resolve();
   const auto data = load_dataset(o.data.data, o.data.split, o.data.root);
@@ -78,8 +88,13 @@ int finetune(const Arguments& arguments) {
   TrainingLog log(run, line);
   auto tuned = hpm::finetune(model, data, options, line.monitor(), log.callback());
   tuned.to(at::kCPU);
-  save_model(tuned, run.file("model.safetensors"), fmt::format("hpm finetune --head {} of {}, {} eps {}", options.head, o.model.model, o.training.threat.norm, o.training.threat.eps),
-             {{"training.norm", o.training.threat.norm}, {"training.eps", o.training.threat.eps}, {"training.data", data.name}, {"training.head", options.head}});
+  save_model(tuned, run.file("model.safetensors"),
+             fmt::format("hpm finetune --head {} of {}, {} eps {}", options.head, o.model.model, o.training.threat.norm,
+                         o.training.threat.eps),
+             {{"training.norm", o.training.threat.norm},
+              {"training.eps", o.training.threat.eps},
+              {"training.data", data.name},
+              {"training.head", options.head}});
   log.done("model.safetensors");
   return 0;
 }

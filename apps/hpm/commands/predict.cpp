@@ -11,7 +11,8 @@
 namespace hpm::app {
 
 int predict(const Arguments& arguments) {
-  CommandLine line("predict", "Writes logits.npy, labels.npy and labels.csv for images.", "hpm predict --model FILE --input x.npy --out DIR");
+  CommandLine line("predict", "Writes logits.npy, labels.npy and labels.csv for images.",
+                   "hpm predict --model FILE --input x.npy --out DIR");
   ModelOptions model_options;
   DataOptions data_options{.data = ""};
   ComputeOptions compute;
@@ -42,12 +43,15 @@ int predict(const Arguments& arguments) {
   model.to(device);
   images.x = images.x.to(device);
   const auto run = open_run(line, "predict", compute, 0);
-  const auto logits = predict_logits({model, make_context(model, context, images, company, 0, compute.batch_size)}, images, compute.batch_size).to(at::kCPU);
+  const auto logits = predict_logits({model, make_context(model, context, images, company, 0, compute.batch_size)},
+                                     images, compute.batch_size)
+                          .to(at::kCPU);
   const auto labels = logits.argmax(1);
   write_npy(run.file("logits.npy"), to_stored(logits));
   write_npy(run.file("labels.npy"), to_stored(labels));
   std::string csv = "index,label\n";
-  for (int64_t i = 0; i < labels.numel(); ++i) csv += fmt::format("{},{}\n", images.index[i].item<int64_t>(), labels[i].item<int64_t>());
+  for (int64_t i = 0; i < labels.numel(); ++i)
+    csv += fmt::format("{},{}\n", images.index[i].item<int64_t>(), labels[i].item<int64_t>());
   run.write("labels.csv", csv);
   if (line.json) fmt::print("{}\n", nlohmann::ordered_json{{"out", run.path()}, {"n", labels.numel()}}.dump());
   else fmt::print("{} images: {}\n", labels.numel(), run.path());

@@ -9,7 +9,8 @@
 namespace hpm::app {
 
 int report(const Arguments& arguments) {
-  CommandLine line("report", "One self-contained HTML file for a run, or comparing several.", "hpm report runs/base runs/control runs/hpm --html compare.html");
+  CommandLine line("report", "One self-contained HTML file for a run, or comparing several.",
+                   "hpm report runs/base runs/control runs/hpm --html compare.html");
   std::vector<std::string> runs;
   std::string html = "report.html", title;
   line.positional("RUN...", runs);

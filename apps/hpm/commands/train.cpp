@@ -8,8 +8,9 @@
 namespace hpm::app {
 
 int train(const Arguments& arguments) {
-  CommandLine line("train", "PGD adversarial training, from scratch (--arch) or from a checkpoint (--model).",
-                   "hpm train --arch resnet18_cifar --data cifar10 --norm Linf --eps 8/255 --epochs 30 --optimizer sgd --lr .1");
+  CommandLine line(
+      "train", "PGD adversarial training, from scratch (--arch) or from a checkpoint (--model).",
+      "hpm train --arch resnet18_cifar --data cifar10 --norm Linf --eps 8/255 --epochs 30 --optimizer sgd --lr .1");
   ModelOptions model_options;
   DataOptions data_options;
   TrainingOptions o;
@@ -24,19 +25,23 @@ int train(const Arguments& arguments) {
   configure_threads(o.compute.threads);
   o.resolve();
   const auto data = load_dataset(data_options.data, data_options.split, data_options.root);
-  for (const char* name : {"first", "indices"}) line.warn_unused(name, "training reads the images from 0 on (--count limits them)");
+  for (const char* name : {"first", "indices"})
+    line.warn_unused(name, "training reads the images from 0 on (--count limits them)");
   o.loop.images = image_numbers({.count = data_options.count}, data).numel();
 
   HpmModel model;
   if (model_options.model.empty()) {
     auto& card = model_options.card;
     require(card.arch != "auto", "train: needs --arch (a name or a LAYERS string), or --model to start from");
-    model.classifier = make_classifier(card.arch, data.classes(), data.image_shape(), {card.mean, card.std}, o.loop.seed);
+    model.classifier =
+        make_classifier(card.arch, data.classes(), data.image_shape(), {card.mean, card.std}, o.loop.seed);
   } else {
     model = load(model_options, model_options.model, data.image_shape(), line.monitor());
     require_classes(model, data);
-    require(!model.classifier.is_black_box(), "train: a TorchScript file can be attacked, not trained; give the weights (a state_dict) and --arch");
-    if (model.head) line.monitor().warn("the HPM head is left behind: train moves the FC classifier (hpm finetune trains HPM)");
+    require(!model.classifier.is_black_box(),
+            "train: a TorchScript file can be attacked, not trained; give the weights (a state_dict) and --arch");
+    if (model.head)
+      line.monitor().warn("the HPM head is left behind: train moves the FC classifier (hpm finetune trains HPM)");
     model.head.reset();
   }
   model.to(parse_device(o.compute.device));
@@ -46,7 +51,8 @@ int train(const Arguments& arguments) {
   AdversarialTraining objective(model, o.adversary, o.loop.seed);
   hpm::train(objective, data, o.loop, line.monitor(), log.callback());
   model.to(at::kCPU);
-  save_model(model, run.file("model.safetensors"), fmt::format("hpm train on {}, {} eps {}", data.name, o.threat.norm, o.threat.eps),
+  save_model(model, run.file("model.safetensors"),
+             fmt::format("hpm train on {}, {} eps {}", data.name, o.threat.norm, o.threat.eps),
              {{"training.norm", o.threat.norm}, {"training.eps", o.threat.eps}, {"training.data", data.name}});
   log.done("model.safetensors");
   return 0;
