@@ -194,7 +194,7 @@ def worker(a):
 
 def ours(a, folder):
     case = CASES[a.case]
-    command = [a.hpm, "bench", "--arch", case["arch"], "--eps", repr(case["eps"]), "--what", "passes,autoattack", "--repeats", "1", "--format", "json", "--threads", str(a.threads),
+    command = [a.hpm, "bench", "--arch", case["arch"], "--eps", repr(case["eps"]), "--what", "passes,autoattack", "--repeats", "1", "--format", "json", "--clock", "cpu", "--threads", str(a.threads),
                "--batch-size", str(a.batch), "--quiet", "--mean", ",".join(map(str, case["mean"])), "--std", ",".join(map(str, case["std"]))]
     if a.case == "resnet18":
         import torch, numpy as np

@@ -42,6 +42,8 @@ struct DatasetFormat {
   void (*read)(const std::string& folder, const std::vector<DatasetFile>& files, Dataset& out);
 };
 const std::vector<DatasetFormat>& dataset_formats();
+/// SHA-256 of a file's content, decompressed where its name ends in .gz, as 64 hexadecimal digits.
+std::string sha256_of_dataset_file(const std::string& path);
 const DatasetFormat& dataset_format(const std::string& name);  ///< throws UsageError with the nearest known name
 
 /// The folders that are searched for a data set, in order: `root`, or else $HPM_DATA and the system's places.

@@ -4,6 +4,7 @@
 
 #include "hpm/data/formats_impl.h"
 #include "hpm/io/file.h"
+#include "hpm/io/sha256.h"
 
 namespace hpm {
 namespace {
@@ -70,6 +71,10 @@ void check_labels(const std::string& path, const Tensor& labels, int64_t classes
 }
 
 }  // namespace
+
+std::string sha256_of_dataset_file(const std::string& path) {
+  return sha256(std::span<const std::byte>(read_dataset_file(path)));
+}
 
 Bytes read_dataset_file(const std::string& path) { return path.ends_with(".gz") ? gunzip(path) : read_file(path); }
 

@@ -1,4 +1,5 @@
 #include <sys/resource.h>
+#include <time.h>
 
 #include <nlohmann/json.hpp>
 
@@ -17,7 +18,7 @@ struct BenchOptions {
   ModelOptions model;
   DataOptions data{.data = "", .count = 256};
   ThreatOptions threat;
-  std::string input, version = "standard", format = "md";
+  std::string input, version = "standard", format = "md", clock = "wall";
   std::vector<std::string> what{"passes", "autoattack", "contexts"}, attacks;
   std::optional<int64_t> steps, restarts, targets, queries;
   int64_t repeats = 3, company = 128;
@@ -41,6 +42,8 @@ void declare(Fields& f, BenchOptions& o) {
   f.add("company", o.company, "company size of solo and joint", {.min = 1, .unit = "images"});
   f.add("repeats", o.repeats, "measurements of each; the median, least and largest are printed",
         {.min = 1, .max = 1000});
+  f.add("clock", o.clock, "wall, or the CPU time of all threads (attacks one by one are always wall)",
+        {.choices = {"wall", "cpu"}});
   f.add("format", o.format, "of the table", {.choices = {"md", "csv", "json"}});
   f.add("seed", o.seed, "of all random numbers");
   hpm::fields(f, o.compute);
@@ -55,11 +58,17 @@ Spread spread_of(std::vector<double> values) {
   return {values[values.size() / 2], values.front(), values.back()};
 }
 
+double now(bool cpu) {
+  timespec time{};
+  clock_gettime(cpu ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
 template <class F>
-double seconds_of(F f) {
-  const auto start = std::chrono::steady_clock::now();
+double seconds_of(bool cpu, F f) {
+  const double start = now(cpu);
   f();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return now(cpu) - start;
 }
 
 /// One line of the table. `alone`: what its network passes cost by themselves.
@@ -76,7 +85,7 @@ struct PassCost {
   Spread forward, gradient;
 };
 
-PassCost pass_cost(const Classifier& model, const Images& images, int64_t repeats) {
+PassCost pass_cost(const Classifier& model, const Images& images, int64_t repeats, bool cpu) {
   const auto forward = [&] {
     torch::NoGradGuard guard;
     model.logits(images.x);
@@ -90,8 +99,8 @@ PassCost pass_cost(const Classifier& model, const Images& images, int64_t repeat
   forward(), gradient();
   for (int64_t i = 0; i < std::max<int64_t>(repeats, 5); ++i) {
     const auto n = static_cast<double>(images.size());
-    forwards.push_back(seconds_of(forward) / n);
-    gradients.push_back(seconds_of(gradient) / n);
+    forwards.push_back(seconds_of(cpu, forward) / n);
+    gradients.push_back(seconds_of(cpu, gradient) / n);
   }
   return {spread_of(forwards), spread_of(gradients)};
 }
@@ -104,7 +113,7 @@ class Bench {
     configure_threads(o_.compute.threads);
     load_all();
     const auto part = images_.select(at::arange(std::min(o_.compute.batch_size, images_.size())));
-    cost_ = pass_cost(model_.classifier, part, o_.repeats);
+    cost_ = pass_cost(model_.classifier, part, o_.repeats, cpu());
     for (const auto& what : o_.what) {
       if (what == "passes") passes(part);
       else if (what == "autoattack") attacks();
@@ -116,6 +125,8 @@ class Bench {
   }
 
  private:
+  bool cpu() const { return o_.clock == "cpu"; }
+
   void load_all() {
     require(o_.input.empty() != o_.data.data.empty(), "bench: needs either --data or --input");
     const auto device = parse_device(o_.compute.device);
@@ -166,7 +177,8 @@ class Bench {
     AutoAttackResult result;
     for (int64_t i = 0; i < o_.repeats; ++i) {
       ClassifierModel attacked(model_.classifier);
-      totals.push_back(seconds_of([&] { result = autoattack(attacked, images_, threat, options, line_.monitor()); }));
+      totals.push_back(
+          seconds_of(cpu(), [&] { result = autoattack(attacked, images_, threat, options, line_.monitor()); }));
       seconds.resize(result.attacks.size());
       for (size_t a = 0; a < result.attacks.size(); ++a) seconds[a].push_back(result.attacks[a].seconds);
     }
@@ -189,7 +201,7 @@ class Bench {
     const auto time = [&](const std::string& name, auto predict) {
       std::vector<double> all;
       predict();
-      for (int64_t i = 0; i < std::max<int64_t>(o_.repeats, 5); ++i) all.push_back(seconds_of(predict));
+      for (int64_t i = 0; i < std::max<int64_t>(o_.repeats, 5); ++i) all.push_back(seconds_of(cpu(), predict));
       const auto spread = spread_of(all);
       rows_.push_back({name,
                        spread,

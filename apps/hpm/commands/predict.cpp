@@ -28,6 +28,9 @@ int predict(const Arguments& arguments) {
   if (!line.parse(arguments)) return 0;
   require(input.empty() != data_options.data.empty(), "predict: needs either --input or --data");
   configure_threads(compute.threads);
+  if (!input.empty())
+    for (const char* name : {"count", "first", "indices", "split", "data-root"})
+      line.warn_unused(name, "--input gives the images");
 
   Images images;
   if (!input.empty()) {
