@@ -86,7 +86,7 @@ BENCHMARK(BM_Head)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
 
 int main(int argc, char** argv) {
   hpm::configure_threads(1);
-  torch::manual_seed(0);
+  at::manual_seed(0);
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();
 }
