@@ -187,6 +187,17 @@ TEST(Comparison, PairsTheFlagsOfTwoRunsWhereNothingWasRecorded) {
   EXPECT_TRUE(c.warnings.empty());
 }
 
+TEST(Comparison, OfUnequalBudgetsComputesNoDifferenceAndSaysSo) {
+  auto ours = test::sample_run("hpm").results, control = test::sample_run("control").results;
+  for (auto& context : ours["contexts"]) context.erase("control");
+  ours.erase("control");
+  ours["budget"] = "pgd ce, 40 steps of eps / 4, 1 restarts";
+  const auto c = compare_runs({parse_results(ours, "hpm"), parse_results(control, "control")});
+  EXPECT_FALSE(c.runs[1].headline().control.has_value());
+  ASSERT_EQ(c.warnings.size(), 1u);
+  EXPECT_TRUE(contains(c.warnings[0], "no difference is computed")) << c.warnings[0];
+}
+
 TEST(Comparison, OfDifferentImagesComputesNoDifferenceAndSaysSo) {
   auto ours = test::sample_run("hpm").results, control = test::sample_run("control").results;
   for (auto& context : ours["contexts"]) context.erase("control");
