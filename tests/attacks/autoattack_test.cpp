@@ -397,7 +397,7 @@ TEST(AutoAttack, ARandomModelIsJudgedByMostOfTenDrawsWithTheWorstBeside) {
   };
   const auto once = run(), again = run();
   EXPECT_TRUE(once.robust().equal(again.robust())) << "the verdicts' draws come from the seed";
-  EXPECT_LE(percent_of(once.worst_draw & once.robust()), once.robust_accuracy());
+  EXPECT_LT(percent_of(once.worst_draw & once.robust()), once.robust_accuracy()) << "some draw is wrong where most are right";
   EXPECT_LT(percent_of(once.worst_draw), 100);
   EXPECT_EQ(once.clean_passes.forward, 10 * 40);
 }
