@@ -1,5 +1,4 @@
-// defines: runs_on_kernels(), linf_momentum_step(), copy_rows_where(), project_without_sort(),
-//          boundary_step_without_sort(), moved_mass(), onto_l2_sphere_in_box(), order_statistic(), l1_ball_in_box()
+// defines: runs_on_kernels(), linf_momentum_step(), copy_rows_where(), order_statistic(), l1_ball_in_box()
 #pragma once
 #include "hpm/core/norms.h"
 
@@ -19,24 +18,6 @@ Tensor linf_momentum_step(const Tensor& x, const Tensor& x_adv, const Tensor& x_
 
 /// Copies the rows of `from` [M,...] where flags [M] bool into `to`, in place.
 void copy_rows_where(const Tensor& flags, const Tensor& from, const Tensor& to);
-
-/// project_hyperplane() without sorting. points, w [M,D], b [M] -> [M,D].
-Tensor project_without_sort(const Tensor& points, const Tensor& w, const Tensor& b, Norm norm);
-
-/// boundary_step() with these projections. x, x0, w [M,D], b [M] -> [M,D].
-Tensor boundary_step_without_sort(const Tensor& x, const Tensor& x0, const Tensor& w, const Tensor& b, Norm norm,
-                                  double eta, double alpha_max);
-
-/// What Square's step for L2 and L1 moves: the perturbations best - x with the mass of window 2 taken out and added to
-/// window 1 (square.cpp, with_moved_mass). x, best [M,C,H,W]; corners [M,2] int64; eta [side,side], transposed where
-/// turned [M] bool; signs [M,C] -> [M,C,H,W].
-struct MassMove {
-  Tensor corner, corner_two, eta, turned, signs;
-};
-Tensor moved_mass(const Tensor& x, const Tensor& best, const MassMove& move, double eps, bool euclidean);
-
-/// x + delta rescaled to L2 norm eps, clamped to the box. [M,...] -> [M,...].
-Tensor onto_l2_sphere_in_box(const Tensor& x, const Tensor& delta, double eps);
 
 /// In each row the value that `place` [M] int64 others are below: values [M,D] -> [M].
 Tensor order_statistic(const Tensor& values, const Tensor& place);

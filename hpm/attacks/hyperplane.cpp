@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "hpm/attacks/cpu_kernels_impl.h"
+#include "hpm/attacks/hyperplane_kernels_impl.h"
 #include "hpm/core/error.h"
 
 namespace hpm {

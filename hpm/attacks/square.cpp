@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "hpm/attacks/cpu_kernels_impl.h"
+#include "hpm/attacks/square_kernels_impl.h"
 #include "hpm/attacks/square_windows_impl.h"
 #include "hpm/core/error.h"
 

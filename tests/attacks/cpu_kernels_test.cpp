@@ -1,4 +1,5 @@
 #include "hpm/attacks/cpu_kernels_impl.h"
+#include "hpm/attacks/square_kernels_impl.h"
 
 #include "support/support.h"
 
