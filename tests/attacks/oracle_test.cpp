@@ -10,7 +10,9 @@ class FastOracle : public testing::TestWithParam<const char*> {};
 TEST_P(FastOracle, ConformanceGivesTheOfficialFlags) {
   HPM_NEED_SHARED(path, std::string("oracles/autoattack/") + GetParam() + ".json");
   const auto c = test::run_oracle(test::read_json(path), true, 0);
-  if (!c) GTEST_SKIP() << "needs ../shared/checkpoints and ../shared/data, absent here";
+  if (!c)
+    GTEST_SKIP()
+        << "needs ../shared/checkpoints and ../shared/data, absent here (HPM_SHARED=FOLDER names another place)";
   test::print_row(GetParam(), *c);
   for (const auto& line : c->differences) ADD_FAILURE() << line;
   // Square's queries follow the last bits of the logits, so its passes are those of the oracle's processor
@@ -42,7 +44,9 @@ TEST(DefaultMode, BreaksWhatTheOfficialCodeBreaks) {
         "cnn_a_adv4_L1_12.00000_standard_100"}) {
     HPM_NEED_SHARED(path, "oracles/autoattack/" + name + ".json");
     const auto c = test::run_oracle(test::read_json(path), false, 0);
-    if (!c) GTEST_SKIP() << "needs ../shared/checkpoints and ../shared/data, absent here";
+    if (!c)
+      GTEST_SKIP()
+          << "needs ../shared/checkpoints and ../shared/data, absent here (HPM_SHARED=FOLDER names another place)";
     test::print_row(name, *c);
     for (const auto& line : c->differences) fmt::print("        {}\n", line);
     broken += c->oracle_broken, missed += c->missed;
@@ -58,7 +62,9 @@ TEST(DefaultMode, FlagsDependOnNeitherBatchNorOrderNorThreads) {
                                      {"resnet14_at8", {Norm::linf, 8. / 255}}}) {
     const auto classifier = test::real_model(name);
     const auto all = test::cifar_images(48);
-    if (!classifier || !all) GTEST_SKIP() << "needs ../shared/checkpoints and ../shared/data, absent here";
+    if (!classifier || !all)
+      GTEST_SKIP()
+          << "needs ../shared/checkpoints and ../shared/data, absent here (HPM_SHARED=FOLDER names another place)";
     SCOPED_TRACE(name + (" " + to_string(threat.norm)));
     ClassifierModel model(*classifier);
     AutoAttackOptions options{.version = "custom",

@@ -11,6 +11,12 @@ namespace {
 
 using test::program;
 
+std::string text_of(const std::filesystem::path& path) {
+  std::stringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
 const char* const kVerbs[] = {"doctor",   "data",     "inspect", "predict", "train",
                               "finetune", "evaluate", "export",  "report",  "bench"};
 
@@ -119,11 +125,9 @@ TEST_F(Slice, FoldedExportPredictsAsTheReferenceContext) {
   run("export --fold --model hpm/model.safetensors --to folded.safetensors");
   run("predict --count 200 --model hpm/model.safetensors --context reference --out p1" + data);
   run("predict --count 200 --model folded.safetensors --out p2" + data);
-  std::stringstream a, b;
-  a << std::ifstream(*folder / "p1/labels.csv").rdbuf();
-  b << std::ifstream(*folder / "p2/labels.csv").rdbuf();
-  EXPECT_EQ(a.str(), b.str());
-  EXPECT_NE(a.str().find("199,"), std::string::npos);
+  const auto a = text_of(*folder / "p1/labels.csv"), b = text_of(*folder / "p2/labels.csv");
+  EXPECT_EQ(a, b);
+  EXPECT_NE(a.find("199,"), std::string::npos);
   const auto folded = nlohmann::json::parse(program("inspect folded.safetensors --json", folder->path).out);
   EXPECT_EQ(folded["head"], "fc");
   EXPECT_EQ(folded["architecture"], "conv16k4s2p1-relu-conv32k4s2p1-relu-flatten-fc100-relu-fc10");
@@ -165,9 +169,7 @@ TEST_F(Slice, EvaluationKilledTwentyTimesEndsWithTheFlagsOfAnUndisturbedOne) {
          "  [[ -f killed-aa/config.toml ]] && resume=--resume\ndone\nwait\necho $kills > kills\n"
       << hpm << " $resume\n";
   ASSERT_EQ(std::system(("bash '" + (*folder / "kill.sh").string() + "' > /dev/null 2>&1").c_str()), 0);
-  std::stringstream kills;
-  kills << std::ifstream(*folder / "kills").rdbuf();
-  EXPECT_GE(std::stoi(kills.str()), 5) << "the run was over before it could be killed";
+  EXPECT_GE(std::stoi(text_of(*folder / "kills")), 5) << "the run was over before it could be killed";
   const auto whole = results("whole-aa"), killed = results("killed-aa");
   EXPECT_EQ(whole["robust"], killed["robust"]);
   EXPECT_EQ(whole["clean_correct"], killed["clean_correct"]);
@@ -192,11 +194,9 @@ TEST_F(Slice, TwoWritersInOneRunDirectoryAreRefused) {
       << hpm << " > /dev/null 2>&1 & pid=$!\nwhile [ ! -f shared-run/events.jsonl ]; do sleep .05; done\n"
       << hpm << " --resume 2> second; echo $? > status\nkill -INT $pid; wait $pid; echo $? >> status";
   ASSERT_EQ(std::system(("bash -m '" + (*folder / "two.sh").string() + "' > /dev/null 2>&1").c_str()), 0);
-  std::stringstream status, second;
-  status << std::ifstream(*folder / "status").rdbuf();
-  second << std::ifstream(*folder / "second").rdbuf();
-  EXPECT_EQ(status.str(), "1\n130\n") << second.str();
-  EXPECT_NE(second.str().find("another process"), std::string::npos) << second.str();
+  const auto status = text_of(*folder / "status"), second = text_of(*folder / "second");
+  EXPECT_EQ(status, "1\n130\n") << second;
+  EXPECT_NE(second.find("another process"), std::string::npos) << second;
 }
 
 TEST_F(Slice, InterruptExitsWith130AndPrintsTheCommandThatGoesOn) {
@@ -209,11 +209,9 @@ TEST_F(Slice, InterruptExitsWith130AndPrintsTheCommandThatGoesOn) {
                                             " 2>err & pid=$!; while [ ! -f stopped/config.toml ]; do sleep .1; done; "
                                             "kill -INT $pid; wait $pid; echo $? > status";
   ASSERT_EQ(std::system(("bash -m '" + (*folder / "stop.sh").string() + "' >/dev/null 2>&1").c_str()), 0);
-  std::stringstream status, err;
-  status << std::ifstream(*folder / "status").rdbuf();
-  err << std::ifstream(*folder / "err").rdbuf();
-  EXPECT_EQ(status.str(), "130\n") << err.str();
-  EXPECT_NE(err.str().find("--resume"), std::string::npos) << err.str();
+  const auto status = text_of(*folder / "status"), err = text_of(*folder / "err");
+  EXPECT_EQ(status, "130\n") << err;
+  EXPECT_NE(err.find("--resume"), std::string::npos) << err;
 }
 
 TEST_F(Slice, DryRunPrintsTheCostAndRunsNothing) {

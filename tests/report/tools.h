@@ -48,5 +48,6 @@ inline std::string page_check(const std::string& mode, const std::filesystem::pa
 
 }  // namespace hpm::test
 
-#define HPM_NEED_PYTHON() \
-  if (hpm::test::find_python().empty()) GTEST_SKIP() << "needs python3 to parse the page with, absent here"
+#define HPM_NEED_PYTHON()               \
+  if (hpm::test::find_python().empty()) \
+  GTEST_SKIP() << "needs python3 to parse the page with, absent here (apt install python3)"

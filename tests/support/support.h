@@ -53,7 +53,8 @@ std::string message_of(F f) {
 }  // namespace hpm::test
 
 /// Skips the running test with a printed reason where a shared file is absent.
-#define HPM_NEED_SHARED(variable, relative)                                                                   \
-  const auto variable##_found = ::hpm::test::shared(relative);                                                \
-  if (!variable##_found) GTEST_SKIP() << "needs ../shared/" << (relative) << " (or HPM_SHARED), absent here"; \
+#define HPM_NEED_SHARED(variable, relative)                                                                      \
+  const auto variable##_found = ::hpm::test::shared(relative);                                                   \
+  if (!variable##_found)                                                                                         \
+    GTEST_SKIP() << "needs ../shared/" << (relative) << ", absent here (HPM_SHARED=FOLDER names another place)"; \
   const std::filesystem::path variable = *variable##_found
