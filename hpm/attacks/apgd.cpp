@@ -1,5 +1,6 @@
 #include "hpm/attacks/apgd.h"
 
+#include "hpm/attacks/compaction.h"
 #include "hpm/attacks/cpu_kernels_impl.h"
 
 namespace hpm {
@@ -45,6 +46,7 @@ class Run {
   ApgdRun operator()(const Images& images, const ApgdStart& start, const Tensor& targets, Monitor& monitor) {
     const int64_t n = images.size();
     result_ = {images.x.clone(), at::ones({n}, images.y.options().dtype(at::kBool)), {}, {}};
+    period_ = compaction_period(options_.compaction, images.x);
     begin(images, start, targets);
     const bool l1 = threat_.norm == Norm::l1;
     int64_t period =
@@ -156,10 +158,8 @@ class Run {
   void judge(const Tensor& correct_now) {
     s_.correct = s_.correct & correct_now;
     if (coupled_) return judge_batch(correct_now);
-    const auto wrong = correct_now.logical_not().nonzero().squeeze(1);
-    if (wrong.numel() == 0) return;
-    result_.adversarial.index_copy_(0, s_.row.index_select(0, wrong), s_.x_adv.index_select(0, wrong));
-    result_.correct.index_fill_(0, s_.row.index_select(0, wrong), false);
+    put_rows_where(result_.adversarial, s_.row, s_.x_adv, correct_now.logical_not());
+    result_.correct.index_copy_(0, s_.row, s_.correct);
   }
 
   /// A batch is broken as a whole: the composed batch with the fewest correct predictions is the result.
@@ -219,10 +219,9 @@ class Run {
 
   static Tensor zero_norm(const Tensor& v) { return v.ne(0).flatten(1).sum(1).to(at::kFloat); }
 
-  /// Broken rows leave once they are an eighth of the batch. On a GPU this asks for a synchronisation, so every 8
-  /// steps.
+  /// Broken rows leave once they are an eighth of the batch.
   void drop_broken(int64_t i) {
-    if (s_.x_adv.is_cuda() && i % 8 != 0) return;
+    if (i % period_ != 0) return;
     const auto alive = s_.correct.nonzero().squeeze(1);
     const auto rows = s_.row.numel();
     if (alive.numel() == rows || (alive.numel() > 0 && (rows - alive.numel()) * 8 < rows)) return;
@@ -242,6 +241,7 @@ class Run {
   const bool coupled_, drop_;
   State s_;
   ApgdRun result_;
+  int64_t period_ = 1;
   int64_t draws_ = 0;
   int64_t fewest_correct_ = -1;
 };

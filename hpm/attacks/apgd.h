@@ -19,6 +19,7 @@ struct ApgdOptions {
   double rho = .75;     ///< condition 1: halve the step unless more than this share of the steps raised the loss
   bool large_radius = false;    ///< L1: run at 3 eps, 2 eps, eps with 30, 30, 40 % of the steps
   bool conformance = false;     ///< broken rows stay until a run ends; targets are ranked anew before each run
+  int64_t compaction = 0;       ///< see compaction_period
   std::string stream = "apgd";  ///< names the random streams, so that each attack of a sequence has its own
 };
 

@@ -44,13 +44,6 @@ void differentiate_rows(const Tensor& x, const Tensor& row_losses, Answer& answe
   answer.loss = row_losses.detach();
 }
 
-Images Images::select(const Tensor& rows) const {
-  const auto numbers = rows.scalar_type() == at::kBool ? rows.nonzero().squeeze(1) : rows;
-  const auto here = numbers.to(x.device());
-  return {x.index_select(0, here), y.index_select(0, here), index.index_select(0, numbers.to(at::kCPU)),
-          clean_logits.defined() ? clean_logits.index_select(0, here) : Tensor()};
-}
-
 Tensor clean_logits(AttackModel& model, const Images& images) {
   return images.clean_logits.defined() ? images.clean_logits
                                        : model.ask({images.x, images.index}, nullptr).target_logits;

@@ -1,7 +1,8 @@
-// defines: AttackModel, Query, Answer, Coupling, ClassifierModel, Images
+// defines: AttackModel, Query, Answer, Coupling, ClassifierModel, AttackResult
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include "hpm/attacks/images.h"
 #include "hpm/attacks/losses.h"
 #include "hpm/models/classifier.h"
 
@@ -64,16 +65,6 @@ class ClassifierModel : public AttackModel {
 void differentiate(const Tensor& x, const Tensor& logits, const Loss& loss, Answer& answer);
 /// Loss [N] and gradient from row losses that depend on the leaf `x`.
 void differentiate_rows(const Tensor& x, const Tensor& row_losses, Answer& answer);
-
-/// The images under attack.
-struct Images {
-  Tensor x;                  ///< [N,C,H,W] in [0,1], the originals
-  Tensor y;                  ///< [N] int64 labels
-  Tensor index;              ///< [N] int64 (CPU): their numbers in the data set, which choose their random streams
-  Tensor clean_logits = {};  ///< [N,K]: the target's logits at x, where somebody has them already
-  int64_t size() const { return y.size(0); }
-  Images select(const Tensor& rows) const;  ///< rows [M] int64 or bool [N]
-};
 
 /// The target's logits [N,K] at the originals: those that are known, or one pass.
 Tensor clean_logits(AttackModel& model, const Images& images);

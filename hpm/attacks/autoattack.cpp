@@ -19,9 +19,14 @@ double since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+void check_range(const Tensor& x) {
+  const double low = x.min().item<double>(), high = x.max().item<double>();
+  require(low >= 0 && high <= 1, "autoattack: needs images in [0,1], but got values from {} to {}", low, high);
+}
+
 class Driver {
  public:
-  Driver(AttackModel& model, const Images& images, const ThreatModel& threat, const AutoAttackOptions& options,
+  Driver(AttackModel& model, const ImageSet& images, const ThreatModel& threat, const AutoAttackOptions& options,
          Monitor& monitor, const WorkLog& log)
       : model_(model), images_(images), threat_(threat), options_(options), monitor_(monitor), log_(log) {
     if (options.conformance) streams_ = std::make_unique<ConformanceStreams>(options.seed);
@@ -33,7 +38,7 @@ class Driver {
     if (options_.conformance) torch::manual_seed(options_.seed);
     result_.notes = sequence.notes;
     for (const auto& note : result_.notes) monitor_.warn(note);
-    result_.adversarial = images_.x.clone();
+    result_.adversarial = ImageStore(images_);
     close_calls_ = at::zeros({images_.size()}, at::kBool);
     judge_clean();
     for (auto spec : sequence.attacks) {
@@ -55,20 +60,21 @@ class Driver {
     // The official code checks a model with passes over the first chunk, which draw a random model's noise.
     if (options_.conformance && model_.random())
       for (int i = 0; i < (options_.version == "rand" ? 2 : 7); ++i) {
-        const auto first = images_.select(at::arange(std::min(chunk_, images_.size())));
+        const auto first = images_.slice(0, std::min(chunk_, images_.size()));
         model_.ask({first.x, first.index}, nullptr);
       }
     robust_ = at::zeros({images_.size()}, at::kBool);
     result_.worst_draw = at::ones({images_.size()}, at::kBool);
     std::vector<Tensor> logits;
-    for (int64_t begin = 0; begin < images_.size(); begin += chunk_) {
-      const auto rows = at::arange(begin, std::min(begin + chunk_, images_.size()));
-      const auto verdict = judge(images_.select(rows));
+    for_chunks(images_, chunk_, [&](const Images& chunk, int64_t begin) {
+      check_range(chunk.x);
+      const auto rows = at::arange(begin, begin + chunk.size());
+      const auto verdict = judge(chunk);
       robust_.index_copy_(0, rows, verdict.wrong.logical_not());
       close_calls_.index_copy_(0, rows, verdict.close);
       result_.worst_draw.index_copy_(0, rows, verdict.ever_wrong.logical_not());
       logits.push_back(verdict.logits);
-    }
+    });
     if (!logits.empty()) clean_logits_ = at::cat(logits);
     if (clean_logits_.defined()) result_.clean_prediction = clean_logits_.argmax(1).to(at::kCPU);
     result_.clean_correct = robust_.clone();
@@ -117,11 +123,10 @@ class Driver {
 
   void take(const Tensor& rows, const NamedTensors& done) {
     const auto places = rows.index_select(0, find_tensor(done, "broken").nonzero().squeeze(1));
-    const auto device = images_.x.device();
-    const auto adversarial = find_tensor(done, "images").to(device);
-    check(adversarial, images_.x.index_select(0, places.to(device)));
+    const auto adversarial = find_tensor(done, "images").to(images_.y.device());
+    check(adversarial, images_.select(places).x);
     robust_.index_fill_(0, places, false);
-    result_.adversarial.index_copy_(0, places.to(device), adversarial);
+    result_.adversarial.put(places, adversarial);
     auto& outcome = result_.attacks.back();
     add_cost(done, outcome.passes, outcome.seconds);
     const auto close = find_tensor(done, "close").nonzero().squeeze(1);
@@ -170,7 +175,7 @@ class Driver {
   }
 
   AttackModel& model_;
-  const Images& images_;
+  const ImageSet& images_;
   const ThreatModel threat_;
   const AutoAttackOptions& options_;
   Monitor& monitor_;
@@ -181,16 +186,6 @@ class Driver {
   Tensor clean_logits_;          // [N,K]
   AutoAttackResult result_;
 };
-
-void check_images(const Images& images) {
-  require(images.x.dim() == 4 && images.y.dim() == 1 && images.y.size(0) == images.x.size(0) &&
-              images.index.dim() == 1 && images.index.size(0) == images.x.size(0),
-          "autoattack: needs images [N,C,H,W], labels [N] and numbers [N], but got [{}], [{}] and [{}]",
-          fmt::join(images.x.sizes(), ","), fmt::join(images.y.sizes(), ","), fmt::join(images.index.sizes(), ","));
-  if (images.size() == 0) return;
-  const double low = images.x.min().item<double>(), high = images.x.max().item<double>();
-  require(low >= 0 && high <= 1, "autoattack: needs images in [0,1], but got values from {} to {}", low, high);
-}
 
 double percent(const Tensor& flags) { return flags.numel() ? 100. * flags.to(at::kDouble).mean().item<double>() : 0; }
 
@@ -225,17 +220,16 @@ void add_cost(const NamedTensors& done, Passes& passes, double& seconds) {
   seconds += find_tensor(done, "seconds").item<double>();
 }
 
-AutoAttackResult autoattack(AttackModel& model, const Images& images, const ThreatModel& threat,
+AutoAttackResult autoattack(AttackModel& model, const ImageSet& images, const ThreatModel& threat,
                             const AutoAttackOptions& options, Monitor& monitor, const WorkLog& log) {
   const auto sequence = autoattack_sequence({options.version, threat.norm, model.classes(), options.attacks,
                                              options.steps, options.restarts, options.targets, options.queries});
   return run_sequence(model, images, threat, sequence, options, monitor, log);
 }
 
-AutoAttackResult run_sequence(AttackModel& model, const Images& images, const ThreatModel& threat,
+AutoAttackResult run_sequence(AttackModel& model, const ImageSet& images, const ThreatModel& threat,
                               const AttackSequence& sequence, const AutoAttackOptions& options, Monitor& monitor,
                               const WorkLog& log) {
-  check_images(images);
   require(options.batch_size >= 1, "autoattack: batch_size needs to be at least 1, but is {}", options.batch_size);
   require(std::isfinite(threat.eps) && threat.eps >= 0, "autoattack: eps needs to be finite and >= 0, but is {}",
           threat.eps);

@@ -3,6 +3,7 @@
 #pragma once
 #include <functional>
 
+#include "hpm/attacks/image_store.h"
 #include "hpm/attacks/sequence.h"
 #include "hpm/io/journal.h"
 
@@ -36,7 +37,7 @@ struct AutoAttackResult {
   Tensor worst_draw;  ///< [N] bool (CPU): right in all of ten draws, on the original and on all that attacks returned;
                       ///< of models that are not random: as robust()
   std::vector<AttackOutcome> attacks;  ///< every attack of the sequence, also those that had nothing left to do
-  Tensor adversarial;  ///< [N,C,H,W] (device of the images): the adversarial image where broken, else the original
+  ImageStore adversarial;              ///< the adversarial image where broken, else the original; all() is [N,C,H,W]
   Passes clean_passes;
   int64_t borderline = 0;          ///< images with a verdict so near a tie that it was judged again alone
   double norm_excess = 0;          ///< the largest (norm of a perturbation) / eps - 1, or 0
@@ -56,11 +57,11 @@ struct AutoAttackResult {
 /// Example:
 ///     ClassifierModel model(classifier);
 ///     const auto result = autoattack(model, {x, y, index}, {Norm::linf, 8. / 255}, {.batch_size = 500});
-AutoAttackResult autoattack(AttackModel& model, const Images& images, const ThreatModel& threat,
+AutoAttackResult autoattack(AttackModel& model, const ImageSet& images, const ThreatModel& threat,
                             const AutoAttackOptions& options, Monitor& monitor = silent(), const WorkLog& log = {});
 
 /// The same for any sequence of attacks; of `options`, seed, batch_size and conformance count.
-AutoAttackResult run_sequence(AttackModel& model, const Images& images, const ThreatModel& threat,
+AutoAttackResult run_sequence(AttackModel& model, const ImageSet& images, const ThreatModel& threat,
                               const AttackSequence& sequence, const AutoAttackOptions& options,
                               Monitor& monitor = silent(), const WorkLog& log = {});
 

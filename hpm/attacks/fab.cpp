@@ -1,6 +1,7 @@
 #include "hpm/attacks/fab.h"
 
 #include "hpm/attacks/apgd.h"
+#include "hpm/attacks/compaction.h"
 #include "hpm/attacks/hyperplane.h"
 #include "hpm/core/error.h"
 
@@ -28,10 +29,11 @@ class Run {
       : model_(model),
         threat_(threat),
         options_(options),
-        whole_(options.conformance || model.coupling() == Coupling::batch) {}
+        stays_(options.conformance || model.coupling() == Coupling::batch) {}
 
   FabRun operator()(const Images& images, const Tensor& start, const Tensor& targets, Monitor& monitor) {
-    const int64_t n = images.size();
+    const int64_t n = images.size(), period = compaction_period(options_.compaction, images.x);
+    whole_ = stays_ || period > 1;
     images_ = images;
     targets_ = targets;
     x_ = start.defined() ? start : images.x;
@@ -42,7 +44,8 @@ class Run {
       const auto boundary = whole_ ? linearise(ask(rows_all(), true), rows_all()) : settle();
       if (row_.numel() == 0) break;
       step(boundary);
-      if (whole_) judge(ask(rows_all(), false), rows_all());
+      if (whole_) step_back_where(ask(rows_all(), false).target_logits.argmax(1).ne(images_.y));
+      if (whole_ && !stays_ && (i + 1) % period == 0) leave();
       monitor.tick();
     }
     if (!whole_ && row_.numel() > 0) judge(ask(rows_all(), false), rows_all());
@@ -121,6 +124,15 @@ class Run {
     x_ = x_.index_copy(0, rows, original + (x - original) * options_.beta);
   }
 
+  /// The same for all rows at once, without asking the device which.
+  void step_back_where(const Tensor& wrong) {
+    const auto distance = norm_of_rows(x_ - images_.x, threat_.norm), before = result_.distance.index_select(0, row_);
+    const auto nearer = wrong & (distance < before);
+    put_rows_where(result_.adversarial, row_, x_, nearer);
+    result_.distance.index_copy_(0, row_, at::where(nearer, distance, before));
+    x_ = at::where(per_row(wrong, x_), images_.x + (x_ - images_.x) * options_.beta, x_);
+  }
+
   /// Drops the rows whose adversarial image is within eps; returns the rows left where any was dropped.
   Tensor leave() {
     const auto left = (result_.distance.index_select(0, row_) > threat_.eps).nonzero().squeeze(1);
@@ -134,7 +146,8 @@ class Run {
   AttackModel& model_;
   const ThreatModel threat_;
   const FabOptions& options_;
-  const bool whole_;  // all rows in every pass
+  const bool stays_;    // nobody leaves before the end
+  bool whole_ = false;  // all rows in every pass
   Images images_;
   Tensor targets_, x_, row_, crossed_;
   FabRun result_;

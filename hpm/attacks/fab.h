@@ -18,6 +18,7 @@ struct FabOptions {
   double eta = 1.05;         ///< overshoot of the projections
   double beta = .9;          ///< step back towards the image once misclassified
   bool conformance = false;  ///< the authors' passes and operations: two passes a step, nobody leaves before a run ends
+  int64_t compaction = 0;    ///< see compaction_period; above 1 each step is two passes of all rows, as the authors'
   std::string stream = "fab";  ///< names the random streams
 };
 

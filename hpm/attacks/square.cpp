@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "hpm/attacks/compaction.h"
 #include "hpm/attacks/cpu_kernels_impl.h"
 #include "hpm/attacks/square_kernels_impl.h"
 #include "hpm/attacks/square_windows_impl.h"
@@ -38,8 +39,10 @@ class Run {
     const auto first = judge(best_, 0);
     margin_ = first.margin;
     result_ = {best_.clone(), first.wrong, at::ones({n}, images.y.options())};
+    broken_ = first.wrong;
     if (options_.conformance && first.margin.lt(0).all().item<bool>()) return std::move(result_);
-    drop(first.wrong);
+    const auto period = compaction_period(options_.compaction, images.x);
+    if (!coupled_) drop();
     for (int64_t i = 0; i < options_.queries && row_.numel() > 0; ++i) {
       draws_.begin(images_.index, i, images_.x.options());
       if (threat_.norm == Norm::linf) {
@@ -48,9 +51,10 @@ class Run {
         const auto candidate = with_moved_mass(i);
         accept(candidate, judge(candidate, i + 1));
       }
+      if (!coupled_ && (i + 1) % period == 0) drop();
       monitor.tick();
     }
-    result_.best.index_copy_(0, row_, best_);
+    keep(at::arange(row_.numel(), row_.options()));
     return std::move(result_);
   }
 
@@ -170,7 +174,7 @@ class Run {
 
   Tensor improved(const Judgement& now) const {
     if (coupled_) return (now.margin.sum() < margin_.sum()).expand_as(now.wrong);
-    return (now.margin < margin_) | now.wrong;
+    return ((now.margin < margin_) | now.wrong) & broken_.logical_not();
   }
 
   void accept(const Tensor& candidate, const Judgement& now) {
@@ -181,25 +185,25 @@ class Run {
   }
 
   void settle(const Judgement& now, const Tensor& better) {
-    result_.queries.index_add_(0, row_, at::ones_like(row_));
+    result_.queries.index_add_(0, row_, coupled_ ? at::ones_like(row_) : broken_.logical_not().to(at::kLong));
     margin_ = at::where(better, now.margin, margin_);
-    if (coupled_) result_.broken = at::where(better, now.wrong, result_.broken);
-    else drop(now.wrong);
+    broken_ = coupled_ ? at::where(better, now.wrong, broken_) : broken_ | now.wrong;
   }
 
-  /// Rows leave as soon as they are broken.
-  void drop(const Tensor& wrong) {
-    if (coupled_) return;
-    const auto done = wrong.nonzero().squeeze(1);
+  /// Broken rows leave.
+  void drop() {
+    const auto done = broken_.nonzero().squeeze(1);
     if (done.numel() == 0) return;
-    const auto to = row_.index_select(0, done);
-    result_.best.index_copy_(0, to, best_.index_select(0, done));
-    result_.broken.index_fill_(0, to, true);
-    const auto left = wrong.logical_not().nonzero().squeeze(1);
+    keep(done);
+    const auto left = broken_.logical_not().nonzero().squeeze(1);
     images_ = images_.select(left);
-    best_ = best_.index_select(0, left);
-    margin_ = margin_.index_select(0, left);
-    row_ = row_.index_select(0, left);
+    for (Tensor* t : {&best_, &margin_, &broken_, &row_}) *t = t->index_select(0, left);
+  }
+
+  void keep(const Tensor& rows) {
+    const auto to = row_.index_select(0, rows);
+    result_.best.index_copy_(0, to, best_.index_select(0, rows));
+    result_.broken.index_copy_(0, to, broken_.index_select(0, rows));
   }
 
   AttackModel& model_;
@@ -208,7 +212,7 @@ class Run {
   const bool coupled_;
   SquareDraws draws_;
   Images images_;
-  Tensor best_, margin_, row_;
+  Tensor best_, margin_, broken_, row_;
   SquareRun result_;
   Tensor pattern_;  // of the last side
   int64_t pattern_side_ = 0;

@@ -16,6 +16,7 @@ struct SquareOptions {
   double share = .8;              ///< p, the share of the image that the first windows cover
   bool rescale_schedule = false;  ///< stretch the schedule of p, made for 10,000 queries, to `queries`
   bool conformance = false;  ///< the authors' draws: windows shared by all active images; their bookkeeping of ties
+  int64_t compaction = 0;    ///< see compaction_period
   std::string stream = "square";  ///< names the random streams
 };
 

@@ -16,7 +16,7 @@ CheckOutcome judged(const std::string& name, double value, double limit, const s
 
 class Checks {
  public:
-  Checks(CheckSubject& subject, const Images& images, const ThreatModel& threat, const Evaluation& evaluation,
+  Checks(CheckSubject& subject, const ImageSet& images, const ThreatModel& threat, const Evaluation& evaluation,
          const CheckOptions& options, Monitor& monitor)
       : subject_(subject),
         images_(images),
@@ -27,7 +27,7 @@ class Checks {
         streams_(options.seed ^ 0xc4ec75ull),
         coupled_(subject.attacked.coupling() == Coupling::batch) {
     const auto count = std::min(options.sample, images.size());
-    sample_ = images.select(at::arange(count));
+    sample_ = images.slice(0, count);
   }
 
   /// With the whole box allowed, an attack that sees the gradient breaks everything.
@@ -55,8 +55,13 @@ class Checks {
     const Loss loss{LossKind::ce, sample_.y, {}};
     const auto answer = subject_.attacked.ask({sample_.x, sample_.index}, options_.gradients ? &loss : nullptr);
     int64_t bad = 0;
-    for (const auto& t : {answer.target_logits, answer.loss, answer.gradient, evaluation_.adversarial})
+    const auto count = [&](const Tensor& t) {
       if (t.defined()) bad += t.isfinite().logical_not().sum().item<int64_t>();
+    };
+    count(answer.target_logits), count(answer.loss), count(answer.gradient);
+    if (evaluation_.adversarial.defined())
+      for_chunks(evaluation_.adversarial.set(), options_.batch_size,
+                 [&](const Images& part, int64_t) { count(part.x); });
     return judged("NaN or infinite", static_cast<double>(bad), 0, "values",
                   fmt::format("{} in the logits{} of {} images and in all adversarial images", bad,
                               options_.gradients ? ", losses and gradients" : "", sample_.size()));
@@ -65,10 +70,14 @@ class Checks {
   CheckOutcome ball_and_box() {
     if (!evaluation_.adversarial.defined())
       return {"ball and box", Status::not_run, {}, {}, "", "no adversarial images"};
-    const auto x = images_.x.to(at::kDouble), adversarial = evaluation_.adversarial.to(at::kDouble);
     const double allowed = allowed_norm(threat_, static_cast<int64_t>(dims()));
-    const double largest = norm_of_rows(adversarial - x, threat_.norm).max().item<double>();
-    const double low = adversarial.min().item<double>(), high = adversarial.max().item<double>();
+    double largest = 0, low = 1, high = 0;
+    for_chunks(evaluation_.adversarial.set(), options_.batch_size, [&](const Images& part, int64_t begin) {
+      const auto x = part.x.to(at::kDouble);
+      const auto delta = x - images_.slice(begin, begin + part.size()).x;
+      largest = std::max(largest, norm_of_rows(delta, threat_.norm).max().item<double>());
+      low = std::min(low, x.min().item<double>()), high = std::max(high, x.max().item<double>());
+    });
     const bool outside = largest > allowed || low < 0 || high > 1;
     const auto status = options_.conformance ? Status::reported : outside ? Status::failed : Status::passed;
     return {"ball and box",
@@ -114,13 +123,13 @@ class Checks {
     return judged("consistency", static_cast<double>(count), 0, "images", detail);
   }
 
-  CheckOutcome reload(const Tensor& saved) {
-    if (!saved.defined())
+  CheckOutcome reload(const std::optional<ImageSet>& saved) {
+    if (!saved)
       return {"reload", Status::not_run, {}, {}, "", "adversarial images were not saved (--save-adversarial)"};
     int64_t differing = 0;
-    for_chunks({saved, images_.y, images_.index}, options_.batch_size, [&](const Images& chunk, int64_t begin) {
-      const auto before =
-          subject_.predict(evaluation_.adversarial.slice(0, begin, begin + chunk.size()), chunk.index).argmax(1);
+    const auto adversarial = evaluation_.adversarial.set();
+    for_chunks(*saved, options_.batch_size, [&](const Images& chunk, int64_t begin) {
+      const auto before = subject_.predict(adversarial.slice(begin, begin + chunk.size()).x, chunk.index).argmax(1);
       differing += before.ne(subject_.predict(chunk.x, chunk.index).argmax(1)).sum().item<int64_t>();
     });
     return judged("reload", static_cast<double>(differing), 0, "images",
@@ -150,7 +159,7 @@ class Checks {
 
   template <class Attack>
   CheckOutcome survivors_broken_by(const std::string& name, double limit, const std::string& what, Attack attack) {
-    const auto survivors = images_.select(evaluation_.first().robust);
+    const auto survivors = images_.subset(evaluation_.first().robust);
     int64_t broken = 0;
     monitor_.begin("check: " + name, survivors.size(), "images");
     for_chunks(survivors, options_.batch_size, [&](const Images& chunk, int64_t begin) {
@@ -163,10 +172,10 @@ class Checks {
                   fmt::format("{} broke {} of {} survivors", what, broken, survivors.size()));
   }
 
-  double dims() const { return static_cast<double>(images_.x.numel() / images_.size()); }
+  double dims() const { return static_cast<double>(c10::multiply_integers(images_.shape())); }
 
   CheckSubject& subject_;
-  const Images& images_;
+  const ImageSet& images_;
   const ThreatModel& threat_;
   const Evaluation& evaluation_;
   const CheckOptions& options_;
@@ -178,9 +187,9 @@ class Checks {
 
 }  // namespace
 
-std::vector<CheckOutcome> run_checks(CheckSubject subject, const Images& images, const ThreatModel& threat,
-                                     const Evaluation& evaluation, const Tensor& saved, const CheckOptions& options,
-                                     Monitor& monitor) {
+std::vector<CheckOutcome> run_checks(CheckSubject subject, const ImageSet& images, const ThreatModel& threat,
+                                     const Evaluation& evaluation, const std::optional<ImageSet>& saved,
+                                     const CheckOptions& options, Monitor& monitor) {
   require(options.level == "none" || options.level == "basic" || options.level == "full",
           "checks: needs none, basic or full, but got \"{}\"", options.level);
   if (options.level == "none") return {};

@@ -29,10 +29,10 @@ struct CheckOptions {
 /// The checks of an honest evaluation (Athalye et al. 2018, arXiv:1802.00420; Carlini et al. 2019, arXiv:1902.06705;
 /// Tramer et al. 2020, arXiv:2002.08347; Croce et al. 2022, arXiv:2202.13711). basic: unbounded attack, zero gradients,
 /// finite values, ball and box, determinism, consistency, reload; full: also convergence with 200 iterations and Square
-/// after white-box. Each is a line, whatever its outcome. `saved` [n,C,H,W]: the adversarial images as read back from
-/// disk, or undefined.
-std::vector<CheckOutcome> run_checks(CheckSubject subject, const Images& images, const ThreatModel& threat,
-                                     const Evaluation& evaluation, const Tensor& saved, const CheckOptions& options,
-                                     Monitor& monitor = silent());
+/// after white-box. Each is a line, whatever its outcome. `saved`: the adversarial images as read back from
+/// disk, or none.
+std::vector<CheckOutcome> run_checks(CheckSubject subject, const ImageSet& images, const ThreatModel& threat,
+                                     const Evaluation& evaluation, const std::optional<ImageSet>& saved,
+                                     const CheckOptions& options, Monitor& monitor = silent());
 
 }  // namespace hpm

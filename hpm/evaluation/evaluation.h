@@ -1,4 +1,4 @@
-// defines: Evaluation, ContextOutcome, SurrogateOutcome, AttackRecord, CheckOutcome, percent(), for_chunks()
+// defines: Evaluation, ContextOutcome, SurrogateOutcome, AttackRecord, CheckOutcome, percent()
 #pragma once
 #include <map>
 #include <optional>
@@ -48,7 +48,7 @@ struct CheckOutcome {
 struct Evaluation {
   std::vector<ContextOutcome> contexts;  ///< at least one; the first is the one headlined
   std::vector<AttackRecord> attacks;
-  Tensor adversarial;             ///< [n,C,H,W]: adversarial where broken in the first context, else the original
+  ImageStore adversarial;  ///< adversarial where broken in the first context, else the original; undefined for clean
   Tensor adversarial_prediction;  ///< [n]
   Tensor quantised_robust;        ///< [n]: still right on `adversarial` rounded to 8 bits; undefined unless asked for
   std::vector<std::string> broken_by;  ///< per image: "surrogate/attack" that broke it first, "" where none
@@ -67,14 +67,5 @@ struct Evaluation {
 Evaluation evaluation_of(AutoAttackResult result, const std::string& context, const std::string& surrogate);
 
 double percent(const Tensor& flags);  ///< share of true in a bool tensor, percent
-
-/// Calls `f(chunk, first row)` for consecutive chunks of `images` of at most `size` rows.
-template <class F>
-void for_chunks(const Images& images, int64_t size, F f) {
-  for (int64_t begin = 0; begin < images.size(); begin += size) {
-    const int64_t end = std::min(begin + size, images.size());
-    f(Images{images.x.slice(0, begin, end), images.y.slice(0, begin, end), images.index.slice(0, begin, end)}, begin);
-  }
-}
 
 }  // namespace hpm

@@ -59,7 +59,7 @@ std::vector<AttackSpec> attacks_of(const MsaOptions& options, Norm norm, int64_t
   return sequence;
 }
 
-Evaluation attack_plain(const HpmModel& model, const Images& images, const ThreatModel& threat,
+Evaluation attack_plain(const HpmModel& model, const ImageSet& images, const ThreatModel& threat,
                         const MsaOptions& options, Monitor& monitor, const WorkLog& log) {
   ClassifierModel attacked(model.classifier);
   AttackSequence sequence;
@@ -148,7 +148,7 @@ NamedTensors judged_attack(Judge& judge, const AttackModel& attacked, const std:
     const auto places = (judge.broken(t) & before[t].logical_not()).nonzero().squeeze(1);
     if (places.numel() == 0) continue;
     done.emplace_back(fmt::format("places {}", t), places);
-    done.emplace_back(fmt::format("broken by {}", t), judge.images(t).index_select(0, places));
+    done.emplace_back(fmt::format("broken by {}", t), judge.images(t).select(places));
   }
   return done;
 }
@@ -160,7 +160,7 @@ void take_over(const NamedTensors& done, Judge& judge, AttackRecord& record) {
       judge.restore(t, places, find_tensor(done, fmt::format("broken by {}", t)));
 }
 
-Clean clean_pass(const HpmModel& model, const Images& images, int64_t batch_size) {
+Clean clean_pass(const HpmModel& model, const ImageSet& images, int64_t batch_size) {
   torch::NoGradGuard guard;
   std::vector<Tensor> z, o;
   for_chunks(images, batch_size, [&](const Images& chunk, int64_t) {
@@ -228,7 +228,7 @@ void run_contexts(const MsaRun& run, Evaluation& out) {
 
 }  // namespace
 
-Evaluation msa(const HpmModel& model, const Peers& peers, const Images& images, const ThreatModel& threat,
+Evaluation msa(const HpmModel& model, const Peers& peers, const ImageSet& images, const ThreatModel& threat,
                const MsaOptions& options, Monitor& monitor, const WorkLog& log) {
   require(images.size() > 0, "msa: needs at least one image");
   require(std::get<0>(at::_unique(images.index)).numel() == images.size(),

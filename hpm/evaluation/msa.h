@@ -53,7 +53,7 @@ Passes estimate_passes(const HpmModel& model, const Peers& peers, const ThreatMo
 /// a context stay broken there, whoever found it: iterates are judged in all of the asked row-wise contexts at once. A
 /// model without an HPM head is attacked directly with the same attacks. Each chunk of an attack is written to `log`,
 /// and taken from there when it was done before.
-Evaluation msa(const HpmModel& model, const Peers& peers, const Images& images, const ThreatModel& threat,
+Evaluation msa(const HpmModel& model, const Peers& peers, const ImageSet& images, const ThreatModel& threat,
                const MsaOptions& options, Monitor& monitor = silent(), const WorkLog& log = {});
 
 }  // namespace hpm

@@ -11,7 +11,7 @@ namespace hpm {
 struct Clean {
   Tensor z, o;  ///< [n,D], [n,K]
 };
-Clean clean_pass(const HpmModel& model, const Images& images, int64_t batch_size);
+Clean clean_pass(const HpmModel& model, const ImageSet& images, int64_t batch_size);
 
 /// Runs an attack of the table, or APGD on the surrogate's own objective for "region".
 AttackResult run_attack(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
@@ -30,7 +30,7 @@ void take_over(const NamedTensors& done, Judge& judge, AttackRecord& record);
 struct MsaRun {
   const HpmModel& model;
   const Peers& peers;
-  const Images& images;
+  const ImageSet& images;
   const ThreatModel& threat;
   const MsaOptions& options;
   const Clean& clean;
@@ -49,7 +49,7 @@ struct MsaRun {
 /// A context's outcome with the images that stand for it.
 struct ContextRun {
   ContextOutcome outcome;
-  Tensor adversarial;                  ///< [n,C,H,W]: as Evaluation::adversarial
+  ImageStore adversarial;              ///< as Evaluation::adversarial
   std::vector<std::string> broken_by;  ///< as Evaluation::broken_by
 };
 
@@ -57,6 +57,6 @@ struct ContextRun {
 std::vector<ContextRun> msa_rows(const MsaRun& run, Judge& judge);
 /// The context joint: fixed batches, the worst composed batch counts. What `rows` holds (the row-wise contexts'
 /// findings; may be null) is tried too.
-ContextRun msa_joint(const MsaRun& run, const Judge* rows);
+ContextRun msa_joint(const MsaRun& run, Judge* rows);
 
 }  // namespace hpm

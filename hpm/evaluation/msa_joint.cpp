@@ -3,12 +3,10 @@
 namespace hpm {
 namespace {
 
-/// One fixed batch and the worst composition of it found so far.
+/// One fixed batch and what is right on the worst composition of it found so far.
 struct Composed {
-  Images images;   // the originals
-  Tensor rows;     // their positions in the evaluation, [B] int64 (CPU)
-  Tensor worst;    // [B,C,H,W]
-  Tensor correct;  // [B] bool (CPU) at `worst`
+  Tensor rows;     // the images' positions in the evaluation, [B] int64 (CPU)
+  Tensor correct;  // [B] bool (CPU) at the worst composition, whose images are in Joint::worst_
   std::string by;  // the attack that gave it
 };
 
@@ -16,23 +14,20 @@ bool fewer(const Tensor& a, const Tensor& b) { return a.sum().item<int64_t>() < 
 
 class Joint {
  public:
-  Joint(const MsaRun& run, const Judge* rows)
+  Joint(const MsaRun& run, Judge* rows)
       : run_(run),
         target_{{ContextKind::joint, run.company}, std::nullopt},
         judge_(run.images, run.threat, {target_}),
-        found_in_rows_(rows) {
-    const auto positions = at::full({run.images.index.max().item<int64_t>() + 1}, -1, at::kLong);
-    positions.index_copy_(0, run.images.index, at::arange(run.images.size()));
+        found_in_rows_(rows),
+        worst_(run.images) {
     outcome_.context = to_string(ContextKind::joint);
     outcome_.clean_prediction = at::zeros({run.images.size()}, at::kLong);
     for (const auto& index : run.company->batches()) {
-      const auto rows_of_batch = positions.index_select(0, index);
-      Composed batch{run.images.select(rows_of_batch), rows_of_batch, {}, {}, ""};
-      batch.worst = batch.images.x;
-      const auto prediction = predict(batch.images, batch.images.x);
-      batch.correct = prediction.eq(batch.images.y.to(at::kCPU));
-      outcome_.clean_prediction.index_copy_(0, batch.rows, prediction);
-      batches_.push_back(std::move(batch));
+      const auto rows_of_batch = judge_.places(index);
+      const auto images = run.images.select(rows_of_batch);
+      const auto prediction = predict(images, images.x);
+      batches_.push_back({rows_of_batch, prediction.eq(images.y.to(at::kCPU)), ""});
+      outcome_.clean_prediction.index_copy_(0, rows_of_batch, prediction);
     }
     outcome_.clean_correct = flags();
   }
@@ -48,10 +43,8 @@ class Joint {
       compose(*found_in_rows_, t, "found in " + to_string(found_in_rows_->targets()[t].context.kind));
     outcome_.robust = flags();
     outcome_.joint_any = percent(outcome_.clean_correct & outcome_.robust & judge_.broken(0).logical_not());
-    ContextRun result{std::move(outcome_), run_.images.x.clone(),
-                      std::vector<std::string>(static_cast<size_t>(run_.images.size()))};
+    ContextRun result{std::move(outcome_), worst_, std::vector<std::string>(static_cast<size_t>(run_.images.size()))};
     for (const auto& batch : batches_) {
-      result.adversarial.index_copy_(0, batch.rows.to(run_.images.x.device()), batch.worst);
       for (int64_t i = 0; i < batch.rows.numel(); ++i) {
         const auto place = batch.rows[i].item<int64_t>();
         if (result.outcome.clean_correct[place].item<bool>() && !batch.correct[i].item<bool>())
@@ -79,17 +72,17 @@ class Joint {
 
   /// A composition of a batch as a piece of work: which predictions are right on it, from a fresh pass, and the images
   /// where it is the worst so far.
-  NamedTensors judged_batch(const Composed& batch, const Tensor& x) const {
-    const auto correct = predict(batch.images, x).eq(batch.images.y.to(at::kCPU));
+  NamedTensors judged_batch(const Composed& batch, const Images& originals, const Tensor& x) const {
+    const auto correct = predict(originals, x).eq(originals.y.to(at::kCPU));
     NamedTensors judged{{"correct", correct}};
     if (fewer(correct, batch.correct)) judged.emplace_back("images", x);
     return judged;
   }
 
-  void keep_worse(Composed& batch, const NamedTensors& judged, const std::string& by) const {
+  void keep_worse(Composed& batch, const NamedTensors& judged, const std::string& by) {
     const auto images = find_tensor(judged, "images");
     if (!images.defined()) return;
-    batch.worst = images.to(run_.images.x.device());
+    worst_.put(batch.rows, images);
     batch.correct = find_tensor(judged, "correct");
     batch.by = by;
   }
@@ -108,8 +101,9 @@ class Joint {
         const auto key = fmt::format("joint/{}/{}/{}", step.surrogate, spec.name, b);
         const auto done = run_.log.once(key, batches_[b].rows, [&] {
           return judged_attack(judge_, attacked, [&] {
-            return judged_batch(
-                batches_[b], run_attack(attacked, batches_[b].images, run_.threat, spec, streams, run_.monitor).images);
+            const auto images = run_.images.select(batches_[b].rows);
+            return judged_batch(batches_[b], images,
+                                run_attack(attacked, images, run_.threat, spec, streams, run_.monitor).images);
           });
         });
         take_over(done, judge_, record);
@@ -134,27 +128,29 @@ class Joint {
 
   /// The images that broke each row somewhere, put together: a new candidate for each batch, judged like the rest; once
   /// on the originals, once on the worst batch so far.
-  void compose(const Judge& judge, size_t target, const std::string& by) {
+  void compose(Judge& judge, size_t target, const std::string& by) {
     for (auto& batch : batches_) {
       const auto broken = judge.broken(target).index_select(0, batch.rows);
       if (!broken.any().item<bool>()) continue;
-      const auto device = run_.images.x.device();
-      const auto found = judge.images(target).index_select(0, batch.rows).to(device);
-      for (const auto& elsewhere : {batch.images.x, batch.worst})
-        keep_worse(batch, judged_batch(batch, at::where(per_row(broken.to(device), found), found, elsewhere)), by);
+      const auto originals = run_.images.select(batch.rows);
+      const auto found = judge.images(target).select(batch.rows);
+      const auto rows = per_row(broken.to(found.device()), found);
+      for (const auto& elsewhere : {originals.x, worst_.select(batch.rows)})
+        keep_worse(batch, judged_batch(batch, originals, at::where(rows, found, elsewhere)), by);
     }
   }
 
   const MsaRun& run_;
   JudgedTarget target_;
   Judge judge_;
-  const Judge* found_in_rows_;
+  Judge* found_in_rows_;
+  ImageStore worst_;  // the worst composition of each batch found so far
   std::vector<Composed> batches_;
   ContextOutcome outcome_;
 };
 
 }  // namespace
 
-ContextRun msa_joint(const MsaRun& run, const Judge* rows) { return Joint(run, rows)(); }
+ContextRun msa_joint(const MsaRun& run, Judge* rows) { return Joint(run, rows)(); }
 
 }  // namespace hpm

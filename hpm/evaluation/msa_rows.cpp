@@ -13,7 +13,7 @@ class RowContext {
     scale_l_ = logits.std().item<double>();
     result_.outcome.context = to_string(context.kind);
     result_.outcome.clean_prediction = logits.argmax(1).to(at::kCPU);
-    result_.outcome.clean_correct = wrong(run.images.x, at::arange(run.images.size())).logical_not();
+    result_.outcome.clean_correct = wrong(run.images).logical_not();
     result_.broken_by.resize(static_cast<size_t>(run.images.size()));
     confirmed_ = at::zeros({run.images.size()}, at::kBool);
   }
@@ -26,12 +26,12 @@ class RowContext {
       result_.outcome.surrogates.push_back(std::move(outcome));
     }
     result_.outcome.robust = standing();
-    result_.adversarial = run_.images.x.clone();
+    result_.adversarial = ImageStore(run_.images);
     const auto broken = (result_.outcome.clean_correct & judge_.broken(target_)).nonzero().squeeze(1);
-    if (broken.numel() > 0) {
-      const auto device = run_.images.x.device();
-      result_.adversarial.index_copy_(0, broken.to(device), judge_.images(target_).index_select(0, broken).to(device));
-    }
+    for_chunks(judge_.images(target_).set().subset(broken), run_.options.batch_size,
+               [&](const Images& chunk, int64_t begin) {
+                 result_.adversarial.put(broken.slice(0, begin, begin + chunk.size()), chunk.x);
+               });
     return std::move(result_);
   }
 
@@ -39,18 +39,17 @@ class RowContext {
   /// Images [n] that are right and not broken so far.
   Tensor standing() const { return result_.outcome.clean_correct & judge_.broken(target_).logical_not(); }
 
-  /// Whether the prediction of versions x [M,C,H,W] of the images at `places` [M] is wrong, from a fresh float32 pass.
-  Tensor wrong(const Tensor& x, const Tensor& places) {
+  /// Whether the predictions of versions of the evaluation's images are wrong, [M], from a fresh float32 pass.
+  Tensor wrong(const ImageSet& images) {
     torch::NoGradGuard guard;
-    const auto originals = run_.images.select(places);
     const auto& context = judge_.targets()[target_].context;
     std::vector<Tensor> flags{at::zeros({0}, at::kBool)};
-    for_chunks({x, originals.y, originals.index}, run_.options.batch_size, [&](const Images& chunk, int64_t begin) {
+    for_chunks(images, run_.options.batch_size, [&](const Images& chunk, int64_t) {
       const auto verdict = judge_fresh(chunk, [&](const Images& rows) {
         const auto out = run_.model.run(rows.x);
         return prediction_logits(*run_.model.head, context, out.features, out.logits, rows.index);
       });
-      run_.borderline.index_fill_(0, places.slice(0, begin, begin + chunk.size()).index({verdict.close}), true);
+      run_.borderline.index_fill_(0, judge_.places(chunk.index.index({verdict.close})), true);
       flags.push_back(verdict.wrong);
     });
     return at::cat(flags);
@@ -61,7 +60,7 @@ class RowContext {
     const auto fresh = result_.outcome.clean_correct & judge_.broken(target_) & confirmed_.logical_not();
     const auto places = fresh.nonzero().squeeze(1);
     if (places.numel() == 0) return;
-    const auto stands = wrong(judge_.images(target_).index_select(0, places).to(run_.images.x.device()), places);
+    const auto stands = wrong(judge_.images(target_).set().subset(places));
     judge_.forget(target_, places.index({stands.logical_not()}));
     const auto kept = places.index({stands});
     confirmed_.index_fill_(0, kept, true);
@@ -99,7 +98,7 @@ class RowContext {
     auto broken = at::zeros_like(left);
     run_.monitor.begin(fmt::format("{} {}/{}", record.context, record.surrogate, spec.name), rows.numel(), "images");
     const RandomStreams streams(seed_of(run_.options, record.surrogate));
-    for_chunks(run_.images.select(rows), run_.options.batch_size, [&](const Images& chunk, int64_t begin) {
+    for_chunks(run_.images.subset(rows), run_.options.batch_size, [&](const Images& chunk, int64_t begin) {
       const auto here = rows.slice(0, begin, begin + chunk.size());
       const auto key = fmt::format("{}/{}/{}/{}", record.context, record.surrogate, spec.name, begin);
       ChunkMonitor progress(run_.monitor, spec, begin, chunk.size(),
@@ -108,7 +107,7 @@ class RowContext {
         return judged_attack(judge_, attacked, [&]() -> NamedTensors {
           const auto found = run_attack(attacked, chunk, run_.threat, spec, streams, progress);
           const auto hits = found.broken.nonzero().squeeze(1);
-          const auto stands = wrong(found.images.index_select(0, hits), here.index_select(0, hits.to(at::kCPU)));
+          const auto stands = wrong(Images{found.images, chunk.y, chunk.index}.select(hits));
           return {{"broken", at::zeros({chunk.size()}, at::kBool).index_copy(0, hits.to(at::kCPU), stands)}};
         });
       });

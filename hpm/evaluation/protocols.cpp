@@ -11,7 +11,7 @@ double since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-ContextOutcome clean_context(const ProtocolSubject& subject, const Images& images, int64_t batch_size) {
+ContextOutcome clean_context(const ProtocolSubject& subject, const ImageSet& images, int64_t batch_size) {
   ContextOutcome context{.context = subject.context_name()};
   context.clean_prediction = predict_logits(subject, images, batch_size).argmax(1).to(at::kCPU);
   context.clean_correct = context.clean_prediction.eq(images.y.to(at::kCPU));
@@ -26,7 +26,7 @@ std::unique_ptr<AttackModel> ProtocolSubject::attack_model() const {
   return std::make_unique<HpmAttackModel>(model, JudgedTarget{context, std::nullopt}, find_surrogate("ste"));
 }
 
-Context make_context(const HpmModel& model, const std::string& name, const Images& images, int64_t company_size,
+Context make_context(const HpmModel& model, const std::string& name, const ImageSet& images, int64_t company_size,
                      uint64_t company_seed, int64_t batch_size) {
   Context context{parse_context(name), nullptr};
   if (!model.head || context.kind == ContextKind::reference || context.kind == ContextKind::alone) return context;
@@ -35,7 +35,7 @@ Context make_context(const HpmModel& model, const std::string& name, const Image
   return context;
 }
 
-Tensor predict_logits(const ProtocolSubject& subject, const Images& images, int64_t batch_size) {
+Tensor predict_logits(const ProtocolSubject& subject, const ImageSet& images, int64_t batch_size) {
   torch::NoGradGuard guard;
   const auto attacked = subject.attack_model();
   if (attacked->coupling() == Coupling::batch) {
@@ -57,7 +57,7 @@ Tensor predict_logits(const ProtocolSubject& subject, const Images& images, int6
   return at::cat(logits);
 }
 
-Evaluation evaluate_clean(const ProtocolSubject& subject, const Images& images, int64_t batch_size) {
+Evaluation evaluate_clean(const ProtocolSubject& subject, const ImageSet& images, int64_t batch_size) {
   const auto start = std::chrono::steady_clock::now();
   Evaluation out;
   out.contexts.push_back(clean_context(subject, images, batch_size));
@@ -65,7 +65,7 @@ Evaluation evaluate_clean(const ProtocolSubject& subject, const Images& images, 
   return out;
 }
 
-Evaluation evaluate_pgd(const ProtocolSubject& subject, const Images& images, const ThreatModel& threat,
+Evaluation evaluate_pgd(const ProtocolSubject& subject, const ImageSet& images, const ThreatModel& threat,
                         const PgdOptions& options, uint64_t seed, int64_t batch_size, Monitor& monitor,
                         const WorkLog& log) {
   const auto start = std::chrono::steady_clock::now();
@@ -76,12 +76,12 @@ Evaluation evaluate_pgd(const ProtocolSubject& subject, const Images& images, co
   auto context = clean_context(subject, images, batch_size);
   context.robust = context.clean_correct.clone();
   AttackRecord record{"pgd", subject.model.head ? "ste" : "", context.context};
-  out.adversarial = images.x.clone();
+  out.adversarial = ImageStore(images);
   out.broken_by.resize(static_cast<size_t>(images.size()));
   // Images that were wrong already stay as they are; a verdict is a fresh pass.
   const auto right = context.clean_correct.nonzero().squeeze(1);
   monitor.begin("pgd", right.numel(), "images");
-  for_chunks(images.select(right), batch_size, [&](const Images& chunk, int64_t begin) {
+  for_chunks(images.subset(right), batch_size, [&](const Images& chunk, int64_t begin) {
     const auto rows = right.slice(0, begin, begin + chunk.size());
     const auto done = log.once(fmt::format("pgd/{}", begin), rows, [&] {
       const auto before = attacked->passes();
@@ -96,7 +96,7 @@ Evaluation evaluate_pgd(const ProtocolSubject& subject, const Images& images, co
     });
     add_cost(done, record.passes, record.seconds);
     const auto places = rows.index_select(0, find_tensor(done, "broken").nonzero().squeeze(1));
-    out.adversarial.index_copy_(0, places.to(images.x.device()), find_tensor(done, "images").to(images.x.device()));
+    out.adversarial.put(places, find_tensor(done, "images"));
     context.robust.index_fill_(0, places, false);
     for (int64_t i = 0; i < places.numel(); ++i) out.broken_by[static_cast<size_t>(places[i].item<int64_t>())] = "pgd";
     monitor.step(begin + chunk.size(), fmt::format("survivors {}", context.robust.sum().item<int64_t>()));
@@ -109,7 +109,7 @@ Evaluation evaluate_pgd(const ProtocolSubject& subject, const Images& images, co
   return out;
 }
 
-Evaluation evaluate_autoattack(const ProtocolSubject& subject, const Images& images, const ThreatModel& threat,
+Evaluation evaluate_autoattack(const ProtocolSubject& subject, const ImageSet& images, const ThreatModel& threat,
                                const AutoAttackOptions& options, Monitor& monitor, const WorkLog& log) {
   const auto start = std::chrono::steady_clock::now();
   const auto attacked = subject.attack_model();

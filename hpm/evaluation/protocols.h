@@ -21,17 +21,17 @@ struct ProtocolSubject {
 };
 
 /// The context of that name for these images; a company from one clean pass where it needs one.
-Context make_context(const HpmModel& model, const std::string& name, const Images& images, int64_t company_size,
+Context make_context(const HpmModel& model, const std::string& name, const ImageSet& images, int64_t company_size,
                      uint64_t company_seed, int64_t batch_size);
 
 /// Target logits [n,K] in chunks; batches of a joint context are its company's.
-Tensor predict_logits(const ProtocolSubject& subject, const Images& images, int64_t batch_size);
+Tensor predict_logits(const ProtocolSubject& subject, const ImageSet& images, int64_t batch_size);
 
-Evaluation evaluate_clean(const ProtocolSubject& subject, const Images& images, int64_t batch_size);
-Evaluation evaluate_pgd(const ProtocolSubject& subject, const Images& images, const ThreatModel& threat,
+Evaluation evaluate_clean(const ProtocolSubject& subject, const ImageSet& images, int64_t batch_size);
+Evaluation evaluate_pgd(const ProtocolSubject& subject, const ImageSet& images, const ThreatModel& threat,
                         const PgdOptions& options, uint64_t seed, int64_t batch_size, Monitor& monitor = silent(),
                         const WorkLog& log = {});
-Evaluation evaluate_autoattack(const ProtocolSubject& subject, const Images& images, const ThreatModel& threat,
+Evaluation evaluate_autoattack(const ProtocolSubject& subject, const ImageSet& images, const ThreatModel& threat,
                                const AutoAttackOptions& options, Monitor& monitor = silent(), const WorkLog& log = {});
 
 }  // namespace hpm

@@ -122,7 +122,8 @@ Json gallery_json(const ResultsInput& in, const std::vector<int64_t>& rows) {
   Json list = Json::array();
   const auto& e = in.evaluation;
   for (auto i : rows) {
-    const auto delta = (e.adversarial[i] - in.images.x[i]).unsqueeze(0);
+    const auto place = torch::tensor({i}, at::kLong);
+    const auto delta = e.adversarial.select(place) - in.images.select(place).x;
     const auto by = e.broken_by.empty() ? std::string() : e.broken_by[static_cast<size_t>(i)];
     const auto slash = by.find('/');
     list.push_back({{"index", in.images.index[i].item<int64_t>()},
@@ -234,8 +235,7 @@ void write_run(const RunDirectory& run, const ResultsInput& in) {
   if (!rows.empty()) {
     const auto index = torch::tensor(rows, at::kLong);
     write_safetensors(run.file("gallery.safetensors"),
-                      {{"original", in.images.select(index).x},
-                       {"adversarial", e.adversarial.index_select(0, index.to(e.adversarial.device()))}});
+                      {{"original", in.images.select(index).x}, {"adversarial", e.adversarial.select(index)}});
   }
   run.write("results.json", results_json(in));
 }

@@ -25,7 +25,7 @@ struct RadiusOutcome {
 struct ResultsInput {
   const HpmModel& model;
   const Dataset& data;
-  const Images& images;
+  const ImageSet& images;
   const ThreatModel& threat;
   const Evaluation& evaluation;
   std::string role, protocol, version;

@@ -78,6 +78,7 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote <= 0) fail_to("cannot be written");
     bytes = bytes.subspan(static_cast<size_t>(wrote));
+    written_ += static_cast<uint64_t>(wrote);
   }
 }
 
@@ -91,6 +92,42 @@ void AtomicFile::commit() {
   if (handle < 0) return;
   ::fsync(handle);  // makes the rename durable; some file systems refuse it, and the file itself is safe
   ::close(handle);
+}
+
+ScratchFile::ScratchFile(const std::string& folder)
+    : folder_(folder.empty() ? std::filesystem::temp_directory_path().string() : folder) {
+  auto path = folder_ + "/scratch.XXXXXX";
+  descriptor_ = ::mkostemp(path.data(), O_CLOEXEC);
+  if (descriptor_ < 0 || ::unlink(path.c_str()) != 0) fail_to("made");
+}
+
+ScratchFile::~ScratchFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void ScratchFile::write(uint64_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t wrote =
+        ::pwrite(descriptor_, bytes.data(), std::min(bytes.size(), chunk), static_cast<off_t>(offset));
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) fail_to("written");
+    bytes = bytes.subspan(static_cast<size_t>(wrote));
+    offset += static_cast<uint64_t>(wrote);
+  }
+}
+
+void ScratchFile::read(uint64_t offset, std::span<std::byte> out) const {
+  while (!out.empty()) {
+    const ssize_t got = ::pread(descriptor_, out.data(), std::min(out.size(), chunk), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) fail_to("read");
+    out = out.subspan(static_cast<size_t>(got));
+    offset += static_cast<uint64_t>(got);
+  }
+}
+
+void ScratchFile::fail_to(const char* what) const {
+  fail("{}: a temporary file cannot be {}: {}", folder_, what, reason());
 }
 
 FileLock::FileLock(std::string path) : descriptor_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {

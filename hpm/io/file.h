@@ -1,4 +1,4 @@
-// defines: FileSource, read_file(), AtomicFile, FileLock, write_file_atomically()
+// defines: FileSource, read_file(), AtomicFile, ScratchFile, FileLock, write_file_atomically()
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -38,11 +38,30 @@ class AtomicFile {
   AtomicFile& operator=(const AtomicFile&) = delete;
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+  uint64_t written() const { return written_; }  ///< bytes so far
   void commit();
 
  private:
   [[noreturn]] void fail_to(const char* what) const;
   std::string path_, temporary_;
+  uint64_t written_ = 0;
+  int descriptor_ = -1;
+};
+
+/// A file without a name, for what does not fit into memory; it is gone with the process, however that ends.
+class ScratchFile {
+ public:
+  /// In `folder`; "" = the system's folder for temporary files. Throws Error where none can be made.
+  explicit ScratchFile(const std::string& folder);
+  ~ScratchFile();
+  ScratchFile(const ScratchFile&) = delete;
+  ScratchFile& operator=(const ScratchFile&) = delete;
+  void write(uint64_t offset, std::span<const std::byte> bytes);
+  void read(uint64_t offset, std::span<std::byte> out) const;
+
+ private:
+  [[noreturn]] void fail_to(const char* what) const;
+  std::string folder_;
   int descriptor_ = -1;
 };
 

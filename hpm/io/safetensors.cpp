@@ -59,6 +59,19 @@ void check_layout(const ByteSource& source, const std::vector<SafetensorsField>&
                    data_size);
 }
 
+struct Header {
+  std::vector<SafetensorsField> fields;
+  uint64_t data = 0;  // where the tensors' bytes begin
+};
+
+Header checked_header(const ByteSource& source, std::map<std::string, std::string>& metadata) {
+  const uint64_t header_size = read_header_size(source), data_size = source.size() - 8 - header_size;
+  Header header{parse_safetensors_header(source, source.read(8, header_size).text(), metadata), 8 + header_size};
+  for (const auto& field : header.fields) check_entry(source, field, data_size);
+  check_layout(source, header.fields, data_size);
+  return header;
+}
+
 std::string header_of(const std::vector<SafetensorsEntry>& tensors, const std::vector<uint64_t>& begins,
                       const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
@@ -66,7 +79,7 @@ std::string header_of(const std::vector<SafetensorsEntry>& tensors, const std::v
   for (size_t i = 0; i < tensors.size(); ++i)
     header[tensors[i].name] = {{"dtype", safetensors_type_name(tensors[i].type)},
                                {"shape", tensors[i].shape},
-                               {"data_offsets", {begins[i], begins[i] + tensors[i].data.size()}}};
+                               {"data_offsets", {begins[i], begins[i] + tensors[i].bytes()}}};
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
   return text;
@@ -78,7 +91,7 @@ void check_names(const std::string& path, const std::vector<SafetensorsEntry>& t
     if (tensor.name == "__metadata__") fail("{}: a tensor cannot be called __metadata__", path);
     if (!is_utf8(tensor.name)) fail("{}: the name of a tensor is not UTF-8", path);
     if (!names.insert(tensor.name).second) fail("{}: two tensors are called \"{}\"", path, tensor.name);
-    if (saturating_product(count_of(tensor.shape), item_size(tensor.type)) != tensor.data.size())
+    if (!tensor.write && tensor.bytes() != tensor.data.size())
       fail("{}: tensor \"{}\" of shape {} has {} bytes", path, tensor.name, text_of_shape(tensor.shape),
            tensor.data.size());
   }
@@ -94,23 +107,37 @@ bool is_safetensors(const ByteSource& source) {
 }
 
 SafetensorsFile read_safetensors(const ByteSource& source) {
-  const uint64_t header_size = read_header_size(source), data_size = source.size() - 8 - header_size;
   SafetensorsFile out;
-  std::vector<SafetensorsField> fields;
-  {
-    const Bytes header = source.read(8, header_size);
-    fields = parse_safetensors_header(source, header.text(), out.metadata);
+  const auto header = checked_header(source, out.metadata);
+  for (const auto& field : header.fields) {
+    Bytes data = source.read(header.data + field.begin, field.end - field.begin);
+    out.tensors.emplace_back(field.name, StoredTensor{field.type, field.shape, std::move(data)});
   }
-  for (const auto& field : fields) check_entry(source, field, data_size);
-  check_layout(source, fields, data_size);
-  for (auto& field : fields) {
-    Bytes data = source.read(8 + header_size + field.begin, field.end - field.begin);
-    out.tensors.emplace_back(std::move(field.name), StoredTensor{field.type, std::move(field.shape), std::move(data)});
+  return out;
+}
+
+StoredTensor read_safetensors_rows(const std::string& path, const std::string& name, std::span<const int64_t> rows) {
+  const FileSource source(path);
+  std::map<std::string, std::string> metadata;
+  const auto header = checked_header(source, metadata);
+  const auto field = std::ranges::find(header.fields, name, &SafetensorsField::name);
+  if (field == header.fields.end() || field->shape.empty()) fail("{}: has no rows of a tensor \"{}\"", path, name);
+  const auto count = field->shape.front();
+  const uint64_t size = count ? (field->end - field->begin) / static_cast<uint64_t>(count) : 0;
+  StoredTensor out{field->type, field->shape, Bytes(size * rows.size())};
+  out.shape.front() = static_cast<int64_t>(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i] < 0 || rows[i] >= count)
+      fail("{}: \"{}\" has {} rows, but row {} was asked for", path, name, count, rows[i]);
+    const auto row = source.read(header.data + field->begin + static_cast<uint64_t>(rows[i]) * size, size);
+    std::ranges::copy(row, out.data.begin() + i * size);
   }
   return out;
 }
 
 SafetensorsFile read_safetensors(const std::string& path) { return read_safetensors(FileSource(path)); }
+
+uint64_t SafetensorsEntry::bytes() const { return saturating_product(count_of(shape), item_size(type)); }
 
 void write_safetensors(const std::string& path, const std::vector<SafetensorsEntry>& tensors,
                        const std::map<std::string, std::string>& metadata) {
@@ -122,14 +149,21 @@ void write_safetensors(const std::string& path, const std::vector<SafetensorsEnt
   std::ranges::stable_sort(order, std::greater(), [&](size_t i) { return item_size(tensors[i].type); });
   std::vector<uint64_t> begins(tensors.size());
   uint64_t end = 0;
-  for (const size_t i : order) begins[i] = std::exchange(end, end + tensors[i].data.size());
+  for (const size_t i : order) begins[i] = std::exchange(end, end + tensors[i].bytes());
 
   const std::string header = header_of(tensors, begins, metadata);
   const uint64_t size = header.size();
   AtomicFile file(path);
   file.write(std::as_bytes(std::span(&size, 1)));
   file.write(header);
-  for (const size_t i : order) file.write(tensors[i].data);
+  for (const size_t i : order) {
+    const auto& [name, type, shape, data, write] = tensors[i];
+    if (write) write(file);
+    else file.write(data);
+    if (const auto due = 8 + size + begins[i] + tensors[i].bytes(); file.written() != due)
+      fail("{}: \"{}\" of shape {} ends at byte {} instead of {}", path, name, text_of_shape(shape), file.written(),
+           due);
+  }
   file.commit();
 }
 

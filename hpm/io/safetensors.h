@@ -1,7 +1,8 @@
-// defines: SafetensorsFile, read_safetensors(), write_safetensors(), SafetensorsEntry
+// defines: SafetensorsFile, read_safetensors(), read_safetensors_rows(), write_safetensors(), SafetensorsEntry
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -25,12 +26,20 @@ bool is_safetensors(const ByteSource& source);
 SafetensorsFile read_safetensors(const ByteSource& source);
 SafetensorsFile read_safetensors(const std::string& path);
 
-/// A tensor to write; the bytes are borrowed.
+/// Rows (along the first axis) of one tensor of a file, the others unread: [rows.size(), ...]. Throws Error for a name
+/// or row that is not there.
+StoredTensor read_safetensors_rows(const std::string& path, const std::string& name, std::span<const int64_t> rows);
+
+class AtomicFile;
+
+/// A tensor to write; the bytes are borrowed, or written part by part where they are not in memory all at once.
 struct SafetensorsEntry {
   std::string name;
   ScalarType type;
   std::vector<int64_t> shape;
   std::span<const std::byte> data;
+  std::function<void(AtomicFile&)> write = {};  ///< writes as many bytes as the shape takes
+  uint64_t bytes() const;
 };
 
 /// Writes a safetensors file, complete or not at all. The header lists the tensors in the given order and is a multiple

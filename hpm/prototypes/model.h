@@ -1,5 +1,6 @@
 // defines: HpmModel, load_model(), save_model(), folded()
 #pragma once
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,13 +15,21 @@ struct HpmModel {
   Classifier classifier;
   std::optional<HpmHead> head;
 
-  /// One pass of the backbone. Throws Error that names the layer when features are NaN or infinite.
+  /// One pass of the backbone. Throws Error that names the layer when features are NaN or infinite; on a GPU up to
+  /// eight passes later, for each look waits for the device.
   Output run(const Tensor& x) const;
   HpmModel clone() const;
   void to(at::Device device, at::ScalarType type = at::kFloat);
   /// "fc", "l2" (lambda = 1) or "hpm".
   std::string head_kind() const;
   std::vector<std::pair<std::string, Tensor>> state() const;  ///< the classifier's, then hpm.*
+
+  /// Passes that were not looked at yet.
+  struct Unchecked {
+    Tensor bad;  // any of them had a feature that is NaN or infinite
+    int64_t passes = 0;
+  };
+  std::shared_ptr<Unchecked> unchecked = std::make_shared<Unchecked>();
 };
 
 struct LoadedModel {

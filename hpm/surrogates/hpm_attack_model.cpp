@@ -1,22 +1,27 @@
 #include "hpm/surrogates/hpm_attack_model.h"
 
+#include "hpm/attacks/compaction.h"
 #include "hpm/core/error.h"
 
 namespace hpm {
 
-Judge::Judge(Images images, const ThreatModel& threat, std::vector<JudgedTarget> targets)
-    : originals_(std::move(images)), threat_(threat), targets_(std::move(targets)) {
+Judge::Judge(ImageSet images, const ThreatModel& threat, std::vector<JudgedTarget> targets, int64_t compaction)
+    : originals_(std::move(images)),
+      threat_(threat),
+      targets_(std::move(targets)),
+      period_(static_cast<size_t>(compaction_period(compaction, originals_.y)) * targets_.size()) {
   const int64_t n = originals_.size();
   position_ = at::full({n ? originals_.index.max().item<int64_t>() + 1 : 0}, -1, at::kLong);
   position_.index_copy_(0, originals_.index, at::arange(n));
-  for (size_t t = 0; t < targets_.size(); ++t) broken_.push_back(at::zeros({n}, at::kBool));
-  images_.resize(targets_.size());
+  for (size_t t = 0; t < targets_.size(); ++t) {
+    broken_.push_back(at::zeros({n}, at::kBool));
+    images_.emplace_back(originals_);
+  }
 }
 
 void Judge::see(const Query& query, const HpmHead& head, const Tensor& z, const Tensor& o) {
   torch::NoGradGuard guard;
-  const auto places = position_.index_select(0, query.index).to(z.device());
-  const auto labels = originals_.y.index_select(0, places);
+  const auto labels = originals_.y.index_select(0, places(query.index).to(z.device()));
   for (size_t t = 0; t < targets_.size(); ++t) {
     const auto logits = prediction_logits(head, targets_[t].context, z, o, query.index, {.lambda = targets_[t].lambda});
     note(t, query, logits.argmax(1).ne(labels));
@@ -24,31 +29,54 @@ void Judge::see(const Query& query, const HpmHead& head, const Tensor& z, const 
 }
 
 void Judge::note(size_t target, const Query& query, const Tensor& wrong) {
+  if (period_ <= targets_.size()) return take({target, query, wrong});
+  // A copy: some attacks go on writing into their images.
+  pending_.push_back({target, {query.x.detach().clone(), query.index, query.draw}, wrong});
+  if (pending_.size() >= period_) settle();
+}
+
+void Judge::settle() {
+  for (const auto& noted : std::exchange(pending_, {})) take(noted);
+}
+
+const Tensor& Judge::broken(size_t target) {
+  settle();
+  return broken_[target];
+}
+
+const ImageStore& Judge::images(size_t target) {
+  settle();
+  return images_[target];
+}
+
+void Judge::forget(size_t target, const Tensor& places) {
+  settle();
+  broken_[target].index_fill_(0, places, false);
+}
+
+void Judge::take(const Noted& noted) {
+  const auto& [target, query, wrong] = noted;
   auto rows = wrong.to(at::kCPU).nonzero().squeeze(1);
   if (rows.numel() == 0) return;
-  auto places = position_.index_select(0, query.index.index_select(0, rows));
-  const auto fresh = broken_[target].index_select(0, places).logical_not();
+  const auto fresh = broken_[target].index_select(0, places(query.index.index_select(0, rows))).logical_not();
   rows = rows.index({fresh});
   if (rows.numel() == 0) return;
   const bool joint = targets_[target].context.kind == ContextKind::joint;
   if (joint && !inside(query, at::arange(query.x.size(0))).all().item<bool>()) return;
   if (!joint) rows = rows.index({inside(query, rows)});
-  places = position_.index_select(0, query.index.index_select(0, rows));
-  restore(target, places, query.x.detach().index_select(0, rows.to(query.x.device())).to(at::kCPU, at::kFloat));
+  restore(target, places(query.index.index_select(0, rows)),
+          query.x.detach().index_select(0, rows.to(query.x.device())));
 }
 
 void Judge::restore(size_t target, const Tensor& places, const Tensor& images) {
-  if (places.numel() == 0) return;
-  auto& kept = images_[target];
-  if (!kept.defined()) kept = at::zeros(originals_.x.sizes(), at::kFloat);
-  kept.index_copy_(0, places, images);
+  images_[target].put(places, images);
   broken_[target].index_fill_(0, places, true);
 }
 
 Tensor Judge::inside(const Query& query, const Tensor& rows) const {
-  const auto places = position_.index_select(0, query.index.index_select(0, rows)).to(originals_.x.device());
   const auto x = query.x.detach().index_select(0, rows.to(query.x.device()));
-  return hpm::inside(x, originals_.x.index_select(0, places), threat_).to(at::kCPU);
+  const auto originals = originals_.select(places(query.index.index_select(0, rows))).x;
+  return hpm::inside(x, originals, threat_).to(at::kCPU);
 }
 
 HpmAttackModel::HpmAttackModel(HpmModel model, JudgedTarget target, Surrogate surrogate, Peers peers, Judge* judge)

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "hpm/attacks/attack_model.h"
+#include "hpm/attacks/image_store.h"
 #include "hpm/core/norms.h"
 #include "hpm/prototypes/model.h"
 #include "hpm/surrogates/surrogate.h"
@@ -23,27 +24,40 @@ struct JudgedTarget {
 /// for L1, look outside too.)
 class Judge {
  public:
-  Judge(Images images, const ThreatModel& threat, std::vector<JudgedTarget> targets);
+  /// On a GPU the answers to some queries (compaction_period(compaction)) are looked at together.
+  Judge(ImageSet images, const ThreatModel& threat, std::vector<JudgedTarget> targets, int64_t compaction = 0);
   void see(const Query& query, const HpmHead& head, const Tensor& z, const Tensor& o);
   /// The target's predictions for the rows of a query are wrong where `wrong` [N].
   void note(size_t target, const Query& query, const Tensor& wrong);
   /// Takes over what another run noted: `places` [P] int64 (positions in the images), with the images [P,C,H,W].
   void restore(size_t target, const Tensor& places, const Tensor& images);
   /// A break that a fresh pass did not confirm is none.
-  void forget(size_t target, const Tensor& places) { broken_[target].index_fill_(0, places, false); }
+  void forget(size_t target, const Tensor& places);
+  /// Positions in the images, [N], of their numbers [N].
+  Tensor places(const Tensor& index) const { return position_.index_select(0, index); }
   const std::vector<JudgedTarget>& targets() const { return targets_; }
-  const Tensor& broken(size_t target) const { return broken_[target]; }  ///< [n] bool
-  /// The first iterate that broke each image: [n,C,H,W]; undefined before anything broke.
-  const Tensor& images(size_t target) const { return images_[target]; }
+  const Tensor& broken(size_t target);  ///< [n] bool
+  /// The first iterate that broke each image, and the original where none did.
+  const ImageStore& images(size_t target);
 
  private:
+  struct Noted {
+    size_t target;
+    Query query;
+    Tensor wrong;
+  };
+  void settle();  ///< looks at what was put off
+  void take(const Noted& noted);
   Tensor inside(const Query& query, const Tensor& rows) const;  ///< [M] bool (CPU): of the rows [M] of the query
 
-  Images originals_;
+  ImageSet originals_;
   ThreatModel threat_;
   Tensor position_;
   std::vector<JudgedTarget> targets_;
-  std::vector<Tensor> broken_, images_;
+  std::vector<Tensor> broken_;
+  std::vector<ImageStore> images_;
+  size_t period_;
+  std::vector<Noted> pending_;
 };
 
 /// A defended model as attacks see it: the surrogate gives gradients, the hard prediction in the context gives

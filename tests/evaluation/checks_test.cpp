@@ -36,7 +36,7 @@ class ChecksTest : public testing::Test {
     images.y = model.classifier.logits(images.x).argmax(1);
     evaluation = evaluate_pgd({model}, images, threat, {.steps = 5}, 0, 40);
   }
-  std::map<std::string, CheckOutcome> run(AttackModel& attacked, const Tensor& saved = {},
+  std::map<std::string, CheckOutcome> run(AttackModel& attacked, const std::optional<ImageSet>& saved = {},
                                           const std::string& level = "basic") {
     const auto predict = [&](const Tensor& x, const Tensor& index) {
       return attacked.ask({x, index}, nullptr).target_logits;
@@ -55,7 +55,7 @@ class ChecksTest : public testing::Test {
 };
 
 TEST_F(ChecksTest, HonestModelPassesWhatDoesNotDependOnTraining) {
-  const auto checks = run(honest, evaluation.adversarial.clone());
+  const auto checks = run(honest, evaluation.adversarial.set());
   for (const char* name : {"zero gradients", "NaN or infinite", "ball and box", "determinism", "consistency", "reload"})
     EXPECT_EQ(checks.at(name).status, Status::passed) << name << ": " << checks.at(name).detail;
 }
@@ -85,20 +85,24 @@ TEST_F(ChecksTest, BatchDependenceAndRandomnessAreFlagged) {
 }
 
 TEST_F(ChecksTest, ImagesOutsideBallOrBoxAreFlagged) {
-  auto good = evaluation.adversarial.clone();
   EXPECT_EQ(run(honest).at("ball and box").status, Status::passed);
-  evaluation.adversarial[0][0][0][0] += .001;
-  evaluation.adversarial[0] = images.x[0] + .0302 * (images.x[0] < .5).to(at::kFloat);
+  const auto first = at::arange(1);
+  const auto good = evaluation.adversarial.select(first);
+  evaluation.adversarial.put(first, images.x.slice(0, 0, 1) + .0302 * (images.x.slice(0, 0, 1) < .5).to(at::kFloat));
   EXPECT_EQ(run(honest).at("ball and box").status, Status::failed);
-  evaluation.adversarial = good;
-  evaluation.adversarial[0][0][0][0] = -.001;
+  evaluation.adversarial.put(first, good);
+  EXPECT_EQ(run(honest).at("ball and box").status, Status::passed);
+  auto below = good.clone();
+  below[0][0][0][0] = -.001;
+  evaluation.adversarial.put(first, below);
   EXPECT_EQ(run(honest).at("ball and box").status, Status::failed);
 }
 
 TEST_F(ChecksTest, SavedImagesThatPredictOtherwiseAreFlagged) {
   EXPECT_EQ(run(honest).at("reload").status, Status::not_run);
-  EXPECT_EQ(run(honest, evaluation.adversarial).at("reload").status, Status::passed);
-  EXPECT_EQ(run(honest, evaluation.adversarial.flip(0)).at("reload").status, Status::failed);
+  EXPECT_EQ(run(honest, evaluation.adversarial.set()).at("reload").status, Status::passed);
+  EXPECT_EQ(run(honest, Images{evaluation.adversarial.all().flip(0), images.y, images.index}).at("reload").status,
+            Status::failed);
 }
 
 TEST_F(ChecksTest, WeakAttackIsFlaggedByConvergence) {

@@ -45,9 +45,10 @@ TEST_F(Msa, WorstCaseIsNoBetterThanAnySurrogateAloneNorThanClean) {
 
 TEST_F(Msa, AdversarialImagesAreInBallAndBoxAndBreakTheHeadlinedContextAfresh) {
   const auto result = msa(model, {}, images, threat, options({"solo", "reference"}));
-  EXPECT_LE(norm_of_rows(result.adversarial - images.x, Norm::linf).max().item<double>(), .03 * (1 + 1e-6) + 1e-7);
+  EXPECT_LE(norm_of_rows(result.adversarial.all() - images.x, Norm::linf).max().item<double>(),
+            .03 * (1 + 1e-6) + 1e-7);
   const ProtocolSubject subject{model, make_context(model, "solo", images, 7, 2, 16)};
-  const auto right = predict_logits(subject, {result.adversarial, images.y, images.index}, 5).argmax(1).eq(images.y);
+  const auto right = predict_logits(subject, result.adversarial.set(), 5).argmax(1).eq(images.y);
   EXPECT_TRUE(at::equal(right, result.first().robust));
 }
 
@@ -149,7 +150,7 @@ TEST_F(Msa, ContextsComeOutInTheOrderAskedAndTheFirstOnesImagesAreKept) {
   EXPECT_EQ(result.contexts[2].context, "solo");
   // The kept images, judged as the joint batches that they are, give the flags.
   const ProtocolSubject joint{model, make_context(model, "joint", images, 7, 2, 16)};
-  const auto right = predict_logits(joint, {result.adversarial, images.y, images.index}, 16).argmax(1).eq(images.y);
+  const auto right = predict_logits(joint, result.adversarial.set(), 16).argmax(1).eq(images.y);
   EXPECT_TRUE(at::equal(right, result.first().robust));
   for (size_t i = 0; i < 18; ++i) {
     const auto row = static_cast<int64_t>(i);
@@ -170,7 +171,7 @@ TEST_F(Msa, WithLambdaOneJointIsTheL2ClassifierToo) {
 TEST_F(Msa, JointIsNoMoreRobustThanWhatTheOtherContextsFoundWouldLeaveOfItsBatches) {
   const auto both = msa(model, {}, images, threat, options({"solo", "joint"}));
   const ProtocolSubject joint{model, make_context(model, "joint", images, 7, 2, 16)};
-  const auto right = predict_logits(joint, {both.adversarial, images.y, images.index}, 16).argmax(1).eq(images.y);
+  const auto right = predict_logits(joint, both.adversarial.set(), 16).argmax(1).eq(images.y);
   EXPECT_LE(percent(both.contexts[1].robust), percent(right) + 1e-9);
 }
 
@@ -199,7 +200,7 @@ TEST_F(Msa, GoesOnFromItsJournalToTheResultOfAnUndisturbedRun) {
       done = true;
       for (size_t c = 0; c < 3; ++c)
         EXPECT_TRUE(at::equal(result.contexts[c].robust, expected.contexts[c].robust)) << c;
-      EXPECT_TRUE(at::equal(result.adversarial, expected.adversarial));
+      EXPECT_TRUE(at::equal(result.adversarial.all(), expected.adversarial.all()));
       EXPECT_EQ(result.broken_by, expected.broken_by);
       ASSERT_EQ(result.attacks.size(), expected.attacks.size());
       for (size_t i = 0; i < result.attacks.size(); ++i)
@@ -220,6 +221,23 @@ TEST_F(Msa, AnUnconfirmedBreakIsForgottenAndTheImageAttackedOn) {
   EXPECT_EQ(judge.broken(0).sum().item<int64_t>(), 13);
   judge.note(0, {images.x.slice(0, 0, 2), images.index.slice(0, 0, 2)}, at::ones({2}, at::kBool));
   EXPECT_EQ(judge.broken(0).sum().item<int64_t>(), 15);
+}
+
+TEST_F(Msa, ImagesLoadedInPartsGiveTheSameAndNeverMoreThanABatchOfThem) {
+  int64_t most = 0;
+  const ImageSet lazy(
+      [&](const Tensor& places) {
+        most = std::max(most, places.numel());
+        return images.x.index_select(0, places);
+      },
+      images.x.sizes().slice(1).vec(), images.y, images.index, "");
+  auto o = options(kAll);
+  o.batch_size = 7;
+  const auto expected = msa(model, {}, images, threat, o), found = msa(model, {}, lazy, threat, o);
+  for (size_t c = 0; c < kAll.size(); ++c)
+    EXPECT_TRUE(at::equal(found.contexts[c].robust, expected.contexts[c].robust)) << kAll[c];
+  EXPECT_LE(most, 7);
+  EXPECT_TRUE(at::equal(found.adversarial.all(), expected.adversarial.all()));
 }
 
 TEST_F(Msa, PassesStayWithinTheStatedBound) {

@@ -1,6 +1,7 @@
 #include "hpm/surrogates/surrogate.h"
 
 #include "hpm/attacks/apgd.h"
+#include "hpm/attacks/square.h"
 #include "hpm/core/error.h"
 #include "hpm/surrogates/hpm_attack_model.h"
 #include "surrogates/tiny_model.h"
@@ -115,10 +116,25 @@ TEST_F(Surrogates, JudgeKeepsTheFirstIterateThatBreaksEachImageForEveryTarget) {
   for (size_t t : {0u, 1u}) {
     const auto rows = judge.broken(t).nonzero().squeeze(1);
     if (rows.numel() == 0) continue;
-    const auto kept = judge.images(t).index_select(0, rows).to(at::kDouble);
+    const auto kept = judge.images(t).select(rows).to(at::kDouble);
     const auto out = model.run(kept);
     const auto logits = prediction_logits(*model.head, judge.targets()[t].context, out.features, out.logits, rows);
     EXPECT_TRUE(logits.argmax(1).ne(y.index_select(0, rows)).all().item<bool>()) << "target " << t;
+  }
+}
+
+TEST_F(Surrogates, AJudgeThatPutsItsLooksOffNotesTheSame) {
+  const Images images{clean, y, at::arange(24)};
+  const std::vector<JudgedTarget> targets{{context(ContextKind::reference)}, {context(ContextKind::solo)}};
+  Judge prompt(images, {Norm::linf, .1}, targets, 1), late(images, {Norm::linf, .1}, targets, 8);
+  for (auto* judge : {&prompt, &late}) {
+    HpmAttackModel attacked(model, {context(ContextKind::reference)}, find_surrogate("ste"), {}, judge);
+    square(attacked, images, {Norm::linf, .1}, {.queries = 60}, RandomStreams(1));
+  }
+  for (size_t t : {0u, 1u}) {
+    EXPECT_TRUE(prompt.broken(t).any().item<bool>());
+    EXPECT_TRUE(at::equal(late.broken(t), prompt.broken(t)));
+    EXPECT_TRUE(at::equal(late.images(t).all(), prompt.images(t).all()));
   }
 }
 

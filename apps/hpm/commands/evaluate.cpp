@@ -4,6 +4,7 @@
 #include "hpm/attacks/quantise.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/checks.h"
+#include "hpm/evaluation/image_file.h"
 #include "hpm/evaluation/msa.h"
 #include "hpm/evaluation/protocols.h"
 #include "hpm/evaluation/results.h"
@@ -90,15 +91,15 @@ class Evaluate {
             "evaluate: --conformance needs --precision float32, as the official code has");
     for (auto* classifier : {&model_.classifier, &peers_.base, &peers_.control})
       classifier->set_search_precision(precision);
-    images_ = images_of(data_, index);
-    images_.x = images_.x.to(device);
-    images_.y = images_.y.to(device);
+    images_ = image_set(index, device, "");
     if (line_.dry_run) return print_cost(radii);
 
-    if (o_.quantise)
-      quantised(images_.x, images_.x, radii.front());  // refuses images that are not 8-bit before the work
+    if (o_.quantise)  // refuses images that are not 8-bit before the work
+      for_chunks(images_, o_.compute.batch_size,
+                 [&](const Images& chunk, int64_t) { quantised(chunk.x, chunk.x, radii.front()); });
 
     const auto run = open_run(line_, "evaluate", o_.compute, o_.seed);
+    images_ = image_set(index, device, run.path());
     Journal journal(run.path(), fingerprint(), line_.resume);
     if (journal.size() > 0)
       line_.monitor().say(fmt::format("going on after {} finished pieces of work", journal.size()));
@@ -129,6 +130,12 @@ class Evaluate {
   }
 
  private:
+  /// The images asked for, loaded chunk by chunk.
+  ImageSet image_set(const Tensor& index, at::Device device, const std::string& scratch) const {
+    return {[this, index](const Tensor& places) { return data_.images(index.index_select(0, places)); },
+            data_.image_shape(), data_.labels.index_select(0, index).to(device), index, scratch};
+  }
+
   bool msa_protocol() const { return o_.protocol == "msa"; }
   std::string version() const {
     if (msa_protocol()) return o_.version.empty() ? "quick" : o_.version;
@@ -233,12 +240,12 @@ class Evaluate {
     if (!line_.fields.given("batch-size")) o_.compute.batch_size = 250;
   }
 
-  ProtocolSubject subject(const HpmModel& model, const Images& images) {
+  ProtocolSubject subject(const HpmModel& model, const ImageSet& images) {
     return {model, make_context(model, o_.contexts.front(), images, o_.company, o_.company_seed, o_.compute.batch_size),
             o_.random};
   }
 
-  Evaluation run_protocol(const HpmModel& model, const ThreatModel& threat, const Images& images,
+  Evaluation run_protocol(const HpmModel& model, const ThreatModel& threat, const ImageSet& images,
                           const std::vector<std::string>& contexts, const std::string& part) {
     auto& monitor = line_.monitor();
     const auto log = log_.below(part);
@@ -268,26 +275,20 @@ class Evaluate {
     const auto predict = [&](const Tensor& x, const Tensor& index) {
       return target.attack_model()->ask({x, index}, nullptr).target_logits;
     };
-    evaluation.adversarial_prediction =
-        predict_logits(target, {evaluation.adversarial, images_.y, images_.index}, o_.compute.batch_size)
-            .argmax(1)
-            .to(at::kCPU);
-    Tensor saved;
+    const auto adversarial = evaluation.adversarial.set();
+    const auto batch_size = o_.compute.batch_size;
+    evaluation.adversarial_prediction = predict_logits(target, adversarial, batch_size).argmax(1).to(at::kCPU);
+    std::optional<ImageSet> saved;
     if (o_.save_adversarial) {
-      write_safetensors(run.file("adversarial.safetensors"),
-                        {{"images", evaluation.adversarial}, {"labels", images_.y}, {"index", images_.index}});
-      saved =
-          find_tensor(read_checkpoint(run.file("adversarial.safetensors")).tensors, "images").to(images_.x.device());
+      write_image_file(run.file("adversarial.safetensors"), adversarial, batch_size);
+      saved = read_image_file(run.file("adversarial.safetensors"), images_);
     }
     if (o_.quantise) {
-      const auto rounded = quantised(evaluation.adversarial, images_.x, threat);
-      evaluation.quantised_robust = predict_logits(target, {rounded, images_.y, images_.index}, o_.compute.batch_size)
-                                        .argmax(1)
-                                        .eq(images_.y)
-                                        .to(at::kCPU);
-      write_safetensors(
-          run.file("adversarial-8bit.safetensors"),
-          {{"images", (rounded * 255).round().to(at::kByte)}, {"labels", images_.y}, {"index", images_.index}});
+      const auto rounded = adversarial.with_pixels([&](const Tensor& places) {
+        return quantised(adversarial.select(places).x, images_.select(places).x, threat);
+      });
+      evaluation.quantised_robust = predict_logits(target, rounded, batch_size).argmax(1).eq(images_.y).to(at::kCPU);
+      write_image_file(run.file("adversarial-8bit.safetensors"), rounded, batch_size, true);
     }
     const auto attacked = target.attack_model();
     const bool joint = target.context.kind == ContextKind::joint && model_.head;
@@ -317,7 +318,7 @@ class Evaluate {
         const auto rows = drop ? robust.nonzero().squeeze(1) : at::arange(images_.size());
         if (rows.numel() > 0) {
           const auto held =
-              run_protocol(model_, radius, images_.select(rows), {context}, fmt::format("eps {}", radius.eps))
+              run_protocol(model_, radius, images_.subset(rows), {context}, fmt::format("eps {}", radius.eps))
                   .first()
                   .robust;
           robust = robust.index_copy(0, rows, robust.index_select(0, rows) & held);
@@ -354,7 +355,7 @@ class Evaluate {
     const int64_t n = images_.size(), count = std::min<int64_t>(n, 64);
     // Timed passes of a small batch give the estimate.
     ClassifierModel timed(model_.classifier);
-    const auto part = images_.select(at::arange(count));
+    const auto part = images_.slice(0, count);
     const Loss loss{LossKind::ce, part.y, {}};
     const auto per_image = [&](const Loss* with) {
       double least = std::numeric_limits<double>::infinity();
@@ -414,7 +415,7 @@ class Evaluate {
   Dataset data_;
   HpmModel model_;
   Peers peers_;
-  Images images_;
+  ImageSet images_;
   WorkLog log_;
 };
 

@@ -1,0 +1,18 @@
+#include "hpm/attacks/compaction.h"
+
+#include "hpm/core/norms.h"
+
+namespace hpm {
+
+int64_t compaction_period(int64_t asked, const Tensor& x) { return asked > 0 ? asked : x.is_cuda() ? 8 : 1; }
+
+void put_rows_where(Tensor& into, const Tensor& places, const Tensor& from, const Tensor& mask) {
+  if (into.is_cuda()) {
+    into.index_copy_(0, places, at::where(per_row(mask, from), from, into.index_select(0, places)));
+    return;
+  }
+  const auto rows = mask.nonzero().squeeze(1);
+  if (rows.numel() > 0) into.index_copy_(0, places.index_select(0, rows), from.index_select(0, rows));
+}
+
+}  // namespace hpm

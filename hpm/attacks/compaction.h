@@ -1,0 +1,18 @@
+// defines: compaction_period(), put_rows_where()
+#pragma once
+#include <ATen/core/Tensor.h>
+
+namespace hpm {
+
+using at::Tensor;
+
+/// Every how many steps an attack looks which rows are broken and drops them. On a GPU each look waits for the device,
+/// so that it pays to carry broken rows for some steps; on the CPU it costs nothing.
+/// `asked`: 0 for the default, 1 on the CPU and 8 on a GPU.
+int64_t compaction_period(int64_t asked, const Tensor& x);
+
+/// into[places[i]] = from[i] for the rows i where `mask` [M] holds; places [M] int64 has no row twice. Does not wait
+/// for a GPU.
+void put_rows_where(Tensor& into, const Tensor& places, const Tensor& from, const Tensor& mask);
+
+}  // namespace hpm
