@@ -5,6 +5,7 @@
 #include "hpm/attacks/conformance_streams.h"
 #include "hpm/core/device.h"
 #include "hpm/core/error.h"
+#include "hpm/models/image_convolution.h"
 
 namespace hpm {
 namespace {
@@ -233,6 +234,7 @@ AutoAttackResult run_sequence(AttackModel& model, const ImageSet& images, const 
   require(options.batch_size >= 1, "autoattack: batch_size needs to be at least 1, but is {}", options.batch_size);
   require(std::isfinite(threat.eps) && threat.eps >= 0, "autoattack: eps needs to be finite and >= 0, but is {}",
           threat.eps);
+  const ReferenceOperations guard(options.conformance);
   return Driver(model, images, threat, options, monitor, log)(sequence);
 }
 

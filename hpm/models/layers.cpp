@@ -6,6 +6,7 @@
 #include <regex>
 
 #include "hpm/core/error.h"
+#include "hpm/models/image_convolution.h"
 #include "hpm/models/network.h"
 
 namespace hpm {
@@ -108,7 +109,7 @@ class LayerStack : public Network {
             name,
             torch::nn::Conv2d(
                 torch::nn::Conv2dOptions(shape[0], item.out, item.kernel).stride(item.stride).padding(item.padding)));
-        layers_.push_back([layer](const Tensor& h) mutable { return layer->forward(h); });
+        layers_.push_back([layer](const Tensor& h) mutable { return image_convolution(h, *layer); });
         shape[0] = item.out;
         return shrink(item.kernel, item.stride, item.padding);
       }

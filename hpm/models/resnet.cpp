@@ -5,6 +5,7 @@
 #include <torch/nn/modules/conv.h>
 
 #include "hpm/core/error.h"
+#include "hpm/models/image_convolution.h"
 #include "hpm/models/network.h"
 
 namespace hpm {
@@ -144,7 +145,7 @@ class ResNet : public Network {
   std::shared_ptr<Network> fresh() const override { return std::make_shared<ResNet>(spec_, classes_, input_shape_); }
   nn::Linear head() override { return linear_; }
   Tensor features(const Tensor& x) override {
-    auto h = conv1_(x);
+    auto h = image_convolution(x, *conv1_);
     if (!bn1_.is_empty()) h = bn1_(h).relu_();
     if (spec_.imagenet) h = at::max_pool2d(h, {3, 3}, {2, 2}, {1, 1});
     for (auto& stage : stages_) h = stage->forward(h);
@@ -205,7 +206,7 @@ class PlainResNet : public Network {
   }
   nn::Linear head() override { return linear2_; }
   Tensor features(const Tensor& x) override {
-    auto h = conv1_(x).relu_();
+    auto h = image_convolution(x, *conv1_).relu_();
     for (auto& stage : stages_) h = stage->forward(h);
     return linear1_(h.flatten(1)).relu_();
   }

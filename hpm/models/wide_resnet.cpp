@@ -6,6 +6,7 @@
 #include <torch/nn/modules/conv.h>
 
 #include "hpm/core/error.h"
+#include "hpm/models/image_convolution.h"
 #include "hpm/models/network.h"
 
 namespace hpm {
@@ -74,7 +75,7 @@ class WideResNet : public Network {
   }
   nn::Linear head() override { return fc_; }
   Tensor features(const Tensor& x) override {
-    auto h = conv1_(x);
+    auto h = image_convolution(x, *conv1_);
     for (auto& stage : stages_) h = stage->forward(h);
     return at::adaptive_avg_pool2d(bn1_(h).relu_(), {1, 1}).flatten(1);
   }
@@ -161,7 +162,7 @@ class DeepMindResNet : public Network {
   }
   nn::Linear head() override { return logits_; }
   Tensor features(const Tensor& x) override {
-    auto h = stem_(x);
+    auto h = image_convolution(x, *stem_);
     for (const auto& stage : stages_) h = stage(h);
     return at::adaptive_avg_pool2d(activation_(norm_(h)), {1, 1}).flatten(1);
   }

@@ -28,7 +28,7 @@ struct OracleComparison {
 
 inline void compare_flags(const nlohmann::json& oracle, const AutoAttackResult& result, AttackModel& model,
                           const Images& images, OracleComparison& out) {
-  const auto logits = model.ask({result.adversarial, images.index}, nullptr).target_logits;
+  const auto logits = model.ask({result.adversarial.all(), images.index}, nullptr).target_logits;
   const auto margins = margin(logits, images.y);
   const auto ranges = logits.amax(1) - logits.amin(1);
   const auto note = [&](const std::string& attack, const Tensor& theirs, const Tensor& ours) {
@@ -64,8 +64,8 @@ inline void compare_flags(const nlohmann::json& oracle, const AutoAttackResult& 
 inline void compare_replaced(const nlohmann::json& oracle, const AutoAttackResult& result, const Images& images,
                              OracleComparison& out) {
   const auto theirs = tensor_of(oracle["x_adv_changed"]).to(at::kBool);
-  const auto ours = result.adversarial.ne(images.x).flatten(1).any(1);
-  const auto sums = result.adversarial.to(at::kDouble).flatten(1).sum(1);
+  const auto ours = result.adversarial.all().ne(images.x).flatten(1).any(1);
+  const auto sums = result.adversarial.all().to(at::kDouble).flatten(1).sum(1);
   const auto apart = (sums - tensor_of(oracle["x_adv_sum"])).abs();
   for (int64_t row = 0; row < images.size(); ++row)
     if (theirs[row].item<bool>() != ours[row].item<bool>() || apart[row].item<double>() > .05)

@@ -7,6 +7,7 @@
 #include "hpm/attacks/autoattack.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/protocols.h"
+#include "hpm/models/image_convolution.h"
 #include "options.h"
 
 namespace hpm::app {
@@ -80,9 +81,10 @@ struct Row {
   std::string note;
 };
 
-/// Seconds for an image: a forward pass, and a forward pass with the input's gradient by torch::autograd.
+/// Seconds for an image: a forward pass, and a forward pass with the input's gradient, by PyTorch's layers and as the
+/// attacks have it.
 struct PassCost {
-  Spread forward, gradient;
+  Spread forward, gradient, own;
 };
 
 PassCost pass_cost(const Classifier& model, const Images& images, int64_t repeats, bool cpu) {
@@ -95,14 +97,19 @@ PassCost pass_cost(const Classifier& model, const Images& images, int64_t repeat
     const auto own = model.logits(x).gather(1, images.y.unsqueeze(1)).sum();
     torch::autograd::grad({own}, {x});
   };
-  std::vector<double> forwards, gradients;
-  forward(), gradient();
+  const auto plain = [&] {
+    const ReferenceOperations guard(true);
+    gradient();
+  };
+  std::vector<double> forwards, gradients, own;
+  forward(), plain(), gradient();
   for (int64_t i = 0; i < std::max<int64_t>(repeats, 5); ++i) {
     const auto n = static_cast<double>(images.size());
     forwards.push_back(seconds_of(cpu, forward) / n);
-    gradients.push_back(seconds_of(cpu, gradient) / n);
+    gradients.push_back(seconds_of(cpu, plain) / n);
+    own.push_back(seconds_of(cpu, gradient) / n);
   }
-  return {spread_of(forwards), spread_of(gradients)};
+  return {spread_of(forwards), spread_of(gradients), spread_of(own)};
 }
 
 class Bench {
@@ -146,17 +153,16 @@ class Bench {
 
   void passes(const Images& part) {
     const auto n = static_cast<double>(part.size());
-    const auto scaled = [&](const Spread& s) { return Spread{s.median * n, s.least * n, s.largest * n}; };
-    rows_.push_back({fmt::format("forward, batch of {}", part.size()),
-                     scaled(cost_.forward),
-                     {part.size(), 0},
-                     {},
-                     fmt::format("{:.1f} us an image", 1e6 * cost_.forward.median)});
-    rows_.push_back({fmt::format("forward and gradient, batch of {}", part.size()),
-                     scaled(cost_.gradient),
-                     {part.size(), part.size()},
-                     {},
-                     fmt::format("{:.1f} us an image", 1e6 * cost_.gradient.median)});
+    const auto add = [&](const char* what, const Spread& s, int64_t backward) {
+      rows_.push_back({fmt::format("{}, batch of {}", what, part.size()),
+                       {s.median * n, s.least * n, s.largest * n},
+                       {part.size(), backward},
+                       {},
+                       fmt::format("{:.1f} us an image", 1e6 * s.median)});
+    };
+    add("forward", cost_.forward, 0);
+    add("forward and gradient by PyTorch's layers", cost_.gradient, part.size());
+    add("forward and gradient here", cost_.own, part.size());
   }
 
   double alone(const Passes& passes) const {
@@ -230,6 +236,7 @@ class Bench {
                {"peak_memory_mb", megabytes},
                {"forward_us", 1e6 * cost_.forward.median},
                {"gradient_us", 1e6 * cost_.gradient.median},
+               {"own_gradient_us", 1e6 * cost_.own.median},
                {"rows", Json::array()}};
       for (const auto& r : rows_)
         all["rows"].push_back({{"name", r.name},
