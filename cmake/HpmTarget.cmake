@@ -17,3 +17,10 @@ function(hpm_configure_target target)
   target_include_directories(${target} SYSTEM PRIVATE
     $<TARGET_PROPERTY:nlohmann_json::nlohmann_json,INTERFACE_INCLUDE_DIRECTORIES>)
 endfunction()
+
+# A program uses the library's precompiled header: that takes the library's flags (-fPIC; CMake would give a program -fPIE).
+function(hpm_share_precompiled_header target)
+  set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(${target} PRIVATE -fPIC)
+  target_precompile_headers(${target} REUSE_FROM hpm)
+endfunction()

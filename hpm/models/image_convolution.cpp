@@ -7,7 +7,8 @@
 namespace hpm {
 namespace {
 
-thread_local bool reference_operations = false;
+// Not zero: mold 1.10 misplaces the segment of a program whose only thread-local bytes are zeros.
+thread_local bool own_operations = true;
 
 constexpr int64_t kChannels = 4;  // of images: more than that convolution libraries are made for
 constexpr int64_t kRows = 16;     // images whose columns are in the cache together
@@ -62,10 +63,8 @@ Tensor image_convolution(const Tensor& x, torch::nn::Conv2dImpl& layer) {
                                  at::IntArrayRef(*std::get<torch::ExpandingArray<2>>(layer.options.padding())));
 }
 
-ReferenceOperations::ReferenceOperations(bool wanted) : before_(reference_operations) {
-  reference_operations = wanted || before_;
-}
-ReferenceOperations::~ReferenceOperations() { reference_operations = before_; }
-bool ReferenceOperations::wanted() { return reference_operations; }
+ReferenceOperations::ReferenceOperations(bool wanted) : before_(own_operations) { own_operations = before_ && !wanted; }
+ReferenceOperations::~ReferenceOperations() { own_operations = before_; }
+bool ReferenceOperations::wanted() { return !own_operations; }
 
 }  // namespace hpm
