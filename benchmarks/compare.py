@@ -213,7 +213,7 @@ def ours(a, folder):
     last = j["rows"][-1]
     return dict(seconds=last["seconds"], cpu=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, forward_passes=last["forward_passes"],
                 backward_passes=last["backward_passes"], passes_alone=last["passes_alone"], robust=j["robust"], peak_memory_mb=j["peak_memory_mb"],
-                attacks={r["name"]: r["seconds"] for r in j["rows"][2:-1]})
+                attacks={r["name"]: r["seconds"] for r in j["rows"][:-1] if r["passes_alone"]})
 
 
 def peer(a, name):

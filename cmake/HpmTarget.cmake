@@ -24,3 +24,9 @@ function(hpm_share_precompiled_header target)
   target_compile_options(${target} PRIVATE -fPIC)
   target_precompile_headers(${target} REUSE_FROM hpm)
 endfunction()
+
+# Source files of the library, in the current folder, that do not use LibTorch: they take a header of their own.
+function(hpm_without_torch)
+  set_source_files_properties(${ARGN} TARGET_DIRECTORY hpm PROPERTIES SKIP_PRECOMPILE_HEADERS ON
+    COMPILE_OPTIONS "-include;${PROJECT_SOURCE_DIR}/cmake/without_torch.h")
+endfunction()
