@@ -5,7 +5,6 @@
 #include <sstream>
 
 #include "hpm/core/error.h"
-#include "hpm/io/npy.h"
 #include "hpm/models/torchscript.h"
 
 namespace hpm::app {
@@ -48,12 +47,26 @@ HpmModel load(const ModelOptions& options, const std::string& path, const std::v
 void fields(Fields& f, DataOptions& o, const std::string& split) {
   o.split = split;
   f.section("data");
-  f.add("data", o.data, "data set: fashion-mnist, mnist or cifar10");
+  f.add("data", o.data,
+        "data set: fashion-mnist, mnist, cifar10, cifar100, svhn, images:DIR (a sub-folder for each class), npz:FILE "
+        "or npy:FILE (docs/data.md)");
   f.add("data-root", o.root, "parent of the data set's folder (none: HPM_DATA, then the system's places)");
   f.add("split", o.split, "which images", {.choices = {"train", "test"}});
   f.add("count", o.count, "number of images (0: all)", {.min = 0});
   f.add("first", o.first, "first image", {.min = 0});
   f.add("indices", o.indices, "file of image numbers, separated by blanks or commas");
+  hpm::fields(f, o.images);
+}
+
+Dataset load(const DataOptions& options, CommandLine& line) {
+  const auto& name = options.data;
+  const bool folder = name.starts_with("images:"), file = name.starts_with("npz:") || name.starts_with("npy:");
+  auto data = load_dataset(name, options.split, options.root, options.images);
+  if (folder || file) line.warn_unused("data-root", name + " names its place itself");
+  if (data.split == "all") line.warn_unused("split", name + " has no splits");
+  if (!folder)
+    for (const char* option : {"resize", "crop", "interpolation"}) line.warn_unused(option, "it is for images:DIR");
+  return data;
 }
 
 Tensor image_numbers(const DataOptions& options, const Dataset& data) {
@@ -89,33 +102,9 @@ Images images_of(const Dataset& data, const Tensor& index) {
   return {data.images(index), data.labels.index_select(0, index), index};
 }
 
-Tensor read_images(const std::string& path) {
-  Tensor x;
-  if (path.ends_with(".npy")) {
-    x = to_tensor(read_npy(path));
-  } else if (path.ends_with(".npz")) {
-    auto arrays = read_npz(path);
-    require(!arrays.empty(), "--input: {} holds no arrays", path);
-    size_t chosen = 0;
-    for (size_t i = 0; i < arrays.size(); ++i)
-      if (arrays[i].first == "x") chosen = i;
-    x = to_tensor(std::move(arrays[chosen].second));
-  } else {
-    fail_usage("--input: needs a .npy or .npz file, but got \"{}\"", path);
-  }
-  if (x.dim() != 4) fail("--input: {} needs images [N,C,H,W], but holds [{}]", path, fmt::join(x.sizes(), ","));
-  if (x.size(1) > 4 && (x.size(3) == 1 || x.size(3) == 3)) x = x.permute({0, 3, 1, 2}).contiguous();
-  x = x.scalar_type() == at::kByte ? x.to(at::kFloat).div_(255) : x.to(at::kFloat);
-  if (x.numel() == 0) fail("--input: {} holds no images", path);
-  const double low = x.min().item<double>(), high = x.max().item<double>();
-  if (!(low >= 0 && high <= 1))
-    fail("--input: {} needs values in [0,1] (or uint8), but they span [{:.3g}, {:.3g}]", path, low, high);
-  return x;
-}
-
 void require_classes(const HpmModel& model, const Dataset& data) {
   const auto classes = model.classifier.classes();
-  require(classes == 0 || classes == data.classes(),
+  require(classes == 0 || classes == data.classes() || (!data.names_known && classes > data.classes()),
           "the model has {} classes, but {} has {}; give the data set it was trained on (--data)", classes, data.name,
           data.classes());
 }

@@ -25,15 +25,15 @@ struct DataOptions {
   std::string data = "cifar10", root, split = "test";
   int64_t count = 0, first = 0;  ///< count 0: all from `first` on
   std::string indices;           ///< a file of image numbers
+  ImageOptions images;           ///< of image folders
 };
 void fields(Fields& f, DataOptions& o, const std::string& split);
+/// Loads the data set, with a warning for each option that has no effect on it.
+Dataset load(const DataOptions& options, CommandLine& line);
 
 /// The numbers of the images asked for, int64. Throws UsageError for a range beyond the data set.
 Tensor image_numbers(const DataOptions& options, const Dataset& data);
 Images images_of(const Dataset& data, const Tensor& index);
-/// Images [N,C,H,W] float32 in [0,1] from .npy, or the array "x" (else the first) of .npz; uint8 is divided by 255, and
-/// [N,H,W,C] with 1 or 3 channels is turned round.
-Tensor read_images(const std::string& path);
 void require_classes(const HpmModel& model, const Dataset& data);
 
 struct ThreatOptions {

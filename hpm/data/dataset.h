@@ -1,60 +1,56 @@
-// defines: Dataset, DatasetFormat, dataset_formats(), find_dataset(), load_dataset()
+// defines: Dataset, ImageReader, load_dataset(), load_images()
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <string>
 #include <vector>
+
+#include "hpm/data/resize.h"
 
 namespace hpm {
 
 using at::Tensor;
 
-/// Images with labels, in memory.
+/// Images that stay in their files until they are asked for.
+class ImageReader {
+ public:
+  virtual ~ImageReader() = default;
+  virtual std::vector<int64_t> shape() const = 0;  ///< [C,H,W]
+  /// Images [M,C,H,W], uint8 or float32 in [0,1], for index [M] int64 (CPU). Throws Error for a broken file.
+  virtual Tensor read(const Tensor& index) const = 0;
+  /// The path of an image that has a file of its own; else empty.
+  virtual std::string path(int64_t) const { return {}; }
+};
+
+/// Images with labels: in memory, or read when they are asked for.
 struct Dataset {
-  std::string name;    ///< as given: "cifar10"
-  std::string split;   ///< "train" or "test"
+  std::string name;    ///< as given: "cifar10", "images:DIR"
+  std::string split;   ///< "train" or "test"; "all" where the files are not split
   std::string folder;  ///< where the files are
-  Tensor pixels;       ///< [N,C,H,W] uint8
-  Tensor labels;       ///< [N] int64
+  Tensor pixels;       ///< [N,C,H,W] uint8, or float32 in [0,1]; undefined where `reader` has the images
+  Tensor labels;       ///< [N] int64; -1 where nobody knows them
   std::vector<std::string> class_names;
+  bool names_known = true;  ///< false: class_names are numbers, up to the largest label that occurs
+  std::shared_ptr<const ImageReader> reader = {};
 
   int64_t size() const { return labels.size(0); }
   int64_t classes() const { return static_cast<int64_t>(class_names.size()); }
-  std::vector<int64_t> image_shape() const { return pixels.sizes().slice(1).vec(); }
+  std::vector<int64_t> image_shape() const { return reader ? reader->shape() : pixels.sizes().slice(1).vec(); }
   /// Images [M,C,H,W] float32 in [0,1] for index [M] int64.
   Tensor images(const Tensor& index) const;
   /// Images begin .. end-1.
   Tensor images(int64_t begin, int64_t end) const;
 };
 
-/// A file of a data set: its name below the folder, and the SHA-256 of its (decompressed) content, empty where unknown.
-struct DatasetFile {
-  std::string name, sha256;
-};
+/// Loads a data set: a name of the catalogue (hpm/data/catalogue.h; `root` is the parent of its folder, "" = search),
+/// "images:DIR" (hpm/data/image_folder.h), "npz:FILE" or "npy:FILE" (hpm/data/arrays.h). `options` are for image
+/// folders. Throws UsageError for an unknown name, Error that says where it was looked for and how to get it for a
+/// missing one, and Error with file and offset for a truncated or corrupt one.
+Dataset load_dataset(const std::string& name, const std::string& split, const std::string& root = {},
+                     const ImageOptions& options = {});
 
-/// A data set of the table in dataset.cpp.
-struct DatasetFormat {
-  std::string name;                      ///< "fashion-mnist"
-  std::string folder;                    ///< below a data root: "fashion-mnist", "cifar-10-batches-bin"
-  std::string how_to_get;                ///< what brings it
-  std::vector<DatasetFile> train, test;  ///< IDX: images, then labels; CIFAR: the batches
-  std::vector<std::string> class_names;
-  void (*read)(const std::string& folder, const std::vector<DatasetFile>& files, Dataset& out);
-};
-const std::vector<DatasetFormat>& dataset_formats();
-/// SHA-256 of a file's content, decompressed where its name ends in .gz, as 64 hexadecimal digits.
-std::string sha256_of_dataset_file(const std::string& path);
-const DatasetFormat& dataset_format(const std::string& name);  ///< throws UsageError with the nearest known name
-
-/// The folders that are searched for a data set, in order: `root`, or else $HPM_DATA and the system's places.
-std::vector<std::string> data_roots(const std::string& root);
-
-/// The folder that holds all files of a split, "" where none does.
-std::string find_dataset(const DatasetFormat& format, const std::string& split, const std::string& root);
-
-/// Loads a data set by name; `root` is the parent of e.g. cifar-10-batches-bin ("" = search). Throws UsageError for an
-/// unknown name, Error that says where it was looked for and how to get it for a missing one, and Error with file and
-/// offset for a truncated or corrupt one.
-Dataset load_dataset(const std::string& name, const std::string& split, const std::string& root = {});
+/// Images without labels (-1): "x.npy", "x.npz" or "images:DIR".
+Dataset load_images(const std::string& input, const ImageOptions& options = {});
 
 }  // namespace hpm

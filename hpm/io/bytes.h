@@ -1,4 +1,4 @@
-// defines: Bytes, ByteSource, MemorySource, ByteReader
+// defines: Bytes, ByteSource, MemorySource, BytesSource, ByteReader
 #pragma once
 #include <bit>
 #include <concepts>
@@ -101,6 +101,21 @@ class MemorySource : public ByteSource {
 
  private:
   std::span<const std::byte> bytes_;
+};
+
+/// Memory of its own.
+class BytesSource : public ByteSource {
+ public:
+  BytesSource(std::string name, Bytes bytes) : ByteSource(std::move(name)), bytes_(std::move(bytes)) {}
+  uint64_t size() const override { return bytes_.size(); }
+
+ protected:
+  void read_checked(uint64_t offset, std::span<std::byte> out) const override {
+    std::memcpy(out.data(), bytes_.data() + offset, out.size());
+  }
+
+ private:
+  Bytes bytes_;
 };
 
 /// Reads a source from front to back, in little-endian order, through a window; never beyond its end.

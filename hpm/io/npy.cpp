@@ -9,7 +9,6 @@
 #include <string_view>
 
 #include "hpm/io/file.h"
-#include "hpm/io/zip.h"
 
 namespace hpm {
 namespace {
@@ -134,57 +133,27 @@ Header read_header(ByteReader& in) {
   return HeaderParser(in.source(), text).parse();
 }
 
-// The transpose of the reversed shape.
-Bytes to_c_order(const Bytes& data, uint64_t item, const std::vector<int64_t>& shape) {
-  std::vector<int64_t> strides(shape.size());
-  int64_t stride = 1;
-  for (size_t d = 0; d < shape.size(); ++d) {
-    strides[d] = stride;
-    stride *= shape[d];
-  }
-  return gather(data, item, shape, strides);
-}
-
 }  // namespace
 
-StoredTensor read_npy(const ByteSource& source) {
+NpyHeader read_npy_header(const ByteSource& source) {
   ByteReader in(source);
   Header header = read_header(in);
-  StoredTensor out{type_of(source, *header.description), std::move(*header.shape), {}};
-  const uint64_t size = saturating_product(count_of(out.shape), item_size(out.type));
+  const auto type = type_of(source, *header.description);
+  const uint64_t size = saturating_product(count_of(*header.shape), item_size(type));
   if (size != in.left())
     in.fail("an array {} of {} takes {} bytes, but {} follow the header. Perhaps an incomplete download",
-            text_of_shape(out.shape), name_of(out.type), size, in.left());
-  out.data = source.read(in.offset(), size);
-  if (*header.fortran && out.shape.size() > 1 && size > 0)
-    out.data = to_c_order(out.data, item_size(out.type), out.shape);
+            text_of_shape(*header.shape), name_of(type), size, in.left());
+  return {type, std::move(*header.shape), *header.fortran, in.offset()};
+}
+
+StoredTensor read_npy(const ByteSource& source) {
+  auto header = read_npy_header(source);
+  StoredTensor out{header.type, std::move(header.shape), source.read(header.data, source.size() - header.data)};
+  if (header.fortran && out.shape.size() > 1) out.data = from_fortran(out.data, item_size(out.type), out.shape);
   return out;
 }
 
 StoredTensor read_npy(const std::string& path) { return read_npy(FileSource(path)); }
-
-NamedStoredTensors read_npz(const ByteSource& source, const std::vector<std::string>& names) {
-  if (!ZipArchive::recognises(source)) source.fail_at(0, "this is no .npz file: it is no zip archive");
-  const ZipArchive zip(source);
-  NamedStoredTensors out;
-  std::vector<std::string> present;
-  for (const auto& entry : zip.entries()) {
-    if (!entry.name.ends_with(".npy")) continue;
-    std::string name = entry.name.substr(0, entry.name.size() - 4);
-    present.push_back(name);
-    if (!names.empty() && std::ranges::find(names, name) == names.end()) continue;
-    const Bytes bytes = zip.read(entry);
-    out.emplace_back(std::move(name), read_npy(MemorySource(source.name() + "/" + entry.name, bytes)));
-  }
-  for (const auto& name : names)
-    if (std::ranges::find(present, name) == present.end())
-      source.fail_at(0, "there is no array \"{}\" in the file; it holds: {}", name, fmt::join(present, ", "));
-  return out;
-}
-
-NamedStoredTensors read_npz(const std::string& path, const std::vector<std::string>& names) {
-  return read_npz(FileSource(path), names);
-}
 
 void write_npy(const std::string& path, const StoredTensor& tensor) {
   const auto description = descriptions[static_cast<size_t>(tensor.type)];

@@ -1,6 +1,5 @@
-// defines: read_npy(), read_npz(), write_npy()
+// defines: NpyHeader, read_npy_header(), read_npy(), write_npy()
 #pragma once
-#include <span>
 #include <string>
 #include <vector>
 
@@ -9,15 +8,21 @@
 
 namespace hpm {
 
+/// What a .npy file says of its elements, which fill the file from `data` on.
+struct NpyHeader {
+  ScalarType type = ScalarType::float32;
+  std::vector<int64_t> shape;
+  bool fortran = false;  ///< the first index runs fastest
+  uint64_t data = 0;     ///< offset of the first element
+};
+
+/// The header alone, compared with the file's size; for files that are read in parts.
+NpyHeader read_npy_header(const ByteSource& source);
+
 /// Reads a .npy file (numpy/lib/format.py, versions 1 to 3; little-endian numbers and booleans; C or Fortran order, the
 /// latter is put into C order). Never unpickles: object arrays are refused.
 StoredTensor read_npy(const ByteSource& source);
 StoredTensor read_npy(const std::string& path);
-
-/// Reads the arrays of a .npz file in its order, without their ".npy"; only those in `names` unless it is empty. Throws
-/// Error when one of `names` is absent.
-NamedStoredTensors read_npz(const ByteSource& source, const std::vector<std::string>& names = {});
-NamedStoredTensors read_npz(const std::string& path, const std::vector<std::string>& names = {});
 
 /// Writes a .npy file that numpy.load reads, complete or not at all. bfloat16 does not exist in NumPy and is refused.
 void write_npy(const std::string& path, const StoredTensor& tensor);

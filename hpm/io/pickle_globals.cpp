@@ -11,7 +11,7 @@
 namespace hpm {
 namespace {
 
-constexpr std::array<std::string_view, 11> callables{"torch._utils._rebuild_tensor",
+constexpr std::array<std::string_view, 14> callables{"torch._utils._rebuild_tensor",
                                                      "torch._utils._rebuild_tensor_v2",
                                                      "torch._utils._rebuild_parameter",
                                                      "collections.OrderedDict",
@@ -19,6 +19,9 @@ constexpr std::array<std::string_view, 11> callables{"torch._utils._rebuild_tens
                                                      "torch.device",
                                                      "numpy.core.multiarray.scalar",
                                                      "numpy._core.multiarray.scalar",
+                                                     "numpy.core.multiarray._reconstruct",
+                                                     "numpy._core.multiarray._reconstruct",
+                                                     "numpy.ndarray",
                                                      "numpy.dtype",
                                                      "_codecs.encode",
                                                      "torch.storage.TypedStorage"};
@@ -236,6 +239,7 @@ NodeId call_global(PickleGraph& graph, const ByteReader& in, NodeId function, No
     return graph.add(in, {.kind = NodeKind::text, .text = std::move(device)});
   }
   if (name.ends_with("multiarray.scalar")) return make_numpy_scalar(graph, in, given);
+  if (name.ends_with("multiarray._reconstruct")) return graph.add(in, {.kind = NodeKind::array});
   if (name == "numpy.dtype") return make_numpy_type(graph, in, given);
   if (name == "_codecs.encode") return make_latin1(graph, in, given);
   refuse(in, name);
@@ -252,6 +256,7 @@ void set_state(PickleGraph& graph, const ByteReader& in, NodeId object, NodeId s
     if (graph.at(value.items[1]).text == ">") in.fail("a big-endian numpy value cannot be read");
     return;
   }
+  if (target.kind == NodeKind::array) return set_array_state(graph, in, object, state);
   if (target.kind != NodeKind::dict && target.kind != NodeKind::tensor)
     in.fail("the pickle sets attributes of something that has none");
   if (value.kind != NodeKind::dict && value.kind != NodeKind::tuple && value.kind != NodeKind::none)

@@ -24,6 +24,7 @@ enum class NodeKind : uint8_t {
   dict,
   global,
   numpy_type,
+  array,
   storage,
   tensor
 };
@@ -32,10 +33,10 @@ using NodeId = uint32_t;
 /// One object. Objects refer to each other by number, so that cycles and deep nesting cost nothing to build or free.
 struct PickleNode {
   NodeKind kind = NodeKind::none;
-  int64_t integer = 0;  ///< boolean, integer; storage, tensor: the index into the graph's lists
+  int64_t integer = 0;  ///< boolean, integer; storage, tensor: index into the graph's lists; array: in Fortran order
   double real = 0;
   std::string text = {};           ///< text, bytes; global: "module.name"; numpy_type: e.g. "f8"
-  std::vector<NodeId> items = {};  ///< list, tuple; dict: key, value, key, value, ...
+  std::vector<NodeId> items = {};  ///< list, tuple; dict: key, value, key, value, ...; array: type, shape, data
 };
 
 /// A part of a storage, in elements.
@@ -73,6 +74,10 @@ NodeId make_global(PickleGraph& graph, const ByteReader& in, const std::string& 
 NodeId call_global(PickleGraph& graph, const ByteReader& in, NodeId function, NodeId arguments);
 /// Gives an object its state; attributes of dicts and tensors are dropped, they hold no weights.
 void set_state(PickleGraph& graph, const ByteReader& in, NodeId object, NodeId state);
+/// Gives a numpy array its state (version, shape, type, in Fortran order, bytes); throws Error where they disagree.
+void set_array_state(PickleGraph& graph, const ByteReader& in, NodeId array, NodeId state);
+/// The elements of a numpy array in C order; throws Error for one that was given no state.
+StoredTensor stored_array(const PickleGraph& graph, const PickleNode& array);
 /// The storage that a persistent id ("storage", type, key, location, count[, view]) names.
 NodeId make_storage(PickleGraph& graph, const ByteReader& in, NodeId id);
 

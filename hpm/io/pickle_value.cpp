@@ -38,6 +38,7 @@ class TreeBuilder {
       case NodeKind::bytes: return {Bytes(std::as_bytes(std::span(node.text)))};
       case NodeKind::storage: return {"storage " + storage_key(node)};
       case NodeKind::tensor: return {tensor(static_cast<size_t>(node.integer))};
+      case NodeKind::array: return {array(node)};
       default: return container(id, node);
     }
   }
@@ -98,6 +99,12 @@ class TreeBuilder {
     auto& made = made_[index];
     if (!made) made = std::make_shared<StoredTensor>(fill(graph_.tensors[index]));
     return made;
+  }
+
+  TensorPointer array(const PickleNode& node) {
+    auto out = std::make_shared<StoredTensor>(stored_array(graph_, node));
+    text_ += out->data.size();  // its bytes were text of the pickle; named many times, they must not fill the memory
+    return out;
   }
 
   StoredTensor fill(const TensorView& view) {

@@ -90,4 +90,14 @@ Bytes gather(std::span<const std::byte> storage, uint64_t item, std::span<const 
   return out;
 }
 
+Bytes from_fortran(std::span<const std::byte> data, uint64_t item, std::span<const int64_t> shape) {
+  std::vector<int64_t> strides(shape.size());
+  int64_t stride = 1;
+  for (size_t d = 0; d < shape.size() && !data.empty(); ++d) {
+    strides[d] = stride;
+    stride *= shape[d];
+  }
+  return gather(data, item, shape, strides);
+}
+
 }  // namespace hpm

@@ -1,4 +1,4 @@
-// defines: ScalarType, StoredTensor, gather()
+// defines: ScalarType, StoredTensor, gather(), from_fortran()
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -39,5 +39,7 @@ std::string text_of_shape(std::span<const int64_t> shape);  ///< "[16, 3, 4, 4]"
 /// inside the storage.
 Bytes gather(std::span<const std::byte> storage, uint64_t item, std::span<const int64_t> shape,
              std::span<const int64_t> strides);
+/// Copies elements of which the first index runs fastest into row-major order; `data` holds as many as `shape` says.
+Bytes from_fortran(std::span<const std::byte> data, uint64_t item, std::span<const int64_t> shape);
 
 }  // namespace hpm

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "hpm/io/npy.h"
+#include "hpm/io/npz.h"
 #include "hpm/io/safetensors.h"
 #include "io_support.h"
 

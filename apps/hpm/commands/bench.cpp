@@ -138,11 +138,12 @@ class Bench {
     require(o_.input.empty() != o_.data.data.empty(), "bench: needs either --data or --input");
     const auto device = parse_device(o_.compute.device);
     if (o_.input.empty()) {
-      const auto data = load_dataset(o_.data.data, o_.data.split, o_.data.root);
+      const auto data = load(o_.data, line_);
       model_ = load(o_.model, o_.model.model, data.image_shape(), line_.monitor());
       images_ = images_of(data, image_numbers(o_.data, data));
     } else {
-      const auto x = read_images(o_.input);
+      const auto data = load_images(o_.input, o_.data.images);
+      const auto x = data.images(0, data.size());
       model_ = load(o_.model, o_.model.model, x.sizes().slice(1).vec(), line_.monitor());
       torch::NoGradGuard guard;
       images_ = {x, model_.classifier.logits(x).argmax(1), at::arange(x.size(0))};

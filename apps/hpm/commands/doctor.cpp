@@ -2,6 +2,8 @@
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.h"
+#include "hpm/data/catalogue.h"
+#include "hpm/io/optional_parts.h"
 #include "options.h"
 
 namespace hpm::app {
@@ -18,16 +20,26 @@ int doctor(const Arguments& arguments) {
   found["cuda"] = torch::cuda::is_available() ? fmt::format("{} devices", torch::cuda::device_count()) : "none";
   nlohmann::ordered_json data, missing = nlohmann::ordered_json::array();
   for (const auto& format : dataset_formats()) {
-    const auto folder = find_dataset(format, "test", root);
-    data[format.name] = folder.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(folder);
-    if (folder.empty()) missing.push_back({{"what", "data set " + format.name}, {"get", format.how_to_get}});
+    const auto test = find_dataset(format, "test", root);
+    data[format.name] = test ? nlohmann::ordered_json(test.place) : nlohmann::ordered_json();
+    if (!test) missing.push_back({{"what", "data set " + format.name}, {"get", format.how_to_get}});
   }
+  nlohmann::ordered_json parts;
+  for (const auto& part : optional_parts()) {
+    parts[part.name] = part.library.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(part.library);
+    if (part.library.empty())
+      missing.push_back({{"what", part.name + ", for " + part.reads},
+                         {"get", "apt-get install " + part.package + ", and build again"}});
+  }
+  found["optional_parts"] = parts;
   found["data"] = data;
   found["missing"] = missing;
   if (line.json) return fmt::print("{}\n", found.dump(1)), 0;
   for (const auto& [key, value] : found.items())
     if (!value.is_structured())
       fmt::print("{:<12} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+  for (const auto& [name, library] : parts.items())
+    if (!library.is_null()) fmt::print("{:<12} {}: {}\n", "reads", name, library.get<std::string>());
   for (const auto& [name, folder] : data.items())
     if (!folder.is_null()) fmt::print("{:<12} {} in {}\n", "data set", name, folder.get<std::string>());
   for (const auto& item : missing)

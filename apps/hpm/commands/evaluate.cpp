@@ -76,7 +76,7 @@ class Evaluate {
     configure_threads(o_.compute.threads);
     const auto radii = threats(o_.threat);
     check_options();
-    data_ = load_dataset(o_.data.data, o_.data.split, o_.data.root);
+    data_ = load(o_.data, line_);
     const auto index = image_numbers(o_.data, data_);
     model_ = load(o_.model, o_.model.model, data_.image_shape(), line_.monitor());
     require_classes(model_, data_);

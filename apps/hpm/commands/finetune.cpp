@@ -72,7 +72,7 @@ int finetune(const Arguments& arguments) {
     line.warn_unused(name, "training reads the images from 0 on (--count limits them)");
   configure_threads(o.training.compute.threads);
   o.training.resolve();
-  const auto data = load_dataset(o.data.data, o.data.split, o.data.root);
+  const auto data = load(o.data, line);
   o.training.loop.images = image_numbers({.count = o.data.count}, data).numel();
   auto model = load(o.model, o.model.model, data.image_shape(), line.monitor());
   require_classes(model, data);

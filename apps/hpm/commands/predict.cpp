@@ -1,6 +1,7 @@
 #include "commands/commands.h"
 
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "hpm/core/error.h"
 #include "hpm/evaluation/protocols.h"
@@ -9,6 +10,48 @@
 #include "options.h"
 
 namespace hpm::app {
+
+namespace {
+
+Dataset load_input(const std::string& input, const DataOptions& options, CommandLine& line) {
+  for (const char* name : {"count", "first", "indices", "split", "data-root"})
+    line.warn_unused(name, "--input gives the images");
+  if (!input.starts_with("images:"))
+    for (const char* name : {"resize", "crop", "interpolation"}) line.warn_unused(name, "it is for images:DIR");
+  return load_images(input, options.images);
+}
+
+/// Logits [N,K] of the images of `index`, on the CPU. Contexts with a company see all images at once; the others take a
+/// batch at a time, so that the memory does not grow with N.
+Tensor predict_images(const HpmModel& model, const Dataset& data, const Tensor& index, const std::string& context,
+                      int64_t company, int64_t batch_size, at::Device device) {
+  const auto kind = parse_context(context);
+  const bool together = model.head && (kind == ContextKind::solo || kind == ContextKind::joint);
+  const int64_t step = together ? index.numel() : batch_size;
+  std::vector<Tensor> logits;
+  for (int64_t begin = 0; begin < index.numel(); begin += step) {
+    auto images = images_of(data, index.slice(0, begin, begin + step));
+    images.x = images.x.to(device);
+    const auto where = make_context(model, context, images, company, 0, batch_size);
+    logits.push_back(predict_logits({model, where}, images, batch_size).to(at::kCPU));
+  }
+  return at::cat(logits);
+}
+
+/// "index,label", and the file of an image that has its own.
+std::string labels_csv(const Dataset& data, const Tensor& index, const Tensor& labels) {
+  const bool files = data.reader && !data.reader->path(0).empty();
+  std::string csv = files ? "index,label,file\n" : "index,label\n";
+  for (int64_t i = 0; i < labels.numel(); ++i) {
+    const auto number = index[i].item<int64_t>();
+    csv += fmt::format("{},{}", number, labels[i].item<int64_t>());
+    if (files) csv += ",\"" + std::regex_replace(data.reader->path(number), std::regex("\""), "\"\"") + "\"";
+    csv += "\n";
+  }
+  return csv;
+}
+
+}  // namespace
 
 int predict(const Arguments& arguments) {
   CommandLine line("predict", "Writes logits.npy, labels.npy and labels.csv for images.",
@@ -20,7 +63,7 @@ int predict(const Arguments& arguments) {
   int64_t company = 128;
   fields(line.fields, model_options);
   fields(line.fields, data_options, "test");
-  line.fields.section("input").add("input", input, "x.npy or x.npz, images [N,C,H,W] in [0,1] or uint8");
+  line.fields.section("input").add("input", input, "x.npy, x.npz or images:DIR (docs/data.md)");
   line.fields.add("context", context, "of an HPM model", {.choices = {"reference", "alone", "solo", "joint"}});
   line.fields.add("company", company, "company size of solo and joint", {.min = 1, .unit = "images"});
   hpm::fields(line.fields, compute);
@@ -28,34 +71,17 @@ int predict(const Arguments& arguments) {
   if (!line.parse(arguments)) return 0;
   require(input.empty() != data_options.data.empty(), "predict: needs either --input or --data");
   configure_threads(compute.threads);
-  if (!input.empty())
-    for (const char* name : {"count", "first", "indices", "split", "data-root"})
-      line.warn_unused(name, "--input gives the images");
-
-  Images images;
-  if (!input.empty()) {
-    images.x = read_images(input);
-    images.y = at::zeros({images.x.size(0)}, at::kLong);
-    images.index = at::arange(images.x.size(0));
-  } else {
-    const auto data = load_dataset(data_options.data, data_options.split, data_options.root);
-    images = images_of(data, image_numbers(data_options, data));
-  }
-  auto model = load(model_options, model_options.model, images.x.sizes().slice(1).vec(), line.monitor());
+  const auto data = input.empty() ? load(data_options, line) : load_input(input, data_options, line);
+  const auto index = input.empty() ? image_numbers(data_options, data) : at::arange(data.size());
+  auto model = load(model_options, model_options.model, data.image_shape(), line.monitor());
   const auto device = parse_device(compute.device);
   model.to(device);
-  images.x = images.x.to(device);
   const auto run = open_run(line, "predict", compute, 0);
-  const auto logits = predict_logits({model, make_context(model, context, images, company, 0, compute.batch_size)},
-                                     images, compute.batch_size)
-                          .to(at::kCPU);
+  const auto logits = predict_images(model, data, index, context, company, compute.batch_size, device);
   const auto labels = logits.argmax(1);
   write_npy(run.file("logits.npy"), to_stored(logits));
   write_npy(run.file("labels.npy"), to_stored(labels));
-  std::string csv = "index,label\n";
-  for (int64_t i = 0; i < labels.numel(); ++i)
-    csv += fmt::format("{},{}\n", images.index[i].item<int64_t>(), labels[i].item<int64_t>());
-  run.write("labels.csv", csv);
+  run.write("labels.csv", labels_csv(data, index, labels));
   if (line.json) fmt::print("{}\n", nlohmann::ordered_json{{"out", run.path()}, {"n", labels.numel()}}.dump());
   else fmt::print("{} images: {}\n", labels.numel(), run.path());
   return 0;

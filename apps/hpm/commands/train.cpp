@@ -24,7 +24,7 @@ int train(const Arguments& arguments) {
   if (!line.parse(arguments)) return 0;
   configure_threads(o.compute.threads);
   o.resolve();
-  const auto data = load_dataset(data_options.data, data_options.split, data_options.root);
+  const auto data = load(data_options, line);
   for (const char* name : {"first", "indices"})
     line.warn_unused(name, "training reads the images from 0 on (--count limits them)");
   o.loop.images = image_numbers({.count = data_options.count}, data).numel();

@@ -1,0 +1,16 @@
+# hpm_optional_part(stem NAME header library...): adds stem.cpp to hpm and links the library where both are found and
+# HPM_WITH_<NAME> is on; stem_stub.cpp otherwise.
+function(hpm_optional_part stem name header)
+  option(HPM_WITH_${name} "Use ${ARGN} where it is found" ON)
+  find_path(HPM_${name}_INCLUDE ${header})
+  find_library(HPM_${name}_LIBRARY NAMES ${ARGN})
+  mark_as_advanced(HPM_${name}_INCLUDE HPM_${name}_LIBRARY)
+  if(HPM_WITH_${name} AND HPM_${name}_INCLUDE AND HPM_${name}_LIBRARY)
+    target_sources(hpm PRIVATE ${stem}.cpp)
+    target_include_directories(hpm SYSTEM PRIVATE ${HPM_${name}_INCLUDE})
+    target_link_libraries(hpm PRIVATE ${HPM_${name}_LIBRARY})
+  else()
+    message(STATUS "Without ${header}: ${stem}_stub.cpp takes its place")
+    target_sources(hpm PRIVATE ${stem}_stub.cpp)
+  endif()
+endfunction()

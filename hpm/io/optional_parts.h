@@ -1,0 +1,17 @@
+// defines: OptionalPart, optional_parts()
+#pragma once
+#include <string>
+#include <vector>
+
+namespace hpm {
+
+/// A library that a build may do without.
+struct OptionalPart {
+  std::string name;     ///< "archives"
+  std::string library;  ///< with its version; empty where this build has none
+  std::string reads;    ///< what it is for
+  std::string package;  ///< Debian's
+};
+std::vector<OptionalPart> optional_parts();
+
+}  // namespace hpm
