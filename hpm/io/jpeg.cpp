@@ -1,15 +1,27 @@
 #include <turbojpeg.h>
 
 #include <algorithm>
-#include <string_view>
 
 #include "hpm/io/image_impl.h"
 
 namespace hpm {
 namespace {
 
-// libjpeg fills what a truncated file lacks with gray and only warns; other warnings are harmless, and common.
-bool is_truncation(std::string_view message) { return message.find("remature end") != std::string_view::npos; }
+/// Whether the segments and scans of a JPEG file (ITU-T T.81, annex B) are followed by its end marker. libjpeg fills
+/// what a truncated file lacks with gray and only warns; its other warnings are harmless, and common.
+bool has_end(std::span<const std::byte> file) {
+  const auto byte = [&](size_t i) { return std::to_integer<uint32_t>(file[i]); };
+  for (size_t at = 2; at + 1 < file.size();) {
+    const uint32_t marker = byte(at + 1);
+    const bool parameterless = marker == 0x00 || marker == 0x01 || (marker >= 0xD0 && marker <= 0xD8);
+    if (byte(at) != 0xFF || marker == 0xFF) ++at;  // inside a scan, or a fill byte
+    else if (marker == 0xD9) return true;
+    else if (parameterless) at += 2;
+    else if (at + 3 < file.size()) at += 2 + (byte(at + 2) << 8 | byte(at + 3));
+    else return false;
+  }
+  return false;
+}
 
 // Inverted, as Adobe writes it: 255 is no ink.
 void rgb_from_cmyk(std::span<const std::byte> cmyk, Bytes& rgb) {
@@ -38,7 +50,7 @@ Picture decode_jpeg(const ByteSource& source, std::span<const std::byte> file) {
   const int code = tjDecompress2(decoder.get(), data, file.size(), out, width, 0, height, cmyk ? TJPF_CMYK : TJPF_RGB,
                                  TJFLAG_ACCURATEDCT | TJFLAG_LIMITSCANS);
   const std::string_view message = code != 0 ? tjGetErrorStr2(decoder.get()) : "";
-  if (code != 0 && (tjGetErrorCode(decoder.get()) == TJERR_FATAL || is_truncation(message)))
+  if (code != 0 && (tjGetErrorCode(decoder.get()) == TJERR_FATAL || !has_end(file)))
     source.fail_at(0, "is no intact JPEG file: {}", message);
   if (cmyk) rgb_from_cmyk(four, picture.pixels);
   return picture;
