@@ -102,6 +102,11 @@ Images images_of(const Dataset& data, const Tensor& index) {
   return {data.images(index), data.labels.index_select(0, index), index};
 }
 
+ImageSet image_set(const Dataset& data, const Tensor& index, at::Device device, const std::string& scratch) {
+  return {[data, index](const Tensor& places) { return data.images(index.index_select(0, places)); },
+          data.image_shape(), data.labels.index_select(0, index).to(device), index, scratch};
+}
+
 void require_classes(const HpmModel& model, const Dataset& data) {
   const auto classes = model.classifier.classes();
   require(classes == 0 || classes == data.classes() || (!data.names_known && classes > data.classes()),

@@ -8,8 +8,9 @@
 namespace hpm {
 namespace {
 
+/// Float32 in [0,1], in memory of its own.
 Tensor to_unit_range(const Tensor& pixels) {
-  return pixels.scalar_type() == at::kByte ? pixels.to(at::kFloat).div_(255) : pixels;
+  return pixels.scalar_type() == at::kByte ? pixels.to(at::kFloat).div_(255) : pixels.clone();
 }
 
 /// What follows "images:" and the like; empty where `name` does not begin so.

@@ -91,7 +91,7 @@ class Evaluate {
             "evaluate: --conformance needs --precision float32, as the official code has");
     for (auto* classifier : {&model_.classifier, &peers_.base, &peers_.control})
       classifier->set_search_precision(precision);
-    images_ = image_set(index, device, "");
+    images_ = image_set(data_, index, device, "");
     if (line_.dry_run) return print_cost(radii);
 
     if (o_.quantise)  // refuses images that are not 8-bit before the work
@@ -99,7 +99,7 @@ class Evaluate {
                  [&](const Images& chunk, int64_t) { quantised(chunk.x, chunk.x, radii.front()); });
 
     const auto run = open_run(line_, "evaluate", o_.compute, o_.seed);
-    images_ = image_set(index, device, run.path());
+    images_ = image_set(data_, index, device, run.path());
     Journal journal(run.path(), fingerprint(), line_.resume);
     if (journal.size() > 0)
       line_.monitor().say(fmt::format("going on after {} finished pieces of work", journal.size()));
@@ -130,12 +130,6 @@ class Evaluate {
   }
 
  private:
-  /// The images asked for, loaded chunk by chunk.
-  ImageSet image_set(const Tensor& index, at::Device device, const std::string& scratch) const {
-    return {[this, index](const Tensor& places) { return data_.images(index.index_select(0, places)); },
-            data_.image_shape(), data_.labels.index_select(0, index).to(device), index, scratch};
-  }
-
   bool msa_protocol() const { return o_.protocol == "msa"; }
   std::string version() const {
     if (msa_protocol()) return o_.version.empty() ? "quick" : o_.version;

@@ -10,7 +10,6 @@
 #include "options.h"
 
 namespace hpm::app {
-
 namespace {
 
 Dataset load_input(const std::string& input, const DataOptions& options, CommandLine& line) {
@@ -19,23 +18,6 @@ Dataset load_input(const std::string& input, const DataOptions& options, Command
   if (!input.starts_with("images:"))
     for (const char* name : {"resize", "crop", "interpolation"}) line.warn_unused(name, "it is for images:DIR");
   return load_images(input, options.images);
-}
-
-/// Logits [N,K] of the images of `index`, on the CPU. Contexts with a company see all images at once; the others take a
-/// batch at a time, so that the memory does not grow with N.
-Tensor predict_images(const HpmModel& model, const Dataset& data, const Tensor& index, const std::string& context,
-                      int64_t company, int64_t batch_size, at::Device device) {
-  const auto kind = parse_context(context);
-  const bool together = model.head && (kind == ContextKind::solo || kind == ContextKind::joint);
-  const int64_t step = together ? index.numel() : batch_size;
-  std::vector<Tensor> logits;
-  for (int64_t begin = 0; begin < index.numel(); begin += step) {
-    auto images = images_of(data, index.slice(0, begin, begin + step));
-    images.x = images.x.to(device);
-    const auto where = make_context(model, context, images, company, 0, batch_size);
-    logits.push_back(predict_logits({model, where}, images, batch_size).to(at::kCPU));
-  }
-  return at::cat(logits);
 }
 
 /// "index,label", and the file of an image that has its own.
@@ -77,7 +59,10 @@ int predict(const Arguments& arguments) {
   const auto device = parse_device(compute.device);
   model.to(device);
   const auto run = open_run(line, "predict", compute, 0);
-  const auto logits = predict_images(model, data, index, context, company, compute.batch_size, device);
+  const auto images = image_set(data, index, device, "");
+  const auto logits = predict_logits({model, make_context(model, context, images, company, 0, compute.batch_size)},
+                                     images, compute.batch_size)
+                          .to(at::kCPU);
   const auto labels = logits.argmax(1);
   write_npy(run.file("logits.npy"), to_stored(logits));
   write_npy(run.file("labels.npy"), to_stored(labels));
