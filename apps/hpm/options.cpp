@@ -20,7 +20,7 @@ HpmModel load(const ModelOptions& options, const std::string& path, const std::v
               Monitor& monitor) {
   require(!path.empty(), "--model: needs a checkpoint file");
   LoadedModel loaded;
-  const auto container = read_checkpoint(path).container;
+  const auto container = container_of(path);
   if (container == "TorchScript") {
     const auto card = read_card(path).value_or(ModelCard{});
     const auto& given = options.card;

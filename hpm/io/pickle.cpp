@@ -301,6 +301,7 @@ NodeId PickleGraph::add(const ByteReader& in, PickleNode node) {
   text_used += node.text.size();
   if (text_used > limits.text) in.fail("the pickle holds more than {} bytes of text", limits.text);
   count_links(in, node.items.size());
+  node.offset = in.offset();
   nodes.push_back(std::move(node));
   return static_cast<NodeId>(nodes.size() - 1);
 }

@@ -14,10 +14,12 @@ namespace hpm {
 
 struct PickleLimits {
   uint64_t depth = 100;                          ///< of nested containers
-  uint64_t values = 4'000'000;                   ///< of objects, also after shared ones are written out
-  uint64_t text = uint64_t{256} << 20;           ///< of all strings and bytes together
-  uint64_t free_expansion = uint64_t{64} << 20;  ///< of tensor bytes beyond `expansion` times the storages'
+  uint64_t values = 4'000'000;          ///< of objects
+  uint64_t text = uint64_t{256} << 20;  ///< of all strings and bytes together
+  /// An object that the pickle names twice is there twice in the tree, and a tensor that repeats its elements takes the
+  /// memory of all of them. Values, text and tensor bytes may become this many times as many as the file holds, ...
   uint64_t expansion = 4;
+  uint64_t free_values = 100'000, free_text = 1 << 20, free_bytes = uint64_t{64} << 20;  ///< ... and these beside.
 };
 
 /// The memory of tensors as a pickle names it; its bytes lie elsewhere in the file.

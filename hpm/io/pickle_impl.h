@@ -37,6 +37,7 @@ struct PickleNode {
   double real = 0;
   std::string text = {};           ///< text, bytes; global: "module.name"; numpy_type: e.g. "f8"
   std::vector<NodeId> items = {};  ///< list, tuple; dict: key, value, key, value, ...; array: type, shape, data
+  uint64_t offset = 0;             ///< in the file, behind what made it
 };
 
 /// A part of a storage, in elements.
@@ -66,6 +67,11 @@ struct PickleGraph {
   void count_links(const ByteReader& in, uint64_t count);
   PickleNode& at(NodeId id) { return nodes[id]; }
   const PickleNode& at(NodeId id) const { return nodes[id]; }
+  /// Throws Error that names the file and where it made the object.
+  template <class... A>
+  [[noreturn]] void fail_at(const PickleNode& node, fmt::format_string<A...> format, A&&... arguments) const {
+    fail("{}: {} (at byte {})", name, printable(fmt::format(format, std::forward<A>(arguments)...)), node.offset);
+  }
 };
 
 /// An allowed global as a node; throws Error for any other.

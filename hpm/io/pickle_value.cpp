@@ -17,16 +17,20 @@ class TreeBuilder {
       : graph_(graph), load_(load), open_(graph.nodes.size(), false), uses_(graph.storages.size(), 0) {
     uint64_t declared = 0;
     for (const auto& storage : graph.storages) declared = saturating_sum(declared, storage.size());
-    budget_ = saturating_sum(saturating_product(declared, graph.limits.expansion), graph.limits.free_expansion);
+    budget_ = saturating_sum(saturating_product(declared, graph.limits.expansion), graph.limits.free_bytes);
     for (const auto& tensor : graph.tensors) ++uses_[tensor.storage];
+    const auto& limits = graph.limits;
+    values_left_ = std::min(limits.values, limits.free_values + limits.expansion * graph.nodes.size());
+    text_left_ = std::min(limits.text, limits.free_text + limits.expansion * graph.text_used);
   }
 
   Value build(NodeId id) {
     const auto& node = graph_.at(id);
-    text_ += node.text.size();
-    if (++values_ > graph_.limits.values || text_ > graph_.limits.text)
-      fail("{}: written out, the pickle holds more than {} values or {} bytes of text", graph_.name,
-           graph_.limits.values, graph_.limits.text);
+    if (values_left_ == 0 || node.text.size() > text_left_)
+      graph_.fail_at(node, "written out, the pickle's {} objects and {} bytes of text become many times as many",
+                     graph_.nodes.size(), graph_.text_used);
+    --values_left_;
+    text_left_ -= node.text.size();
     switch (node.kind) {
       case NodeKind::none: return {};
       case NodeKind::boolean: return {node.integer != 0};
@@ -37,7 +41,7 @@ class TreeBuilder {
       case NodeKind::numpy_type: return {"numpy." + node.text};
       case NodeKind::bytes: return {Bytes(std::as_bytes(std::span(node.text)))};
       case NodeKind::storage: return {"storage " + storage_key(node)};
-      case NodeKind::tensor: return {tensor(static_cast<size_t>(node.integer))};
+      case NodeKind::tensor: return {tensor(node)};
       case NodeKind::array: return {array(node)};
       default: return container(id, node);
     }
@@ -49,9 +53,9 @@ class TreeBuilder {
   }
 
   Value container(NodeId id, const PickleNode& node) {
-    if (open_[id]) fail("{}: an object of the pickle contains itself; no state_dict does", graph_.name);
+    if (open_[id]) graph_.fail_at(node, "an object of the pickle contains itself; no state_dict does");
     if (depth_ >= graph_.limits.depth)
-      fail("{}: the pickle is nested deeper than {}", graph_.name, graph_.limits.depth);
+      graph_.fail_at(node, "the pickle is nested deeper than {}", graph_.limits.depth);
     open_[id] = true;
     ++depth_;
     Value out = node.kind == NodeKind::dict ? dict(node) : sequence(node);
@@ -95,9 +99,9 @@ class TreeBuilder {
     return key_text(value);
   }
 
-  TensorPointer tensor(size_t index) {
-    auto& made = made_[index];
-    if (!made) made = std::make_shared<StoredTensor>(fill(graph_.tensors[index]));
+  TensorPointer tensor(const PickleNode& node) {
+    auto& made = made_[static_cast<size_t>(node.integer)];
+    if (!made) made = std::make_shared<StoredTensor>(fill(node));
     return made;
   }
 
@@ -107,21 +111,22 @@ class TreeBuilder {
     return out;
   }
 
-  StoredTensor fill(const TensorView& view) {
+  StoredTensor fill(const PickleNode& node) {
+    const auto& view = graph_.tensors[static_cast<size_t>(node.integer)];
     const auto& storage = graph_.storages[view.storage];
     const uint64_t item = item_size(storage.type), size = count_of(view.shape) * item;
     if (size > budget_)
-      fail(
-          "{}: its tensors would take far more memory than the file's storages hold: a tensor of shape {} is a view of "
-          "{} elements",
-          graph_.name, text_of_shape(view.shape), storage.count);
+      graph_.fail_at(node,
+                     "the tensors would take far more memory than the file's storages hold: one of shape {} is a view of "
+                     "{} elements",
+                     text_of_shape(view.shape), storage.count);
     budget_ -= size;
     auto held = loaded_.find(view.storage);
     if (held == loaded_.end()) held = loaded_.emplace(view.storage, load_(storage)).first;
     Bytes& bytes = held->second;
     if (bytes.size() != storage.size())
-      fail("{}: storage \"{}\" has {} bytes where {} were declared", graph_.name, storage.key, bytes.size(),
-           storage.size());
+      graph_.fail_at(node, "storage \"{}\" has {} bytes where {} were declared", storage.key, bytes.size(),
+                     storage.size());
 
     const bool last = --uses_[view.storage] == 0;
     StoredTensor out{storage.type, view.shape, {}};
@@ -144,7 +149,7 @@ class TreeBuilder {
   std::vector<uint64_t> uses_;
   std::unordered_map<size_t, Bytes> loaded_;
   std::unordered_map<size_t, TensorPointer> made_;
-  uint64_t budget_ = 0, values_ = 0, text_ = 0, depth_ = 0;
+  uint64_t budget_ = 0, values_left_ = 0, text_left_ = 0, depth_ = 0;
 };
 
 }  // namespace
@@ -152,8 +157,9 @@ class TreeBuilder {
 Value Pickle::value(const Loader& load) const { return TreeBuilder(*graph_, load).build(graph_->root); }
 
 Value Pickle::value() const {
-  return value(
-      [&](const StorageName&) -> Bytes { fail("{}: the pickle refers to tensors stored elsewhere", graph_->name); });
+  return value([&](const StorageName&) -> Bytes {
+    graph_->fail_at(graph_->at(graph_->root), "the pickle refers to tensors stored elsewhere");
+  });
 }
 
 }  // namespace hpm

@@ -13,6 +13,8 @@ namespace {
 constexpr std::array<std::string_view, 7> wrappers{"state_dict", "model_state_dict", "model", "net", "last",
                                                    "best",       "ema_state_dict"};
 constexpr std::array<std::string_view, 3> prefixes{"module.", "model.", "_orig_mod."};
+constexpr std::array<std::pair<std::string_view, std::string_view>, 2> normalisation_names{{{"mean", "std"},
+                                                                                         {"mu", "sigma"}}};
 
 // A dict with a tensor in it, or a list of one such, or a dict with such under a wrapper's key.
 bool holds_weights(const Value& value) {
@@ -95,33 +97,91 @@ Value unwrap(Value value, const std::string& name, StateDict& out) {
 }
 
 bool all_start_with(const NamedStoredTensors& tensors, std::string_view prefix) {
-  return std::ranges::all_of(tensors, [&](const auto& named) {
+  return !tensors.empty() && std::ranges::all_of(tensors, [&](const auto& named) {
     return named.first.size() > prefix.size() && named.first.starts_with(prefix);
   });
 }
 
-void strip_prefixes(StateDict& out) {
-  const auto strip = [&](std::string_view prefix) {
-    for (auto& named : out.tensors) named.first.erase(0, prefix.size());
-    out.peeled.push_back(fmt::format("prefix \"{}\"", prefix));
+bool strip(StateDict& out, std::string_view prefix) {
+  if (!all_start_with(out.tensors, prefix)) return false;
+  for (auto& named : out.tensors) named.first.erase(0, prefix.size());
+  out.peeled.push_back(fmt::format("prefix \"{}\"", prefix));
+  return true;
+}
+
+bool strip_prefix(StateDict& out) {
+  // A layer that is alone in a Sequential has all its names under "0." too; what it leaves has no further dot.
+  const bool sequential = std::ranges::any_of(
+      out.tensors, [](const auto& named) { return std::ranges::count(named.first, '.') > 2; });
+  if (sequential && strip(out, "module.0.")) return true;
+  return std::ranges::any_of(prefixes, [&](std::string_view prefix) { return strip(out, prefix); });
+}
+
+// A value per channel: [C], [C,1,1] or [1,C,1,1].
+bool is_per_channel(const StoredTensor& tensor) {
+  const bool real = tensor.type >= ScalarType::float16;
+  const auto count = static_cast<int64_t>(tensor.count());
+  return real && count >= 1 && count <= 16 && std::ranges::count_if(tensor.shape, [](int64_t n) { return n != 1; }) <= 1;
+}
+
+// The layer that holds tensor `name` and no tensor but `name` and `other`: "" for the model itself, "0.", "normalize.";
+// none where there is no such layer.
+std::optional<std::string> normalising_layer(const NamedStoredTensors& tensors, std::string_view name,
+                                             std::string_view other) {
+  for (const auto& [key, tensor] : tensors) {
+    if (!key.ends_with(name) || !is_per_channel(tensor)) continue;
+    const std::string layer = key.substr(0, key.size() - name.size());
+    if (layer.empty()) return layer;
+    if (layer.find('.') != layer.size() - 1) continue;
+    const auto own = [&](const auto& named) {
+      return !named.first.starts_with(layer) || named.first == layer + std::string(name) ||
+             named.first == layer + std::string(other);
+    };
+    if (std::ranges::all_of(tensors, own)) return layer;
+  }
+  return std::nullopt;
+}
+
+StoredTensor take(NamedStoredTensors& tensors, NamedStoredTensors::iterator place) {
+  StoredTensor out = std::move(place->second);
+  tensors.erase(place);
+  return out;
+}
+
+bool take_normalisation(StateDict& out) {
+  if (out.normalisation || out.tensors.size() < 3) return false;
+  const auto find = [&](const std::string& name) {
+    return std::ranges::find(out.tensors, name, &NamedStoredTensors::value_type::first);
   };
-  for (bool again = true; again;) {
-    again = false;
-    // A layer that is alone in a Sequential has all its names under "0." too; what it leaves has no further dot.
-    const bool sequential =
-        all_start_with(out.tensors, "module.0.") &&
-        std::ranges::any_of(out.tensors, [](const auto& named) { return std::ranges::count(named.first, '.') > 2; });
-    if (sequential) {
-      strip("module.0.");
-      again = true;
-      continue;
-    }
-    for (const auto prefix : prefixes) {
-      if (!all_start_with(out.tensors, prefix)) continue;
-      strip(prefix);
-      again = true;
-      break;
-    }
+  for (const auto& [mean_name, std_name] : normalisation_names) {
+    const auto layer = normalising_layer(out.tensors, mean_name, std_name);
+    if (!layer) continue;
+    const std::string mean_key = *layer + std::string(mean_name), std_key = *layer + std::string(std_name);
+    const auto std = find(std_key);
+    if (std == out.tensors.end() || !is_per_channel(std->second)) continue;
+    if (std->second.count() != find(mean_key)->second.count()) continue;
+    StoredTensor std_values = take(out.tensors, std);
+    out.normalisation = {take(out.tensors, find(mean_key)), std::move(std_values)};
+    out.peeled.push_back(fmt::format("input normalisation \"{}\", \"{}\"", mean_key, std_key));
+    if (*layer == "0.") strip(out, "1.");  // Sequential(normalisation, model)
+    return true;
+  }
+  return false;
+}
+
+// Modules that are registered twice: their second names lead to copies of the same weights.
+void drop_second_names(StateDict& out) {
+  const auto is_copy = [&](const auto& named) {
+    return named.first.starts_with("model_preact_hl1.") && std::ranges::any_of(out.tensors, [&](const auto& other) {
+             return !other.first.starts_with("model_preact_hl1.") && other.second == named.second;
+           });
+  };
+  std::vector<std::string> names;
+  for (const auto& named : out.tensors)
+    if (is_copy(named)) names.push_back(named.first);
+  for (const auto& name : names) {
+    std::erase_if(out.tensors, [&](const auto& named) { return named.first == name; });
+    out.ignored.push_back(fmt::format("{} (a second name of another tensor)", name));
   }
 }
 
@@ -145,8 +205,13 @@ StateDict peel(Value root, const std::string& name) {
     }
   }
   if (out.tensors.empty()) fail("{}: no weights were found. At the top there is: {}", name, keys);
-  strip_prefixes(out);
+  strip_names(out);
   return out;
+}
+
+void strip_names(StateDict& state) {
+  while (strip_prefix(state) || take_normalisation(state)) {}
+  drop_second_names(state);
 }
 
 }  // namespace hpm

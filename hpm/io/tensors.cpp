@@ -20,6 +20,8 @@ namespace {
 constexpr std::array<at::ScalarType, 10> torch_types{at::kBool, at::kByte, at::kChar,     at::kShort, at::kInt,
                                                      at::kLong, at::kHalf, at::kBFloat16, at::kFloat, at::kDouble};
 
+constexpr const char* kSafetensors = "safetensors";
+
 at::ScalarType torch_type(ScalarType type) { return torch_types[static_cast<size_t>(type)]; }
 
 ScalarType stored_type(const at::Tensor& tensor) {
@@ -44,30 +46,50 @@ std::span<const std::byte> bytes_of(const at::Tensor& contiguous) {
 
 at::Tensor on_cpu(const at::Tensor& tensor) { return tensor.detach().to(at::kCPU).contiguous(); }
 
+// The shortest decimals: a float32 .4914 means .4914, not .49140000343.
+std::vector<double> decimals(StoredTensor&& stored) {
+  const auto values = to_tensor(std::move(stored)).flatten();
+  std::vector<double> out;
+  for (int64_t i = 0; i < values.numel(); ++i) {
+    const double value = values[i].item<double>();
+    out.push_back(values.scalar_type() == at::kDouble ? value
+                                                      : std::stod(fmt::format("{}", static_cast<float>(value))));
+  }
+  return out;
+}
+
+[[noreturn]] void fail_unknown(const ByteSource& source) {
+  source.fail_at(
+      0,
+      "this is no checkpoint that hpm knows: neither safetensors, nor a zip file or pickle of PyTorch. Perhaps an "
+      "incomplete download, or a web page saved in its place");
+}
+
 CheckpointFile read_by_content(const ByteSource& source) {
   CheckpointFile out;
-  NamedStoredTensors tensors;
+  StateDict found;
   if (is_torch_file(source)) {
     TorchFile file = read_torch_file(source);
     out.container = file.container;
-    if (out.container == "TorchScript") return out;
-    StateDict found = peel(std::move(file.root), source.name());
-    tensors = std::move(found.tensors);
-    out.peeled = std::move(found.peeled);
-    out.ignored = std::move(found.ignored);
+    if (out.container == kTorchScript) return out;
+    found = peel(std::move(file.root), source.name());
     out.metadata = std::move(found.scalars);
   } else if (is_safetensors(source)) {
     SafetensorsFile file = read_safetensors(source);
-    out.container = "safetensors";
-    tensors = std::move(file.tensors);
+    out.container = kSafetensors;
+    found.tensors = std::move(file.tensors);
     out.metadata = std::move(file.metadata);
+    if (!out.metadata.contains("model.arch")) strip_names(found);  // our own files need none
   } else {
-    source.fail_at(
-        0,
-        "this is no checkpoint that hpm knows: neither safetensors, nor a zip file or pickle of PyTorch. Perhaps an "
-        "incomplete download, or a web page saved in its place");
+    fail_unknown(source);
   }
-  for (auto& [name, stored] : tensors) out.tensors.emplace_back(std::move(name), to_tensor(std::move(stored)));
+  out.peeled = std::move(found.peeled);
+  out.ignored = std::move(found.ignored);
+  if (found.normalisation) {
+    out.mean = decimals(std::move(found.normalisation->mean));
+    out.std = decimals(std::move(found.normalisation->std));
+  }
+  for (auto& [name, stored] : found.tensors) out.tensors.emplace_back(std::move(name), to_tensor(std::move(stored)));
   return out;
 }
 
@@ -88,6 +110,13 @@ StoredTensor to_stored(const at::Tensor& tensor) {
   const auto type = stored_type(tensor);
   const auto contiguous = on_cpu(tensor);
   return {type, contiguous.sizes().vec(), Bytes(bytes_of(contiguous))};
+}
+
+std::string container_of(const std::string& path) {
+  const FileSource source(path);
+  if (is_torch_file(source)) return container_of_torch_file(source);
+  if (is_safetensors(source)) return kSafetensors;
+  fail_unknown(source);
 }
 
 CheckpointFile read_checkpoint(const std::string& path) {

@@ -1,4 +1,5 @@
-// defines: NamedTensors, CheckpointFile, read_checkpoint(), write_safetensors(), to_tensor(), to_stored()
+// defines: NamedTensors, CheckpointFile, read_checkpoint(), container_of(), write_safetensors(), to_tensor(),
+// to_stored()
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -27,11 +28,15 @@ struct CheckpointFile {
   NamedTensors tensors;              ///< in the file's order; empty for TorchScript
   std::map<std::string, std::string>
       metadata;        ///< safetensors' __metadata__, or the numbers and texts beside the weights
-  std::string sha256;  ///< of the file
+  std::string sha256;             ///< of the file
+  std::vector<double> mean, std;  ///< the input normalisation that stood among the weights; empty where none did
 };
 
+/// The container of a checkpoint, without reading its tensors. Throws Error as read_checkpoint does.
+std::string container_of(const std::string& path);
+
 /// Reads a checkpoint of any container without running code from it. A TorchScript archive is recognised, not loaded.
-/// Throws Error for a missing, broken, hostile or foreign file.
+/// Throws Error for a missing, broken, hostile or foreign file. Takes the memory of the tensors and little more.
 CheckpointFile read_checkpoint(const std::string& path);
 
 /// Writes tensors (of any device, strided or not) to a safetensors file, complete or not at all.

@@ -16,6 +16,8 @@ namespace {
 constexpr std::string_view magic_bytes = "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19",
                            magic_text = "0x1950a86a20f9469cfc6c";
 
+constexpr const char *kZip = "PyTorch zip", *kLegacy = "PyTorch legacy pickle";
+
 bool is_legacy(const ByteSource& source) {
   const Bytes head = source.read(0, std::min<uint64_t>(source.size(), 32));
   return head.text().find(magic_bytes) != std::string_view::npos;
@@ -37,11 +39,16 @@ bool is_torchscript(const ZipArchive& zip, const std::string& folder) {
          });
 }
 
+std::string data_folder(const ZipArchive& zip) {
+  const std::string folder = folder_of(zip, "data.pkl");
+  if (folder.empty()) zip.source().fail_at(0, "this zip file is no PyTorch checkpoint: it holds no data.pkl");
+  return folder;
+}
+
 TorchFile read_zip(const ByteSource& source) {
   const ZipArchive zip(source);
-  const std::string folder = folder_of(zip, "data.pkl");
-  if (folder.empty()) source.fail_at(0, "this zip file is no PyTorch checkpoint: it holds no data.pkl");
-  if (is_torchscript(zip, folder)) return {"TorchScript", {}};
+  const std::string folder = data_folder(zip);
+  if (is_torchscript(zip, folder)) return {kTorchScript, {}};
   if (const auto* order = zip.find(folder + "byteorder");
       order && (order->size > 16 || zip.read(*order).text() != "little"))
     source.fail_at(order->data,
@@ -59,7 +66,7 @@ TorchFile read_zip(const ByteSource& source) {
                      name_of(name.type), name.size(), entry->size);
     return zip.read(*entry);
   };
-  return {"PyTorch zip", pickle.value(load)};
+  return {kZip, pickle.value(load)};
 }
 
 void check_preamble(ByteReader& in) {
@@ -105,12 +112,18 @@ TorchFile read_legacy(const ByteSource& source) {
       source.fail_at(in.offset(), "the checkpoint names storage \"{}\" but does not hold it", name.key);
     return source.read(place->second, name.size());
   };
-  return {"PyTorch legacy pickle", pickle.value(load)};
+  return {kLegacy, pickle.value(load)};
 }
 
 }  // namespace
 
 bool is_torch_file(const ByteSource& source) { return ZipArchive::recognises(source) || is_legacy(source); }
+
+std::string container_of_torch_file(const ByteSource& source) {
+  if (!ZipArchive::recognises(source)) return kLegacy;
+  const ZipArchive zip(source);
+  return is_torchscript(zip, data_folder(zip)) ? kTorchScript : kZip;
+}
 
 TorchFile read_torch_file(const ByteSource& source) {
   if (ZipArchive::recognises(source)) return read_zip(source);

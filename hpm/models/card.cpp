@@ -14,6 +14,8 @@ void fields(Fields& f, ModelCard& c) {
   f.add("std", c.std, "input standard deviation per channel", {.unit = "input range"});
   f.add("input-shape", c.input, "input shape C,H,W (none: as the data has)");
   f.add("source", c.source, "where the weights come from");
+  f.add("activation", c.activation, "relu or silu, where weights cannot tell: DeepMind's variants (none: silu)",
+        {.choices = {"", "relu", "silu"}});
   f.add("sha256", c.sha256, "SHA-256 the checkpoint must have (none: not checked)");
 }
 
@@ -21,10 +23,14 @@ std::string card_path(const std::string& checkpoint) { return checkpoint + ".tom
 
 std::optional<ModelCard> read_card(const std::string& checkpoint) {
   if (!std::filesystem::exists(card_path(checkpoint))) return std::nullopt;
+  return read_card_file(card_path(checkpoint));
+}
+
+ModelCard read_card_file(const std::string& path) {
   ModelCard card;
   Fields known;
   fields(known, card);
-  known.read_toml(card_path(checkpoint));
+  known.read_toml(path);
   return card;
 }
 

@@ -1,4 +1,4 @@
-// defines: ModelCard, read_card(), write_card(), card_path()
+// defines: ModelCard, read_card(), read_card_file(), write_card(), card_path()
 #pragma once
 #include <optional>
 #include <string>
@@ -16,13 +16,16 @@ struct ModelCard {
   std::vector<double> input;      ///< C,H,W; empty: as the data set has, or assumed from the first layer
   std::string source;             ///< where the weights come from; for people
   std::string sha256;             ///< of the checkpoint; empty: not checked
+  std::string activation;         ///< relu or silu, where keys cannot tell; empty: as the architecture has it
 };
 void fields(Fields& f, ModelCard& c);
 
 /// FILE.toml.
 std::string card_path(const std::string& checkpoint);
-/// The card beside a checkpoint; none where there is none. Unknown keys are errors with file and line.
+/// The card beside a checkpoint; none where there is none.
 std::optional<ModelCard> read_card(const std::string& checkpoint);
+/// A card. Unknown keys and impossible values are errors with file and line.
+ModelCard read_card_file(const std::string& path);
 void write_card(const std::string& checkpoint, const ModelCard& card);
 
 }  // namespace hpm

@@ -1,4 +1,4 @@
-// defines: LoadedClassifier, load_classifier(), recognise()
+// defines: LoadedClassifier, load_classifier()
 #pragma once
 #include <string>
 #include <vector>
@@ -20,13 +20,10 @@ struct LoadedClassifier {
 
 /// Loads weights into the architecture that `given`, else the card beside the file, else the file's metadata, else
 /// keys and shapes name. `data_shape` {C,H,W} (may be empty) is taken where no input shape is given. Missing,
-/// unexpected and misshapen keys are listed in full; nothing loads half.
+/// unexpected and misshapen keys are listed in full; nothing loads half. The normalisation is that of `given`, the card,
+/// the metadata, buffers among the weights, or the architecture, in this order. Weights become float32; the network
+/// takes the memory of the file's tensors over, so that loading needs little more than their size.
 LoadedClassifier load_classifier(const std::string& path, const ModelCard& given = {},
                                  const std::vector<int64_t>& data_shape = {});
-
-/// The architecture that keys and shapes fit: a name of the registry or a LAYERS string. What they cannot tell is
-/// assumed and said in `notes`. Throws Error that lists the keys when none fits.
-std::string recognise(const NamedTensors& tensors, const std::vector<int64_t>& input_shape,
-                      std::vector<std::string>& notes);
 
 }  // namespace hpm

@@ -1,12 +1,12 @@
 #include "hpm/models/layers.h"
 
 #include <torch/nn/modules/batchnorm.h>
-#include <torch/nn/modules/conv.h>
 
 #include <regex>
 
 #include "hpm/core/error.h"
 #include "hpm/models/image_convolution.h"
+#include "hpm/models/modules_impl.h"
 #include "hpm/models/network.h"
 
 namespace hpm {
@@ -107,7 +107,7 @@ class LayerStack : public Network {
         needs(3, "maps [C,H,W]");
         auto layer = register_module(
             name,
-            torch::nn::Conv2d(
+            make_convolution(
                 torch::nn::Conv2dOptions(shape[0], item.out, item.kernel).stride(item.stride).padding(item.padding)));
         layers_.push_back([layer](const Tensor& h) mutable { return image_convolution(h, *layer); });
         shape[0] = item.out;
@@ -136,7 +136,7 @@ class LayerStack : public Network {
         return;
       case Item::Kind::fc: {
         needs(1, "a vector (flatten before it)");
-        auto layer = register_module(name, torch::nn::Linear(shape[0], item.out));
+        auto layer = register_module(name, make_linear({shape[0], item.out}));
         shape = {item.out};
         if (position + 1 == items_.size()) head_ = layer;
         else layers_.push_back([layer](const Tensor& h) mutable { return layer->forward(h); });

@@ -2,10 +2,10 @@
 
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/container/sequential.h>
-#include <torch/nn/modules/conv.h>
 
 #include "hpm/core/error.h"
 #include "hpm/models/image_convolution.h"
+#include "hpm/models/modules_impl.h"
 #include "hpm/models/network.h"
 
 namespace hpm {
@@ -14,7 +14,7 @@ namespace {
 namespace nn = torch::nn;
 
 nn::Conv2d convolution(int64_t in, int64_t out, int64_t kernel, int64_t stride, bool bias) {
-  return nn::Conv2d(nn::Conv2dOptions(in, out, kernel).stride(stride).padding(kernel / 2).bias(bias));
+  return make_convolution(nn::Conv2dOptions(in, out, kernel).stride(stride).padding(kernel / 2).bias(bias));
 }
 
 /// Where a block stands in its network.
@@ -140,7 +140,7 @@ class ResNet : public Network {
       stages_.push_back(register_module("layer" + std::to_string(s + 1), stage));
     }
     if (spec.norm_before_head) bn_ = register_module("bn", nn::BatchNorm2d(width));
-    linear_ = register_module(imagenet ? "fc" : "linear", nn::Linear(width, classes));
+    linear_ = register_module(imagenet ? "fc" : "linear", make_linear({width, classes}));
   }
   std::shared_ptr<Network> fresh() const override { return std::make_shared<ResNet>(spec_, classes_, input_shape_); }
   nn::Linear head() override { return linear_; }
@@ -198,8 +198,8 @@ class PlainResNet : public Network {
       height = halved(height), length = halved(length);
       stages_.push_back(register_module("layer" + std::to_string(s + 1), stage));
     }
-    linear1_ = register_module("linear1", nn::Linear(width * height * length, spec.hidden));
-    linear2_ = register_module("linear2", nn::Linear(spec.hidden, classes));
+    linear1_ = register_module("linear1", make_linear({width * height * length, spec.hidden}));
+    linear2_ = register_module("linear2", make_linear({spec.hidden, classes}));
   }
   std::shared_ptr<Network> fresh() const override {
     return std::make_shared<PlainResNet>(spec_, classes_, input_shape_);

@@ -3,10 +3,12 @@
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/modules/container/sequential.h>
-#include <torch/nn/modules/conv.h>
+
+#include <charconv>
 
 #include "hpm/core/error.h"
 #include "hpm/models/image_convolution.h"
+#include "hpm/models/modules_impl.h"
 #include "hpm/models/network.h"
 
 namespace hpm {
@@ -15,7 +17,7 @@ namespace {
 namespace nn = torch::nn;
 
 nn::Conv2d convolution(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding) {
-  return nn::Conv2d(nn::Conv2dOptions(in, out, kernel).stride(stride).padding(padding).bias(false));
+  return make_convolution(nn::Conv2dOptions(in, out, kernel).stride(stride).padding(padding).bias(false));
 }
 
 int64_t blocks_of(int64_t depth) {
@@ -68,7 +70,7 @@ class WideResNet : public Network {
       if (s == 1 && spec.sub_block1) register_module("sub_block1", WideStage(blocks, widths[0], widths[1], 1));
     }
     bn1_ = register_module("bn1", nn::BatchNorm2d(widths[3]));
-    fc_ = register_module("fc", nn::Linear(nn::LinearOptions(widths[3], classes).bias(spec.bias)));
+    fc_ = register_module("fc", make_linear(nn::LinearOptions(widths[3], classes).bias(spec.bias)));
   }
   std::shared_ptr<Network> fresh() const override {
     return std::make_shared<WideResNet>(spec_, classes_, input_shape_);
@@ -90,8 +92,7 @@ class WideResNet : public Network {
   nn::Linear fc_{nullptr};
 };
 
-// ---- DeepMind's
-// ----------------------------------------------------------------------------------------------------------
+// ---- DeepMind's -----------------------------------------------------------------------------------------------------
 
 using Activation = Tensor (*)(const Tensor&);
 Tensor relu(const Tensor& x) { return at::relu(x); }
@@ -110,8 +111,8 @@ class DeepMindBlock : public nn::Module {
     conv0_ = register_module(name(0), convolution(in, out, 3, stride, stride == 2 ? 0 : 1));
     bn1_ = register_module("batchnorm_1", nn::BatchNorm2d(out));
     conv1_ = register_module(name(1), convolution(out, out, 3, 1, 1));
-    pads_shortcut_ =
-        first > 0;  // the PreActResNet's is a 3x3 convolution of the input, the wide one's 1x1 of the first activation
+    // The PreActResNet's shortcut is a 3x3 convolution of the input, the wide one's 1x1 of the first activation.
+    pads_shortcut_ = first > 0;
     if (in != out || stride != 1)
       shortcut_ = register_module("shortcut", convolution(in, out, pads_shortcut_ ? 3 : 1, stride, 0));
   }
@@ -155,7 +156,7 @@ class DeepMindResNet : public Network {
             spec.activation);
     spec.wide ? make_wide() : make_preactivation();
     norm_ = register_module("batchnorm", nn::BatchNorm2d(width_));
-    logits_ = register_module("logits", nn::Linear(width_, classes));
+    logits_ = register_module("logits", make_linear({width_, classes}));
   }
   std::shared_ptr<Network> fresh() const override {
     return std::make_shared<DeepMindResNet>(spec_, classes_, input_shape_);
@@ -245,30 +246,43 @@ std::string recognise_wide_resnet(const KeyShapes& keys) {
   return {};
 }
 
+namespace {
+
+/// "28_10" -> 28, 10; false for anything else. Limits keep a mistyped name from asking for all memory.
+bool parse_size(std::string_view text, int64_t& depth, int64_t& width) {
+  const auto number = [&](int64_t& value) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    text.remove_prefix(static_cast<size_t>(end - text.data()));
+    return error == std::errc() && value > 0 && value <= 10000;
+  };
+  if (!number(depth) || !text.starts_with('_')) return false;
+  text.remove_prefix(1);
+  return number(width) && text.empty();
+}
+
+}  // namespace
+
 std::shared_ptr<Network> make_wide_resnet(const std::string& name, int64_t classes,
                                           const std::vector<int64_t>& input_shape) {
-  std::string rest = name;
-  const auto take = [&](const std::string& suffix) {
+  std::string_view rest = name;
+  const auto take = [&](std::string_view suffix) {
     if (!rest.ends_with(suffix)) return false;
-    rest.resize(rest.size() - suffix.size());
+    rest.remove_suffix(suffix.size());
     return true;
   };
-  const bool deepmind = rest.rfind("dm_", 0) == 0;
-  if (deepmind) {
+  if (name.starts_with("dm_")) {
     DeepMindSpec spec{.activation = take("_relu") ? "relu" : "silu"};
-    if (rest == "dm_preact_resnet18") {
-      spec.wide = false;
-      return make_deepmind_resnet(spec, classes, input_shape);
-    }
-    if (std::sscanf(rest.c_str(), "dm_wrn%ld_%ld", &spec.depth, &spec.width) != 2) return nullptr;
-    return make_deepmind_resnet(spec, classes, input_shape);
+    spec.wide = rest != "dm_preact_resnet18";
+    constexpr std::string_view prefix = "dm_wrn";
+    const bool known = !spec.wide ||
+                       (rest.starts_with(prefix) && parse_size(rest.substr(prefix.size()), spec.depth, spec.width));
+    return known ? make_deepmind_resnet(spec, classes, input_shape) : nullptr;
   }
   WideResNetSpec spec;
   spec.sub_block1 = take("_sub_block1");
   spec.bias = !take("_nobias");
-  if (std::sscanf(rest.c_str(), "wrn%ld_%ld", &spec.depth, &spec.width) != 2 ||
-      rest != fmt::format("wrn{}_{}", spec.depth, spec.width))
-    return nullptr;
+  constexpr std::string_view prefix = "wrn";
+  if (!rest.starts_with(prefix) || !parse_size(rest.substr(prefix.size()), spec.depth, spec.width)) return nullptr;
   return make_wide_resnet(spec, classes, input_shape);
 }
 

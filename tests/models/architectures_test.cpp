@@ -1,6 +1,7 @@
 #include "attacks/formula_net.h"
 #include "hpm/core/error.h"
 #include "hpm/models/checkpoint.h"
+#include "hpm/models/recognition.h"
 #include "hpm/models/layers.h"
 #include "hpm/models/registry.h"
 

@@ -1,0 +1,87 @@
+#include "targets.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "hpm/io/file.h"
+#include "hpm/io/npy.h"
+#include "hpm/io/pickle.h"
+#include "hpm/io/safetensors.h"
+#include "hpm/io/state_dict.h"
+#include "hpm/io/torch_file.h"
+#include "hpm/io/zip.h"
+#include "hpm/models/card.h"
+
+namespace hpm::test {
+namespace {
+
+using Input = std::span<const std::byte>;
+
+void pickle(Input bytes) {
+  const MemorySource source("fuzz.pkl", bytes);
+  ByteReader in(source);
+  // The storages' bytes lie outside a pickle: here they are made, up to a size.
+  Pickle(in).value([](const StorageName& name) {
+    if (name.size() > 1 << 20) fail("a storage of {} bytes", name.size());
+    Bytes out(name.size());
+    std::ranges::fill(out, std::byte{1});
+    return out;
+  });
+}
+
+void zip(Input bytes) {
+  const MemorySource source("fuzz.zip", bytes);
+  const ZipArchive archive(source);
+  for (const auto& entry : archive.entries()) archive.read(entry);
+}
+
+void torch_file(Input bytes) {
+  const MemorySource source("fuzz.pth", bytes);
+  peel(read_torch_file(source).root, source.name());
+}
+
+void safetensors(Input bytes) { read_safetensors(MemorySource("fuzz.safetensors", bytes)); }
+
+void npy(Input bytes) {
+  const MemorySource source("fuzz.npy", bytes);
+  if (ZipArchive::recognises(source)) read_npz(source);
+  else read_npy(source);
+}
+
+/// A file in memory, with a path.
+class MemoryFile {
+ public:
+  explicit MemoryFile(Input bytes) : descriptor_(::memfd_create("fuzz", MFD_CLOEXEC)) {
+    if (descriptor_ < 0 || ::write(descriptor_, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()))
+      throw std::runtime_error("no memory file");
+  }
+  ~MemoryFile() { ::close(descriptor_); }
+  std::string path() const { return fmt::format("/proc/self/fd/{}", descriptor_); }
+
+ private:
+  int descriptor_;
+};
+
+void card(Input bytes) {
+  const MemoryFile file(bytes);
+  read_card_file(file.path());
+}
+
+}  // namespace
+
+const std::vector<FuzzTarget>& fuzz_targets() {
+  static const std::vector<FuzzTarget> table = {
+      {"pickle", pickle},           {"zip", zip}, {"torch_file", torch_file},
+      {"safetensors", safetensors}, {"npy", npy}, {"card", card},
+  };
+  return table;
+}
+
+void run_fuzz_target(const FuzzTarget& target, Input bytes) {
+  try {
+    target.run(bytes);
+  } catch (const Error&) {
+  }
+}
+
+}  // namespace hpm::test
