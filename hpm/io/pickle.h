@@ -1,4 +1,4 @@
-// defines: Pickle, PickleLimits, StorageName
+// defines: Pickle, PickleLimits, StorageName, ByteRange
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -31,6 +31,10 @@ struct StorageName {
   uint64_t size() const { return count * item_size(type); }  ///< bytes; cannot overflow
 };
 
+struct ByteRange {
+  uint64_t begin, size;
+};
+
 struct PickleGraph;
 
 /// A pickle (protocols 0 to 5), read without running code: it can hold numbers, texts, bytes, lists, tuples, dicts,
@@ -39,7 +43,7 @@ struct PickleGraph;
 ///
 /// Example:
 ///     ByteReader in(source);
-///     Value value = Pickle(in).value([&](const StorageName& name) { return bytes_of(name.key); });
+///     Value value = Pickle(in).value([&](const StorageName& name, ByteRange part) { return bytes_of(name.key, part); });
 class Pickle {
  public:
   /// Reads one pickle; `in` then stands behind it. Throws Error for a corrupt or hostile one.
@@ -47,8 +51,9 @@ class Pickle {
   ~Pickle();
 
   const std::vector<StorageName>& storages() const;
-  /// The tree. `load` gives a storage's bytes, StorageName::size() of them, and is called once for each that is needed.
-  Value value(const std::function<Bytes(const StorageName&)>& load) const;
+  /// The tree. `load` gives a part of a storage's bytes: for each tensor the part that it reaches, so that no storage need
+  /// be held whole beside its tensors.
+  Value value(const std::function<Bytes(const StorageName&, ByteRange)>& load) const;
   /// The tree of a pickle without tensors.
   Value value() const;
 

@@ -9,16 +9,15 @@
 namespace hpm {
 namespace {
 
-using Loader = std::function<Bytes(const StorageName&)>;
+using Loader = std::function<Bytes(const StorageName&, ByteRange)>;
 
 class TreeBuilder {
  public:
   TreeBuilder(const PickleGraph& graph, const Loader& load)
-      : graph_(graph), load_(load), open_(graph.nodes.size(), false), uses_(graph.storages.size(), 0) {
+      : graph_(graph), load_(load), open_(graph.nodes.size(), false) {
     uint64_t declared = 0;
     for (const auto& storage : graph.storages) declared = saturating_sum(declared, storage.size());
     budget_ = saturating_sum(saturating_product(declared, graph.limits.expansion), graph.limits.free_bytes);
-    for (const auto& tensor : graph.tensors) ++uses_[tensor.storage];
     const auto& limits = graph.limits;
     values_left_ = std::min(limits.values, limits.free_values + limits.expansion * graph.nodes.size());
     text_left_ = std::min(limits.text, limits.free_text + limits.expansion * graph.text_used);
@@ -115,39 +114,39 @@ class TreeBuilder {
     const auto& view = graph_.tensors[static_cast<size_t>(node.integer)];
     const auto& storage = graph_.storages[view.storage];
     const uint64_t item = item_size(storage.type), size = count_of(view.shape) * item;
-    if (size > budget_)
+    if (size == 0) return {storage.type, view.shape, {}};
+    const ByteRange part{view.offset * item, reach(view) * item};
+    const uint64_t work = std::max(size, part.size);
+    if (work > budget_)
       graph_.fail_at(node,
                      "the tensors would take far more memory than the file's storages hold: one of shape {} is a view of "
                      "{} elements",
                      text_of_shape(view.shape), storage.count);
-    budget_ -= size;
-    auto held = loaded_.find(view.storage);
-    if (held == loaded_.end()) held = loaded_.emplace(view.storage, load_(storage)).first;
-    Bytes& bytes = held->second;
-    if (bytes.size() != storage.size())
-      graph_.fail_at(node, "storage \"{}\" has {} bytes where {} were declared", storage.key, bytes.size(),
-                     storage.size());
+    budget_ -= work;
+    Bytes bytes = load_(storage, part);
+    if (bytes.size() != part.size)
+      graph_.fail_at(node, "storage \"{}\" gives {} bytes where {} were declared", storage.key, bytes.size(), part.size);
+    if (contiguous(view)) return {storage.type, view.shape, std::move(bytes)};
+    return {storage.type, view.shape, gather(bytes, item, view.shape, view.strides)};
+  }
 
-    const bool last = --uses_[view.storage] == 0;
-    StoredTensor out{storage.type, view.shape, {}};
-    if (last && size > 0 && size == bytes.size() && contiguous(view)) out.data = std::move(bytes);
-    else if (size > 0) out.data = gather(std::span(bytes).subspan(view.offset * item), item, view.shape, view.strides);
-    if (last) loaded_.erase(held);
-    return out;
+  // From the first element of a view that is not empty to behind its last one; inside the storage, as was checked.
+  static uint64_t reach(const TensorView& view) {
+    uint64_t last = 0;
+    for (size_t d = 0; d < view.shape.size(); ++d) last += static_cast<uint64_t>((view.shape[d] - 1) * view.strides[d]);
+    return last + 1;
   }
 
   static bool contiguous(const TensorView& view) {
     int64_t expected = 1;
     for (size_t d = view.shape.size(); d-- > 0; expected *= view.shape[d])
       if (view.shape[d] != 1 && view.strides[d] != expected) return false;
-    return view.offset == 0;
+    return true;
   }
 
   const PickleGraph& graph_;
   const Loader& load_;
   std::vector<bool> open_;
-  std::vector<uint64_t> uses_;
-  std::unordered_map<size_t, Bytes> loaded_;
   std::unordered_map<size_t, TensorPointer> made_;
   uint64_t budget_ = 0, values_left_ = 0, text_left_ = 0, depth_ = 0;
 };
@@ -157,7 +156,7 @@ class TreeBuilder {
 Value Pickle::value(const Loader& load) const { return TreeBuilder(*graph_, load).build(graph_->root); }
 
 Value Pickle::value() const {
-  return value([&](const StorageName&) -> Bytes {
+  return value([&](const StorageName&, ByteRange) -> Bytes {
     graph_->fail_at(graph_->at(graph_->root), "the pickle refers to tensors stored elsewhere");
   });
 }

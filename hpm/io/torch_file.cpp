@@ -4,6 +4,7 @@
 #include <array>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "hpm/io/file.h"
 #include "hpm/io/pickle.h"
@@ -45,6 +46,39 @@ std::string data_folder(const ZipArchive& zip) {
   return folder;
 }
 
+// The storages of an archive, whole or in parts. The checksum of each is compared once.
+class ZipStorages {
+ public:
+  ZipStorages(const ZipArchive& zip, std::string folder) : zip_(zip), folder_(std::move(folder)) {}
+
+  Bytes read(const StorageName& name, ByteRange part) {
+    const ZipEntry& entry = entry_of(name);
+    if (part.size == entry.size) return zip_.read(entry);
+    if (entry.deflated) {  // PyTorch stores; what is deflated can be had only whole
+      auto& whole = inflated_[name.key];
+      if (whole.empty()) whole = zip_.read(entry);
+      return Bytes(std::span<const std::byte>(whole).subspan(part.begin, part.size));
+    }
+    if (checked_.insert(name.key).second) zip_.check(entry);
+    return zip_.source().read(entry.data + part.begin, part.size);
+  }
+
+ private:
+  const ZipEntry& entry_of(const StorageName& name) const {
+    const auto* entry = zip_.find(folder_ + name.key);
+    if (!entry) zip_.source().fail_at(0, "the checkpoint names storage \"{}\" but does not hold it", name.key);
+    if (entry->size != name.size())
+      zip_.source().fail_at(entry->data, "storage \"{}\" should hold {} {}, {} bytes, but has {}", name.key, name.count,
+                            name_of(name.type), name.size(), entry->size);
+    return *entry;
+  }
+
+  const ZipArchive& zip_;
+  std::string folder_;
+  std::unordered_map<std::string, Bytes> inflated_;
+  std::unordered_set<std::string> checked_;
+};
+
 TorchFile read_zip(const ByteSource& source) {
   const ZipArchive zip(source);
   const std::string folder = data_folder(zip);
@@ -58,15 +92,8 @@ TorchFile read_zip(const ByteSource& source) {
   const MemorySource pickle_source(source.name() + "/" + folder + "data.pkl", stream);
   ByteReader in(pickle_source);
   const Pickle pickle(in);
-  const auto load = [&](const StorageName& name) {
-    const auto* entry = zip.find(folder + "data/" + name.key);
-    if (!entry) source.fail_at(0, "the checkpoint names storage \"{}\" but does not hold it", name.key);
-    if (entry->size != name.size())
-      source.fail_at(entry->data, "storage \"{}\" should hold {} {}, {} bytes, but has {}", name.key, name.count,
-                     name_of(name.type), name.size(), entry->size);
-    return zip.read(*entry);
-  };
-  return {kZip, pickle.value(load)};
+  ZipStorages storages(zip, folder + "data/");
+  return {kZip, pickle.value([&](const StorageName& name, ByteRange part) { return storages.read(name, part); })};
 }
 
 void check_preamble(ByteReader& in) {
@@ -106,11 +133,11 @@ TorchFile read_legacy(const ByteSource& source) {
   check_preamble(in);
   const Pickle pickle(in);
   const auto places = locate_storages(in, pickle);
-  const auto load = [&](const StorageName& name) {
+  const auto load = [&](const StorageName& name, ByteRange part) {
     const auto place = places.find(name.key);
     if (place == places.end())
       source.fail_at(in.offset(), "the checkpoint names storage \"{}\" but does not hold it", name.key);
-    return source.read(place->second, name.size());
+    return source.read(place->second + part.begin, part.size);
   };
   return {kLegacy, pickle.value(load)};
 }

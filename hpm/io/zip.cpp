@@ -191,8 +191,14 @@ void inflate_entry(const ByteSource& source, const ZipEntry& entry, std::span<st
     source.fail_at(entry.data, "the zip entry \"{}\" gives {} bytes but declares {}", entry.name, made, out.size());
 }
 
-uint32_t checksum(std::span<const std::byte> bytes) {
-  return static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+uint32_t checksum(std::span<const std::byte> bytes, uint32_t so_far = 0) {
+  return static_cast<uint32_t>(crc32_z(so_far, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+}
+
+void compare_checksum(const ByteSource& source, const ZipEntry& entry, uint32_t found) {
+  if (found != entry.crc)
+    source.fail_at(entry.data, "the checksum of the zip entry \"{}\" is wrong: the file is corrupt; fetch it again",
+                   entry.name);
 }
 
 }  // namespace
@@ -252,10 +258,19 @@ Bytes ZipArchive::read(const ZipEntry& entry) const {
   Bytes out;
   if (entry.deflated) inflate_entry(source_, entry, out = Bytes(entry.size));
   else out = source_.read(entry.data, entry.size);
-  if (checksum(out) != entry.crc)
-    source_.fail_at(entry.data, "the checksum of the zip entry \"{}\" is wrong: the file is corrupt; fetch it again",
-                    entry.name);
+  compare_checksum(source_, entry, checksum(out));
   return out;
+}
+
+void ZipArchive::check(const ZipEntry& entry) const {
+  Bytes piece(std::min<uint64_t>(entry.size, 1 << 18));
+  uint32_t found = checksum({});
+  for (uint64_t done = 0; done < entry.size; done += piece.size()) {
+    const auto next = std::span(piece).first(std::min<uint64_t>(piece.size(), entry.size - done));
+    source_.read(entry.data + done, next);
+    found = checksum(next, found);
+  }
+  compare_checksum(source_, entry, found);
 }
 
 }  // namespace hpm

@@ -32,6 +32,8 @@ class ZipArchive {
   const ZipEntry* find(const std::string& name) const;
   /// The decompressed bytes; throws Error when they do not have the size or the checksum the directory declares.
   Bytes read(const ZipEntry& entry) const;
+  /// Compares the checksum of a stored (not deflated) entry, in little memory; throws Error when it is wrong.
+  void check(const ZipEntry& entry) const;
 
  private:
   void check_layout(uint64_t directory) const;

@@ -49,8 +49,7 @@ std::optional<Weighted> weighted(const std::string& key, const at::Tensor& weigh
 std::optional<Gap> gap(const Weighted* from, const Weighted& to, int64_t count) {
   const bool flattens = to.kind == Weighted::Kind::linear && (!from || from->kind != Weighted::Kind::linear);
   const bool from_vector = from && from->kind == Weighted::Kind::linear;
-  if (flattens && !from) return count == 1 ? std::optional<Gap>({"flatten-"}) : std::nullopt;
-  if (!from) return count == 0 ? std::optional<Gap>(Gap{}) : std::nullopt;
+  if (!from && count != (flattens ? 1 : 0)) return std::nullopt;  // a stack begins with a flatten at most
   if (flattens) --count;
   const std::string end = flattens ? "flatten-" : "";
   if (count == 0) return Gap{end};

@@ -3,6 +3,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <stdexcept>
+
 #include "hpm/io/file.h"
 #include "hpm/io/npy.h"
 #include "hpm/io/pickle.h"
@@ -21,9 +24,9 @@ void pickle(Input bytes) {
   const MemorySource source("fuzz.pkl", bytes);
   ByteReader in(source);
   // The storages' bytes lie outside a pickle: here they are made, up to a size.
-  Pickle(in).value([](const StorageName& name) {
-    if (name.size() > 1 << 20) fail("a storage of {} bytes", name.size());
-    Bytes out(name.size());
+  Pickle(in).value([](const StorageName&, ByteRange part) {
+    if (part.size > 1 << 20) fail("fuzz.pkl: a tensor of {} bytes (at byte 0)", part.size);
+    Bytes out(part.size);
     std::ranges::fill(out, std::byte{1});
     return out;
   });

@@ -12,9 +12,9 @@ using namespace std::string_literals;
 Value unpickle(const std::string& bytes, const PickleLimits& limits = {}) {
   const MemorySource source("test.pkl", bytes_of(bytes));
   ByteReader in(source);
-  return Pickle(in, limits).value([](const StorageName& name) {
-    Bytes out(name.size());
-    for (size_t i = 0; i < out.size(); ++i) out.data()[i] = static_cast<std::byte>(i);
+  return Pickle(in, limits).value([](const StorageName&, ByteRange part) {
+    Bytes out(part.size);
+    for (size_t i = 0; i < out.size(); ++i) out.data()[i] = static_cast<std::byte>(part.begin + i);
     return out;
   });
 }
@@ -190,10 +190,9 @@ TEST(Pickle, BoundsWhatSharedObjectsWriteOut) {
     for (int j = 0; j < 10; ++j) laughs += "h"s + i;
     laughs += "eq"s + static_cast<char>(i + 1) + "0";
   }
-  EXPECT_NE(error_of(laughs + "h\x09.", {.values = 100000}).find("written out"), std::string::npos);
-  EXPECT_NE(
-      error_of("(" + text(std::string(1000, 'x')) + std::string(200, '2') + "t.", {.text = 10000}).find("written out"),
-      std::string::npos);
+  EXPECT_NE(error_of(laughs + "h\x09.").find("written out"), std::string::npos);
+  EXPECT_NE(error_of("(" + text(std::string(100000, 'x')) + std::string(200, '2') + "t.").find("written out"),
+            std::string::npos);
 }
 
 TEST(Pickle, BoundsObjectsTextsAndStack) {
@@ -313,6 +312,42 @@ TEST(StateDict, LosesPrefixesOnlyWhenAllNamesHaveThem) {
   EXPECT_EQ(names(peel(dict({{"module.a", weight(1)}, {"b", weight(1)}}))), "module.a b ");
   EXPECT_EQ(names(peel(dict({{"module.0.weight", weight(1)}, {"module.0.bias", weight(1)}}))), "0.weight 0.bias ")
       << "a Sequential of one layer";
+}
+
+Value values_of(std::vector<float> values) {
+  const auto bytes = std::as_bytes(std::span(values));
+  return {std::make_shared<StoredTensor>(
+      StoredTensor{ScalarType::float32, {1, static_cast<int64_t>(values.size()), 1, 1}, Bytes(bytes)})};
+}
+
+TEST(StateDict, TakesTheInputNormalisationOut) {
+  const auto with = [](const std::string& mean, const std::string& std, const std::string& prefix) {
+    return peel(dict({{mean, values_of({.5f, .25f, .125f})}, {std, values_of({1, 2, 4})},
+                      {prefix + "a.weight", weight(1)}, {prefix + "b.bias", weight(2)}}));
+  };
+  for (const auto& [mean, std, prefix] :
+       std::vector<std::array<const char*, 3>>{{"mean", "std", ""},
+                                               {"mu", "sigma", ""},
+                                               {"normalize.mean", "normalize.std", "model."},
+                                               {"module.normalize.mu", "module.normalize.sigma", "module.model."},
+                                               {"0.mean", "0.std", "1."},
+                                               {"module.0.mean", "module.0.std", "module.1."}}) {
+    const auto state = with(mean, std, prefix);
+    EXPECT_EQ(names(state), "a.weight b.bias ") << mean;
+    ASSERT_TRUE(state.normalisation.has_value()) << mean;
+    EXPECT_EQ(hex(state.normalisation->mean.data), "0000003f0000803e0000003e");
+    EXPECT_EQ(hex(state.normalisation->std.data), "0000803f0000004000008040");
+  }
+  EXPECT_FALSE(with("a.mean", "a.std", "").normalisation.has_value()) << "a layer with other tensors";
+  EXPECT_FALSE(with("mean", "sigma", "").normalisation.has_value()) << "half a pair";
+  EXPECT_EQ(names(with("a.running_mean", "a.running_var", "")), "a.running_mean a.running_var a.weight b.bias ");
+}
+
+TEST(StateDict, LeavesSecondNamesOfTheFirstLayersOut) {
+  const auto state = peel(dict({{"conv1.weight", weight(7)}, {"model_preact_hl1.1.weight", weight(7)},
+                                {"model_preact_hl1.2.weight", weight(8)}}));
+  EXPECT_EQ(names(state), "conv1.weight model_preact_hl1.2.weight ") << "what is no copy stays, to be refused later";
+  EXPECT_EQ(state.ignored.size(), 1u);
 }
 
 TEST(StateDict, NamesOtherCandidatesAndIgnoredEntries) {

@@ -73,6 +73,68 @@ TEST(Checkpoint, IsRecognisedByItsContent) {
     EXPECT_TRUE(same_bits(zip.tensors[i].second, legacy.tensors[i].second));
 }
 
+/// Peak memory of this process in bytes, from now on or since the last call.
+uint64_t peak_memory() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) << 10;
+  return 0;
+}
+bool reset_peak_memory() { return static_cast<bool>(std::ofstream("/proc/self/clear_refs") << 5 << std::flush); }
+
+/// "{a: tensor, b: tensor}", of two storages, or of one whose halves they are.
+std::string pickle_of_two(int64_t count, bool shared) {
+  const auto integer = [](int64_t i) { return "\x8a\x08" + little(i); };
+  const auto text = [](const std::string& s) { return "X" + little(static_cast<uint32_t>(s.size())) + s; };
+  std::string out = "}(";
+  for (int64_t i = 0; i < 2; ++i) {
+    const std::string key = shared ? "0" : std::to_string(i);
+    out += text(i == 0 ? "a" : "b") + "ctorch._utils\n_rebuild_tensor\n((" + text("storage") + "ctorch\nFloatStorage\n" +
+           text(key) + text("cpu") + integer(shared ? 2 * count : count) + "tQ" + integer(shared ? i * count : 0) + "(" +
+           integer(count) + "t(" + integer(1) + "ttR";
+  }
+  return out + "u.";
+}
+
+std::string legacy_file(int64_t count, bool shared) {
+  using namespace std::string_literals;
+  std::string out = "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.M\xe9\x03.}X\x0d\x00\x00\x00little_endian\x88s."s +
+                    pickle_of_two(count, shared) + (shared ? "](X\x01\x00\x00\x000e."s : "](X\x01\x00\x00\x000X\x01\x00\x00\x001e."s);
+  for (int64_t i = 0; i < (shared ? 1 : 2); ++i) {
+    const auto elements = static_cast<uint64_t>(shared ? 2 * count : count);
+    out += little(elements) + std::string(elements * 4, '\1');
+  }
+  return out;
+}
+
+std::string zip_file(int64_t count, bool shared) {
+  const auto bytes = static_cast<size_t>(count) * 4;
+  std::vector<ZipItem> items{{"a/data.pkl", pickle_of_two(count, shared)},
+                             {"a/data/0", std::string(shared ? 2 * bytes : bytes, '\1')}};
+  if (!shared) items.push_back({"a/data/1", std::string(bytes, '\1')});
+  return make_zip(std::move(items));
+}
+
+TEST(Checkpoint, TakesLittleMoreMemoryThanItsTensors) {
+  if (!reset_peak_memory()) GTEST_SKIP() << "needs a kernel that resets peak memory (/proc/self/clear_refs)";
+  constexpr int64_t count = 5 << 20;  // 20 MB a tensor
+  const TemporaryFolder folder;
+  for (const std::string kind : {"safetensors", "zip", "zip, shared", "legacy", "legacy, shared"}) {
+    const auto path = (folder / "file").string();
+    const bool shared = kind.ends_with("shared");
+    if (kind == "safetensors") write_safetensors(path, {{"a", at::ones(count)}, {"b", at::ones(count)}});
+    else write_file_atomically(path, kind.starts_with("zip") ? zip_file(count, shared) : legacy_file(count, shared));
+    reset_peak_memory();
+    const auto before = peak_memory();
+    const auto file = read_checkpoint(path);
+    const auto taken = static_cast<double>(peak_memory() - before), declared = 2. * count * 4;
+    ASSERT_EQ(file.tensors.size(), 2u) << kind;
+    EXPECT_EQ(file.tensors[1].second.sum().item<double>() > 0, true);
+    EXPECT_LT(taken, 1.2 * declared) << kind;
+    EXPECT_GT(taken, .9 * declared) << kind << ": the measurement does not see the tensors";
+  }
+}
+
 TEST(Checkpoint, RefusesWhatIsNone) {
   const TemporaryFolder folder;
   EXPECT_NE(message_of<Error>([&] { read_checkpoint(folder.path); }).find("is a folder"), std::string::npos);

@@ -54,6 +54,75 @@ TEST_F(CheckpointTest, EveryNamedArchitectureIsRecognisedFromItsKeys) {
   }
 }
 
+TEST_F(CheckpointTest, StacksOfManyFormsAreRecognised) {
+  for (const std::string text :
+       {"flatten-fc10", "flatten-fc20-relu-fc10", "conv4k3p1-relu-flatten-fc10", "conv4k3p1-bn-relu-conv8k3s2p1-relu-flatten-fc10",
+        "conv4k3p1-relu-maxpool2-conv8k3p1-relu-maxpool2-flatten-fc20-relu-fc10",
+        "conv4k5p2-bn-relu-maxpool2-flatten-fc20-bn-relu-fc10", "conv8k3p1-relu-conv8k3s2p1-relu-conv16k3p1-relu-flatten-fc10"}) {
+    const auto path = save(make_classifier(text, 10, {3, 16, 16}, {}, 1).state());
+    EXPECT_EQ(load_classifier(path, {}, {3, 16, 16}).classifier.info().architecture, text);
+  }
+}
+
+TEST_F(CheckpointTest, AStackThatNoUsualGeometryFitsIsNotGuessed) {
+  const auto path = save(make_classifier("conv4k7s3p2-relu-flatten-fc10", 10, {3, 16, 16}, {}, 1).state());
+  EXPECT_NE(message_of<Error>([&] { load_classifier(path, {}, {3, 16, 16}); }).find("LAYERS"), std::string::npos);
+}
+
+TEST_F(CheckpointTest, NormalisationAmongTheWeightsIsTakenAndFlagsOverrideIt) {
+  for (const auto& [mean, std] : {std::pair{"mean", "std"}, {"mu", "sigma"}, {"normalize.mean", "normalize.std"}}) {
+    auto tensors = model.state();
+    for (auto& [name, tensor] : tensors) name = (std::string(mean).size() > 6 ? "model." : "") + name;
+    tensors.emplace(tensors.begin(), mean, torch::tensor({.4914f, .4822f, .4465f}).view({1, 3, 1, 1}));
+    tensors.emplace_back(std, torch::tensor({.2471f, .2435f, .2616f}).view({1, 3, 1, 1}));
+    const auto path = save(tensors);
+    const auto loaded = load_classifier(path, {}, {3, 16, 16});
+    EXPECT_EQ(loaded.classifier.info().normalisation.mean, (std::vector<double>{.4914, .4822, .4465})) << mean;
+    EXPECT_EQ(loaded.classifier.info().normalisation.std, (std::vector<double>{.2471, .2435, .2616}));
+    EXPECT_TRUE(loaded.warnings.empty());
+    const auto given = load_classifier(path, {.mean = {.5, .5, .5}, .std = {.5, .5, .5}}, {3, 16, 16});
+    EXPECT_EQ(given.classifier.info().normalisation.mean, (std::vector<double>{.5, .5, .5}));
+    EXPECT_NE(fmt::format("{}", fmt::join(given.notes, "\n")).find("overridden"), std::string::npos);
+  }
+}
+
+TEST_F(CheckpointTest, ActivationIsAssumedForDeepMindsVariantsAndCanBeSaid) {
+  const auto path = save(make_classifier("dm_wrn10_1", 10, {3, 32, 32}, {}, 1).state());
+  const auto images = at::rand({2, 3, 32, 32});
+  const auto assumed = load_classifier(path), relu = load_classifier(path, {.activation = "relu"});
+  EXPECT_EQ(assumed.classifier.info().architecture, "dm_wrn10_1");
+  EXPECT_NE(fmt::format("{}", fmt::join(assumed.notes, "\n")).find("SiLU, as RobustBench has it, is assumed"),
+            std::string::npos);
+  EXPECT_EQ(relu.classifier.info().architecture, "dm_wrn10_1_relu");
+  EXPECT_FALSE(close(relu.classifier.logits(images), assumed.classifier.logits(images), 1e-4));
+  EXPECT_EQ(assumed.classifier.info().normalisation.mean.front(), .4914);
+  EXPECT_NE(message_of<UsageError>([&] { load_classifier(path, {.arch = "dm_wrn10_1_relu", .activation = "silu"}); })
+                .find("contradict"),
+            std::string::npos);
+  EXPECT_NE(message_of<UsageError>([&] {
+              load_classifier(save(model.state()), {.arch = kStack, .activation = "silu"}, {3, 16, 16});
+            }).find("DeepMind"),
+            std::string::npos);
+}
+
+TEST_F(CheckpointTest, WeightsOfOtherPrecisionsBecomeFloat32) {
+  for (const auto type : {at::kHalf, at::kBFloat16, at::kDouble}) {
+    auto tensors = model.state();
+    for (auto& [name, tensor] : tensors) tensor = tensor.to(type);
+    const auto loaded = load_classifier(save(tensors), {}, {3, 16, 16}).classifier;
+    EXPECT_EQ(loaded.scalar_type(), at::kFloat);
+    for (size_t i = 0; i < tensors.size(); ++i)
+      EXPECT_TRUE(at::equal(loaded.state()[i].second, tensors[i].second.to(at::kFloat))) << tensors[i].first;
+  }
+}
+
+TEST_F(CheckpointTest, ACounterThatOlderPyTorchDidNotSaveIsZero) {
+  auto tensors = make_classifier("resnet14", 10, {3, 32, 32}, {}, 1).state();
+  std::erase_if(tensors, [](const auto& item) { return item.first.ends_with("num_batches_tracked"); });
+  for (const auto& [name, tensor] : load_classifier(save(tensors)).classifier.state())
+    if (name.ends_with("num_batches_tracked")) EXPECT_EQ(tensor.item<int64_t>(), 0);
+}
+
 TEST_F(CheckpointTest, MisfitsAreListedInFullAndNothingLoads) {
   auto tensors = model.state();
   tensors[0].first = "0.weights";
