@@ -14,7 +14,9 @@ int main(int argc, char** argv) {
   const auto processor_seconds = [] {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
-    const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
+    const auto seconds = [](const timeval& t) {
+      return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+    };
     return std::pair(seconds(usage.ru_utime) + seconds(usage.ru_stime), usage.ru_maxrss);
   };
   try {

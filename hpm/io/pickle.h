@@ -13,7 +13,7 @@
 namespace hpm {
 
 struct PickleLimits {
-  uint64_t depth = 100;                          ///< of nested containers
+  uint64_t depth = 100;                 ///< of nested containers
   uint64_t values = 4'000'000;          ///< of objects
   uint64_t text = uint64_t{256} << 20;  ///< of all strings and bytes together
   /// An object that the pickle names twice is there twice in the tree, and a tensor that repeats its elements takes the
@@ -43,7 +43,8 @@ struct PickleGraph;
 ///
 /// Example:
 ///     ByteReader in(source);
-///     Value value = Pickle(in).value([&](const StorageName& name, ByteRange part) { return bytes_of(name.key, part); });
+///     Value value = Pickle(in).value([&](const StorageName& name, ByteRange part) { return bytes_of(name.key, part);
+///     });
 class Pickle {
  public:
   /// Reads one pickle; `in` then stands behind it. Throws Error for a corrupt or hostile one.
@@ -51,8 +52,8 @@ class Pickle {
   ~Pickle();
 
   const std::vector<StorageName>& storages() const;
-  /// The tree. `load` gives a part of a storage's bytes: for each tensor the part that it reaches, so that no storage need
-  /// be held whole beside its tensors.
+  /// The tree. `load` gives a part of a storage's bytes: for each tensor the part that it reaches, so that no storage
+  /// need be held whole beside its tensors.
   Value value(const std::function<Bytes(const StorageName&, ByteRange)>& load) const;
   /// The tree of a pickle without tensors.
   Value value() const;

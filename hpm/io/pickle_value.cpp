@@ -53,8 +53,7 @@ class TreeBuilder {
 
   Value container(NodeId id, const PickleNode& node) {
     if (open_[id]) graph_.fail_at(node, "an object of the pickle contains itself; no state_dict does");
-    if (depth_ >= graph_.limits.depth)
-      graph_.fail_at(node, "the pickle is nested deeper than {}", graph_.limits.depth);
+    if (depth_ >= graph_.limits.depth) graph_.fail_at(node, "the pickle is nested deeper than {}", graph_.limits.depth);
     open_[id] = true;
     ++depth_;
     Value out = node.kind == NodeKind::dict ? dict(node) : sequence(node);
@@ -118,14 +117,16 @@ class TreeBuilder {
     const ByteRange part{view.offset * item, reach(view) * item};
     const uint64_t work = std::max(size, part.size);
     if (work > budget_)
-      graph_.fail_at(node,
-                     "the tensors would take far more memory than the file's storages hold: one of shape {} is a view of "
-                     "{} elements",
-                     text_of_shape(view.shape), storage.count);
+      graph_.fail_at(
+          node,
+          "the tensors would take far more memory than the file's storages hold: one of shape {} is a view of "
+          "{} elements",
+          text_of_shape(view.shape), storage.count);
     budget_ -= work;
     Bytes bytes = load_(storage, part);
     if (bytes.size() != part.size)
-      graph_.fail_at(node, "storage \"{}\" gives {} bytes where {} were declared", storage.key, bytes.size(), part.size);
+      graph_.fail_at(node, "storage \"{}\" gives {} bytes where {} were declared", storage.key, bytes.size(),
+                     part.size);
     if (contiguous(view)) return {storage.type, view.shape, std::move(bytes)};
     return {storage.type, view.shape, gather(bytes, item, view.shape, view.strides)};
   }

@@ -13,8 +13,8 @@ namespace {
 constexpr std::array<std::string_view, 7> wrappers{"state_dict", "model_state_dict", "model", "net", "last",
                                                    "best",       "ema_state_dict"};
 constexpr std::array<std::string_view, 3> prefixes{"module.", "model.", "_orig_mod."};
-constexpr std::array<std::pair<std::string_view, std::string_view>, 2> normalisation_names{{{"mean", "std"},
-                                                                                         {"mu", "sigma"}}};
+constexpr std::array<std::pair<std::string_view, std::string_view>, 2> normalisation_names{
+    {{"mean", "std"}, {"mu", "sigma"}}};
 
 // A dict with a tensor in it, or a list of one such, or a dict with such under a wrapper's key.
 bool holds_weights(const Value& value) {
@@ -111,8 +111,8 @@ bool strip(StateDict& out, std::string_view prefix) {
 
 bool strip_prefix(StateDict& out) {
   // A layer that is alone in a Sequential has all its names under "0." too; what it leaves has no further dot.
-  const bool sequential = std::ranges::any_of(
-      out.tensors, [](const auto& named) { return std::ranges::count(named.first, '.') > 2; });
+  const bool sequential =
+      std::ranges::any_of(out.tensors, [](const auto& named) { return std::ranges::count(named.first, '.') > 2; });
   if (sequential && strip(out, "module.0.")) return true;
   return std::ranges::any_of(prefixes, [&](std::string_view prefix) { return strip(out, prefix); });
 }
@@ -121,7 +121,8 @@ bool strip_prefix(StateDict& out) {
 bool is_per_channel(const StoredTensor& tensor) {
   const bool real = tensor.type >= ScalarType::float16;
   const auto count = static_cast<int64_t>(tensor.count());
-  return real && count >= 1 && count <= 16 && std::ranges::count_if(tensor.shape, [](int64_t n) { return n != 1; }) <= 1;
+  return real && count >= 1 && count <= 16 &&
+         std::ranges::count_if(tensor.shape, [](int64_t n) { return n != 1; }) <= 1;
 }
 
 // The layer that holds tensor `name` and no tensor but `name` and `other`: "" for the model itself, "0.", "normalize.";
@@ -210,7 +211,8 @@ StateDict peel(Value root, const std::string& name) {
 }
 
 void strip_names(StateDict& state) {
-  while (strip_prefix(state) || take_normalisation(state)) {}
+  while (strip_prefix(state) || take_normalisation(state)) {
+  }
   drop_second_names(state);
 }
 

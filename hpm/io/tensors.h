@@ -27,7 +27,7 @@ struct CheckpointFile {
   std::vector<std::string> ignored;  ///< see StateDict
   NamedTensors tensors;              ///< in the file's order; empty for TorchScript
   std::map<std::string, std::string>
-      metadata;        ///< safetensors' __metadata__, or the numbers and texts beside the weights
+      metadata;                   ///< safetensors' __metadata__, or the numbers and texts beside the weights
   std::string sha256;             ///< of the file
   std::vector<double> mean, std;  ///< the input normalisation that stood among the weights; empty where none did
 };

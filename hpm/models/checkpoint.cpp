@@ -45,7 +45,8 @@ Shape input_shape_of(const ModelCard& card, const Shape& data_shape, const Named
   if (!data_shape.empty()) return data_shape;
   const auto channels = std::max<int64_t>(channels_of(tensors), 1);
   const int64_t size = channels == 1 ? 28 : has_imagenet_stem(tensors) ? 224 : 32;
-  notes.push_back(fmt::format("input shape [{},{},{}] assumed from the first layer (--input-shape)", channels, size, size));
+  notes.push_back(
+      fmt::format("input shape [{},{},{}] assumed from the first layer (--input-shape)", channels, size, size));
   return {channels, size, size};
 }
 
@@ -108,8 +109,7 @@ Normalisation normalisation_of(const ModelCard& card, const std::string& path, i
   };
   if (!card.mean.empty() || !card.std.empty()) {
     if (!file.mean.empty() && (file.mean != card.mean || file.std != card.std))
-      loaded.notes.push_back(
-          fmt::format("the file's own normalisation, {}, is overridden", text(file.mean, file.std)));
+      loaded.notes.push_back(fmt::format("the file's own normalisation, {}, is overridden", text(file.mean, file.std)));
     return {card.mean, card.std};
   }
   if (!file.mean.empty()) {
@@ -118,12 +118,13 @@ Normalisation normalisation_of(const ModelCard& card, const std::string& path, i
   }
   const auto own = own_normalisation(card.arch, classes);
   if (!own.identity())
-    loaded.notes.push_back(fmt::format("{} normalises inside; for {} classes {}, as RobustBench has it, are assumed "
-                                       "(--mean, --std)",
-                                       card.arch, classes, text(own.mean, own.std)));
+    loaded.notes.push_back(
+        fmt::format("{} normalises inside; for {} classes {}, as RobustBench has it, are assumed "
+                    "(--mean, --std)",
+                    card.arch, classes, text(own.mean, own.std)));
   else
-    loaded.warnings.push_back(fmt::format(
-        "{}: no input normalisation is known: none is applied (--mean, --std or a card)", path));
+    loaded.warnings.push_back(
+        fmt::format("{}: no input normalisation is known: none is applied (--mean, --std or a card)", path));
   return own;
 }
 

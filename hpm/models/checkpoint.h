@@ -20,9 +20,9 @@ struct LoadedClassifier {
 
 /// Loads weights into the architecture that `given`, else the card beside the file, else the file's metadata, else
 /// keys and shapes name. `data_shape` {C,H,W} (may be empty) is taken where no input shape is given. Missing,
-/// unexpected and misshapen keys are listed in full; nothing loads half. The normalisation is that of `given`, the card,
-/// the metadata, buffers among the weights, or the architecture, in this order. Weights become float32; the network
-/// takes the memory of the file's tensors over, so that loading needs little more than their size.
+/// unexpected and misshapen keys are listed in full; nothing loads half. The normalisation is that of `given`, the
+/// card, the metadata, buffers among the weights, or the architecture, in this order. Weights become float32; the
+/// network takes the memory of the file's tensors over, so that loading needs little more than their size.
 LoadedClassifier load_classifier(const std::string& path, const ModelCard& given = {},
                                  const std::vector<int64_t>& data_shape = {});
 

@@ -29,7 +29,7 @@ struct Gap {
 /// A stack whose convolutions' strides and paddings are open.
 struct Stack {
   std::vector<Weighted> layers;
-  std::vector<Gap> before;         ///< each layer
+  std::vector<Gap> before;           ///< each layer
   std::vector<size_t> convolutions;  ///< their places in `layers`
 };
 

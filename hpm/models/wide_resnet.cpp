@@ -274,8 +274,8 @@ std::shared_ptr<Network> make_wide_resnet(const std::string& name, int64_t class
     DeepMindSpec spec{.activation = take("_relu") ? "relu" : "silu"};
     spec.wide = rest != "dm_preact_resnet18";
     constexpr std::string_view prefix = "dm_wrn";
-    const bool known = !spec.wide ||
-                       (rest.starts_with(prefix) && parse_size(rest.substr(prefix.size()), spec.depth, spec.width));
+    const bool known =
+        !spec.wide || (rest.starts_with(prefix) && parse_size(rest.substr(prefix.size()), spec.depth, spec.width));
     return known ? make_deepmind_resnet(spec, classes, input_shape) : nullptr;
   }
   WideResNetSpec spec;

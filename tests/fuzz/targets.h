@@ -6,8 +6,8 @@
 
 namespace hpm::test {
 
-/// A reader of files as a fuzzer drives it: any bytes are read or refused with hpm::Error. Whatever else happens (another
-/// exception, a sanitizer's finding, a minute, a gigabyte) is a bug.
+/// A reader of files as a fuzzer drives it: any bytes are read or refused with hpm::Error. Whatever else happens
+/// (another exception, a sanitizer's finding, a minute, a gigabyte) is a bug.
 struct FuzzTarget {
   const char* name;  ///< also the name of its program and of its corpus
   void (*run)(std::span<const std::byte> bytes);

@@ -322,8 +322,10 @@ Value values_of(std::vector<float> values) {
 
 TEST(StateDict, TakesTheInputNormalisationOut) {
   const auto with = [](const std::string& mean, const std::string& std, const std::string& prefix) {
-    return peel(dict({{mean, values_of({.5f, .25f, .125f})}, {std, values_of({1, 2, 4})},
-                      {prefix + "a.weight", weight(1)}, {prefix + "b.bias", weight(2)}}));
+    return peel(dict({{mean, values_of({.5f, .25f, .125f})},
+                      {std, values_of({1, 2, 4})},
+                      {prefix + "a.weight", weight(1)},
+                      {prefix + "b.bias", weight(2)}}));
   };
   for (const auto& [mean, std, prefix] :
        std::vector<std::array<const char*, 3>>{{"mean", "std", ""},
@@ -344,7 +346,8 @@ TEST(StateDict, TakesTheInputNormalisationOut) {
 }
 
 TEST(StateDict, LeavesSecondNamesOfTheFirstLayersOut) {
-  const auto state = peel(dict({{"conv1.weight", weight(7)}, {"model_preact_hl1.1.weight", weight(7)},
+  const auto state = peel(dict({{"conv1.weight", weight(7)},
+                                {"model_preact_hl1.1.weight", weight(7)},
                                 {"model_preact_hl1.2.weight", weight(8)}}));
   EXPECT_EQ(names(state), "conv1.weight model_preact_hl1.2.weight ") << "what is no copy stays, to be refused later";
   EXPECT_EQ(state.ignored.size(), 1u);

@@ -89,17 +89,18 @@ std::string pickle_of_two(int64_t count, bool shared) {
   std::string out = "}(";
   for (int64_t i = 0; i < 2; ++i) {
     const std::string key = shared ? "0" : std::to_string(i);
-    out += text(i == 0 ? "a" : "b") + "ctorch._utils\n_rebuild_tensor\n((" + text("storage") + "ctorch\nFloatStorage\n" +
-           text(key) + text("cpu") + integer(shared ? 2 * count : count) + "tQ" + integer(shared ? i * count : 0) + "(" +
-           integer(count) + "t(" + integer(1) + "ttR";
+    out += text(i == 0 ? "a" : "b") + "ctorch._utils\n_rebuild_tensor\n((" + text("storage") +
+           "ctorch\nFloatStorage\n" + text(key) + text("cpu") + integer(shared ? 2 * count : count) + "tQ" +
+           integer(shared ? i * count : 0) + "(" + integer(count) + "t(" + integer(1) + "ttR";
   }
   return out + "u.";
 }
 
 std::string legacy_file(int64_t count, bool shared) {
   using namespace std::string_literals;
-  std::string out = "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.M\xe9\x03.}X\x0d\x00\x00\x00little_endian\x88s."s +
-                    pickle_of_two(count, shared) + (shared ? "](X\x01\x00\x00\x000e."s : "](X\x01\x00\x00\x000X\x01\x00\x00\x001e."s);
+  std::string out =
+      "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.M\xe9\x03.}X\x0d\x00\x00\x00little_endian\x88s."s +
+      pickle_of_two(count, shared) + (shared ? "](X\x01\x00\x00\x000e."s : "](X\x01\x00\x00\x000X\x01\x00\x00\x001e."s);
   for (int64_t i = 0; i < (shared ? 1 : 2); ++i) {
     const auto elements = static_cast<uint64_t>(shared ? 2 * count : count);
     out += little(elements) + std::string(elements * 4, '\1');

@@ -1,8 +1,8 @@
 #include "attacks/formula_net.h"
 #include "hpm/core/error.h"
 #include "hpm/models/checkpoint.h"
-#include "hpm/models/recognition.h"
 #include "hpm/models/layers.h"
+#include "hpm/models/recognition.h"
 #include "hpm/models/registry.h"
 
 namespace hpm {

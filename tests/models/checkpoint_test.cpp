@@ -55,10 +55,11 @@ TEST_F(CheckpointTest, EveryNamedArchitectureIsRecognisedFromItsKeys) {
 }
 
 TEST_F(CheckpointTest, StacksOfManyFormsAreRecognised) {
-  for (const std::string text :
-       {"flatten-fc10", "flatten-fc20-relu-fc10", "conv4k3p1-relu-flatten-fc10", "conv4k3p1-bn-relu-conv8k3s2p1-relu-flatten-fc10",
-        "conv4k3p1-relu-maxpool2-conv8k3p1-relu-maxpool2-flatten-fc20-relu-fc10",
-        "conv4k5p2-bn-relu-maxpool2-flatten-fc20-bn-relu-fc10", "conv8k3p1-relu-conv8k3s2p1-relu-conv16k3p1-relu-flatten-fc10"}) {
+  for (const std::string text : {"flatten-fc10", "flatten-fc20-relu-fc10", "conv4k3p1-relu-flatten-fc10",
+                                 "conv4k3p1-bn-relu-conv8k3s2p1-relu-flatten-fc10",
+                                 "conv4k3p1-relu-maxpool2-conv8k3p1-relu-maxpool2-flatten-fc20-relu-fc10",
+                                 "conv4k5p2-bn-relu-maxpool2-flatten-fc20-bn-relu-fc10",
+                                 "conv8k3p1-relu-conv8k3s2p1-relu-conv16k3p1-relu-flatten-fc10"}) {
     const auto path = save(make_classifier(text, 10, {3, 16, 16}, {}, 1).state());
     EXPECT_EQ(load_classifier(path, {}, {3, 16, 16}).classifier.info().architecture, text);
   }
@@ -96,8 +97,9 @@ TEST_F(CheckpointTest, ActivationIsAssumedForDeepMindsVariantsAndCanBeSaid) {
   EXPECT_EQ(relu.classifier.info().architecture, "dm_wrn10_1_relu");
   EXPECT_FALSE(close(relu.classifier.logits(images), assumed.classifier.logits(images), 1e-4));
   EXPECT_EQ(assumed.classifier.info().normalisation.mean.front(), .4914);
-  EXPECT_NE(message_of<UsageError>([&] { load_classifier(path, {.arch = "dm_wrn10_1_relu", .activation = "silu"}); })
-                .find("contradict"),
+  EXPECT_NE(message_of<UsageError>([&] {
+              load_classifier(path, {.arch = "dm_wrn10_1_relu", .activation = "silu"});
+            }).find("contradict"),
             std::string::npos);
   EXPECT_NE(message_of<UsageError>([&] {
               load_classifier(save(model.state()), {.arch = kStack, .activation = "silu"}, {3, 16, 16});

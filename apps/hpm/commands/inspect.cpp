@@ -50,7 +50,8 @@ Json torchscript(const std::string& path, const ModelOptions& options, bool writ
   uint64_t bytes = 0;
   for (const auto& entry : zip.entries()) {
     if (entry.name.find("/code/") != std::string::npos && entry.name.ends_with(".py")) ++code;
-    const bool tensor = entry.name.find("/data/") != std::string::npos || entry.name.find("/constants/") != std::string::npos;
+    const bool tensor =
+        entry.name.find("/data/") != std::string::npos || entry.name.find("/constants/") != std::string::npos;
     if (tensor) ++tensors, bytes += entry.size;
   }
   const auto digest = sha256_of(source);
@@ -65,20 +66,18 @@ Json torchscript(const std::string& path, const ModelOptions& options, bool writ
   j["code files"] = code;
   j["tensors"] = tensors;
   j["tensor bytes"] = bytes;
-  j["note"] = trusted ? "a program, which loading runs; the card beside it names its SHA-256, so that it will be loaded"
-                      : "a program, which loading runs: it needs --allow-torchscript, or its SHA-256 in a card (--write-card, "
-                        "if you trust it)";
-  j["evaluate"] = fmt::format("hpm evaluate --model {}{} --data cifar10", quoted(path), trusted ? "" : " --allow-torchscript");
+  j["note"] =
+      trusted ? "a program, which loading runs; the card beside it names its SHA-256, so that it will be loaded"
+              : "a program, which loading runs: it needs --allow-torchscript, or its SHA-256 in a card (--write-card, "
+                "if you trust it)";
+  j["evaluate"] =
+      fmt::format("hpm evaluate --model {}{} --data cifar10", quoted(path), trusted ? "" : " --allow-torchscript");
   return j;
 }
 
 Json description_of(const CheckpointFile& file, const std::string& path, bool keys) {
-  Json j{{"file", path},
-         {"container", file.container},
-         {"sha256", file.sha256},
-         {"peeled", file.peeled},
-         {"ignored", file.ignored},
-         {"tensors", file.tensors.size()}};
+  Json j{{"file", path},          {"container", file.container}, {"sha256", file.sha256},
+         {"peeled", file.peeled}, {"ignored", file.ignored},     {"tensors", file.tensors.size()}};
   if (keys)
     for (const auto& [name, tensor] : file.tensors)
       j["keys"][name] = fmt::format("{}[{}]", c10::toString(tensor.scalar_type()), fmt::join(tensor.sizes(), ","));
