@@ -5,6 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PRESET ?= release
 JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 600
 BUILD := build/$(PRESET)
 
 .PHONY: help setup program build demo test quick oracles fuzz format tidy clean FORCE
@@ -38,8 +39,8 @@ quick: build  ## the unit tests alone, for use while working
 oracles: build  ## long comparisons with reference values, every figure printed
 	@ctest --test-dir $(BUILD) --no-tests=error --verbose -L '^oracle$$'
 
-fuzz: build  ## random bytes into every reader of files
-	@ctest --test-dir $(BUILD) --no-tests=error --verbose -L '^fuzz$$'
+fuzz:  ## libFuzzer with sanitizers on every reader of files, FUZZ_SECONDS each (needs clang: docs/fuzzing.md)
+	@python3 tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)
 
 format:  ## clang-format on every source file
 	@git ls-files '*.h' '*.cpp' | xargs clang-format -i

@@ -1,0 +1,91 @@
+// hpm inspect: what it says of every kind of file, and that the command it gives works.
+#include "cli/program.h"
+#include "hpm/io/tensors.h"
+#include "hpm/models/card.h"
+#include "hpm/models/registry.h"
+#include "hpm/prototypes/model.h"
+
+namespace hpm {
+namespace {
+
+using test::program;
+
+class Inspect : public testing::Test {
+ protected:
+  nlohmann::json described(const std::string& arguments) {
+    const auto run = program("inspect --json " + arguments, folder.path);
+    EXPECT_EQ(run.status, 0) << run.err;
+    return nlohmann::json::parse(run.out, nullptr, false);
+  }
+  void save(const std::string& name, const NamedTensors& tensors) {
+    write_safetensors((folder / name).string(), tensors);
+  }
+  test::TemporaryFolder folder;
+  const Classifier model = make_classifier("conv4k4s2p1-relu-flatten-fc20-relu-fc10", 10, {1, 28, 28}, {}, 1);
+};
+
+TEST_F(Inspect, SaysWhatWasFoundAndAssumedAndTheCommandThatEvaluates) {
+  HPM_NEED_FASHION_MNIST();
+  auto tensors = model.state();
+  for (auto& [name, tensor] : tensors) name = "module." + name;
+  save("a model.safetensors", tensors);
+  const auto j = described("'a model.safetensors'");
+  EXPECT_EQ(j["container"], "safetensors");
+  EXPECT_EQ(j["peeled"], nlohmann::json({"prefix \"module.\""}));
+  EXPECT_EQ(j["architecture"], "conv4k4s2p1-relu-flatten-fc20-relu-fc10");
+  EXPECT_EQ(j["input"], nlohmann::json({1, 28, 28}));
+  EXPECT_EQ(j["classes"], 10);
+  EXPECT_EQ(j["features"], 20);
+  EXPECT_EQ(j["parameters"], model.parameter_count());
+  EXPECT_EQ(j["head"], "fc");
+  const std::string command = j["evaluate"];
+  ASSERT_TRUE(command.starts_with("hpm evaluate --model 'a model.safetensors' --arch conv4k4s2p1")) << command;
+  const auto run = program(command.substr(4) + " --protocol clean --count 20 --out run", folder.path);
+  EXPECT_EQ(run.status, 0) << run.err;
+}
+
+TEST_F(Inspect, WritesACardThatDescribesTheModel) {
+  save("m.safetensors", model.state());
+  described("m.safetensors --write-card --mean .5 --std .25");
+  const auto card = read_card((folder / "m.safetensors").string());
+  ASSERT_TRUE(card.has_value());
+  EXPECT_EQ(card->arch, "conv4k4s2p1-relu-flatten-fc20-relu-fc10");
+  EXPECT_EQ(card->mean, std::vector<double>{.5});
+  EXPECT_EQ(card->sha256.size(), 64u);
+  EXPECT_EQ(described("m.safetensors")["evaluate"], "hpm evaluate --model m.safetensors --data fashion-mnist");
+}
+
+TEST_F(Inspect, DescribesAFileThatFitsNoArchitectureBeforeItFails) {
+  save("m.safetensors", {{"encoder.weight", at::zeros({3, 4})}, {"decoder.weight", at::zeros({2, 3})}});
+  const auto run = program("inspect m.safetensors --keys", folder.path);
+  EXPECT_EQ(run.status, 1);
+  EXPECT_NE(run.out.find("encoder.weight Float[3,4]"), std::string::npos) << run.out;
+  EXPECT_NE(run.err.find("TorchScript"), std::string::npos) << run.err;
+}
+
+TEST_F(Inspect, RunsNothingFromAFile) {
+  std::ofstream(folder / "m.pth") << std::string("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", 15)
+                                  << std::string("\x80\x02M\xe9\x03.", 6) << "}X"
+                                  << std::string("\x0d\x00\x00\x00little_endian\x88s.", 20)
+                                  << "cos\nsystem\n(S'touch was_here'\ntR.";
+  const auto run = program("inspect m.pth", folder.path);
+  EXPECT_EQ(run.status, 1);
+  EXPECT_NE(run.err.find("wants to call os.system"), std::string::npos) << run.err;
+  EXPECT_NE(run.err.find("at byte "), std::string::npos) << run.err;
+  EXPECT_FALSE(std::filesystem::exists(folder / "was_here"));
+}
+
+TEST_F(Inspect, NamesATorchScriptFileAndWhatItNeeds) {
+  HPM_NEED_SHARED(path, "checkpoints/cnn_a_adv4_noise.ts");
+  std::filesystem::copy_file(path, folder / "m.ts");
+  const auto j = described("m.ts");
+  EXPECT_EQ(j["container"], "TorchScript");
+  EXPECT_NE(j["note"].get<std::string>().find("--allow-torchscript"), std::string::npos);
+  EXPECT_EQ(j["evaluate"], "hpm evaluate --model m.ts --allow-torchscript --data cifar10");
+  EXPECT_FALSE(j.contains("architecture"));
+  described("m.ts --write-card");
+  EXPECT_EQ(read_card((folder / "m.ts").string())->sha256, j["sha256"]);
+}
+
+}  // namespace
+}  // namespace hpm
