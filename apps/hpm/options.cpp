@@ -5,7 +5,6 @@
 #include <sstream>
 
 #include "hpm/core/error.h"
-#include "hpm/models/torchscript.h"
 
 namespace hpm::app {
 
@@ -19,26 +18,7 @@ void fields(Fields& f, ModelOptions& o) {
 HpmModel load(const ModelOptions& options, const std::string& path, const std::vector<int64_t>& data_shape,
               Monitor& monitor) {
   require(!path.empty(), "--model: needs a checkpoint file");
-  LoadedModel loaded;
-  const auto container = container_of(path);
-  if (container == "TorchScript") {
-    const auto card = read_card(path).value_or(ModelCard{});
-    const auto& given = options.card;
-    TorchScriptOptions script{.allow = options.allow_torchscript,
-                              .sha256 = !given.sha256.empty() ? given.sha256 : card.sha256,
-                              .normalisation = given.mean.empty() && given.std.empty()
-                                                   ? Normalisation{card.mean, card.std}
-                                                   : Normalisation{given.mean, given.std}};
-    for (const auto& shape : {given.input, card.input, std::vector<double>(data_shape.begin(), data_shape.end())})
-      if (!shape.empty()) {
-        script.input_shape.assign(shape.begin(), shape.end());
-        break;
-      }
-    if (script.normalisation.identity())
-      monitor.warn(path + ": no --mean and --std: the input goes into the module as it is, in [0,1]");
-    return {load_torchscript(path, script), std::nullopt};
-  }
-  loaded = load_model(path, options.card, data_shape);
+  auto loaded = load_model(path, options.card, data_shape, options.allow_torchscript);
   for (const auto& note : loaded.notes) monitor.say(path + ": " + note);
   for (const auto& warning : loaded.warnings) monitor.warn(warning);
   return std::move(loaded.model);

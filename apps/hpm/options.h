@@ -17,7 +17,7 @@ struct ModelOptions {
 };
 void fields(Fields& f, ModelOptions& o);
 
-/// Loads the model with its notes on stderr. A TorchScript file needs --allow-torchscript or --sha256.
+/// Loads the model with its notes on stderr. A TorchScript file needs --allow-torchscript, or sha256 in its card.
 HpmModel load(const ModelOptions& options, const std::string& path, const std::vector<int64_t>& data_shape,
               Monitor& monitor);
 

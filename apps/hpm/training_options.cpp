@@ -5,6 +5,7 @@
 #include "hpm/core/error.h"
 #include "hpm/io/file.h"
 #include "hpm/io/sha256.h"
+#include "hpm/models/torchscript.h"
 
 namespace hpm::app {
 
@@ -39,6 +40,12 @@ void TrainingOptions::finish(const RunDirectory& run, const CommandLine& line, c
   all.erase("compute");
   all["checkpoint"] = model.model.empty() ? "" : sha256_of_file(model.model);
   loop.fingerprint = sha256(all.dump());
+}
+
+void say_frozen(CommandLine& line, const Classifier& classifier) {
+  if (!is_torchscript(classifier)) return;
+  line.monitor().say("batch norm is frozen: a TorchScript module stays in evaluation mode, its parameters are trained");
+  line.warn_unused("batch-norm", "a TorchScript module keeps its running statistics");
 }
 
 TrainingLog::TrainingLog(const RunDirectory& run, CommandLine& line) : run_(run), line_(line) {

@@ -17,6 +17,8 @@ struct TrainingOptions {
   void finish(const RunDirectory& run, const CommandLine& line, const ModelOptions& model);
 };
 void fields(Fields& f, TrainingOptions& o);
+/// Says of a module from TorchScript that its batch norm is frozen.
+void say_frozen(CommandLine& line, const Classifier& classifier);
 
 /// Prints epochs and keeps them in log.csv.
 class TrainingLog {

@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <sched.h>
-#include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/cuda.h>
 
 #include "hpm/core/error.h"
@@ -47,8 +46,6 @@ int64_t available_cores() {
 
 void configure_threads(int64_t threads) {
   at::set_num_threads(static_cast<int>(threads > 0 ? threads : available_cores()));
-  torch::jit::getProfilingMode() = false;
-  torch::jit::getExecutorMode() = false;
 }
 
 ScopedThreads::ScopedThreads(int64_t threads) : before_(at::get_num_threads()) {

@@ -26,8 +26,7 @@ at::ScalarType parse_precision(const std::string& name, at::Device device);
 /// The number of cores this process may use.
 int64_t available_cores();
 
-/// Sets LibTorch's intra-op threads (0: all cores) and turns TorchScript's profiling executor off, which re-specialises
-/// in its first calls and so changes last bits.
+/// Sets LibTorch's intra-op threads (0: all cores).
 void configure_threads(int64_t threads);
 
 /// Sets LibTorch's intra-op threads for its lifetime.

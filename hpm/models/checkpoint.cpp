@@ -7,6 +7,7 @@
 #include "hpm/models/recognition.h"
 #include "hpm/models/registry.h"
 #include "hpm/models/stack_recognition_impl.h"
+#include "hpm/models/script_checkpoint_impl.h"
 
 namespace hpm {
 namespace {
@@ -130,14 +131,10 @@ Normalisation normalisation_of(const ModelCard& card, const std::string& path, i
 
 }  // namespace
 
-LoadedClassifier load_classifier(const std::string& path, const ModelCard& given, const Shape& data_shape) {
+LoadedClassifier load_classifier(const std::string& path, const ModelCard& given, const Shape& data_shape,
+                                 bool allow_torchscript) {
   LoadedClassifier loaded;
   loaded.file = read_checkpoint(path);
-  if (loaded.file.container == kTorchScript)
-    fail(
-        "{}: is a TorchScript file, which may run code when it is loaded; weights in a state_dict or safetensors file "
-        "are needed here",
-        path);
   auto tensors = std::move(loaded.file.tensors);
   const auto first_extra = std::stable_partition(tensors.begin(), tensors.end(),
                                                  [](const auto& item) { return !item.first.starts_with("hpm."); });
@@ -146,6 +143,8 @@ LoadedClassifier load_classifier(const std::string& path, const ModelCard& given
   for (const auto& what : loaded.file.peeled) loaded.notes.push_back("peeled: " + what);
 
   auto card = full_card(given, path, loaded.file, loaded.notes);
+  if (loaded.file.container == kTorchScript)
+    return load_script(std::move(loaded), path, card, data_shape, allow_torchscript);
   const auto shape = input_shape_of(card, data_shape, tensors, loaded.notes);
   if (card.arch == "auto") card.arch = recognise(tensors, shape, loaded.notes);
   card.arch = with_activation(card.arch, card, path, loaded.notes);
@@ -153,10 +152,11 @@ LoadedClassifier load_classifier(const std::string& path, const ModelCard& given
   if (card.classes != 0 && card.classes != classes)
     fail_usage("{}: has {} classes in its last layer, but {} are asked for (--classes)", path, classes, card.classes);
   const auto normalisation = normalisation_of(card, path, classes, loaded);
-  const auto network = [&] {
+  auto network = script_network_for(card.arch, path, shape, allow_torchscript);
+  if (!network) {
     const WithoutWeights loaded_next;
-    return make_network(card.arch, classes, shape);
-  }();
+    network = make_network(card.arch, classes, shape);
+  }
   loaded.classifier = Classifier(network, {card.arch, classes, shape, normalisation, path, loaded.file.sha256});
   const auto lines = misfits(loaded.classifier.state(), tensors);
   if (!lines.empty()) fail("{}: does not fit {}:\n  {}", path, card.arch, fmt::join(lines, "\n  "));

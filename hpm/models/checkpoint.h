@@ -23,7 +23,9 @@ struct LoadedClassifier {
 /// unexpected and misshapen keys are listed in full; nothing loads half. The normalisation is that of `given`, the
 /// card, the metadata, buffers among the weights, or the architecture, in this order. Weights become float32; the
 /// network takes the memory of the file's tensors over, so that loading needs little more than their size.
+/// A TorchScript file, or one that an architecture "torchscript:NAME" names, runs code when it is loaded: it needs
+/// `allow_torchscript`, or its SHA-256 in its card.
 LoadedClassifier load_classifier(const std::string& path, const ModelCard& given = {},
-                                 const std::vector<int64_t>& data_shape = {});
+                                 const std::vector<int64_t>& data_shape = {}, bool allow_torchscript = false);
 
 }  // namespace hpm

@@ -115,7 +115,12 @@ std::vector<std::pair<std::string, Tensor>> Classifier::state() const {
   return all;
 }
 
-std::vector<Tensor> Classifier::parameters() const { return network_->parameters(); }
+std::vector<Tensor> Classifier::parameters() const {
+  std::vector<Tensor> all;
+  for (const auto& p : network_->parameters())
+    if (std::none_of(all.begin(), all.end(), [&](const Tensor& other) { return other.is_same(p); })) all.push_back(p);
+  return all;
+}
 int64_t Classifier::parameter_count() const {
   int64_t count = 0;
   for (const auto& p : parameters()) count += p.numel();

@@ -67,7 +67,7 @@ class Classifier {
   bool is_black_box() const;     ///< no penultimate features: attacks only, no HPM
 
   std::vector<std::pair<std::string, Tensor>> state() const;  ///< parameters and buffers under their checkpoint keys
-  std::vector<Tensor> parameters() const;
+  std::vector<Tensor> parameters() const;                     ///< each once, also where two layers share it
   int64_t parameter_count() const;
   Classifier clone() const;  ///< a deep copy with its own pass counter
   void to(at::Device device, at::ScalarType type = at::kFloat);

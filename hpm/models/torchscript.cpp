@@ -1,83 +1,211 @@
 #include "hpm/models/torchscript.h"
 
+#include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/script.h>
+
+#include <sstream>
+
 #include "hpm/core/error.h"
+#include "hpm/io/file.h"
 #include "hpm/io/sha256.h"
-#include "hpm/models/network.h"
+#include "hpm/models/card.h"
+#include "hpm/models/torchscript_impl.h"
 
 namespace hpm {
 namespace {
 
-class TorchScriptNetwork : public Network {
+/// A linear layer on memory that a script module holds.
+class SharedLinear : public torch::nn::LinearImpl {
  public:
-  explicit TorchScriptNetwork(torch::jit::Module module) : module_(std::move(module)) {
-    // Registered, so that devices, types and gradients follow. A parameter's key has dots, which Module refuses.
-    for (const auto& p : module_.named_parameters())
-      register_parameter(key_of(p.name), p.value, p.value.requires_grad());
-    for (const auto& b : module_.named_buffers()) register_buffer(key_of(b.name), b.value);
+  SharedLinear(const Tensor& shared_weight, const Tensor& shared_bias) : LinearImpl(1, 1) {
+    options = torch::nn::LinearOptions(shared_weight.size(1), shared_weight.size(0)).bias(shared_bias.defined());
+    parameters_.clear();
+    weight = register_parameter("weight", shared_weight, shared_weight.requires_grad());
+    bias = shared_bias.defined() ? register_parameter("bias", shared_bias, shared_bias.requires_grad()) : Tensor();
   }
-  Tensor features(const Tensor& x) override { return run(x).features; }
-  std::shared_ptr<Network> fresh() const override { return std::make_shared<TorchScriptNetwork>(module_.clone()); }
-  torch::nn::Linear head() override { return nullptr; }
-  NetworkOutput run(const Tensor& x) override {
-    const auto out = module_.forward({x});
-    if (out.isTensor()) return {{}, out.toTensor()};
-    if (!out.isTuple() || out.toTupleRef().elements().size() != 2)
-      fail("load_torchscript: the module needs to give logits or a pair (features, logits)");
-    const auto& pair = out.toTupleRef().elements();
-    return {pair[0].toTensor(), pair[1].toTensor()};
-  }
-  void train(bool on = true) override {
-    torch::nn::Module::train(on);
-    module_.train(on);
-  }
+};
+
+/// What initial weights and a random module take from the global generator is put back.
+class ScopedGenerator {
+ public:
+  ScopedGenerator() : state_(generator_.get_state()) {}
+  ~ScopedGenerator() { generator_.set_state(state_); }
 
  private:
-  static std::string key_of(std::string name) {
-    std::replace(name.begin(), name.end(), '.', '/');
-    return name;
-  }
-  torch::jit::Module module_;
+  at::Generator generator_ = at::globalContext().defaultGenerator(at::kCPU);
+  Tensor state_;
 };
 
 void check_trust(const std::string& path, const TorchScriptOptions& options) {
   require(options.allow || !options.sha256.empty(),
-          "load_torchscript: {} is a program that loading runs; give its SHA-256, or allow it, if you trust it", path);
+          "load_torchscript: {} is a TorchScript file, a program that loading runs. If you trust it, give "
+          "--allow-torchscript, or put sha256 = \"{}\" under [model] into {}",
+          path, sha256_of_file(path), card_path(path));
   if (options.sha256.empty()) return;
   const auto found = sha256_of_file(path);
   if (found != options.sha256)
-    fail("load_torchscript: {} has SHA-256 {}, but {} was asked for", path, found, options.sha256);
+    fail(
+        "load_torchscript: {} has SHA-256 {}, but {} was asked for; the file was changed, or the card belongs to "
+        "another",
+        path, found, options.sha256);
+}
+
+torch::jit::Module read_module(const std::string& path) {
+  torch::jit::getProfilingMode() = false;
+  torch::jit::getExecutorMode() = false;
+  try {
+    auto module = torch::jit::load(path, at::kCPU);
+    module.eval();
+    return module;
+  } catch (const c10::Error& error) {
+    fail("load_torchscript: {} is no readable TorchScript archive: {}", path, error.what_without_backtrace());
+  }
+}
+
+NetworkOutput outputs_of(torch::jit::Module& module, const Tensor& x) {
+  const auto out = module.forward({x});
+  if (out.isTensor()) return {{}, out.toTensor()};
+  if (out.isTuple() && out.toTupleRef().elements().size() == 2) {
+    const auto& pair = out.toTupleRef().elements();
+    if (pair[0].isTensor() && pair[1].isTensor()) return {pair[0].toTensor(), pair[1].toTensor()};
+  }
+  fail("load_torchscript: the module needs to give logits or a pair (features, logits), but gives {}", out.tagKind());
+}
+
+/// Two images that differ, the same in every run.
+Tensor trial_images(const std::vector<int64_t>& shape) {
+  const auto count = c10::multiply_integers(shape);
+  auto x = at::linspace(0, 1, 2 * count).mul(97).frac();
+  std::vector<int64_t> sizes{2};
+  sizes.insert(sizes.end(), shape.begin(), shape.end());
+  return x.view(sizes);
+}
+
+/// The submodule whose weight [K,D] and bias [K] map the features to the logits, "" for none.
+std::string find_head(const torch::jit::Module& module, const NetworkOutput& out) {
+  if (!out.features.defined() || out.features.dim() != 2) return {};
+  std::map<std::string, Tensor> parameters;
+  for (const auto& p : module.named_parameters()) parameters[p.name] = p.value;
+  constexpr std::string_view suffix = ".weight";
+  for (const auto& [name, weight] : parameters) {
+    if (!name.ends_with(suffix)) continue;
+    if (weight.sizes() != at::IntArrayRef{out.logits.size(1), out.features.size(1)}) continue;
+    const auto layer = name.substr(0, name.size() - suffix.size());
+    const auto found = parameters.find(layer + ".bias");
+    const auto bias = found == parameters.end() ? Tensor() : found->second;
+    if (bias.defined() && bias.sizes() != at::IntArrayRef{weight.size(0)}) continue;
+    const auto logits = at::linear(out.features, weight, bias);
+    if (logits.allclose(out.logits, 1e-4, 1e-5)) return layer;
+  }
+  return {};
 }
 
 }  // namespace
 
+ScriptNetwork::ScriptNetwork(torch::jit::Module module, std::string head)
+    : module_(std::move(module)), head_name_(std::move(head)) {
+  const ScopedGenerator untouched;
+  adopt(*this, module_, "");
+  seen_.clear();
+}
+
+void ScriptNetwork::adopt(torch::nn::Module& into, torch::jit::Module& from, const std::string& path) {
+  // Tied parameters come out of a file as two tensors on one memory: they are made one again.
+  const auto one = [&](const std::string& name, const Tensor& tensor) {
+    for (const auto& other : seen_)
+      if (tensor.numel() > 0 && other.data_ptr() == tensor.data_ptr() && other.sizes() == tensor.sizes())
+        return from.setattr(name, other), other;
+    return seen_.push_back(tensor), tensor;
+  };
+  for (const auto& p : from.named_parameters(false))
+    into.register_parameter(p.name, one(p.name, p.value), p.value.requires_grad());
+  for (const auto& b : from.named_buffers(false)) into.register_buffer(b.name, b.value);
+  for (const auto& child : from.named_children()) {
+    auto script = child.value;
+    const auto name = path.empty() ? child.name : path + "." + child.name;
+    if (name == head_name_) {
+      const auto bias =
+          script.hasattr("bias") && script.attr("bias").isTensor() ? script.attr("bias").toTensor() : Tensor();
+      const std::shared_ptr<torch::nn::LinearImpl> layer =
+          std::make_shared<SharedLinear>(script.attr("weight").toTensor(), bias);
+      head_ = torch::nn::Linear(layer);
+      into.register_module(child.name, head_.ptr());
+    } else {
+      adopt(*into.register_module(child.name, std::make_shared<torch::nn::Module>()), script, name);
+    }
+  }
+}
+
+NetworkOutput ScriptNetwork::run(const Tensor& x) {
+  auto out = outputs_of(module_, x);
+  if (head_.is_empty()) out.features.reset();
+  return out;
+}
+
+std::shared_ptr<Network> ScriptNetwork::fresh() const {
+  return std::make_shared<ScriptNetwork>(module_.deepcopy(), head_name_);
+}
+
+const ScriptNetwork* script_network(const std::shared_ptr<Network>& network) {
+  return dynamic_cast<const ScriptNetwork*>(network.get());
+}
+
+bool is_torchscript(const Classifier& classifier) { return script_network(classifier.network()) != nullptr; }
+
 Classifier load_torchscript(const std::string& path, const TorchScriptOptions& options) {
   check_trust(path, options);
-  torch::jit::Module module;
-  try {
-    module = torch::jit::load(path, at::kCPU);
-  } catch (const c10::Error& error) {
-    fail("load_torchscript: {} is no readable TorchScript archive: {}", path, error.what_without_backtrace());
-  }
-  module.eval();
-  auto network = std::make_shared<TorchScriptNetwork>(std::move(module));
+  auto module = read_module(path);
   ClassifierInfo info{"torchscript", 0, options.input_shape, options.normalisation, path, sha256_of_file(path)};
-  Classifier model(network, info);
-  std::vector<int64_t> shape{2};
-  shape.insert(shape.end(), options.input_shape.begin(), options.input_shape.end());
-  torch::NoGradGuard guard;
-  // A trial pass tells the number of classes; a random model takes its numbers from the global generator, put back
-  // after.
-  auto generator = at::globalContext().defaultGenerator(at::kCPU);
-  const auto before = generator.get_state();
-  const auto logits = model.logits(at::full(shape, .5));
-  generator.set_state(before);
-  if (logits.dim() != 2 || logits.size(0) != 2)
-    fail("load_torchscript: {} needs to give logits [N,K], but gives [{}] for 2 images", path,
-         fmt::join(logits.sizes(), ","));
-  model.info().classes = logits.size(1);
-  model.reset_passes();
-  return model;
+  NetworkOutput out;
+  {
+    torch::NoGradGuard guard;
+    const ScopedGenerator untouched;
+    out = outputs_of(module, trial_images(options.input_shape));
+  }
+  const auto rows_of_2 = [](const Tensor& t) { return t.dim() >= 2 && t.size(0) == 2; };
+  if (out.logits.dim() != 2 || !rows_of_2(out.logits) || (out.features.defined() && !rows_of_2(out.features)))
+    fail(
+        "load_torchscript: {} needs to give logits [N,K], or features [N,D] before them, but gives [{}]{} for 2 images",
+        path, fmt::join(out.logits.sizes(), ","),
+        out.features.defined() ? fmt::format(" after [{}]", fmt::join(out.features.sizes(), ",")) : "");
+  info.classes = out.logits.size(1);
+  const auto head = find_head(module, out);
+  return {std::make_shared<ScriptNetwork>(std::move(module), head), info};
+}
+
+void save_torchscript(const Classifier& classifier, const std::string& path, const std::string& source) {
+  const auto* script = script_network(classifier.network());
+  require(script != nullptr, "save_torchscript: needs a classifier that came from a TorchScript file, but this is {}",
+          classifier.info().architecture);
+  std::ostringstream bytes;
+  script->module().save(bytes);
+  write_file_atomically(path, bytes.str());
+  const auto& info = classifier.info();
+  write_card(path, {"torchscript",
+                    info.classes,
+                    info.normalisation.mean,
+                    info.normalisation.std,
+                    {info.input_shape.begin(), info.input_shape.end()},
+                    source,
+                    sha256_of_file(path)});
+}
+
+std::string torchscript_program(const std::string& architecture, const std::string& checkpoint) {
+  constexpr std::string_view prefix = "torchscript:";
+  if (!architecture.starts_with(prefix)) return {};
+  const std::filesystem::path name = architecture.substr(prefix.size());
+  require(!name.empty() && name == name.filename() && name != "." && name != "..",
+          "{}: \"{}\" needs to name a file beside the checkpoint", checkpoint, architecture);
+  return (std::filesystem::path(checkpoint).parent_path() / name).string();
+}
+
+void require_features(const Classifier& classifier, std::string_view caller) {
+  require(!classifier.is_black_box(),
+          "{}: HPM needs the penultimate features and the last linear layer behind them, but {} gives logits alone. "
+          "Export it with both:\n  python scripts/export_torchscript.py --module FILE.py:FACTORY --weights FILE "
+          "--head NAME_OF_LAST_LINEAR --input-shape {} --to FILE.pt",
+          caller, classifier.info().file.empty() ? classifier.info().architecture : classifier.info().file,
+          fmt::join(classifier.info().input_shape, ","));
 }
 
 }  // namespace hpm

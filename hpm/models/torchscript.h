@@ -1,6 +1,8 @@
-// defines: TorchScriptOptions, load_torchscript()
+// defines: TorchScriptOptions, load_torchscript(), save_torchscript(), is_torchscript(), torchscript_program(),
+// require_features()
 #pragma once
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "hpm/models/classifier.h"
@@ -15,10 +17,29 @@ struct TorchScriptOptions {
   Normalisation normalisation = {};                ///< applied before the module; often the module has its own
 };
 
-/// A module saved by torch.jit.save, in evaluation mode and without parameter gradients. Its forward maps images
-/// [N,C,H,W] to logits [N,K], or to a pair (features [N,D], logits [N,K]). It has no head of its own: attacks only, no
-/// HPM. Throws UsageError unless the file is allowed, Error for a file with another digest or a module with another
+/// A module saved by torch.jit.save, without parameter gradients, and in evaluation mode whatever is asked of it later:
+/// its batch norm keeps the running statistics. Its forward maps images [N,C,H,W] to logits [N,K], or to a pair
+/// (features [N,D], logits [N,K]), as scripts/export_torchscript.py writes it.
+///
+/// Where a linear layer of the module maps the features to the logits, found by trying those of shape [K,D] on two
+/// images, the classifier has that layer as its head, and HPM can be attached and the parameters trained. Otherwise it
+/// is a black box: attacks only.
+///
+/// Turns LibTorch's profiling executor off for the process: it specialises anew in its first calls, which changes last
+/// bits. Throws UsageError unless the file is allowed, Error for a file with another digest or a module with another
 /// form.
 Classifier load_torchscript(const std::string& path, const TorchScriptOptions& options);
+
+/// Writes the module of such a classifier, with the weights it has now, and its card with the SHA-256.
+void save_torchscript(const Classifier& classifier, const std::string& path, const std::string& source);
+
+bool is_torchscript(const Classifier& classifier);
+
+/// The TorchScript file whose weights a checkpoint holds: for the architecture "torchscript:NAME" the file NAME beside
+/// `checkpoint`, for others "". Throws UsageError for a NAME that leads elsewhere.
+std::string torchscript_program(const std::string& architecture, const std::string& checkpoint);
+
+/// Throws UsageError, with the command that exports a module with its features, for a black box. `caller` needs them.
+void require_features(const Classifier& classifier, std::string_view caller);
 
 }  // namespace hpm

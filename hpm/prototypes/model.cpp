@@ -1,7 +1,9 @@
 #include "hpm/prototypes/model.h"
 
 #include "hpm/core/error.h"
+#include "hpm/io/torch_file_write.h"
 #include "hpm/models/network.h"
+#include "hpm/models/torchscript.h"
 
 namespace hpm {
 namespace {
@@ -55,6 +57,14 @@ HpmHead read_head(const LoadedClassifier& loaded, const std::string& path) {
   return head;
 }
 
+/// What the head's tensors do not tell, as texts under their keys in a file.
+std::map<std::string, std::string> head_metadata(const HpmModel& model) {
+  if (!model.head) return {};
+  return {{"hpm.metric_kind", to_string(model.head->kind)},
+          {"hpm.temperature", fmt::format("{}", model.head->temperature)},
+          {"hpm.momentum", fmt::format("{}", model.head->momentum)}};
+}
+
 std::string joined(const std::vector<double>& values) { return fmt::format("{}", fmt::join(values, ",")); }
 
 }  // namespace
@@ -91,39 +101,46 @@ std::vector<std::pair<std::string, Tensor>> HpmModel::state() const {
   return all;
 }
 
-LoadedModel load_model(const std::string& path, const ModelCard& given, const std::vector<int64_t>& data_shape) {
-  auto loaded = load_classifier(path, given, data_shape);
+LoadedModel load_model(const std::string& path, const ModelCard& given, const std::vector<int64_t>& data_shape,
+                       bool allow_torchscript) {
+  auto loaded = load_classifier(path, given, data_shape, allow_torchscript);
   LoadedModel result{{loaded.classifier, std::nullopt}, loaded.file, loaded.notes, loaded.warnings};
   if (!loaded.extra.empty()) result.model.head = read_head(loaded, path);
   return result;
 }
 
 void save_model(const HpmModel& model, const std::string& path, const std::string& source,
-                const std::map<std::string, std::string>& notes) {
+                const std::map<std::string, std::string>& notes, WeightsFormat format) {
   const auto& info = model.classifier.info();
-  auto metadata = notes;
-  metadata["format"] = "pt";
-  metadata["model.arch"] = info.architecture;
-  metadata["model.classes"] = std::to_string(info.classes);
-  metadata["model.input-shape"] = fmt::format("{}", fmt::join(info.input_shape, ","));
-  if (!info.normalisation.identity()) {
-    metadata["model.mean"] = joined(info.normalisation.mean);
-    metadata["model.std"] = joined(info.normalisation.std);
+  auto architecture = info.architecture;
+  if (is_torchscript(model.classifier)) {
+    const auto program = std::filesystem::path(path).replace_extension(".torchscript.pt");
+    save_torchscript(model.classifier, program.string(), source);
+    architecture = "torchscript:" + program.filename().string();
   }
-  if (model.head) {
-    metadata["hpm.metric_kind"] = to_string(model.head->kind);
-    metadata["hpm.temperature"] = fmt::format("{}", model.head->temperature);
-    metadata["hpm.momentum"] = fmt::format("{}", model.head->momentum);
+  const auto head = head_metadata(model);
+  if (format == WeightsFormat::state_dict) {
+    write_state_dict(path, model.state(), head);
+  } else {
+    auto metadata = notes;
+    metadata.insert(head.begin(), head.end());
+    metadata["format"] = "pt";
+    metadata["model.arch"] = architecture;
+    metadata["model.classes"] = std::to_string(info.classes);
+    metadata["model.input-shape"] = fmt::format("{}", fmt::join(info.input_shape, ","));
+    if (!info.normalisation.identity()) {
+      metadata["model.mean"] = joined(info.normalisation.mean);
+      metadata["model.std"] = joined(info.normalisation.std);
+    }
+    write_safetensors(path, model.state(), metadata);
   }
-  write_safetensors(path, model.state(), metadata);
-  ModelCard card{info.architecture,
-                 info.classes,
-                 info.normalisation.mean,
-                 info.normalisation.std,
-                 {info.input_shape.begin(), info.input_shape.end()},
-                 source,
-                 ""};
-  write_card(path, card);
+  write_card(path, {architecture,
+                    info.classes,
+                    info.normalisation.mean,
+                    info.normalisation.std,
+                    {info.input_shape.begin(), info.input_shape.end()},
+                    source,
+                    ""});
 }
 
 Classifier folded(const HpmModel& model) {

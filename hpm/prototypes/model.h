@@ -40,11 +40,17 @@ struct LoadedModel {
 
 /// load_classifier, with the HPM state where the file holds one.
 LoadedModel load_model(const std::string& path, const ModelCard& given = {},
-                       const std::vector<int64_t>& data_shape = {});
+                       const std::vector<int64_t>& data_shape = {}, bool allow_torchscript = false);
 
-/// Writes weights, HPM state and description to a safetensors file with its card beside it. `notes`: further metadata.
+/// A container for weights.
+enum class WeightsFormat { safetensors, state_dict };
+
+/// Writes weights, HPM state and description to a file of weights, with its card beside it; for a model from
+/// TorchScript the module too, as <stem>.torchscript.pt. `notes`: further metadata, which a state_dict has no place
+/// for.
 void save_model(const HpmModel& model, const std::string& path, const std::string& source,
-                const std::map<std::string, std::string>& notes = {});
+                const std::map<std::string, std::string>& notes = {},
+                WeightsFormat format = WeightsFormat::safetensors);
 
 /// The reference context as an ordinary classifier: W' and b' in the FC layer of a copy.
 Classifier folded(const HpmModel& model);

@@ -1,6 +1,7 @@
 #include "hpm/training/finetune.h"
 
 #include "hpm/core/error.h"
+#include "hpm/models/torchscript.h"
 #include "hpm/surrogates/hpm_attack_model.h"
 
 namespace hpm {
@@ -56,8 +57,7 @@ void calibrate(HpmModel& model, const Dataset& data, const FinetuneOptions& opti
 }
 
 void attach_head(HpmModel& model, const Dataset& data, const FinetuneOptions& options, Monitor& monitor) {
-  require(!model.classifier.is_black_box(),
-          "attach_head: HPM needs penultimate features, and this model gives logits alone");
+  require_features(model.classifier, "attach_head");
   HpmHead head{.kind = parse_metric(options.metric),
                .lambda = options.head == "l2" ? 1. : options.lambda,
                .temperature = options.temperature,
@@ -82,9 +82,7 @@ void attach_head(HpmModel& model, const Dataset& data, const FinetuneOptions& op
 HpmModel finetune(HpmModel model, const Dataset& data, const FinetuneOptions& options, Monitor& monitor,
                   const std::function<void(const EpochReport&)>& after_epoch) {
   const bool control = options.head == "fc";
-  require(!model.classifier.is_black_box(),
-          "finetune: needs a model with penultimate features and a last linear layer; a TorchScript file can only be "
-          "attacked");
+  require_features(model.classifier, "finetune");
   model = model.clone();
   if (control) {
     model.head.reset();

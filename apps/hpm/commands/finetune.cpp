@@ -1,5 +1,6 @@
 #include "commands/commands.h"
 #include "hpm/core/error.h"
+#include "hpm/models/torchscript.h"
 #include "options.h"
 #include "training_options.h"
 
@@ -76,6 +77,8 @@ int finetune(const Arguments& arguments) {
   o.training.loop.images = image_numbers({.count = o.data.count}, data).numel();
   auto model = load(o.model, o.model.model, data.image_shape(), line.monitor());
   require_classes(model, data);
+  require_features(model.classifier, "finetune");
+  say_frozen(line, model.classifier);
   if (model.head && !control) line.monitor().warn("the model has an HPM head already: it is fitted anew");
   model.to(parse_device(o.training.compute.device));
 

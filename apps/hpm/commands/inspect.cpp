@@ -6,6 +6,7 @@
 #include "hpm/io/sha256.h"
 #include "hpm/io/torch_file.h"
 #include "hpm/io/zip.h"
+#include "hpm/models/torchscript.h"
 #include "options.h"
 
 namespace hpm::app {
@@ -120,6 +121,14 @@ void print(const Json& j, bool json) {
   }
 }
 
+/// The TorchScript file whose weights a checkpoint holds, "" for others.
+std::string program_of(const std::string& path, const CheckpointFile& file) {
+  const auto card = read_card(path);
+  if (card && card->arch != "auto") return torchscript_program(card->arch, path);
+  const auto found = file.metadata.find("model.arch");
+  return found == file.metadata.end() ? "" : torchscript_program(found->second, path);
+}
+
 }  // namespace
 
 int inspect(const Arguments& arguments) {
@@ -142,7 +151,14 @@ int inspect(const Arguments& arguments) {
     print(torchscript(path, options, card), line.json);
     return 0;
   }
-  Json j = description_of(read_checkpoint(path), path, keys);
+  const auto file = read_checkpoint(path);
+  Json j = description_of(file, path, keys);
+  if (const auto program = program_of(path, file); !program.empty()) {
+    j["note"] = fmt::format("weights of the TorchScript module {}, a program, which is not loaded here", program);
+    j["evaluate"] = fmt::format("hpm evaluate --model {}", quoted(path));
+    print(j, line.json);
+    return 0;
+  }
   LoadedModel loaded;
   try {
     loaded = load_model(path, options.card);

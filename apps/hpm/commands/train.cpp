@@ -38,8 +38,7 @@ int train(const Arguments& arguments) {
   } else {
     model = load(model_options, model_options.model, data.image_shape(), line.monitor());
     require_classes(model, data);
-    require(!model.classifier.is_black_box(),
-            "train: a TorchScript file can be attacked, not trained; give the weights (a state_dict) and --arch");
+    say_frozen(line, model.classifier);
     if (model.head)
       line.monitor().warn("the HPM head is left behind: train moves the FC classifier (hpm finetune trains HPM)");
     model.head.reset();
