@@ -28,6 +28,7 @@ constexpr Verb kVerbs[] = {
     {"train", "adversarial training, from scratch or from a checkpoint", app::train},
     {"finetune", "attach Hybrid Prototype Mixing and fine-tune", app::finetune},
     {"evaluate", "clean, PGD, AutoAttack and the Mixed Surrogate Attack", app::evaluate},
+    {"analyze", "the sensitivity study: FC, l2 and HPM on the same features", app::analyze},
     {"export", "write a model in another form; --fold makes HPM an FC layer", app::export_model},
     {"report", "one HTML file for a run, or comparing several", app::report},
     {"bench", "passes, whole attacks and contexts, timed", app::bench},
@@ -47,10 +48,11 @@ std::string shell_quoted(const std::string& word) {
   return quoted + "'";
 }
 
-/// Training keeps the state of its last finished epoch, an evaluation every finished chunk of an attack.
+/// Training keeps the state of its last finished epoch, evaluate and analyze every finished chunk of an attack.
 void print_resume_command(const std::string& name, const app::Arguments& arguments) {
   const auto& folder = app::run_in_progress();
-  if ((name != "train" && name != "finetune" && name != "evaluate") || folder.empty()) return;
+  const bool resumable = name == "train" || name == "finetune" || name == "evaluate" || name == "analyze";
+  if (!resumable || folder.empty()) return;
   std::string command = "hpm " + name;
   for (const auto& argument : arguments)
     if (argument != "--resume" && argument != "--overwrite") command += " " + shell_quoted(argument);

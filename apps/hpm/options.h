@@ -35,7 +35,7 @@ Dataset load(const DataOptions& options, CommandLine& line);
 Tensor image_numbers(const DataOptions& options, const Dataset& data);
 Images images_of(const Dataset& data, const Tensor& index);
 /// The same, loaded from the data set when they are asked for; adversarial versions go to an unnamed file in `scratch`.
-ImageSet image_set(const Dataset& data, const Tensor& index, at::Device device, const std::string& scratch);
+ImageSet image_set(const Dataset& data, const Tensor& index, at::Device device, const std::string& scratch = {});
 void require_classes(const HpmModel& model, const Dataset& data);
 
 struct ThreatOptions {

@@ -4,6 +4,7 @@
 
 #include <ATen/Parallel.h>
 #include "hpm/core/error.h"
+#include "hpm/evaluation/results_impl.h"
 #include "hpm/io/tensors.h"
 #include "hpm_version.h"
 
@@ -11,12 +12,6 @@ namespace hpm {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-Json flags_json(const Tensor& flags) {
-  if (!flags.defined()) return nullptr;
-  const auto values = flags.to(at::kCPU, at::kLong).contiguous();
-  return std::vector<int64_t>(values.data_ptr<int64_t>(), values.data_ptr<int64_t>() + values.numel());
-}
 
 Json rounded(double value) { return std::round(value * 1e6) / 1e6; }
 Json interval_json(const ConfidenceInterval& i) { return {rounded(i.low), rounded(i.high)}; }
@@ -75,27 +70,6 @@ Json context_json(const ContextOutcome& c, const ResultsInput& in) {
   return j;
 }
 
-Json model_json(const HpmModel& model) {
-  const auto& info = model.classifier.info();
-  Json j{{"name", model.head_kind()},
-         {"file", info.file},
-         {"sha256", info.sha256},
-         {"architecture", info.architecture},
-         {"classes", info.classes},
-         {"parameters", model.classifier.parameter_count()},
-         {"head", model.head_kind()},
-         {"normalisation", {{"mean", info.normalisation.mean}, {"std", info.normalisation.std}}}};
-  if (!model.classifier.is_black_box()) j["feature_size"] = model.classifier.feature_size();
-  if (model.head) {
-    const auto& head = *model.head;
-    j["lambda"] = head.lambda;
-    j["tau"] = rounded(head.tau().item<double>());
-    j["metric"] = head.metric.defined() ? fmt::format("learned (R = {})", head.metric.size(0)) : to_string(head.kind);
-    j["ema"] = head.momentum;
-  }
-  return j;
-}
-
 Json check_json(const CheckOutcome& c) {
   static const char* const names[] = {"passed", "failed", "reported", "not run"};
   return {{"name", c.name},
@@ -138,6 +112,33 @@ Json gallery_json(const ResultsInput& in, const std::vector<int64_t>& rows) {
 }
 
 }  // namespace
+
+Json flags_json(const Tensor& flags) {
+  if (!flags.defined()) return nullptr;
+  const auto values = flags.to(at::kCPU, at::kLong).contiguous();
+  return std::vector<int64_t>(values.data_ptr<int64_t>(), values.data_ptr<int64_t>() + values.numel());
+}
+
+Json model_json(const HpmModel& model) {
+  const auto& info = model.classifier.info();
+  Json j{{"name", model.head_kind()},
+         {"file", info.file},
+         {"sha256", info.sha256},
+         {"architecture", info.architecture},
+         {"classes", info.classes},
+         {"parameters", model.classifier.parameter_count()},
+         {"head", model.head_kind()},
+         {"normalisation", {{"mean", info.normalisation.mean}, {"std", info.normalisation.std}}}};
+  if (!model.classifier.is_black_box()) j["feature_size"] = model.classifier.feature_size();
+  if (model.head) {
+    const auto& head = *model.head;
+    j["lambda"] = head.lambda;
+    j["tau"] = rounded(head.tau().item<double>());
+    j["metric"] = head.metric.defined() ? fmt::format("learned (R = {})", head.metric.size(0)) : to_string(head.kind);
+    j["ema"] = head.momentum;
+  }
+  return j;
+}
 
 std::string results_json(const ResultsInput& in) {
   const auto& e = in.evaluation;

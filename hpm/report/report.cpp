@@ -7,6 +7,7 @@
 #include "hpm/core/error.h"
 #include "hpm/io/file.h"
 #include "hpm/io/safetensors.h"
+#include "hpm/report/analysis_impl.h"
 #include "hpm/report/html.h"
 #include "hpm/report/sections_impl.h"
 
@@ -92,6 +93,27 @@ std::string meta_line(const Comparison& c) {
   return escape_html(out);
 }
 
+std::string results_path(const RunFiles& files) {
+  return files.directory + (is_analysis(files) ? "/analysis.json" : "/results.json");
+}
+
+struct StudySections {
+  std::string summaries, parts;
+};
+
+/// The runs of hpm analyze; where there are several, each under its folder's name.
+StudySections study_sections(const std::vector<RunFiles>& files, std::vector<RunResults>& studies) {
+  StudySections out;
+  for (size_t i = 0; i < studies.size(); ++i) {
+    auto& run = studies[i];
+    run.title = "Sensitivity study, " + run.folder;
+    const auto a = parse_analysis(files[run.source].results, results_path(files[run.source]));
+    out.summaries += sections::analysis_summary(a);
+    out.parts += sections::analysis_parts(a, studies.size() > 1 ? run.folder : "", i ? fmt::format("-{}", i + 1) : "");
+  }
+  return out;
+}
+
 std::string navigation(const std::string& body) {
   std::string out;
   for (size_t at = body.find("<h2 id=\""); at != std::string::npos; at = body.find("<h2 id=\"", at + 1)) {
@@ -105,29 +127,41 @@ std::string navigation(const std::string& body) {
 
 std::string make_report(const std::vector<RunFiles>& files, const std::string& title) {
   require(!files.empty(), "make_report: needs at least one run, but got none");
-  std::vector<RunResults> runs;
-  for (const auto& file : files) {
-    runs.push_back(parse_results(file.results, file.directory + "/results.json"));
-    runs.back().source = runs.size() - 1;
-    runs.back().folder = std::filesystem::path(file.directory).filename().string();
+  std::vector<RunResults> runs, studies;
+  for (size_t i = 0; i < files.size(); ++i) {
+    auto run = parse_results(files[i].results, results_path(files[i]));
+    run.source = i;
+    run.folder = std::filesystem::path(files[i].directory).filename().string();
+    (is_analysis(files[i]) ? studies : runs).push_back(std::move(run));
   }
-  const auto c = compare_runs(std::move(runs));
-  const auto shown = title.empty() ? default_title(c) : title;
+  const bool compares = !runs.empty();
+  auto c = compare_runs(compares ? std::move(runs) : studies);
+  auto shown = title;
+  if (shown.empty()) shown = (compares ? "" : "Sensitivity study: ") + default_title(c);
   const auto head =
       fmt::format("<header><h1>{}</h1><p class=\"meta\">{}</p></header>\n", escape_html(shown), meta_line(c));
-  const auto body = sections::side_by_side(c) + sections::faces(c) + sections::surrogates(c) + sections::attacks(c) +
-                    sections::curves(c) + sections::classes(c) + sections::gallery(c, files) + sections::checks(c) +
-                    sections::provenance(c, files);
+  const auto study = study_sections(files, studies);
+  std::string first = study.summaries, body = study.parts;
+  if (compares) {
+    first = sections::verdicts(c);
+    body = sections::side_by_side(c) + sections::faces(c) + sections::surrogates(c) + sections::attacks(c) +
+           sections::curves(c) + sections::classes(c) + sections::gallery(c, files) + sections::checks(c) +
+           study.summaries + study.parts;
+    c.runs.insert(c.runs.end(), studies.begin(), studies.end());
+  }
+  body += sections::provenance(c, files);
   const auto footer = "<footer class=\"note\">Written by hpm " + escape_html(c.runs.front().hpm_version) +
                       ". One file, no scripts, nothing loaded from elsewhere.</footer>\n";
-  return html_page(shown, head + "<main>\n" + sections::verdicts(c) + navigation(body) + body + "</main>\n" + footer);
+  return html_page(shown, head + "<main>\n" + first + navigation(body) + body + "</main>\n" + footer);
 }
 
 RunFiles read_run(const std::string& directory) {
   const std::filesystem::path root(directory);
   if (!std::filesystem::is_directory(root)) fail("{}: needs a run directory, but there is none", directory);
+  const bool analysis =
+      !std::filesystem::exists(root / "results.json") && std::filesystem::exists(root / "analysis.json");
   RunFiles out{.directory = directory,
-               .results = parse_json(root / "results.json"),
+               .results = parse_json(root / (analysis ? "analysis.json" : "results.json")),
                .environment = {},
                .config = {},
                .gallery = {}};

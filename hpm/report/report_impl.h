@@ -18,17 +18,19 @@ struct GalleryImages {
 /// What a run directory holds, as far as a report shows it.
 struct RunFiles {
   std::string directory;       ///< as it is named in the report
-  nlohmann::json results;      ///< results.json (docs/results-format.md)
+  nlohmann::json results;      ///< results.json (docs/results-format.md), or analysis.json (docs/analysis.md)
   nlohmann::json environment;  ///< environment.json; null: none
   std::string config;          ///< config.toml; empty: none
   GalleryImages gallery;       ///< gallery.safetensors; count = 0: none
 };
 
-/// Reads results.json and, where they exist, the other files. Throws Error naming the file that cannot be read.
+/// Reads results.json (or else analysis.json) and, where they exist, the other files. Throws Error naming the file that
+/// cannot be read.
 RunFiles read_run(const std::string& directory);
 
 /// One self-contained HTML page, with the verdict first: a report on one run, or a comparison of several (base,
-/// control, l2 and HPM side by side, told apart by the field "role"). An empty title names the page after what was
+/// control, l2 and HPM side by side, told apart by the field "role"). Runs of hpm analyze have
+/// sections of their own. An empty title names the page after what was
 /// evaluated.
 std::string make_report(const std::vector<RunFiles>& runs, const std::string& title = {});
 

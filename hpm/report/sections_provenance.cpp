@@ -121,7 +121,7 @@ std::string model_table(const RunResults& run) {
   add("Company", run.company);
   add("Seed", fmt::format("{}", run.seed));
   if (run.quantised_accuracy) add("On images rounded to 8 bits", percent(*run.quantised_accuracy) + " robust");
-  add("Borderline verdicts", fmt::format("{} re-judged alone", run.borderline));
+  if (run.protocol != "analysis") add("Borderline verdicts", fmt::format("{} re-judged alone", run.borderline));
   add("Time", run.seconds ? duration_text(*run.seconds) + fmt::format(" on {} threads", run.threads) : "");
   add("Started", run.started);
   add("hpm", run.hpm_version + (run.commit.empty() ? "" : ", commit " + run.commit));
@@ -139,9 +139,9 @@ std::string shell_word(const std::string& word) {
   return out + "'";
 }
 
-std::string reproduce_command(const RunFiles& files) {
-  return "hpm evaluate --config " + shell_word(files.directory + "/config.toml") + " --out " +
-         shell_word(files.directory + "-again");
+std::string reproduce_command(const RunResults& run, const RunFiles& files) {
+  return std::string(run.protocol == "analysis" ? "hpm analyze" : "hpm evaluate") + " --config " +
+         shell_word(files.directory + "/config.toml") + " --out " + shell_word(files.directory + "-again");
 }
 
 std::string folded(const std::string& title, const std::string& content) {
@@ -151,7 +151,8 @@ std::string folded(const std::string& title, const std::string& content) {
 std::string run_provenance(const RunResults& run, const RunFiles& files) {
   std::vector<std::vector<std::string>> environment;
   if (files.environment.is_object()) flatten(files.environment, "", environment);
-  return model_table(run) + (files.config.empty() ? "" : "<pre>" + escape_html(reproduce_command(files)) + "</pre>\n") +
+  return model_table(run) +
+         (files.config.empty() ? "" : "<pre>" + escape_html(reproduce_command(run, files)) + "</pre>\n") +
          folded("Attacks, passes and seconds", attack_table(run)) +
          folded("config.toml", files.config.empty() ? "" : "<pre>" + escape_html(files.config) + "</pre>") +
          folded("Environment", environment.empty() ? "" : pairs_table(environment));

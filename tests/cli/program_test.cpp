@@ -17,8 +17,8 @@ std::string text_of(const std::filesystem::path& path) {
   return text.str();
 }
 
-const char* const kVerbs[] = {"doctor",   "data",     "inspect", "predict", "train",
-                              "finetune", "evaluate", "export",  "report",  "bench"};
+const char* const kVerbs[] = {"doctor",   "data",    "inspect", "predict", "train", "finetune",
+                              "evaluate", "analyze", "export",  "report",  "bench"};
 
 TEST(Help, OfEveryVerbFitsEightyColumnsAndShowsDefaults) {
   for (const std::string verb : kVerbs) {

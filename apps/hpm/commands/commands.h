@@ -7,6 +7,7 @@ namespace hpm::app {
 
 using Arguments = std::vector<std::string>;
 
+int analyze(const Arguments& arguments);
 int bench(const Arguments& arguments);
 int data(const Arguments& arguments);
 int doctor(const Arguments& arguments);

@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.h"
+#include "cost.h"
 #include "hpm/attacks/quantise.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/checks.h"
@@ -91,8 +92,12 @@ class Evaluate {
             "evaluate: --conformance needs --precision float32, as the official code has");
     for (auto* classifier : {&model_.classifier, &peers_.base, &peers_.control})
       classifier->set_search_precision(precision);
-    images_ = image_set(data_, index, device, "");
-    if (line_.dry_run) return print_cost(radii);
+    images_ = image_set(data_, index, device);
+    if (line_.dry_run) {
+      print_cost(line_, model_.classifier, images_.slice(0, std::min<int64_t>(images_.size(), 64)),
+                 expected_passes(radii.front()), images_.size(), static_cast<int64_t>(radii.size()));
+      return 0;
+    }
 
     if (o_.quantise)  // refuses images that are not 8-bit before the work
       for_chunks(images_, o_.compute.batch_size,
@@ -342,41 +347,6 @@ class Evaluate {
     }
     const int64_t models = 1 + (peers_.base ? 1 : 0) + (peers_.control ? 1 : 0);
     return {total.forward * models, total.backward * models};
-  }
-
-  int print_cost(const std::vector<ThreatModel>& radii) {
-    const auto passes = expected_passes(radii.front());
-    const int64_t n = images_.size(), count = std::min<int64_t>(n, 64);
-    // Timed passes of a small batch give the estimate.
-    ClassifierModel timed(model_.classifier);
-    const auto part = images_.slice(0, count);
-    const Loss loss{LossKind::ce, part.y, {}};
-    const auto per_image = [&](const Loss* with) {
-      double least = std::numeric_limits<double>::infinity();
-      for (int i = 0; i < 4; ++i) {
-        const auto start = std::chrono::steady_clock::now();
-        timed.ask({part.x, part.index}, with);
-        least = std::min(least, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-      }
-      return least / static_cast<double>(count);
-    };
-    const double forward = per_image(nullptr), both = per_image(&loss);
-    const double seconds = static_cast<double>(n * static_cast<int64_t>(radii.size())) *
-                           (both * static_cast<double>(passes.backward) +
-                            forward * static_cast<double>(std::max<int64_t>(passes.forward - passes.backward, 0)));
-    if (line_.json)
-      fmt::print("{}\n", nlohmann::ordered_json{{"forward_passes_per_image", passes.forward},
-                                                {"backward_passes_per_image", passes.backward},
-                                                {"images", n},
-                                                {"radii", radii.size()},
-                                                {"seconds_at_most", std::ceil(seconds)}}
-                             .dump());
-    else
-      fmt::print(
-          "at most {} forward and {} backward passes an image, {} images, {} radii: at most {:.0f} s of passes on this "
-          "machine\n",
-          passes.forward, passes.backward, n, radii.size(), std::ceil(seconds));
-    return 0;
   }
 
   void print(const ResultsInput& in, const RunDirectory& run) {

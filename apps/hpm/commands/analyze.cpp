@@ -1,0 +1,132 @@
+#include <nlohmann/json.hpp>
+
+#include "commands/commands.h"
+#include "cost.h"
+#include "hpm/core/error.h"
+#include "hpm/evaluation/analysis_results.h"
+#include "hpm/evaluation/analysis_summary.h"
+#include "hpm/io/file.h"
+#include "hpm/io/journal.h"
+#include "hpm/io/sha256.h"
+#include "hpm/report/report.h"
+#include "options.h"
+
+namespace hpm::app {
+namespace {
+
+struct AnalyzeFlags {
+  ModelOptions model;
+  DataOptions data;
+  ThreatOptions threat;
+  std::vector<double> iterations{1, 2, 5, 10, 20, 50, 100};
+  std::string loss = "ce";
+  uint64_t seed = 0;
+  ComputeOptions compute;
+};
+
+void declare(Fields& f, AnalyzeFlags& o) {
+  fields(f, o.model);
+  fields(f, o.data, "test");
+  fields(f, o.threat, true);
+  f.section("attack");
+  f.add("iterations", o.iterations,
+        "steps of APGD for the curve against iterations; the largest number holds everywhere else",
+        {.min = 1, .max = 1000000});
+  f.add("loss", o.loss, "loss of APGD", {.choices = {"ce", "dlr"}});
+  f.section("run");
+  f.add("seed", o.seed, "of all random numbers");
+  hpm::fields(f, o.compute);
+}
+
+AnalysisOptions analysis_options(const AnalyzeFlags& o, const std::vector<ThreatModel>& radii) {
+  AnalysisOptions options{
+      .iterations = {}, .loss = parse_loss(o.loss), .seed = o.seed, .batch_size = o.compute.batch_size};
+  for (double steps : o.iterations) {
+    require(steps == std::floor(steps), "--iterations: needs whole numbers, but got {}", steps);
+    options.iterations.push_back(static_cast<int64_t>(steps));
+  }
+  for (const auto& radius : radii) options.radii.push_back(radius.eps);
+  if (radii.size() == 1)
+    for (double part : {.25, .5, .75, 1.5, 2.}) options.radii.push_back(part * radii.front().eps);
+  return options;
+}
+
+/// Everything the result depends on but the way of computing.
+std::string fingerprint(const CommandLine& line, const HpmModel& model) {
+  auto all = nlohmann::json::parse(line.fields.json());
+  all.erase("compute");
+  all["file"] = model.classifier.info().sha256;
+  return sha256(all.dump());
+}
+
+std::string title_of(const std::string& head) { return head == "fc" ? "FC" : head == "hpm" ? "HPM" : head; }
+
+void print(const Analysis& a, const ThreatModel& threat, const RunDirectory& run) {
+  std::vector<std::vector<std::string>> rows{
+      {"", "clean %", "under APGD %", "distance", "lost to APGD", "slope of model"}};
+  const auto common = common_images(a);
+  for (const auto& h : a.heads) {
+    std::vector<std::string> row{title_of(h.head.name), fmt::format("{:.1f}", percent(h.clean_correct)),
+                                 fmt::format("{:.1f}", percent(h.robust(a.own_radius)))};
+    for (const auto& [name, values] : measures(h))
+      if (name == "distance" || name == "change" || name == "model_slope")
+        row.push_back(fmt::format("{:.4g}", quantiles(values.index({common})).median));
+    rows.push_back(std::move(row));
+  }
+  const auto& clean = a.scatter.front().z;
+  fmt::print(
+      "{} eps {:.6g}, {} steps, {} images ({} that every head has right give the medians of distance, loss and "
+      "slope), {:.1f} s\n{}scatter of the features, within over between classes: {:.3g}\nreport: {}\n",
+      to_string(threat.norm), threat.eps, a.iterations.back(), a.heads.front().clean_correct.numel(),
+      common.sum().item<int64_t>(), a.seconds, table(rows), clean.within() / clean.between(), run.file("report.html"));
+}
+
+}  // namespace
+
+int analyze(const Arguments& arguments) {
+  CommandLine line("analyze",
+                   "The sensitivity study: the FC layer, l2 and HPM of one model on the same features, under APGD.",
+                   "hpm analyze --model runs/hpm/model.safetensors --data cifar10 --eps 8/255 --count 500");
+  AnalyzeFlags o;
+  declare(line.fields, o);
+  line.with_run_directory(true);
+  line.with_dry_run();
+  if (!line.parse(arguments)) return 0;
+  configure_threads(o.compute.threads);
+  line.warn_unused("precision", "the study runs in float32");
+  const auto radii = threats(o.threat);
+  const auto& threat = radii.front();
+  const auto options = analysis_options(o, radii);
+  const auto data = load_dataset(o.data.data, o.data.split, o.data.root);
+  const auto index = image_numbers(o.data, data);
+  auto model = load(o.model, o.model.model, data.image_shape(), line.monitor());
+  require_classes(model, data);
+  if (!model.head)
+    line.monitor().warn("the model has no HPM head, so FC alone is studied; hpm finetune --epochs 0 attaches one");
+  const auto device = parse_device(o.compute.device);
+  model.to(device);
+  const auto images = image_set(data, index, device);
+  const auto passes = analysis_passes(model, threat, options);  // refuses bad options before a folder is made
+  if (line.dry_run) {
+    print_cost(line, model.classifier, images.slice(0, std::min<int64_t>(images.size(), 64)), passes, images.size(), 1);
+    return 0;
+  }
+
+  const auto run = open_run(line, "analyze", o.compute, o.seed);
+  Journal journal(run.path(), fingerprint(line, model), line.resume);
+  if (journal.size() > 0) line.monitor().say(fmt::format("going on after {} finished pieces of work", journal.size()));
+  const auto analysis = hpm::analyze(model, images, threat, options, line.monitor(), WorkLog(journal));
+  AnalysisInput input{model, data, images.y, index, threat, options, analysis};
+  input.first_index = o.data.first, input.indices_given = !o.data.indices.empty();
+  input.config = line.fields.json();
+  input.started =
+      nlohmann::json::parse(std::string(read_file(run.file("environment.json")).text())).value("started", "");
+  write_analysis(run, input);
+  write_analysis_charts(run.path());
+  write_report({run.path()}, run.file("report.html"));
+  if (line.json) fmt::print("{}", analysis_json(input));
+  else print(analysis, threat, run);
+  return 0;
+}
+
+}  // namespace hpm::app

@@ -1,0 +1,38 @@
+#include "cost.h"
+
+#include <nlohmann/json.hpp>
+
+namespace hpm::app {
+
+void print_cost(const CommandLine& line, const Classifier& classifier, const Images& sample, const Passes& passes,
+                int64_t images, int64_t radii) {
+  ClassifierModel timed(classifier);
+  const Loss loss{LossKind::ce, sample.y, {}};
+  const auto per_image = [&](const Loss* with) {
+    double least = std::numeric_limits<double>::infinity();
+    for (int i = 0; i < 4; ++i) {
+      const auto start = std::chrono::steady_clock::now();
+      timed.ask({sample.x, sample.index}, with);
+      least = std::min(least, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    }
+    return least / static_cast<double>(sample.size());
+  };
+  const double forward = per_image(nullptr), both = per_image(&loss);
+  const double seconds = static_cast<double>(images * radii) *
+                         (both * static_cast<double>(passes.backward) +
+                          forward * static_cast<double>(std::max<int64_t>(passes.forward - passes.backward, 0)));
+  if (line.json)
+    fmt::print("{}\n", nlohmann::ordered_json{{"forward_passes_per_image", passes.forward},
+                                              {"backward_passes_per_image", passes.backward},
+                                              {"images", images},
+                                              {"radii", radii},
+                                              {"seconds_at_most", std::ceil(seconds)}}
+                           .dump());
+  else
+    fmt::print(
+        "at most {} forward and {} backward passes an image, {} images, {} radii: at most {:.0f} s of passes on this "
+        "machine\n",
+        passes.forward, passes.backward, images, radii, std::ceil(seconds));
+}
+
+}  // namespace hpm::app
