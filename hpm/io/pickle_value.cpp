@@ -105,7 +105,11 @@ class TreeBuilder {
 
   TensorPointer array(const PickleNode& node) {
     auto out = std::make_shared<StoredTensor>(stored_array(graph_, node));
-    text_ += out->data.size();  // its bytes were text of the pickle; named many times, they must not fill the memory
+    // Its bytes were text of the pickle; named many times, they must not fill the memory.
+    if (out->data.size() > text_left_)
+      graph_.fail_at(node, "written out, the pickle's arrays become many times as large as its {} bytes of text",
+                     graph_.text_used);
+    text_left_ -= out->data.size();
     return out;
   }
 
