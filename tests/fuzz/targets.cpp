@@ -6,8 +6,11 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "hpm/data/cifar.h"
+#include "hpm/data/idx.h"
 #include "hpm/io/file.h"
 #include "hpm/io/npy.h"
+#include "hpm/io/npz.h"
 #include "hpm/io/pickle.h"
 #include "hpm/io/safetensors.h"
 #include "hpm/io/state_dict.h"
@@ -51,6 +54,21 @@ void npy(Input bytes) {
   else read_npy(source);
 }
 
+// Two files, one behind the other: the first byte tells how many tenths are images.
+void idx(Input bytes) {
+  const size_t images = bytes.empty() ? 0 : 1 + (bytes.size() - 1) * (std::to_integer<size_t>(bytes[0]) % 11) / 10;
+  const auto first = bytes.empty() ? bytes : bytes.subspan(1, images - 1);
+  read_idx(MemorySource("fuzz.images", first), MemorySource("fuzz.labels", bytes.subspan(images)), 10);
+}
+
+void cifar(Input bytes) {
+  const MemorySource source("fuzz.bin", bytes);
+  read_cifar_binary(source, bytes.size() % 2 == 1 ? 1 : 2,
+                    10);  // CIFAR-10's records have an odd size, CIFAR-100's an even one
+}
+
+void cifar_pickle(Input bytes) { read_cifar_pickle(MemorySource("fuzz.batch", bytes), 10); }
+
 /// A file in memory, with a path.
 class MemoryFile {
  public:
@@ -74,8 +92,9 @@ void card(Input bytes) {
 
 const std::vector<FuzzTarget>& fuzz_targets() {
   static const std::vector<FuzzTarget> table = {
-      {"pickle", pickle},           {"zip", zip}, {"torch_file", torch_file},
-      {"safetensors", safetensors}, {"npy", npy}, {"card", card},
+      {"pickle", pickle}, {"zip", zip}, {"torch_file", torch_file}, {"safetensors", safetensors},
+      {"npy", npy},       {"idx", idx}, {"cifar", cifar},           {"cifar_pickle", cifar_pickle},
+      {"card", card},
   };
   return table;
 }
