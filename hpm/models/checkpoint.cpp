@@ -6,8 +6,8 @@
 #include "hpm/models/network.h"
 #include "hpm/models/recognition.h"
 #include "hpm/models/registry.h"
-#include "hpm/models/stack_recognition_impl.h"
 #include "hpm/models/script_checkpoint_impl.h"
+#include "hpm/models/stack_recognition_impl.h"
 
 namespace hpm {
 namespace {
@@ -148,11 +148,12 @@ LoadedClassifier load_classifier(const std::string& path, const ModelCard& given
   const auto shape = input_shape_of(card, data_shape, tensors, loaded.notes);
   if (card.arch == "auto") card.arch = recognise(tensors, shape, loaded.notes);
   card.arch = with_activation(card.arch, card, path, loaded.notes);
-  const auto classes = classes_of(tensors);
+  const auto script = script_classifier_for(card.arch, path, shape, allow_torchscript);
+  const auto classes = script ? script.classes() : classes_of(tensors);  // a module's keys have any order
   if (card.classes != 0 && card.classes != classes)
     fail_usage("{}: has {} classes in its last layer, but {} are asked for (--classes)", path, classes, card.classes);
   const auto normalisation = normalisation_of(card, path, classes, loaded);
-  auto network = script_network_for(card.arch, path, shape, allow_torchscript);
+  auto network = script.network();
   if (!network) {
     const WithoutWeights loaded_next;
     network = make_network(card.arch, classes, shape);

@@ -31,12 +31,12 @@ LoadedClassifier load_script(LoadedClassifier loaded, const std::string& path, c
   return loaded;
 }
 
-std::shared_ptr<Network> script_network_for(const std::string& architecture, const std::string& checkpoint,
-                                            const std::vector<int64_t>& input_shape, bool allow) {
+Classifier script_classifier_for(const std::string& architecture, const std::string& checkpoint,
+                                 const std::vector<int64_t>& input_shape, bool allow) {
   const auto program = torchscript_program(architecture, checkpoint);
-  if (program.empty()) return nullptr;
+  if (program.empty()) return {};
   const auto card = read_card(program).value_or(ModelCard{});
-  return load_torchscript(program, {.allow = allow, .sha256 = card.sha256, .input_shape = input_shape}).network();
+  return load_torchscript(program, {.allow = allow, .sha256 = card.sha256, .input_shape = input_shape});
 }
 
 }  // namespace hpm

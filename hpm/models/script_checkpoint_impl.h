@@ -1,4 +1,4 @@
-// defines: load_script(), script_network_for(): what load_classifier does with TorchScript
+// defines: load_script(), script_classifier_for(): what load_classifier does with TorchScript
 #pragma once
 #include "hpm/models/checkpoint.h"
 
@@ -9,8 +9,8 @@ LoadedClassifier load_script(LoadedClassifier loaded, const std::string& path, c
                              const std::vector<int64_t>& data_shape, bool allow);
 
 /// The module that the architecture "torchscript:NAME" names, for the weights in `checkpoint` to be put into; it needs
-/// `allow`, or the SHA-256 in its own card. Null for other architectures.
-std::shared_ptr<Network> script_network_for(const std::string& architecture, const std::string& checkpoint,
-                                            const std::vector<int64_t>& input_shape, bool allow);
+/// `allow`, or the SHA-256 in its own card. Empty for other architectures.
+Classifier script_classifier_for(const std::string& architecture, const std::string& checkpoint,
+                                 const std::vector<int64_t>& input_shape, bool allow);
 
 }  // namespace hpm

@@ -34,7 +34,7 @@ TEST_F(TorchScriptProgram, TransformerIsAttackedFineTunedEvaluatedAndExported) {
                              "--input-shape 1,28,28 --to '" +
                              file("vit.pt") + "' > /dev/null"),
             "");
-  run("evaluate --protocol pgd --steps 2 --count 20 --model vit.pt --out pgd" + data);
+  run("evaluate --protocol pgd --steps 2 --count 20 --checks none --model vit.pt --out pgd" + data);
   run("evaluate --protocol autoattack --version custom --attacks apgd-ce,fab-t,square --steps 2 --targets 2 --queries "
       "20 --checks none --count 10 --model vit.pt --out aa" +
       data);

@@ -6,13 +6,13 @@ from torch import nn
 class SmallViT(nn.Module):
     def __init__(self, classes=4, width=24, depth=2, channels=3, size=16):
         super().__init__()
+        self.head = nn.Linear(width, classes)  # first, so that no order of keys tells which layer is the last
         self.stem = nn.Sequential(nn.Conv2d(channels, width, 4, stride=4), nn.BatchNorm2d(width))
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
         self.position = nn.Parameter(torch.randn(1, (size // 4) ** 2 + 1, width) * .2)
         layer = nn.TransformerEncoderLayer(width, 4, 2 * width, activation="gelu", batch_first=True, norm_first=True)
         self.encoder = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, classes)
 
     def forward(self, x):
         tokens = self.stem(x).flatten(2).transpose(1, 2)
