@@ -5,6 +5,7 @@
 
 #include "hpm/core/device.h"
 #include "hpm/core/error.h"
+#include "hpm/core/torch_impl.h"
 #include "hpm/models/checkpoint.h"
 
 int main(int argc, char** argv) {

@@ -1,5 +1,7 @@
 #include "hpm/models/checkpoint.h"
 
+#include <fmt/ranges.h>
+
 #include "hpm/core/error.h"
 #include "hpm/models/registry.h"
 #include "hpm/prototypes/model.h"
@@ -122,7 +124,9 @@ TEST_F(CheckpointTest, ACounterThatOlderPyTorchDidNotSaveIsZero) {
   auto tensors = make_classifier("resnet14", 10, {3, 32, 32}, {}, 1).state();
   std::erase_if(tensors, [](const auto& item) { return item.first.ends_with("num_batches_tracked"); });
   for (const auto& [name, tensor] : load_classifier(save(tensors)).classifier.state())
-    if (name.ends_with("num_batches_tracked")) EXPECT_EQ(tensor.item<int64_t>(), 0);
+    if (name.ends_with("num_batches_tracked")) {
+      EXPECT_EQ(tensor.item<int64_t>(), 0);
+    }
 }
 
 TEST_F(CheckpointTest, MisfitsAreListedInFullAndNothingLoads) {
