@@ -83,7 +83,7 @@ HOSTILE_GLOBALS = [("os", "system"), ("posix", "system"), ("nt", "system"), ("su
 
 
 def pickles(w):
-    plain = {"a": [1, 2.5, None, True, -70000, 2**70], "b": (b"\x00\xff", "\u00e9"), 5: {"nested": []}, "s": {1, 2}}
+    plain = {"a": [1, 2.5, None, True, -70000, 2**70], "b": (b"\x00\xff", "\u00e9"), 5: {"nested": []}, "s": (1, 2)}
     for protocol in range(2, 6):
         data = pickle.dumps(plain, protocol)
         w.sound("pickle", f"plain-{protocol}", data, boundaries_of_pickle(data))
@@ -333,7 +333,7 @@ def data_sets(w):
     record = bytes(i * 7 % 256 for i in range(3072))
     ten, hundred = b"\3" + record, b"\0\3" + record  # the target tells them by their sizes, odd and even
     for name, sound in {"ten": ten * 3, "hundred": hundred * 2}.items():
-        w.sound("cifar", name, sound, [0, 1, 2, 3072, 3074, len(sound) - 1])
+        w.sound("cifar", name, sound, [0, 1, 2, 3072, 3075, len(sound) - 1])
     for name, bad in {"longer": ten + b"\0\0", "label": b"\xff" + record}.items():
         w.put("cifar", "broken", name, bad)
 
