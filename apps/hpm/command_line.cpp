@@ -31,7 +31,9 @@ void print_option(const std::string& left, const std::string& help) {
 
 std::string help_of(const Field& field) {
   std::string text = field.help;
-  if (!field.rules.choices.empty()) text += fmt::format(": {}", fmt::join(field.rules.choices, ", "));
+  auto choices = field.rules.choices;
+  std::erase(choices, "");  // what stands for none
+  if (!choices.empty()) text += fmt::format(": {}", fmt::join(choices, ", "));
   if (!field.rules.unit.empty()) text += fmt::format(" [{}]", field.rules.unit);
   if (!field.default_text.empty() && field.default_text != "false")
     text += fmt::format(" (default {})", field.default_text);

@@ -45,7 +45,8 @@ Dataset load(const DataOptions& options, CommandLine& line) {
   if (folder || file) line.warn_unused("data-root", name + " names its place itself");
   if (data.split == "all") line.warn_unused("split", name + " has no splits");
   if (!folder)
-    for (const char* option : {"resize", "crop", "interpolation"}) line.warn_unused(option, "it is for images:DIR");
+    for (const char* option : {"resize", "centre-crop", "interpolation"})
+      line.warn_unused(option, "it is for images:DIR");
   return data;
 }
 

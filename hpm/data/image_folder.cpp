@@ -34,8 +34,10 @@ class FolderImages : public ImageReader {
         const auto& path = paths_[static_cast<size_t>(number[i])];
         const auto image = decode(path, options_);
         if (image.sizes() != at::IntArrayRef(shape_))
-          fail("{}: is {}x{}, but {} is {}x{}; bring them to one size with --resize and --crop (ImageNet: 256, 224)",
-               path, image.size(2), image.size(1), paths_.front(), shape_[2], shape_[1]);
+          fail(
+              "{}: is {}x{}, but {} is {}x{}; bring them to one size with --resize and --centre-crop (ImageNet: 256, "
+              "224)",
+              path, image.size(2), image.size(1), paths_.front(), shape_[2], shape_[1]);
         out[i].copy_(image);
       }
     });

@@ -20,7 +20,7 @@ void fields(Fields& f, ImageOptions& o) {
   f.section("images");
   f.add("resize", o.resize, "images:DIR: the shorter side becomes so long; 0: as it is",
         {.min = 0, .max = 65500, .unit = "pixels"});
-  f.add("crop", o.crop, "images:DIR: side of the square cut from the middle; 0: none",
+  f.add("centre-crop", o.crop, "images:DIR: side of the square cut from the middle; 0: none",
         {.min = 0, .max = 65500, .unit = "pixels"});
   f.add("interpolation", o.interpolation, "of --resize, with antialiasing as in PIL",
         {.choices = {"bilinear", "bicubic"}});
@@ -35,7 +35,8 @@ at::Tensor prepare_image(const Picture& picture, const ImageOptions& options, co
   if (options.crop > 0) {
     const int64_t height = x.size(2), width = x.size(3), side = options.crop;
     if (height < side || width < side)
-      fail("{}: is {}x{}, smaller than --crop {}; give a --resize of at least {}", name, width, height, side, side);
+      fail("{}: is {}x{}, smaller than --centre-crop {}; give a --resize of at least {}", name, width, height, side,
+           side);
     const auto begin = [&](int64_t length) {
       return static_cast<int64_t>(std::nearbyint(static_cast<double>(length - side) / 2));
     };

@@ -14,7 +14,7 @@ void fields(Fields& f, ModelCard& c) {
   f.add("std", c.std, "input standard deviation per channel", {.unit = "input range"});
   f.add("input-shape", c.input, "input shape C,H,W (none: as the data has)");
   f.add("source", c.source, "where the weights come from");
-  f.add("activation", c.activation, "relu or silu, where weights cannot tell: DeepMind's variants (none: silu)",
+  f.add("activation", c.activation, "where weights cannot tell: DeepMind's variants (none: silu)",
         {.choices = {"", "relu", "silu"}});
   f.add("sha256", c.sha256, "SHA-256 the checkpoint must have (none: not checked)");
 }

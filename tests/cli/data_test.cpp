@@ -77,7 +77,7 @@ TEST(ImagesOfAFolder, AreTrainedOnEvaluatedAndPredictedLikeTheSameArrays) {
     EXPECT_EQ(r.status, 0) << arguments << "\n" << r.err;
     return r;
   };
-  const std::string size = " --resize 20 --crop 16";
+  const std::string size = " --resize 20 --centre-crop 16";
   run("train --data " + images + size + " --arch conv4k4s2p1-relu-flatten-fc2 --epochs 0 --eps .1 --out base");
   run("predict --model base/model.safetensors --input " + images + size + " --out a");
   run("predict --model base/model.safetensors --data " + images + size + " --batch-size 3 --out b");

@@ -98,8 +98,8 @@ TEST_F(ImageFolder, WhatIsNoDataSetIsAnErrorThatSaysWhy) {
   fs::remove(folder / "b/x.bmp");
   add("warm/bit.png", "b/2.png");
   const auto sizes = message_of<Error>([&] { load_dataset(data(), "test").images(0, 2); });
-  EXPECT_NE(sizes.find("--resize and --crop"), std::string::npos) << sizes;
-  EXPECT_NE(message_of<Error>([&] { load_dataset(data(), "test", "", {.crop = 100}); }).find("smaller than --crop"),
+  EXPECT_NE(sizes.find("--resize and --centre-crop"), std::string::npos) << sizes;
+  EXPECT_NE(message_of<Error>([&] { load_dataset(data(), "test", "", {.crop = 100}); }).find("smaller than --centre-crop"),
             std::string::npos);
   fs::create_directory_symlink(folder.path, folder / "b/circle");
   EXPECT_NE(message_of<Error>([&] { load_dataset(data(), "test"); }).find("lies in"), std::string::npos);

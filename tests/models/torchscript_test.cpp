@@ -187,7 +187,7 @@ TEST_F(TorchScript, FineTunedModelSavesLoadsAndFolds) {
                           reference_logits(*loaded.head, loaded.head->embed(b.features))));
     const auto plain = folded(loaded);
     EXPECT_TRUE(close(at::softmax(plain.logits(x), 1),
-                      at::softmax(reference_logits(*tuned.head, tuned.head->embed(a.features)), 1), 1e-5));
+                      at::softmax(reference_logits(*tuned.head, tuned.head->embed(a.features)), 1), 1e-4));
   }
   std::filesystem::remove(card_path(path("tuned.torchscript.pt")));
   EXPECT_NE(message_of<UsageError>([&] { load_model(path("tuned.safetensors")); }).find("--allow-torchscript"),

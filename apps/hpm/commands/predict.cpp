@@ -16,7 +16,7 @@ Dataset load_input(const std::string& input, const DataOptions& options, Command
   for (const char* name : {"count", "first", "indices", "split", "data-root"})
     line.warn_unused(name, "--input gives the images");
   if (!input.starts_with("images:"))
-    for (const char* name : {"resize", "crop", "interpolation"}) line.warn_unused(name, "it is for images:DIR");
+    for (const char* name : {"resize", "centre-crop", "interpolation"}) line.warn_unused(name, "it is for images:DIR");
   return load_images(input, options.images);
 }
 
