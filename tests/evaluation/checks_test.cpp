@@ -1,5 +1,6 @@
 #include "hpm/evaluation/checks.h"
 
+#include "hpm/attacks/function_model.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/protocols.h"
 #include "surrogates/tiny_model.h"
@@ -65,6 +66,18 @@ TEST_F(ChecksTest, MaskedGradientsAreFlagged) {
     if (a.gradient.defined()) a.gradient.zero_();
   });
   const auto checks = run(masked);
+  EXPECT_EQ(checks.at("zero gradients").status, Status::failed);
+  EXPECT_EQ(checks.at("unbounded").status, Status::failed);
+}
+
+TEST_F(ChecksTest, LogitsScaledUntilFloat32GradientsVanishAreFlagged) {
+  FunctionModel scaled([&](const Tensor& x) { return model.classifier.logits(x) * 1e6; }, 5);
+  EXPECT_EQ(run(scaled).at("zero gradients").status, Status::failed);
+}
+
+TEST_F(ChecksTest, AQuantisedInputIsFlagged) {
+  FunctionModel quantised([&](const Tensor& x) { return model.classifier.logits((x * 16).round() / 16); }, 5);
+  const auto checks = run(quantised);
   EXPECT_EQ(checks.at("zero gradients").status, Status::failed);
   EXPECT_EQ(checks.at("unbounded").status, Status::failed);
 }
