@@ -98,7 +98,7 @@ TEST(Cifar, CutRecordIsAnErrorWithItsNumberAndOffset) {
 /// Two records of CIFAR-100: coarse label 5, fine label 42 or as given, pixels of 7.
 std::string cifar100_records(char second_fine = 99) {
   const std::string pixels(3072, '\7');
-  return std::string("\5\x2A", 2) + pixels + std::string("\5", 1) + second_fine + pixels;
+  return std::string("\5\x2A", 2).append(pixels).append("\5", 1).append(1, second_fine).append(pixels);
 }
 
 TEST(Cifar, TheFineLabelOfCifar100Counts) {

@@ -5,6 +5,7 @@
 
 #include "commands/commands.h"
 #include "hpm/attacks/autoattack.h"
+#include "hpm/attacks/hyperplane.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/protocols.h"
 #include "hpm/models/image_convolution.h"
@@ -20,7 +21,7 @@ struct BenchOptions {
   DataOptions data{.data = "", .count = 256};
   ThreatOptions threat;
   std::string input, version = "standard", format = "md", clock = "wall";
-  std::vector<std::string> what{"passes", "autoattack", "contexts"}, attacks;
+  std::vector<std::string> what{"passes", "kernels", "autoattack", "contexts"}, attacks;
   std::optional<int64_t> steps, restarts, targets, queries;
   int64_t repeats = 3, company = 128;
   uint64_t seed = 0;
@@ -32,7 +33,7 @@ void declare(Fields& f, BenchOptions& o) {
   fields(f, o.data, "test");
   fields(f, o.threat, false);
   f.section("bench");
-  f.add("what", o.what, "what to measure: passes, autoattack, contexts");
+  f.add("what", o.what, "what to measure: passes, kernels, autoattack, contexts");
   f.add("input", o.input, "images of their own, x.npy or x.npz; the labels are the model's predictions");
   f.add("version", o.version, "of autoattack", {.choices = {"standard", "plus", "rand", "custom"}});
   f.add("attacks", o.attacks, "attacks of version custom");
@@ -123,9 +124,10 @@ class Bench {
     cost_ = pass_cost(model_.classifier, part, o_.repeats, cpu());
     for (const auto& what : o_.what) {
       if (what == "passes") passes(part);
+      else if (what == "kernels") kernels(part);
       else if (what == "autoattack") attacks();
       else if (what == "contexts") contexts(part);
-      else fail_usage("--what: needs passes, autoattack or contexts, but got \"{}\"", what);
+      else fail_usage("--what: needs passes, kernels, autoattack or contexts, but got \"{}\"", what);
     }
     print();
     return 0;
@@ -164,6 +166,32 @@ class Bench {
     add("forward", cost_.forward, 0);
     add("forward and gradient by PyTorch's layers", cost_.gradient, part.size());
     add("forward and gradient here", cost_.own, part.size());
+  }
+
+  /// The arithmetic between passes, on a batch of the images: a step of FAB, as it is and by the authors' sorts, and a
+  /// projection onto ball and box. benchmarks/kernels.cpp has every inner loop beside what it replaces.
+  void kernels(const Images& part) {
+    const auto threat = threats(o_.threat).front();
+    const auto generator = at::detail::createCPUGenerator(o_.seed);
+    const auto near = (part.x + at::randn(part.x.sizes(), generator).to(part.x.options()) * threat.eps).clamp(0., 1.);
+    const auto w = at::randn(part.x.sizes(), generator).to(part.x.options()).flatten(1);
+    const auto b = (w * (near - .1 * (near - part.x)).flatten(1)).sum(1);
+    const auto time = [&](const std::string& name, auto step) {
+      std::vector<double> all;
+      step();
+      for (int64_t i = 0; i < std::max<int64_t>(o_.repeats, 5); ++i) all.push_back(seconds_of(cpu(), step));
+      const auto spread = spread_of(all);
+      rows_.push_back({fmt::format("{}, {} rows", name, part.size()),
+                       spread,
+                       {},
+                       {},
+                       fmt::format("{:.1f} us a row", 1e6 * spread.median / static_cast<double>(part.size()))});
+    };
+    for (const bool sorted : {false, true})
+      time(sorted ? "FAB's step by sorting" : "FAB's step", [&] {
+        boundary_step(near, part.x, w, b, threat.norm, {1.05, .1, sorted});
+      });
+    time("projection onto ball and box", [&] { project(near, part.x, threat); });
   }
 
   double alone(const Passes& passes) const {
