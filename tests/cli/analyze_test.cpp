@@ -6,12 +6,7 @@ namespace hpm {
 namespace {
 
 using test::program;
-
-std::string text_of(const std::filesystem::path& path) {
-  std::stringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
+using test::text_of;
 
 int64_t lines_of(const std::filesystem::path& path) {
   const auto text = text_of(path);

@@ -16,9 +16,8 @@ class BadInput : public testing::Test {
     save_model(model, (*folder / "good.safetensors").string(), "");
     HpmModel five{make_classifier("flatten-fc5", 5, {1, 28, 28}, {{.5}, {.5}}, 0), std::nullopt};
     save_model(five, (*folder / "five.safetensors").string(), "");
-    std::stringstream bytes;
-    bytes << std::ifstream(*folder / "good.safetensors").rdbuf();
-    std::ofstream(*folder / "truncated.safetensors") << bytes.str().substr(0, bytes.str().size() / 2);
+    const auto good = test::text_of(*folder / "good.safetensors");
+    std::ofstream(*folder / "truncated.safetensors") << good.substr(0, good.size() / 2);
     std::string noise(5000, '\0');
     for (size_t i = 0; i < noise.size(); ++i) noise[i] = static_cast<char>((i * 2654435761u) >> 13);
     std::ofstream(*folder / "noise.pth") << noise;

@@ -37,7 +37,8 @@ TEST(DataVerb, VerifiesTheSharedCifar10) {
 }
 
 TEST(DataVerb, UnpacksArchivesAndRefusesHostileOnes) {
-  if (Archive::library().empty()) GTEST_SKIP() << "this build has no libarchive (apt-get install libarchive-dev)";
+  if (Archive::library().empty())
+    GTEST_SKIP() << "this build has no libarchive (apt-get install libarchive-dev, configure again)";
   test::TemporaryFolder folder;
   test::write_tar_gz(folder / "mine.tar.gz", {{"set/a", "1"}, {"set/b", "22"}});
   const auto run = program("data unpack mine.tar.gz --json", folder.path);
@@ -69,7 +70,8 @@ TEST(Doctor, NamesTheOptionalParts) {
 
 TEST(ImagesOfAFolder, AreTrainedOnEvaluatedAndPredictedLikeTheSameArrays) {
   if (jpeg_library().empty() || png_library().empty())
-    GTEST_SKIP() << "this build lacks libturbojpeg or libpng (apt-get install libturbojpeg0-dev libpng-dev)";
+    GTEST_SKIP()
+        << "this build lacks libturbojpeg or libpng (apt-get install libturbojpeg0-dev libpng-dev, configure again)";
   test::TemporaryFolder folder;
   const auto images = "images:" + (test::source_dir() / "tests/data/fixtures/images").string();
   const auto run = [&](const std::string& arguments) {

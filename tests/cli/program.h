@@ -10,6 +10,13 @@
 
 namespace hpm::test {
 
+/// The content of a file; empty where it cannot be read.
+inline std::string text_of(const std::filesystem::path& path) {
+  std::stringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
 struct ProgramRun {
   int status = -1;
   std::string out, err;
@@ -27,9 +34,7 @@ inline ProgramRun program(const std::string& arguments, const std::filesystem::p
   for (size_t n; (n = fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) run.out.append(buffer.data(), n);
   const int status = pclose(pipe);
   run.status = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-  std::stringstream text;
-  text << std::ifstream(err).rdbuf();
-  run.err = text.str();
+  run.err = text_of(err);
   return run;
 }
 

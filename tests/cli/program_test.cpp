@@ -10,12 +10,7 @@ namespace hpm {
 namespace {
 
 using test::program;
-
-std::string text_of(const std::filesystem::path& path) {
-  std::stringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
+using test::text_of;
 
 const char* const kVerbs[] = {"doctor",   "data",    "inspect", "predict", "train", "finetune",
                               "evaluate", "analyze", "export",  "report",  "bench"};

@@ -158,8 +158,9 @@ TEST(Cifar, BrokenPicklesAreRefused) {
             std::string::npos);
 }
 
-#define HPM_NEED_ARCHIVES() \
-  if (Archive::library().empty()) GTEST_SKIP() << "this build has no libarchive (apt-get install libarchive-dev)"
+#define HPM_NEED_ARCHIVES()       \
+  if (Archive::library().empty()) \
+  GTEST_SKIP() << "this build has no libarchive (apt-get install libarchive-dev, configure again)"
 
 TEST(Archives, AreReadAsDownloadedAndAFolderComesFirst) {
   HPM_NEED_ARCHIVES();
@@ -181,7 +182,8 @@ TEST(Archives, AreReadAsDownloadedAndAFolderComesFirst) {
 }
 
 TEST(Svhn, TenIsZeroAndRowsAreRows) {
-  if (mat_library().empty()) GTEST_SKIP() << "this build has no libmatio (apt-get install libmatio-dev)";
+  if (mat_library().empty())
+    GTEST_SKIP() << "this build has no libmatio (apt-get install libmatio-dev, configure again)";
   test::TemporaryFolder folder;
   fs::create_directories(folder / "svhn");
   for (const char* name : {"svhn_plain.mat", "svhn_compressed.mat"}) {

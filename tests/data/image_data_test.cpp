@@ -21,7 +21,8 @@ class ImageFolder : public testing::Test {
  protected:
   void SetUp() override {
     if (jpeg_library().empty() || png_library().empty())
-      GTEST_SKIP() << "this build lacks libturbojpeg or libpng (apt-get install libturbojpeg0-dev libpng-dev)";
+      GTEST_SKIP()
+          << "this build lacks libturbojpeg or libpng (apt-get install libturbojpeg0-dev libpng-dev, configure again)";
   }
   /// A folder of its own, into which the test copies fixtures.
   void add(const std::string& fixture, const std::string& name) {
@@ -99,8 +100,9 @@ TEST_F(ImageFolder, WhatIsNoDataSetIsAnErrorThatSaysWhy) {
   add("warm/bit.png", "b/2.png");
   const auto sizes = message_of<Error>([&] { load_dataset(data(), "test").images(0, 2); });
   EXPECT_NE(sizes.find("--resize and --centre-crop"), std::string::npos) << sizes;
-  EXPECT_NE(message_of<Error>([&] { load_dataset(data(), "test", "", {.crop = 100}); }).find("smaller than --centre-crop"),
-            std::string::npos);
+  EXPECT_NE(
+      message_of<Error>([&] { load_dataset(data(), "test", "", {.crop = 100}); }).find("smaller than --centre-crop"),
+      std::string::npos);
   fs::create_directory_symlink(folder.path, folder / "b/circle");
   EXPECT_NE(message_of<Error>([&] { load_dataset(data(), "test"); }).find("lies in"), std::string::npos);
   EXPECT_THROW(load_dataset("images:/nowhere", "test"), Error);

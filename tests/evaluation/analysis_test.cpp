@@ -1,5 +1,6 @@
 #include "hpm/evaluation/analysis.h"
 
+#include "evaluation/killer.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/analysis_summary.h"
 #include "hpm/models/registry.h"
@@ -257,18 +258,6 @@ TEST_F(Analyze, PassesStayWithinTheStatedBound) {
   EXPECT_GT(used.backward, 14 * bound.backward / 4);
 }
 
-/// Stops a run after so many steps.
-class Killer : public Monitor {
- public:
-  explicit Killer(int64_t ticks) : left_(ticks) {}
-  void tick() override {
-    if (left_-- == 0) throw Interrupted("killed");
-  }
-
- private:
-  int64_t left_;
-};
-
 TEST_F(Analyze, GoesOnFromItsJournalToTheResultOfAnUndisturbedRun) {
   const auto expected = analyze(model, images, threat, options);
   test::TemporaryFolder folder;
@@ -276,7 +265,7 @@ TEST_F(Analyze, GoesOnFromItsJournalToTheResultOfAnUndisturbedRun) {
   for (bool done = false; !done; ++starts) {
     ASSERT_LT(starts, 60);
     Journal journal(folder.path, "a test", starts > 0);
-    Killer monitor(60);
+    test::Killer monitor(60);
     try {
       const auto a = analyze(model, images, threat, options, monitor, WorkLog(journal));
       done = true;

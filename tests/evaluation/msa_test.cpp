@@ -1,5 +1,6 @@
 #include "hpm/evaluation/msa.h"
 
+#include "evaluation/killer.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/protocols.h"
 #include "hpm/surrogates/hpm_attack_model.h"
@@ -175,18 +176,6 @@ TEST_F(Msa, JointIsNoMoreRobustThanWhatTheOtherContextsFoundWouldLeaveOfItsBatch
   EXPECT_LE(percent(both.contexts[1].robust), percent(right) + 1e-9);
 }
 
-/// Stops after so many queries: what a kill does to a run.
-class Killer : public Monitor {
- public:
-  explicit Killer(int64_t ticks) : left_(ticks) {}
-  void tick() override {
-    if (left_-- == 0) throw Interrupted("killed");
-  }
-
- private:
-  int64_t left_;
-};
-
 TEST_F(Msa, GoesOnFromItsJournalToTheResultOfAnUndisturbedRun) {
   const auto o = options({"reference", "solo", "joint"});
   const auto expected = msa(model, {}, images, threat, o);
@@ -194,7 +183,7 @@ TEST_F(Msa, GoesOnFromItsJournalToTheResultOfAnUndisturbedRun) {
   int64_t starts = 0;
   for (bool done = false; !done; ++starts) {
     Journal journal(folder.path, "a test", starts > 0);
-    Killer monitor(150);
+    test::Killer monitor(150);
     try {
       const auto result = msa(model, {}, images, threat, o, monitor, WorkLog(journal));
       done = true;

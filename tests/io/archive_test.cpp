@@ -17,7 +17,8 @@ using test::write_tar_gz;
 class ArchiveTest : public testing::Test {
  protected:
   void SetUp() override {
-    if (Archive::library().empty()) GTEST_SKIP() << "this build has no libarchive (apt-get install libarchive-dev)";
+    if (Archive::library().empty())
+      GTEST_SKIP() << "this build has no libarchive (apt-get install libarchive-dev, configure again)";
   }
   std::string tar(const std::vector<TarItem>& items) { return write_tar_gz(folder / "a.tar.gz", items); }
   std::string refusal(const std::vector<TarItem>& items) {

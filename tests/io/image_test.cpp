@@ -20,7 +20,8 @@ std::string text_of_file(const std::filesystem::path& path) { return std::string
 /// Skips where this build lacks the library for the image's format.
 #define HPM_NEED_IMAGES()                              \
   if (jpeg_library().empty() || png_library().empty()) \
-  GTEST_SKIP() << "this build lacks libturbojpeg or libpng (apt-get install libturbojpeg0-dev libpng-dev)"
+  GTEST_SKIP()                                         \
+      << "this build lacks libturbojpeg or libpng (apt-get install libturbojpeg0-dev libpng-dev, configure again)"
 
 TEST(Image, DecodesAsPillowDoes) {
   HPM_NEED_IMAGES();
@@ -92,8 +93,9 @@ TEST(Md5, MatchesTheVectorsOfRfc1321) {
             "57edf4a22be3c955ac49da2e2107b67a");
 }
 
-#define HPM_NEED_MATIO() \
-  if (mat_library().empty()) GTEST_SKIP() << "this build has no libmatio (apt-get install libmatio-dev)"
+#define HPM_NEED_MATIO()     \
+  if (mat_library().empty()) \
+  GTEST_SKIP() << "this build has no libmatio (apt-get install libmatio-dev, configure again)"
 
 TEST(Mat, ArraysComeWithTheirDimensionsInReverse) {
   HPM_NEED_MATIO();

@@ -102,7 +102,12 @@ std::string legacy_file(int64_t count, bool shared) {
   using namespace std::string_literals;
   std::string out =
       "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.M\xe9\x03.}X\x0d\x00\x00\x00little_endian\x88s."s +
-      pickle_of_two(count, shared) + (shared ? "](X\x01\0\0\0" "0e."s : "](X\x01\0\0\0" "0X\x01\0\0\0" "1e."s);
+      pickle_of_two(count, shared) +
+      (shared ? "](X\x01\0\0\0"
+                "0e."s
+              : "](X\x01\0\0\0"
+                "0X\x01\0\0\0"
+                "1e."s);
   for (int64_t i = 0; i < (shared ? 1 : 2); ++i) {
     const auto elements = static_cast<uint64_t>(shared ? 2 * count : count);
     out += little(elements) + std::string(elements * 4, '\1');
@@ -119,7 +124,8 @@ std::string zip_file(int64_t count, bool shared) {
 }
 
 TEST(Checkpoint, TakesLittleMoreMemoryThanItsTensors) {
-  if (!reset_peak_memory()) GTEST_SKIP() << "needs a kernel that resets peak memory (/proc/self/clear_refs)";
+  if (!reset_peak_memory())
+    GTEST_SKIP() << "needs a kernel that resets peak memory: run it on Linux with /proc/self/clear_refs writable";
   constexpr int64_t count = 5 << 20;  // 20 MB a tensor
   const TemporaryFolder folder;
   for (const std::string kind : {"safetensors", "zip", "zip, shared", "legacy", "legacy, shared"}) {
