@@ -30,3 +30,23 @@ function(hpm_without_torch)
   set_source_files_properties(${ARGN} TARGET_DIRECTORY hpm PROPERTIES SKIP_PRECOMPILE_HEADERS ON
     COMPILE_OPTIONS "-include;${PROJECT_SOURCE_DIR}/cmake/without_torch.h")
 endfunction()
+
+# fmt is compiled once, in hpm/core/fmt.cpp: header-only it would be compiled into every file, 2 s each. An fmt whose
+# sources do not go together that way stays header-only. The installed package asks for fmt header-only in any case.
+function(hpm_link_fmt)
+  set(probe ${CMAKE_CURRENT_BINARY_DIR}/fmt_probe.cpp)
+  file(WRITE ${probe} "#include <fmt/format.h>\n#include <fmt/ranges.h>\n#include <cstdio>\n#include <vector>\n"
+    "int main() { fmt::print(\"{:.3g} {} {:>4} {}\", 1.5, 2, \"x\", fmt::join(std::vector<double>{.5f}, \",\")); }\n")
+  get_target_property(torch_headers torch INTERFACE_INCLUDE_DIRECTORIES)
+  get_target_property(fmt_headers fmt::fmt-header-only INTERFACE_INCLUDE_DIRECTORIES)
+  try_compile(HPM_FMT_ONCE ${CMAKE_CURRENT_BINARY_DIR}/fmt_probe
+    SOURCES ${probe} ${PROJECT_SOURCE_DIR}/hpm/core/fmt.cpp
+    CMAKE_FLAGS "-DINCLUDE_DIRECTORIES=${torch_headers};${fmt_headers}"
+    CXX_STANDARD 20 CXX_STANDARD_REQUIRED ON)
+  if(HPM_FMT_ONCE)
+    target_link_libraries(hpm PUBLIC $<INSTALL_INTERFACE:fmt::fmt-header-only>)
+    target_include_directories(hpm SYSTEM PUBLIC $<BUILD_INTERFACE:${fmt_headers}>)
+  else()
+    target_link_libraries(hpm PUBLIC fmt::fmt-header-only)
+  endif()
+endfunction()
