@@ -12,6 +12,7 @@ Answer ClassifierModel::ask(const Query& query, const Loss* loss) {
     answer.target_logits = classifier_.logits(query.x);
     return answer;
   }
+  const at::AutoGradMode gradients(true);  // whatever the caller has
   const auto x = query.x.detach().requires_grad_();
   const auto logits = classifier_.logits(x);
   answer.target_logits = logits.detach();

@@ -5,7 +5,7 @@
 #include "hpm/attacks/conformance_streams.h"
 #include "hpm/core/device.h"
 #include "hpm/core/error.h"
-#include "hpm/models/image_convolution.h"
+#include "hpm/models/operations.h"
 
 namespace hpm {
 namespace {
@@ -108,7 +108,10 @@ class Driver {
     auto some = images_.select(rows);
     if (!options_.conformance && model_.coupling() == Coupling::rows)
       some.clean_logits = clean_logits_.index_select(0, rows.to(clean_logits_.device()));
-    const auto found = attack_entry(spec.name).run(model_, some, threat_, spec, *streams_, progress);
+    const auto found = [&] {
+      const SearchOperations faster;
+      return attack_entry(spec.name).run(model_, some, threat_, spec, *streams_, progress);
+    }();
     const auto verdict = judge({found.images, some.y, some.index});
     const auto broken = verdict.wrong & robust_.index_select(0, rows);
     const auto hits = broken.nonzero().squeeze(1).to(some.x.device());

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "hpm/attacks/cpu_lanes_impl.h"
+#include "hpm/core/cpu_lanes_impl.h"
 
 namespace hpm {
 namespace {

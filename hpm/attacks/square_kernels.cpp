@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "hpm/attacks/cpu_lanes_impl.h"
+#include "hpm/core/cpu_lanes_impl.h"
 
 namespace hpm {
 namespace {

@@ -28,12 +28,29 @@ struct SurrogateOutcome {
   std::optional<double> accuracy;  ///< percent under this surrogate alone, where complete
 };
 
+/// What a victim's batch can do to it (joint).
+struct CollusionOutcome {
+  int64_t colluders = 0;       ///< neighbours that the attacker controls beside, or instead of, the victim
+  bool victim_too = true;      ///< the victim's own image is the attacker's as well
+  int64_t victims = 0, broke = 0;
+};
+
 struct ContextOutcome {
   std::string context;                             ///< "" for a plain model
   Tensor clean_correct, robust, clean_prediction;  ///< [n]
   std::vector<SurrogateOutcome> surrogates;
   std::optional<double> ste_accuracy;  ///< percent, under ste alone
   std::optional<double> joint_any;     ///< percent not broken by any attacked batch at any iterate
+  std::optional<double> worst_draw;    ///< of solo-eot: percent right in every draw, on the images found
+  std::vector<CollusionOutcome> collusion;  ///< of joint
+};
+
+/// A mixing weight that the iterates aimed at another were judged by.
+struct SweepOutcome {
+  std::string context;
+  double lambda = 1;
+  Tensor clean_correct, robust;  ///< [n]; robust: an upper bound where `attacked` is false
+  bool attacked = false;         ///< the attacks were aimed at this one
 };
 
 struct CheckOutcome {
@@ -48,6 +65,7 @@ struct CheckOutcome {
 struct Evaluation {
   std::vector<ContextOutcome> contexts;  ///< at least one; the first is the one headlined
   std::vector<AttackRecord> attacks;
+  std::vector<SweepOutcome> sweep;
   ImageStore adversarial;  ///< adversarial where broken in the first context, else the original; undefined for clean
   Tensor adversarial_prediction;  ///< [n]
   Tensor quantised_robust;        ///< [n]: still right on `adversarial` rounded to 8 bits; undefined unless asked for

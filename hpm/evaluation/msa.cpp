@@ -6,6 +6,7 @@
 #include "hpm/core/error.h"
 #include "hpm/core/random.h"
 #include "hpm/evaluation/msa_impl.h"
+#include "hpm/models/operations.h"
 
 namespace hpm {
 namespace {
@@ -21,6 +22,8 @@ std::vector<std::string> surrogates_of(const MsaOptions& options) {
     all.clear();
     for (const auto& surrogate : surrogates()) all.push_back(surrogate.name);
   }
+  for (const auto& name : options.more_surrogates)
+    if (std::find(all.begin(), all.end(), name) == all.end()) all.push_back(name);
   require(std::set<std::string>(all.begin(), all.end()).size() == all.size(), "msa: a surrogate is named twice: {}",
           fmt::join(all, ","));
   // What comes last is counted as found beyond the white-box surrogates.
@@ -126,6 +129,7 @@ std::vector<PlannedStep> planned_steps(const MsaOptions& given, Norm norm, const
 
 AttackResult run_attack(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
                         const RandomStreams& streams, Monitor& monitor) {
+  const SearchOperations faster;
   if (spec.name != "region") return attack_entry(spec.name).run(model, images, threat, spec, streams, monitor);
   return apgd(model, images, threat,
               {.loss = LossKind::own,
@@ -204,11 +208,16 @@ void run_contexts(const MsaRun& run, Evaluation& out) {
   std::vector<JudgedTarget> targets;
   for (auto kind : asked)
     if (kind != ContextKind::joint && (head.lambda < 1 || targets.empty()))
-      targets.push_back({{kind, run.company}, std::nullopt});
+      targets.push_back({{kind, run.company, run.draws}, std::nullopt});
   // With lambda = 1 nothing is dynamic: every context, joint too, is the l2 classifier, and one run stands for all.
   if (head.lambda == 1 && targets.empty()) targets.push_back({{ContextKind::reference, nullptr}, std::nullopt});
+  const auto attacked = targets.size();
+  for (auto lambda : run.options.sweep)
+    for (auto kind : asked)
+      if (kind != ContextKind::joint && lambda != head.lambda)
+        targets.push_back({{kind, run.company, run.draws}, lambda});
   Judge judge(run.images, run.threat, targets);
-  auto contexts = msa_rows(run, judge);
+  auto contexts = msa_rows(run, judge, attacked);
   const bool joint = std::find(asked.begin(), asked.end(), ContextKind::joint) != asked.end();
   if (joint && head.lambda < 1) contexts.push_back(msa_joint(run, targets.empty() ? nullptr : &judge));
   for (auto kind : asked) {
@@ -245,7 +254,12 @@ Evaluation msa(const HpmModel& model, const Peers& peers, const ImageSet& images
     const auto company = std::make_shared<const Company>(*model.head, images.index, clean.z, clean.o,
                                                          options.company_size, options.company_seed);
     const auto borderline = at::zeros({images.size()}, at::kBool);
-    run_contexts({model, peers, images, threat, options, clean, company, monitor, log, out, borderline,
+    const auto& asked = options.contexts;
+    std::vector<std::shared_ptr<const Company>> draws;
+    if (std::find(asked.begin(), asked.end(), to_string(ContextKind::solo_eot)) != asked.end())
+      draws =
+          draw_companies(*model.head, images.index, clean.z, clean.o, options.company_size, options.company_seed);
+    run_contexts({model, peers, images, threat, options, clean, company, draws, monitor, log, out, borderline,
                   clean.o.std().item<double>()},
                  out);
     out.borderline = borderline.sum().item<int64_t>();

@@ -1,6 +1,7 @@
 // defines: MsaOptions, MsaStep, msa_plan(), PlannedStep, planned_steps(), estimate_passes(), msa()
 #pragma once
 #include "hpm/attacks/sequence.h"
+#include "hpm/evaluation/collusion.h"
 #include "hpm/evaluation/evaluation.h"
 #include "hpm/io/journal.h"
 #include "hpm/prototypes/model.h"
@@ -15,12 +16,17 @@ struct MsaOptions {
   std::vector<std::string> contexts = {"reference"};
   std::vector<std::string> surrogates = {};        ///< none: the version's
   std::vector<std::string> joint_surrogates = {};  ///< of the context joint; none: as `surrogates`
+  std::vector<std::string> more_surrogates = {};   ///< beside those, in every context
   int64_t company_size = 128;
   uint64_t company_seed = 0;
   uint64_t seed = 0;
   int64_t batch_size = 256;
   std::optional<int64_t> steps = {};  ///< of every gradient attack, in place of the version's
   bool full_matrix = false;           ///< every surrogate on every correctly classified image, not the survivors alone
+  /// Further mixing weights that every iterate is judged by, in each row-wise context asked. Nothing is aimed at them:
+  /// their accuracies are upper bounds, and cost a head each.
+  std::vector<double> sweep = {};
+  CollusionOptions collusion = {};  ///< of the context joint
 };
 
 /// A surrogate with its attacks, in the order they run. "region" stands for APGD on the surrogate's own objective.

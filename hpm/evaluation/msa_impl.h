@@ -35,6 +35,7 @@ struct MsaRun {
   const MsaOptions& options;
   const Clean& clean;
   std::shared_ptr<const Company> company;
+  std::vector<std::shared_ptr<const Company>> draws;  // where solo-eot was asked for
   Monitor& monitor;
   const WorkLog& log;
   Evaluation& out;     ///< its attacks are written by both halves
@@ -53,10 +54,13 @@ struct ContextRun {
   std::vector<std::string> broken_by;  ///< as Evaluation::broken_by
 };
 
-/// The row-wise contexts of the judge's targets: rows are independent, survivors are repacked.
-std::vector<ContextRun> msa_rows(const MsaRun& run, Judge& judge);
+/// The row-wise contexts of the judge's first targets, `attacked` of them: rows are independent, survivors are repacked.
+/// The others are judged alone, and come out as SweepOutcomes.
+std::vector<ContextRun> msa_rows(const MsaRun& run, Judge& judge, size_t attacked);
 /// The context joint: fixed batches, the worst composed batch counts. What `rows` holds (the row-wise contexts'
 /// findings; may be null) is tried too.
 ContextRun msa_joint(const MsaRun& run, Judge* rows);
+/// What colluding neighbours do to single images of the context joint.
+std::vector<CollusionOutcome> collusion(const MsaRun& run);
 
 }  // namespace hpm

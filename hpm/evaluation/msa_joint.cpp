@@ -42,6 +42,7 @@ class Joint {
     for (size_t t = 0; found_in_rows_ && t < found_in_rows_->targets().size(); ++t)
       compose(*found_in_rows_, t, "found in " + to_string(found_in_rows_->targets()[t].context.kind));
     outcome_.robust = flags();
+    outcome_.collusion = collusion(run_);
     outcome_.joint_any = percent(outcome_.clean_correct & outcome_.robust & judge_.broken(0).logical_not());
     ContextRun result{std::move(outcome_), worst_, std::vector<std::string>(static_cast<size_t>(run_.images.size()))};
     for (const auto& batch : batches_) {

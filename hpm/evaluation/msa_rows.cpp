@@ -9,13 +9,21 @@ class RowContext {
   RowContext(const MsaRun& run, Judge& judge, size_t target) : run_(run), judge_(judge), target_(target) {
     const auto& context = judge.targets()[target].context;
     const auto& head = *run.model.head;
-    const auto logits = prediction_logits(head, context, run.clean.z, run.clean.o, run.images.index);
+    const auto logits =
+        prediction_logits(head, context, run.clean.z, run.clean.o, run.images.index, {.lambda = lambda()});
     scale_l_ = logits.std().item<double>();
     result_.outcome.context = to_string(context.kind);
     result_.outcome.clean_prediction = logits.argmax(1).to(at::kCPU);
     result_.outcome.clean_correct = wrong(run.images).logical_not();
     result_.broken_by.resize(static_cast<size_t>(run.images.size()));
     confirmed_ = at::zeros({run.images.size()}, at::kBool);
+  }
+
+  /// Without attacks of its own.
+  SweepOutcome judged() {
+    confirm("");
+    const auto own = run_.model.head->lambda;
+    return {result_.outcome.context, lambda().value_or(own), result_.outcome.clean_correct, standing()};
   }
 
   ContextRun operator()() {
@@ -32,10 +40,29 @@ class RowContext {
                [&](const Images& chunk, int64_t begin) {
                  result_.adversarial.put(broken.slice(0, begin, begin + chunk.size()), chunk.x);
                });
+    if (judge_.targets()[target_].context.kind == ContextKind::solo_eot) result_.outcome.worst_draw = worst_draw();
     return std::move(result_);
   }
 
  private:
+  std::optional<double> lambda() const { return judge_.targets()[target_].lambda; }
+
+  /// Percent of the images that every draw of solo-eot predicts right, as they are and as they were found.
+  double worst_draw() {
+    torch::NoGradGuard guard;
+    auto right = standing();
+    for (const auto& images : {run_.images, result_.adversarial.set()})
+      for_chunks(images, run_.options.batch_size, [&](const Images& chunk, int64_t begin) {
+        const auto out = run_.model.run(chunk.x);
+        for (const auto& company : run_.draws) {
+          const auto logits = prediction_logits(*run_.model.head, {ContextKind::solo, company}, out.features,
+                                                out.logits, chunk.index, {.lambda = lambda()});
+          right.slice(0, begin, begin + chunk.size()).logical_and_(logits.argmax(1).eq(chunk.y).to(at::kCPU));
+        }
+      });
+    return percent(right);
+  }
+
   /// Images [n] that are right and not broken so far.
   Tensor standing() const { return result_.outcome.clean_correct & judge_.broken(target_).logical_not(); }
 
@@ -47,7 +74,8 @@ class RowContext {
     for_chunks(images, run_.options.batch_size, [&](const Images& chunk, int64_t) {
       const auto verdict = judge_fresh(chunk, [&](const Images& rows) {
         const auto out = run_.model.run(rows.x);
-        return prediction_logits(*run_.model.head, context, out.features, out.logits, rows.index);
+        return prediction_logits(*run_.model.head, context, out.features, out.logits, rows.index,
+                                 {.lambda = lambda()});
       });
       run_.borderline.index_fill_(0, judge_.places(chunk.index.index({verdict.close})), true);
       flags.push_back(verdict.wrong);
@@ -129,9 +157,15 @@ class RowContext {
 
 }  // namespace
 
-std::vector<ContextRun> msa_rows(const MsaRun& run, Judge& judge) {
+std::vector<ContextRun> msa_rows(const MsaRun& run, Judge& judge, size_t attacked) {
   std::vector<ContextRun> contexts;
-  for (size_t t = 0; t < judge.targets().size(); ++t) contexts.push_back(RowContext(run, judge, t)());
+  for (size_t t = 0; t < attacked; ++t) contexts.push_back(RowContext(run, judge, t)());
+  for (const auto& context : contexts)
+    if (!run.options.sweep.empty())
+      run.out.sweep.push_back({context.outcome.context, run.model.head->lambda, context.outcome.clean_correct,
+                               context.outcome.robust, true});
+  for (size_t t = attacked; t < judge.targets().size(); ++t)
+    run.out.sweep.push_back(RowContext(run, judge, t).judged());
   return contexts;
 }
 

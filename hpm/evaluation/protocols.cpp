@@ -32,6 +32,8 @@ Context make_context(const HpmModel& model, const std::string& name, const Image
   if (!model.head || context.kind == ContextKind::reference || context.kind == ContextKind::alone) return context;
   const auto clean = clean_pass(model, images, batch_size);
   context.company = std::make_shared<Company>(*model.head, images.index, clean.z, clean.o, company_size, company_seed);
+  if (context.kind == ContextKind::solo_eot)
+    context.draws = draw_companies(*model.head, images.index, clean.z, clean.o, company_size, company_seed);
   return context;
 }
 

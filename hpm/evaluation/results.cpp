@@ -64,6 +64,10 @@ Json context_json(const ContextOutcome& c, const ResultsInput& in) {
     j["obfuscation_gap"] = rounded(*c.ste_accuracy - percent(c.robust));
   }
   if (c.joint_any) j["joint_any"] = rounded(*c.joint_any);
+  if (c.worst_draw) j["worst_draw_accuracy"] = rounded(*c.worst_draw);
+  for (const auto& o : c.collusion)
+    j["collusion"].push_back(
+        {{"colluders", o.colluders}, {"victim_too", o.victim_too}, {"victims", o.victims}, {"broke", o.broke}});
   j["surrogates"] = Json::array();
   for (const auto& s : c.surrogates) j["surrogates"].push_back(surrogate_json(s));
   if (in.control) j["control"] = peer_json(*in.control, c.robust);
@@ -192,6 +196,12 @@ std::string results_json(const ResultsInput& in) {
     for (const auto& c : e.contexts)
       if (!c.context.empty()) j["contexts"].push_back(context_json(c, in));
   }
+  for (const auto& s : e.sweep)
+    j["sweep"].push_back({{"context", s.context},
+                          {"lambda", rounded(s.lambda)},
+                          {"clean_accuracy", rounded(percent(s.clean_correct))},
+                          {"robust_accuracy", rounded(percent(s.robust))},
+                          {"attacked", s.attacked}});
   j["control"] = in.control ? peer_json(*in.control, first.robust) : Json();
   j["base"] = in.base ? peer_json(*in.base, first.robust) : Json();
   if (!in.curve.empty()) {

@@ -2,6 +2,7 @@
 
 #include <csetjmp>
 #include <cstring>
+#include <vector>
 
 #include "hpm/io/image_impl.h"
 

@@ -4,11 +4,10 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/nn/modules/conv.h>
 
+#include "hpm/models/operations.h"
+
 namespace hpm {
 namespace {
-
-// Not zero: mold 1.10 misplaces the segment of a program whose only thread-local bytes are zeros.
-thread_local bool own_operations = true;
 
 constexpr int64_t kChannels = 4;  // of images: more than that convolution libraries are made for
 constexpr int64_t kRows = 16;     // images whose columns are in the cache together
@@ -46,25 +45,23 @@ class ImageConvolution : public torch::autograd::Function<ImageConvolution> {
 /// Nothing but the images' gradient is asked for, of a layer that `ImageConvolution` knows.
 bool images_alone(const Tensor& x, torch::nn::Conv2dImpl& layer) {
   const auto& o = layer.options;
-  return at::GradMode::is_enabled() && x.requires_grad() && !layer.weight.requires_grad() &&
+  return at::GradMode::is_enabled() && x.requires_grad() && fast_operations(true) && !layer.weight.requires_grad() &&
          !(layer.bias.defined() && layer.bias.requires_grad()) && x.is_cpu() && x.scalar_type() == at::kFloat &&
          layer.weight.scalar_type() == at::kFloat && x.size(1) <= kChannels && o.groups() == 1 &&
          std::holds_alternative<torch::enumtype::kZeros>(o.padding_mode()) && o.dilation()->at(0) == 1 &&
          o.dilation()->at(1) == 1 && std::holds_alternative<torch::ExpandingArray<2>>(o.padding()) &&
-         !at::autocast::is_autocast_enabled(at::kCPU) && !ReferenceOperations::wanted();
+         !at::autocast::is_autocast_enabled(at::kCPU);
 }
 
 }  // namespace
 
-Tensor image_convolution(const Tensor& x, torch::nn::Conv2dImpl& layer) {
+Tensor image_convolution(const Tensor& images, torch::nn::Conv2dImpl& layer, bool channels_last) {
+  const bool turned = channels_last && images.is_cpu() && fast_operations(images.requires_grad());
+  const auto x = turned ? images.contiguous(at::MemoryFormat::ChannelsLast) : images;
   if (!images_alone(x, layer)) return layer.forward(x);
   return ImageConvolution::apply(x, layer.weight, layer.bias.defined() ? std::optional(layer.bias) : std::nullopt,
                                  at::IntArrayRef(*layer.options.stride()),
                                  at::IntArrayRef(*std::get<torch::ExpandingArray<2>>(layer.options.padding())));
 }
-
-ReferenceOperations::ReferenceOperations(bool wanted) : before_(own_operations) { own_operations = before_ && !wanted; }
-ReferenceOperations::~ReferenceOperations() { own_operations = before_; }
-bool ReferenceOperations::wanted() { return !own_operations; }
 
 }  // namespace hpm

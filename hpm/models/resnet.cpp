@@ -4,6 +4,7 @@
 #include <torch/nn/modules/container/sequential.h>
 
 #include "hpm/core/error.h"
+#include "hpm/models/fused_convolution.h"
 #include "hpm/models/image_convolution.h"
 #include "hpm/models/modules_impl.h"
 #include "hpm/models/network.h"
@@ -59,13 +60,14 @@ class BasicBlock : public nn::Module {
     bypass_.make(*this, p);
   }
   Tensor forward(const Tensor& x) {
-    const auto h = bn2_(conv2_(bn1_(conv1_(x)).relu_()));
+    const auto h = fused2_(fused1_(x, *conv1_, bn1_.get(), true), *conv2_, bn2_.get(), false);
     return (h + bypass_.forward(x)).relu_();
   }
 
  private:
   nn::Conv2d conv1_{nullptr}, conv2_{nullptr};
   nn::BatchNorm2d bn1_{nullptr}, bn2_{nullptr};
+  FusedConvolution fused1_, fused2_;
   Bypass bypass_;
 };
 
@@ -82,13 +84,14 @@ class Bottleneck : public nn::Module {
     bypass_.make(*this, p);
   }
   Tensor forward(const Tensor& x) {
-    const auto h = bn2_(conv2_(bn1_(conv1_(x)).relu_())).relu_();
+    const auto h = fused2_(bn1_(conv1_(x)).relu_(), *conv2_, bn2_.get(), true);
     return (bn3_(conv3_(h)) + bypass_.forward(x)).relu_();
   }
 
  private:
   nn::Conv2d conv1_{nullptr}, conv2_{nullptr}, conv3_{nullptr};
   nn::BatchNorm2d bn1_{nullptr}, bn2_{nullptr}, bn3_{nullptr};
+  FusedConvolution fused2_;
   Bypass bypass_;
 };
 
@@ -104,13 +107,15 @@ class PreactivationBlock : public nn::Module {
   }
   Tensor forward(const Tensor& x) {
     const auto active = bn1_(x).relu_();
-    return conv2_(bn2_(conv1_(active)).relu_()) + bypass_.forward(from_active_ ? active : x);
+    const auto h = fused2_(fused1_(active, *conv1_, bn2_.get(), true), *conv2_, nullptr, false);
+    return h + bypass_.forward(from_active_ ? active : x);
   }
 
  private:
   bool from_active_;
   nn::BatchNorm2d bn1_{nullptr}, bn2_{nullptr};
   nn::Conv2d conv1_{nullptr}, conv2_{nullptr};
+  FusedConvolution fused1_, fused2_;
   Bypass bypass_;
 };
 
@@ -145,7 +150,7 @@ class ResNet : public Network {
   std::shared_ptr<Network> fresh() const override { return std::make_shared<ResNet>(spec_, classes_, input_shape_); }
   nn::Linear head() override { return linear_; }
   Tensor features(const Tensor& x) override {
-    auto h = image_convolution(x, *conv1_);
+    auto h = image_convolution(x, *conv1_, true);
     if (!bn1_.is_empty()) h = bn1_(h).relu_();
     if (spec_.imagenet) h = at::max_pool2d(h, {3, 3}, {2, 2}, {1, 1});
     for (auto& stage : stages_) h = stage->forward(h);
@@ -172,12 +177,13 @@ class PlainBlock : public nn::Module {
       shortcut_ = register_module("shortcut", nn::Sequential(convolution(in, out, 1, stride, true)));
   }
   Tensor forward(const Tensor& x) {
-    const auto h = conv2_(conv1_(x).relu_());
+    const auto h = fused2_(fused1_(x, *conv1_, nullptr, true), *conv2_, nullptr, false);
     return (h + (shortcut_.is_empty() ? x : shortcut_->forward(x))).relu_();
   }
 
  private:
   nn::Conv2d conv1_{nullptr}, conv2_{nullptr};
+  FusedConvolution fused1_, fused2_;
   nn::Sequential shortcut_{nullptr};
 };
 
@@ -206,7 +212,7 @@ class PlainResNet : public Network {
   }
   nn::Linear head() override { return linear2_; }
   Tensor features(const Tensor& x) override {
-    auto h = image_convolution(x, *conv1_).relu_();
+    auto h = image_convolution(x, *conv1_, true).relu_();
     for (auto& stage : stages_) h = stage->forward(h);
     return linear1_(h.flatten(1)).relu_();
   }

@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "hpm/core/error.h"
+#include "hpm/models/fused_convolution.h"
 #include "hpm/models/image_convolution.h"
 #include "hpm/models/modules_impl.h"
 #include "hpm/models/network.h"
@@ -36,13 +37,14 @@ class WideBlock : public nn::Module {
   }
   Tensor forward(const Tensor& x) {
     const auto active = bn1_(x).relu_();
-    const auto h = conv2_(bn2_(conv1_(active)).relu_());
+    const auto h = fused2_(fused1_(active, *conv1_, bn2_.get(), true), *conv2_, nullptr, false);
     return h + (shortcut_.is_empty() ? x : shortcut_(active));
   }
 
  private:
   nn::BatchNorm2d bn1_{nullptr}, bn2_{nullptr};
   nn::Conv2d conv1_{nullptr}, conv2_{nullptr}, shortcut_{nullptr};
+  FusedConvolution fused1_, fused2_;
 };
 
 class WideStageImpl : public nn::Module {
@@ -77,7 +79,7 @@ class WideResNet : public Network {
   }
   nn::Linear head() override { return fc_; }
   Tensor features(const Tensor& x) override {
-    auto h = image_convolution(x, *conv1_);
+    auto h = image_convolution(x, *conv1_, true);
     for (auto& stage : stages_) h = stage->forward(h);
     return at::adaptive_avg_pool2d(bn1_(h).relu_(), {1, 1}).flatten(1);
   }
@@ -118,7 +120,7 @@ class DeepMindBlock : public nn::Module {
   }
   Tensor forward(const Tensor& x) {
     const auto active = activation_(bn0_(x));
-    const auto h = conv1_(activation_(bn1_(conv0_(padded(active, stride_)))));
+    const auto h = fused1_(activation_(fused0_(padded(active, stride_), *conv0_, bn1_.get(), false)), *conv1_, nullptr, false);
     if (shortcut_.is_empty()) return h + x;
     return h + shortcut_(pads_shortcut_ ? padded(x, stride_) : active);
   }
@@ -129,6 +131,7 @@ class DeepMindBlock : public nn::Module {
   Activation activation_;
   nn::BatchNorm2d bn0_{nullptr}, bn1_{nullptr};
   nn::Conv2d conv0_{nullptr}, conv1_{nullptr}, shortcut_{nullptr};
+  FusedConvolution fused0_, fused1_;
 };
 
 class DeepMindStageImpl : public nn::Module {
@@ -163,7 +166,7 @@ class DeepMindResNet : public Network {
   }
   nn::Linear head() override { return logits_; }
   Tensor features(const Tensor& x) override {
-    auto h = image_convolution(x, *stem_);
+    auto h = image_convolution(x, *stem_, true);
     for (const auto& stage : stages_) h = stage(h);
     return at::adaptive_avg_pool2d(activation_(norm_(h)), {1, 1}).flatten(1);
   }

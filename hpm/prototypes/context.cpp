@@ -4,6 +4,25 @@
 #include "hpm/core/random.h"
 
 namespace hpm {
+namespace {
+
+Tensor company_logits(const HpmHead& head, const Company& company, const Tensor& h, const Assigned& assigned,
+                      const Tensor& index, const HeadOptions& options) {
+  const auto rows = company.rows(index);
+  return row_logits(head, h, assigned, &company.neighbours(), &rows, options);
+}
+
+/// [draws,N,K]
+Tensor draw_logits(const HpmHead& head, const Context& context, const Tensor& h, const Assigned& assigned,
+                   const Tensor& index, const HeadOptions& options) {
+  TORCH_INTERNAL_ASSERT(!context.draws.empty(), "the context solo-eot needs companies to draw from");
+  std::vector<Tensor> logits;
+  for (const auto& company : context.draws)
+    logits.push_back(company_logits(head, *company, h, assigned, index, options));
+  return at::stack(logits);
+}
+
+}  // namespace
 
 Company::Company(const HpmHead& head, const Tensor& index, const Tensor& z, const Tensor& o, int64_t size,
                  uint64_t seed)
@@ -42,23 +61,35 @@ RowCompany Company::rows(const Tensor& index) const {
   return {batch_.index_select(0, at_rows), own_class_.index_select(0, at_rows), own_features_.index_select(0, at_rows)};
 }
 
+std::vector<std::shared_ptr<const Company>> draw_companies(const HpmHead& head, const Tensor& index, const Tensor& z,
+                                                           const Tensor& o, int64_t size, uint64_t seed,
+                                                           int64_t count) {
+  std::vector<std::shared_ptr<const Company>> draws;
+  for (int64_t draw = 1; draw <= count; ++draw)
+    draws.push_back(std::make_shared<Company>(head, index, z, o, size, seed + static_cast<uint64_t>(draw)));
+  return draws;
+}
+
 Tensor context_logits(const HpmHead& head, const Context& context, const Tensor& h, const Assigned& assigned,
                       const Tensor& index, const HeadOptions& options) {
   switch (context.kind) {
     case ContextKind::reference: return reference_logits(head, h, options);
     case ContextKind::joint: return joint_logits(head, h, assigned, options);
     case ContextKind::alone: return row_logits(head, h, assigned, nullptr, nullptr, options);
-    default: {
+    case ContextKind::solo_eot: return draw_logits(head, context, h, assigned, index, options).mean(0);
+    default:
       TORCH_INTERNAL_ASSERT(context.company, "the context solo needs a company");
-      const auto rows = context.company->rows(index);
-      return row_logits(head, h, assigned, &context.company->neighbours(), &rows, options);
-    }
+      return company_logits(head, *context.company, h, assigned, index, options);
   }
 }
 
 Tensor prediction_logits(const HpmHead& head, const Context& context, const Tensor& z, const Tensor& o,
                          const Tensor& index, const HeadOptions& options) {
-  return context_logits(head, context, head.embed(z), assign(o, Assignment::hard), index, options);
+  const auto h = head.embed(z);
+  const auto assigned = assign(o, Assignment::hard);
+  if (context.kind != ContextKind::solo_eot) return context_logits(head, context, h, assigned, index, options);
+  const auto logits = draw_logits(head, context, h, assigned, index, options);
+  return at::one_hot(logits.argmax(2), logits.size(2)).sum(0) + .5 * logits.mean(0).softmax(1);
 }
 
 }  // namespace hpm

@@ -1,4 +1,4 @@
-// defines: Company, Context, context_logits()
+// defines: Company, draw_companies(), Context, context_logits(), prediction_logits()
 #pragma once
 #include <memory>
 #include <vector>
@@ -34,17 +34,26 @@ class Company {
   Tensor own_features_;  // [n,R]
 };
 
-/// One of the four contexts with what it needs.
+/// `count` companies of the same images in other orders than `seed` gives: draws of the context solo-eot.
+std::vector<std::shared_ptr<const Company>> draw_companies(const HpmHead& head, const Tensor& index, const Tensor& z,
+                                                           const Tensor& o, int64_t size, uint64_t seed,
+                                                           int64_t count = 10);
+
+/// One of the contexts with what it needs.
 struct Context {
   ContextKind kind = ContextKind::reference;
-  std::shared_ptr<const Company> company = nullptr;  ///< of solo, and for the batches of joint
+  std::shared_ptr<const Company> company = nullptr;             ///< of solo, and for the batches of joint
+  std::vector<std::shared_ptr<const Company>> draws = {};  ///< of solo-eot
 };
 
-/// The head's logits in a context. h [N,R], index [N] (which images the rows are; read by solo alone) -> [N,K].
+/// The head's logits in a context; in solo-eot their average over the draws, whose gradient is the expectation over
+/// transformations of A. Athalye et al., "Synthesizing robust adversarial examples", arXiv:1707.07397. h [N,R], index
+/// [N] (which images the rows are; read by solo and solo-eot) -> [N,K].
 Tensor context_logits(const HpmHead& head, const Context& context, const Tensor& h, const Assigned& assigned,
                       const Tensor& index, const HeadOptions& options = {});
 
-/// The true prediction's logits: hard assignment.
+/// The true prediction's logits: hard assignment. In solo-eot the draws' votes, in [0, their number], and less than 1 for
+/// ties: the class that most draws predict.
 Tensor prediction_logits(const HpmHead& head, const Context& context, const Tensor& z, const Tensor& o,
                          const Tensor& index, const HeadOptions& options = {});
 

@@ -25,6 +25,7 @@ enum class ContextKind {
   reference,  ///< statistics of a stored calibration set; deterministic, exactly an FC layer
   alone,      ///< the sample itself: a batch of one
   solo,       ///< the sample among the clean others of its batch
+  solo_eot,   ///< solo in a batch drawn at random: the attacker knows the distribution, not the draw
   joint,      ///< the whole batch as it is, attacked together
 };
 ContextKind parse_context(const std::string& name);

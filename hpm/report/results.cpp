@@ -121,6 +121,13 @@ void read_context(const Reader& r, int64_t n, ContextResult& c) {
   r.read("ste_accuracy", c.ste_accuracy);
   r.read("obfuscation_gap", c.obfuscation_gap);
   r.read("joint_any", c.joint_any);
+  r.read("worst_draw_accuracy", c.worst_draw);
+  r.each("collusion", c.collusion, [](const Reader& o, CollusionResult& out) {
+    o.need("colluders", out.colluders);
+    o.read("victim_too", out.victim_too);
+    o.need("victims", out.victims);
+    o.need("broke", out.broke);
+  });
   r.read("clean_interval", c.clean_interval);
   r.read("interval", c.interval);
   r.read("clean_correct", c.clean_correct);
@@ -194,6 +201,13 @@ void read_lists(const Reader& r, RunResults& out) {
     c.need("eps", point.eps);
     c.need("robust_accuracy", point.robust_accuracy);
     c.read("standard_error", point.standard_error);
+  });
+  r.each("sweep", out.sweep, [](const Reader& s, SweepPoint& point) {
+    s.need("context", point.context);
+    s.need("lambda", point.lambda);
+    s.need("clean_accuracy", point.clean_accuracy);
+    s.need("robust_accuracy", point.robust_accuracy);
+    s.read("attacked", point.attacked);
   });
   r.each("checks", out.checks, [](const Reader& c, CheckResult& check) {
     c.need("name", check.name);

@@ -31,12 +31,20 @@ struct SurrogateResult {
   int64_t broke = 0, of = 0, first = 0;  ///< it broke `broke` of `of` images; `first` of them nobody had before
 };
 
+/// Of `victims` images of a joint batch, how many fell to an attacker among their neighbours.
+struct CollusionResult {
+  int64_t colluders = 0, victims = 0, broke = 0;
+  bool victim_too = true;
+};
+
 struct ContextResult {
   std::string context;  ///< "" for a model without contexts
-  std::optional<double> clean_accuracy, robust_accuracy, ste_accuracy, obfuscation_gap, joint_any;
+  std::optional<double> clean_accuracy, robust_accuracy, ste_accuracy, obfuscation_gap, joint_any,
+      worst_draw;
   std::optional<Interval> clean_interval, interval;
   Flags clean_correct, robust;
   std::vector<SurrogateResult> surrogates;
+  std::vector<CollusionResult> collusion;
   std::optional<PairedModel> control;
 };
 
@@ -49,6 +57,12 @@ struct AttackPass {
 
 struct CurvePoint {
   double eps = 0, robust_accuracy = 0, standard_error = 0;
+};
+
+struct SweepPoint {
+  std::string context;
+  double lambda = 0, clean_accuracy = 0, robust_accuracy = 0;
+  bool attacked = false;  ///< otherwise robust_accuracy is an upper bound
 };
 
 struct CheckResult {
@@ -79,6 +93,7 @@ struct RunResults {
   std::optional<PairedModel> base;
   std::vector<AttackPass> attacks;
   std::vector<CurvePoint> curve;
+  std::vector<SweepPoint> sweep;
   std::vector<CheckResult> checks;
   std::vector<GalleryEntry> gallery;
   bool suspect = false;

@@ -14,6 +14,7 @@ std::string faces(const Comparison& c);
 std::string surrogates(const Comparison& c);
 std::string attacks(const Comparison& c);
 std::string curves(const Comparison& c);
+std::string sweeps(const Comparison& c);
 std::string classes(const Comparison& c);
 std::string gallery(const Comparison& c, const std::vector<RunFiles>& files);
 std::string checks(const Comparison& c);
@@ -24,6 +25,7 @@ std::string heading(const std::string& id, const std::string& text);
 std::string paragraph(const std::string& text);              ///< `text` is typeset
 std::string subject_title(const Comparison& c, size_t run);  ///< <h3>, only when several runs are judged
 std::string key_entry(const std::string& tone, const std::string& text, bool pale = false);
+std::string collusion_table(const ContextResult& c);             ///< "" where none was studied
 std::string class_name(const RunResults& run, int64_t label);
 std::string with_interval(const std::optional<double>& value, const std::optional<Interval>& interval);  ///< table cell
 

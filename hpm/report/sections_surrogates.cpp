@@ -60,6 +60,8 @@ std::string context_sentence(const ContextResult& c) {
   if (c.joint_any)
     out +=
         fmt::format(" Counting an image as broken when any attacked batch breaks it leaves {}.", percent(*c.joint_any));
+  if (c.worst_draw)
+    out += fmt::format(" Right in every draw of the company, on the images found: {}.", percent(*c.worst_draw));
   return out;
 }
 
@@ -69,7 +71,7 @@ std::string surrogate_context(const ContextResult& c) {
   const auto sentence = context_sentence(c);
   if (!sentence.empty()) out += paragraph(sentence);
   out += "<figure>" + responsive([&](double width) { return bar_chart(surrogate_chart(c, width)); }) + "</figure>";
-  return out + "\n";
+  return out + "\n" + collusion_table(c);
 }
 
 struct SurrogateMeaning {

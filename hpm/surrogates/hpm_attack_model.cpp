@@ -120,6 +120,7 @@ Answer HpmAttackModel::ask(const Query& query, const Loss* loss) {
     answer.target_logits = judge(query, model_.run(query.x));
     return answer;
   }
+  const at::AutoGradMode gradients(true);  // whatever the caller has
   const auto x = query.x.detach().requires_grad_();
   Output out;
   {

@@ -31,10 +31,8 @@ bool is_one_of(const std::string& name, std::initializer_list<const char*> names
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-}  // namespace
-
-const std::vector<Surrogate>& surrogates() {
-  static const std::vector<Surrogate> table = {
+std::vector<Surrogate>& table() {
+  static std::vector<Surrogate> table = {
       {"ste", "hard assignment forward, soft backward: the paper's own gradient",
        [](const SurrogateInput& in) { return assigned_logits(in, Assignment::ste, in.head.temperature); }},
       {"hard", "assignment as a constant: the exact local gradient",
@@ -56,6 +54,18 @@ const std::vector<Surrogate>& surrogates() {
       {"query", "no gradient: Square on the true margin", nullptr, nullptr},
   };
   return table;
+}
+
+}  // namespace
+
+const std::vector<Surrogate>& surrogates() { return table(); }
+
+void add_surrogate(Surrogate surrogate) {
+  require(!surrogate.name.empty() && (surrogate.logits || surrogate.objective),
+          "add_surrogate: needs a name, and logits or an objective");
+  for (const auto& known : table())
+    require(known.name != surrogate.name, "add_surrogate: there is a surrogate {} already", surrogate.name);
+  table().push_back(std::move(surrogate));
 }
 
 const Surrogate& find_surrogate(const std::string& name) {

@@ -1,4 +1,5 @@
-// defines: Surrogate, SurrogateInput, Peers, surrogates(), find_surrogate()
+// defines: Surrogate, SurrogateInput, Peers, surrogates(), add_surrogate(), find_surrogate(), coincides_with(),
+// unavailable()
 #pragma once
 #include <functional>
 #include <string>
@@ -32,8 +33,8 @@ struct SurrogateInput {
 /// A differentiable stand-in for the hard, batch-dependent prediction. A new one is a function (in a file pair of its
 /// own where it is more than an expression) and a line of the table in surrogate.cpp.
 struct Surrogate {
-  std::string name;     ///< as on the command line
-  std::string summary;  ///< what it approximates, one line
+  std::string name = {};     ///< as on the command line
+  std::string summary = {};  ///< what it approximates, one line
   /// Logits [N,K]; their losses are the usual ones.
   std::function<Tensor(const SurrogateInput&)> logits = nullptr;
   /// Or an objective of its own [N], to be maximised; Loss::targets names the class it aims at.
@@ -42,6 +43,9 @@ struct Surrogate {
 };
 
 const std::vector<Surrogate>& surrogates();
+/// One more for this process, after the others: what a program of one's own attacks with. Throws UsageError for a name
+/// that is taken. Not to be called while an attack runs.
+void add_surrogate(Surrogate surrogate);
 /// Throws UsageError with the nearest known name.
 const Surrogate& find_surrogate(const std::string& name);
 

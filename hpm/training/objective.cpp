@@ -39,7 +39,7 @@ StepReport AdversarialTraining::loss(const TrainingBatch& batch) {
 HpmFineTuning::HpmFineTuning(HpmModel model, HpmTrainingOptions options, AdversaryOptions adversary, uint64_t seed)
     : model_(std::move(model)), options_(std::move(options)), adversary_(std::move(adversary)), streams_(seed) {
   require(model_.head.has_value(), "HpmFineTuning: needs a model with an HPM head");
-  require(options_.context != ContextKind::reference,
+  require(options_.context != ContextKind::reference && options_.context != ContextKind::solo_eot,
           "HpmFineTuning: the training context needs to be solo, joint or alone");
   model_.classifier.set_requires_grad(true);
   auto& head = *model_.head;

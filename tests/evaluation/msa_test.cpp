@@ -115,6 +115,44 @@ TEST_F(Msa, RepackingSurvivorsOfAJointBatchGivesAnotherNumber) {
   EXPECT_THROW(evaluate_autoattack(fixed, images, threat, {}), UsageError);
 }
 
+TEST_F(Msa, ASweepJudgesTheSameIteratesByOtherMixingWeightsAndChangesNothingElse) {
+  auto o = options({"reference", "solo"});
+  const auto plain = msa(model, {}, images, threat, o);
+  o.sweep = {.1, .4, 1};
+  model.classifier.reset_passes();
+  const auto swept = msa(model, {}, images, threat, o);
+  for (size_t c = 0; c < 2; ++c) EXPECT_TRUE(at::equal(swept.contexts[c].robust, plain.contexts[c].robust));
+  ASSERT_EQ(swept.sweep.size(), 6u);
+  int64_t broken = 0;
+  for (const auto& s : swept.sweep) {
+    EXPECT_EQ(s.attacked, s.lambda == .4);
+    EXPECT_FALSE((s.robust & s.clean_correct.logical_not()).any().item<bool>());
+    auto other = model.clone();
+    other.head->lambda = s.lambda;
+    const ProtocolSubject subject{other, make_context(other, s.context, images, 7, 2, 16)};
+    EXPECT_TRUE(at::equal(s.clean_correct, predict_logits(subject, images, 16).argmax(1).eq(images.y)))
+        << s.context << " " << s.lambda;
+    broken += (s.clean_correct & s.robust.logical_not()).sum().item<int64_t>() * (s.attacked ? 0 : 1);
+  }
+  EXPECT_GT(broken, 0) << "nothing was broken, nothing is tested";
+}
+
+TEST_F(Msa, SoloEotIsTheMajorityOverDrawnCompaniesAndItsWorstDrawIsNoHigher) {
+  const auto result = msa(model, {}, images, threat, options({"solo-eot", "solo"}));
+  const auto& eot = result.first();
+  ASSERT_TRUE(eot.worst_draw.has_value());
+  EXPECT_LE(*eot.worst_draw, percent(eot.robust) + 1e-9);
+  EXPECT_LT(percent(eot.robust), percent(eot.clean_correct));
+  auto votes = at::zeros({18, 5}, at::kLong);
+  for (uint64_t seed = 3; seed < 13; ++seed) {
+    const ProtocolSubject draw{model, make_context(model, "solo", images, 7, seed, 16)};
+    votes += at::one_hot(predict_logits(draw, result.adversarial.set(), 16).argmax(1), 5);
+  }
+  const auto top = std::get<0>(votes.topk(2, 1)).unbind(1);
+  const auto clear = top[0].gt(top[1]);
+  EXPECT_TRUE(at::equal((votes.argmax(1).eq(images.y) & clear), (eot.robust & clear)));
+}
+
 TEST_F(Msa, PlainModelIsAttackedWithAsManyRestartsAsHpmHasSurrogates) {
   const HpmModel plain{model.classifier, std::nullopt};
   const auto result = msa(plain, {}, images, threat, options({"reference"}));

@@ -17,7 +17,7 @@ import sys
 import zipfile
 
 HERE = pathlib.Path(__file__).parent
-TARGETS = re.findall(r'\{"(\w+)", \w+\}', (HERE / "targets.cpp").read_text())
+TARGETS = re.findall(r'\{"(\w+)", \w+(?:, [^}]*)?\}', (HERE / "targets.cpp").read_text())
 LIMITS = ["-max_len=20000", "-timeout=20", "-rss_limit_mb=2048", "-malloc_limit_mb=1024", "-print_final_stats=1"]
 
 
@@ -96,6 +96,9 @@ def main():
     if unknown := set(targets) - set(TARGETS):
         sys.exit(f"fuzz: unknown targets {', '.join(unknown)}; known are {', '.join(TARGETS)}")
     build(a.work)
+    for target in [t for t in targets if not (a.work / f"fuzz_{t}").exists()]:
+        print(f"{target}: not built, its library is missing (scripts/setup installs it)")
+        targets.remove(target)
     if a.minimise:
         for target in targets:
             minimise(a.work, target)

@@ -4,17 +4,25 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <memory>
 #include <stdexcept>
 
 #include "hpm/data/cifar.h"
 #include "hpm/data/idx.h"
+#include "hpm/io/archive.h"
 #include "hpm/io/file.h"
+#include "hpm/io/gzip.h"
+#include "hpm/io/image.h"
+#include "hpm/io/image_impl.h"
+#include "hpm/io/mat.h"
 #include "hpm/io/npy.h"
 #include "hpm/io/npz.h"
 #include "hpm/io/pickle.h"
 #include "hpm/io/safetensors.h"
 #include "hpm/io/state_dict.h"
 #include "hpm/io/torch_file.h"
+#include "hpm/io/unpack.h"
 #include "hpm/io/zip.h"
 #include "hpm/models/card.h"
 
@@ -70,6 +78,7 @@ void cifar(Input bytes) {
 void cifar_pickle(Input bytes) { read_cifar_pickle(MemorySource("fuzz.batch", bytes), 10); }
 
 /// A file in memory, with a path.
+constexpr const char* kPath = "/proc/self/fd/";
 class MemoryFile {
  public:
   explicit MemoryFile(Input bytes) : descriptor_(::memfd_create("fuzz", MFD_CLOEXEC)) {
@@ -88,15 +97,44 @@ void card(Input bytes) {
   read_card_file(file.path());
 }
 
+void gzip(Input bytes) {
+  const MemoryFile file(bytes);
+  gunzip_file(file.path(), 1 << 22);
+}
+
+void archive(Input bytes) {
+  const MemoryFile file(bytes);
+  std::string folder = "/dev/shm/hpm-fuzz-XXXXXX";
+  if (!::mkdtemp(folder.data())) throw std::runtime_error("no scratch folder");
+  const std::unique_ptr<std::string, void (*)(std::string*)> removed(
+      &folder, [](std::string* f) { std::filesystem::remove_all(*f); });
+  unpack_archive(file.path(), folder, {.bytes = 1 << 20, .free_bytes = 1 << 18, .entries = 200});
+}
+
+void mat(Input bytes) {
+  const MemoryFile file(bytes);
+  read_mat(file.path(), {"X", "y"}, 1 << 22);
+}
+
+void image(Input bytes) { decode_image(MemorySource("fuzz.image", bytes)); }
+
 }  // namespace
 
 const std::vector<FuzzTarget>& fuzz_targets() {
   static const std::vector<FuzzTarget> table = {
       {"pickle", pickle}, {"zip", zip}, {"torch_file", torch_file}, {"safetensors", safetensors},
       {"npy", npy},       {"idx", idx}, {"cifar", cifar},           {"cifar_pickle", cifar_pickle},
-      {"card", card},
+      {"card", card, kPath, ""}, {"gzip", gzip, kPath},
   };
-  return table;
+  static const std::vector<FuzzTarget> all = [] {
+    auto targets = table;
+    // Readers that stand on a library: where this build has it.
+    if (!Archive::library().empty()) targets.push_back({"archive", archive, kPath, ""});
+    if (!mat_library().empty()) targets.push_back({"mat", mat, kPath, ""});
+    if (!jpeg_library().empty() && !png_library().empty()) targets.push_back({"image", image});
+    return targets;
+  }();
+  return all;
 }
 
 void run_fuzz_target(const FuzzTarget& target, Input bytes) {

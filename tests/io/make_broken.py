@@ -6,8 +6,10 @@ OUT/<reader>/sound/*    files that are read; what the others are made from
 OUT/<reader>/broken/*   files that must be refused: cut at every boundary of their structure, sizes and offsets that are
                         huge, overlap or contradict each other, bombs, names that leave the folder, cycles, code to run
 OUT/<reader>/flipped/*  one byte changed: read or refused, nothing else
-Readers: pickle, zip, torch_file, safetensors, npy, idx, cifar, cifar_pickle, card (tests/fuzz/targets.cpp).
+Readers: pickle, zip, torch_file, safetensors, npy, idx, cifar, cifar_pickle, card, gzip, archive, mat, image
+(tests/fuzz/targets.cpp).
 """
+import gzip
 import io
 import json
 import pathlib
@@ -15,10 +17,12 @@ import pickle
 import pickletools
 import struct
 import sys
+import tarfile
 import zipfile
 import zlib
 
-FIXTURES = pathlib.Path(__file__).parent / "fixtures"
+HERE = pathlib.Path(__file__).parent
+FIXTURES = HERE / "fixtures"
 U64 = 2**64 - 1
 
 
@@ -379,9 +383,90 @@ def cards(w):
         w.put("card", "broken", name, bad.encode("latin1"))
 
 
+# ---- compressed files, archives, MATLAB files, pictures ---------------------------------------------------------------
+
+def gzips(w):
+    data = gzip.compress(bytes(i * i % 251 for i in range(3000)), 9, mtime=0)
+    w.sound("gzip", "squares.gz", data, [10, 11, 20, len(data) // 2, *range(len(data) - 9, len(data))])
+    for name, bad in {
+        "checksum": data[:-8] + b"\0\0\0\0" + data[-4:], "length": data[:-4] + b"\1\0\0\0", "bomb": gzip.compress(bytes(1 << 26), 9, mtime=0),
+        "method": data[:2] + b"\7" + data[3:], "block-type": data[:10] + b"\7" + data[11:],
+    }.items():
+        w.put("gzip", "broken", name, bad)
+
+
+def archives(w):
+    def tar(*members, kind="w:gz", links=()):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode=kind, format=tarfile.PAX_FORMAT) as archive:
+            for name, content in members:
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+            for name, target, link_type in links:
+                entry = tarfile.TarInfo(name)
+                entry.type, entry.linkname = link_type, target
+                archive.addfile(entry)
+        data = bytearray(out.getvalue())
+        if kind == "w:gz":
+            data[4:8] = bytes(4)  # the time of day
+        return bytes(data)
+
+    noise = bytes(i * i * 7 % 253 for i in range(2500))
+    data = tar(("folder/a.bin", noise), ("folder/b.txt", b"b" * 700))
+    w.sound("archive", "two.tar.gz", data, [5, 12, 40, len(data) // 2, len(data) - 20])
+    plain = tar(("a.bin", noise), kind="w:")
+    w.sound("archive", "one.tar", plain, [300, 513, 700, 2600])
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo("folder/a.bin"), noise, zipfile.ZIP_DEFLATED)
+    w.sound("archive", "one.zip", out.getvalue(), [10, 200])
+    for name, bad in {
+        "up.tar": tar(("../up", b"x"), kind="w:"), "up-inside.tar": tar(("a/../../up", b"x"), kind="w:"), "absolute.tar": tar(("/etc/up", b"x"), kind="w:"),
+        "twice.tar": tar(("a", b"x"), ("a", b"y"), kind="w:"), "file-as-folder.tar": tar(("a", b"x"), ("a/b", b"y"), kind="w:"),
+        "link.tar": tar(links=[("a", "/etc/passwd", tarfile.SYMTYPE)], kind="w:"), "hard-link.tar": tar(("b", b"x"), links=[("a", "b", tarfile.LNKTYPE)], kind="w:"),
+        "device.tar": tar(links=[("a", "", tarfile.CHRTYPE)], kind="w:"), "bomb.tar.gz": tar(("zeros", bytes(1 << 24))),
+        "many.tar.gz": tar(*[(f"f{i}", b"") for i in range(300)]), "long-name.tar": tar(("n" * 300, b"x"), kind="w:"),
+        "control.tar": tar(("a\nb", b"x"), kind="w:"), "none": b"no archive at all, but text " * 40,
+    }.items():
+        w.put("archive", "broken", name, bad)
+
+
+def mats(w):
+    data = (HERE.parent / "data/fixtures/svhn_compressed.mat").read_bytes()
+    w.sound("mat", "svhn_compressed", data, [0, 4, 100, 127, 128, 132, 136, 200, len(data) // 2])
+    data = (HERE.parent / "data/fixtures/svhn_plain.mat").read_bytes()
+    w.sound("mat", "svhn_plain", data, [128, 136, 160, 1000, len(data) // 2])
+
+
+def images(w):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    def png(width=8, height=6, colour=2, depth=8, rows=None, between=b""):
+        samples = {0: 1, 2: 3, 6: 4}[colour]
+        raw = b"".join(b"\0" + bytes((x * y + x) % 256 for x in range(width * samples * depth // 8)) for y in range(height)) if rows is None else rows
+        return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)) + between
+                + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b""))
+
+    for path in sorted((HERE.parent / "data/fixtures/images").rglob("*")):
+        if path.suffix in (".jpg", ".jpeg", ".png") and path.stat().st_size < 20000:
+            data = path.read_bytes()
+            w.sound("image", path.name, data, [0, 1, 4, 20, len(data) // 3, len(data) // 2])
+    good = png()
+    w.sound("image", "small.png", good, [8, 12, 16, 33, 40, 45])
+    huge = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    for name, bad in {
+        "huge.png": good[:8] + chunk(b"IHDR", huge) + good[33:], "zero.png": good[:8] + chunk(b"IHDR", b"\0" * 8 + huge[8:]) + good[33:],
+        "checksum.png": good[:30] + b"\0" + good[31:], "short-rows.png": png(rows=b"\0" + bytes(24)), "order.png": good[:8] + good[33:],
+        "depth.png": good[:8] + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 6, 5, 2, 0, 0, 0)) + good[33:], "none": b"GIF89a" + bytes(40),
+    }.items():
+        w.put("image", "broken", name, bad)
+
+
 def main():
     writer = Writer(sys.argv[1])
-    for make in (pickles, zips, torch_files, safetensors, npy, data_sets, cards):
+    for make in (pickles, zips, torch_files, safetensors, npy, data_sets, cards, gzips, archives, mats, images):
         make(writer)
 
 

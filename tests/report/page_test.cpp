@@ -34,11 +34,21 @@ TEST(Page, HasTheSectionsInOrderWithTheVerdictFirst) {
   const auto page = sample_page();
   EXPECT_TRUE(contains(page, "2026-11-22"));
   size_t last = position(page, "class=\"verdict is-no-difference\"");
-  for (const char* id : {"models", "faces", "surrogates", "eps", "classes", "gallery", "checks", "provenance"}) {
+  for (const char* id : {"models", "faces", "surrogates", "eps", "lambda", "classes", "gallery", "checks", "provenance"}) {
     const auto at = position(page, std::string("<h2 id=\"") + id);
     EXPECT_LT(last, at) << id;
     last = at;
   }
+}
+
+TEST(Page, CallsWhatWasNotAttackedAnUpperBoundAndShowsWhatColludersBroke) {
+  const auto page = sample_page();
+  const auto sweep = page.substr(position(page, "<h2 id=\"lambda\""));
+  int bounds = 0;
+  for (auto at = sweep.find("at most "); at != std::string::npos; at = sweep.find("at most ", at + 1)) ++bounds;
+  EXPECT_EQ(bounds, 8) << "four of five lambdas, in two contexts";
+  EXPECT_TRUE(contains(page, "the victim and 8 neighbours"));
+  EXPECT_TRUE(contains(page, "37 (37.0\u202F%)"));
 }
 
 TEST(Page, OfASuspectRunShowsTheFailedCheckBeforeAnyPercentage) {

@@ -311,6 +311,16 @@ RunFiles sample_run(const std::string& role, int64_t n, double hpm_shift) {
                    {{"ste", .78}, {"fc", .1}, {"hard", .06}, {"soft", .03}, {"stable", .02}, {"region", -1}}));
     contexts.push_back(context_of("joint", joint, control, {{"ste", .85}, {"fc", -1}}));
     contexts[3]["joint_any"] = share(joint.robust) - 2.4;
+    for (bool too : {true, false})
+      contexts[3]["collusion"].push_back(
+          {{"colluders", 8}, {"victim_too", too}, {"victims", 100}, {"broke", too ? 37 : 6}});
+    for (const char* context : {"reference", "solo"})
+      for (double lambda : {.3, .5, .7, .9, 1.})
+        run.results["sweep"].push_back({{"context", context},
+                                        {"lambda", lambda},
+                                        {"clean_accuracy", share(own.clean)},
+                                        {"robust_accuracy", share(own.robust) + 4 * (.9 - lambda)},
+                                        {"attacked", lambda == .9}});
     contexts[0]["surrogates"].push_back({{"name", "base"}, {"unavailable", "needs --base FILE"}, {"complete", false}});
     run.results["context"] = "reference";
     run.results["company"] = {{"size", 128}, {"seed", 0}};

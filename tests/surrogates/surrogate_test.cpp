@@ -1,9 +1,12 @@
 #include "hpm/surrogates/surrogate.h"
 
+#include <torch/script.h>
+
 #include "hpm/attacks/apgd.h"
 #include "hpm/attacks/square.h"
 #include "hpm/core/error.h"
 #include "hpm/surrogates/hpm_attack_model.h"
+#include "hpm/surrogates/torchscript_surrogate.h"
 #include "surrogates/tiny_model.h"
 
 namespace hpm {
@@ -152,6 +155,71 @@ TEST_F(Surrogates, JudgeCountsNoIterateOutsideTheBallOrTheBoxAndInJointNoBatchWi
   EXPECT_EQ(judge.broken(1).sum().item<int64_t>(), 0);
   judge.note(1, {clean, images.index}, wrong);
   EXPECT_EQ(judge.broken(1).sum().item<int64_t>(), 24);
+}
+
+TEST_F(Surrogates, SoloEotAveragesTheLogitsAndVotesWithThePredictionsOfItsDraws) {
+  const auto out = model.run(clean);
+  const auto index = at::arange(24);
+  Context eot{ContextKind::solo_eot, nullptr, draw_companies(*model.head, index, out.features, out.logits, 6, 1, 3)};
+  const auto moved = model.run((clean + .05 * tiny_images(24, 9)).clamp(0, 1));
+  Tensor mean = at::zeros({24, 5}, at::kDouble), votes = at::zeros({24, 5}, at::kLong);
+  for (const auto& company : eot.draws) {
+    const auto logits = prediction_logits(*model.head, {ContextKind::solo, company}, moved.features, moved.logits, index);
+    mean += logits / 3, votes += at::one_hot(logits.argmax(1), 5);
+  }
+  const auto hard = context_logits(*model.head, eot, model.head->embed(moved.features),
+                                   assign(moved.logits, Assignment::hard), index);
+  EXPECT_TRUE(close(hard, mean, 1e-9, 1e-9));
+  EXPECT_TRUE(at::equal(prediction_logits(*model.head, eot, moved.features, moved.logits, index).floor().to(at::kLong),
+                        votes));
+}
+
+class OwnSurrogate : public Surrogates {
+ protected:
+  std::string file(const std::string& name, const std::string& forward) {
+    torch::jit::Module module("own");
+    module.define("def forward(self, x, z, o):\n    " + forward + "\n");
+    const auto path = (folder.path / (name + ".pt")).string();
+    module.save(path);
+    return path;
+  }
+  test::TemporaryFolder folder;
+};
+
+TEST_F(OwnSurrogate, FromATorchScriptFileGivesGradientsWhileTheVerdictStaysTheHardPrediction) {
+  const auto path = file("square_of_logits", "return o * o + z[:, :5]");
+  const auto own = torchscript_surrogate(path, true);
+  EXPECT_EQ(own.name, "square_of_logits");
+  HpmAttackModel attacked(model, {context(ContextKind::solo)}, own);
+  const Loss loss{LossKind::ce, y, {}};
+  const auto answer = attacked.ask({clean, at::arange(24)}, &loss);
+  const auto leaf = clean.detach().requires_grad_();
+  const auto out = model.run(leaf);
+  Answer expected;
+  differentiate(leaf, out.logits * out.logits + out.features.slice(1, 0, 5), loss, expected);
+  EXPECT_TRUE(close(answer.gradient, expected.gradient, 1e-12, 1e-12));
+  EXPECT_TRUE(close(answer.target_logits,
+                    prediction_logits(*model.head, context(ContextKind::solo), out.features, out.logits, at::arange(24)),
+                    1e-12, 1e-12));
+}
+
+TEST_F(OwnSurrogate, IsRefusedUnlessTrustedReadableAndOfTheRightShape) {
+  const auto path = file("narrow", "return o[:, :3]");
+  EXPECT_NE(test::message_of<UsageError>([&] { torchscript_surrogate(path, false); }).find("--allow-torchscript"),
+            std::string::npos);
+  HpmAttackModel attacked(model, {context(ContextKind::solo)}, torchscript_surrogate(path, true));
+  const Loss loss{LossKind::ce, y, {}};
+  EXPECT_NE(test::message_of<Error>([&] { attacked.ask({clean, at::arange(24)}, &loss); }).find("[24,5], but gives"),
+            std::string::npos);
+  EXPECT_THROW(torchscript_surrogate((folder.path / "none.pt").string(), true), Error);
+}
+
+TEST_F(OwnSurrogate, AddedToTheTableIsFoundByNameAndNeverTwice) {
+  add_surrogate({.name = "a test's own", .logits = [](const SurrogateInput& in) { return -in.o; }});
+  EXPECT_EQ(surrogates().back().name, "a test's own");
+  EXPECT_TRUE(find_surrogate("a test's own").logits != nullptr);
+  EXPECT_THROW(add_surrogate(find_surrogate("a test's own")), UsageError);
+  EXPECT_THROW(add_surrogate({.name = "empty"}), UsageError);
 }
 
 TEST(Company, BatchesAreAPartitionInSeededOrderAndTheLastIsShort) {

@@ -8,7 +8,7 @@
 #include "hpm/attacks/hyperplane.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/protocols.h"
-#include "hpm/models/image_convolution.h"
+#include "hpm/models/operations.h"
 #include "options.h"
 
 namespace hpm::app {
@@ -232,7 +232,7 @@ class Bench {
   /// A batch through the FC layer, and through the head in each context from statistics made before.
   void contexts(const Images& part) {
     if (!model_.head) return;
-    std::vector<std::string> names{"reference", "alone", "solo", "joint"};
+    std::vector<std::string> names{"reference", "alone", "solo", "solo-eot", "joint"};
     const auto time = [&](const std::string& name, auto predict) {
       std::vector<double> all;
       predict();

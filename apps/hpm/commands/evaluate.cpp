@@ -13,6 +13,7 @@
 #include "hpm/io/journal.h"
 #include "hpm/io/sha256.h"
 #include "hpm/report/report.h"
+#include "hpm/surrogates/torchscript_surrogate.h"
 #include "options.h"
 
 namespace hpm::app {
@@ -23,7 +24,11 @@ struct EvaluateOptions {
   DataOptions data;
   ThreatOptions threat;
   std::string protocol = "msa", version, role, base, control, checks = "basic";
-  std::vector<std::string> attacks, contexts{"reference"}, surrogates, joint_surrogates;
+  std::vector<std::string> attacks, contexts{"reference"}, surrogates, joint_surrogates, own_surrogates;
+  std::optional<double> lambda;
+  std::vector<double> sweep;
+  std::vector<double> colluders;
+  int64_t victims = 100;
   int64_t company = 128;
   uint64_t company_seed = 0, seed = 0;
   bool full_matrix = false, conformance = false, save_adversarial = false, quantise = false, random = false;
@@ -47,12 +52,21 @@ void declare(Fields& f, EvaluateOptions& o) {
   f.add("step-size", o.step_size, "step length of pgd (none: eps / 4)", {.min = 0, .unit = "input range"});
   f.add("loss", o.loss, "loss of pgd", {.choices = {"ce", "dlr"}});
   f.add("context", o.contexts, "contexts of an HPM model, the first is headlined",
-        {.choices = {"reference", "alone", "solo", "joint"}});
+        {.choices = {"reference", "alone", "solo", "solo-eot", "joint"}});
+  f.add("lambda", o.lambda, "mixing weight in place of the model's own", {.min = 0, .max = 1});
+  f.add("sweep-lambda", o.sweep, "further mixing weights that msa judges every iterate by (not attacked themselves)",
+        {.min = 0, .max = 1});
+  f.add("colluders", o.colluders,
+        "msa, joint: neighbours that an attacker controls, with the victim's image and without (numbers to try)",
+        {.min = 0, .max = 65535});
+  f.add("victims", o.victims, "victims of the colluders", {.min = 1, .unit = "images"});
   f.add("company", o.company, "company size of solo and joint", {.min = 1, .max = 65536, .unit = "images"});
   f.add("company-seed", o.company_seed, "order of the company (0: as the images come)");
   f.add("base", o.base, "model before HPM: surrogate base, and attacked under the same budget");
   f.add("control", o.control, "matched control: surrogate control, and the paired test");
   f.add("surrogates", o.surrogates, "surrogates of msa (none: the version's)");
+  f.add("surrogate", o.own_surrogates,
+        "TorchScript files: surrogates of your own beside these (needs --allow-torchscript)");
   f.add("joint-surrogates", o.joint_surrogates, "surrogates of the context joint (none: the same)");
   f.add("full-matrix", o.full_matrix, "every surrogate on every correct image, not the survivors alone");
   f.add("targets", o.targets, "targets of autoattack's targeted attacks (none: as the version)", {.min = 1});
@@ -82,7 +96,12 @@ class Evaluate {
     model_ = load(o_.model, o_.model.model, data_.image_shape(), line_.monitor());
     require_classes(model_, data_);
     peers_ = {load_peer(o_.base), load_peer(o_.control)};
-    if (!model_.head) line_.warn_unused("context", "the model has no HPM head");
+    if (!model_.head)
+      for (const char* name : {"context", "lambda", "sweep-lambda", "colluders", "surrogate"})
+        line_.warn_unused(name, "the model has no HPM head");
+    if (model_.head && o_.lambda) model_.head->lambda = *o_.lambda;
+    for (const auto& file : o_.own_surrogates)
+      add_surrogate(torchscript_surrogate(file, o_.model.allow_torchscript));
     const auto device = parse_device(o_.compute.device);
     model_.to(device);
     for (auto* peer : {&peers_.base, &peers_.control})
@@ -174,7 +193,11 @@ class Evaluate {
     unused(o_.protocol == "autoattack", {"attacks", "conformance", "targets", "queries"},
            "only --protocol autoattack reads it");
     unused(o_.protocol != "clean", {"save-adversarial", "quantise"}, "there are no adversarial images");
-    unused(msa_protocol(), {"surrogates", "joint-surrogates", "full-matrix"}, "only --protocol msa reads it");
+    unused(msa_protocol(), {"surrogates", "surrogate", "joint-surrogates", "full-matrix", "sweep-lambda", "colluders"},
+           "only --protocol msa reads it");
+    const bool joint = std::find(o_.contexts.begin(), o_.contexts.end(), "joint") != o_.contexts.end();
+    unused(joint, {"colluders"}, "it is of the context joint");
+    unused(!o_.colluders.empty(), {"victims"}, "there are no colluders");
     unused(msa_protocol() || o_.protocol == "autoattack", {"version"}, "only autoattack and msa have versions");
     if (o_.protocol == "autoattack" && !o_.attacks.empty() && version() != "custom")
       line_.warn_unused("attacks", "only --version custom reads it");
@@ -205,7 +228,10 @@ class Evaluate {
                  .seed = o_.seed,
                  .batch_size = o_.compute.batch_size,
                  .steps = o_.steps,
-                 .full_matrix = o_.full_matrix};
+                 .full_matrix = o_.full_matrix,
+                 .sweep = o_.sweep,
+                 .collusion = {{o_.colluders.begin(), o_.colluders.end()}, o_.victims, o_.steps.value_or(50)}};
+    for (const auto& file : o_.own_surrogates) m.more_surrogates.push_back(std::filesystem::path(file).stem().string());
     return m;
   }
 
@@ -230,6 +256,7 @@ class Evaluate {
     all["precision"] = o_.compute.precision;
     for (const auto* classifier : {&model_.classifier, &peers_.base, &peers_.control})
       if (*classifier) all["files"].push_back(classifier->info().sha256);
+    for (const auto& file : o_.own_surrogates) all["files"].push_back(sha256_of_file(file));
     return sha256(all.dump());
   }
 

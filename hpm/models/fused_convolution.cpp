@@ -1,0 +1,132 @@
+#include "hpm/models/fused_convolution.h"
+
+#include <ATen/autocast_mode.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "hpm/models/operations.h"
+#include "hpm/models/winograd.h"
+
+namespace hpm {
+namespace {
+
+namespace nn = torch::nn;
+
+/// Larger layers stay with the library: transformed weights, for both directions, take 32 bytes a weight.
+constexpr int64_t kMostWeights = 9 * 256 * 256;
+
+bool is_fixed(const Tensor& t) { return !t.defined() || !t.requires_grad(); }
+
+/// 3x3, stride 1, padding 1, with channels that fill registers and a map that fills tiles.
+bool suits(const Tensor& x, nn::Conv2dImpl& layer) {
+  const auto& o = layer.options;
+  const auto all = [](const torch::ExpandingArray<2>& values, int64_t value) {
+    return values->at(0) == value && values->at(1) == value;
+  };
+  return all(o.kernel_size(), 3) && all(o.stride(), 1) && all(o.dilation(), 1) && o.groups() == 1 &&
+         std::holds_alternative<torch::ExpandingArray<2>>(o.padding()) &&
+         all(std::get<torch::ExpandingArray<2>>(o.padding()), 1) &&
+         std::holds_alternative<torch::enumtype::kZeros>(o.padding_mode()) && o.in_channels() % 16 == 0 &&
+         o.out_channels() % 16 == 0 && layer.weight.numel() <= kMostWeights && x.size(2) >= 4 && x.size(3) >= 4;
+}
+
+bool may_be_fused(const Tensor& x, nn::Conv2dImpl& layer, nn::BatchNorm2dImpl* norm) {
+  const bool with_gradient = at::GradMode::is_enabled() && x.requires_grad();
+  if (!fast_operations(with_gradient) || !x.is_cpu() || x.scalar_type() != at::kFloat ||
+      layer.weight.scalar_type() != at::kFloat || at::autocast::is_autocast_enabled(at::kCPU) || !suits(x, layer) ||
+      !is_fixed(layer.weight) || !is_fixed(layer.bias))
+    return false;
+  return !norm || (!norm->is_training() && norm->running_mean.defined() && norm->weight.defined() &&
+                   is_fixed(norm->weight) && is_fixed(norm->bias));
+}
+
+/// Tells whether a tensor was written to, or replaced.
+struct Stamp {
+  const void* data = nullptr;
+  int64_t version = -1;
+  bool operator==(const Stamp&) const = default;
+};
+Stamp stamp(const Tensor& t) {
+  return t.defined() ? Stamp{t.const_data_ptr(), static_cast<int64_t>(t._version())} : Stamp{};
+}
+
+std::array<Stamp, 6> stamps(nn::Conv2dImpl& layer, nn::BatchNorm2dImpl* norm) {
+  if (!norm) return {stamp(layer.weight), stamp(layer.bias)};
+  return {stamp(layer.weight), stamp(layer.bias),         stamp(norm->weight),
+          stamp(norm->bias),   stamp(norm->running_mean), stamp(norm->running_var)};
+}
+
+}  // namespace
+
+struct FusedConvolution::Folded {
+  std::array<Stamp, 6> of;
+  Tensor bias;
+  std::shared_ptr<const WinogradWeights> forward, backward;  // shared with the graphs of passes under way
+};
+
+FusedConvolution::FusedConvolution() = default;
+FusedConvolution::~FusedConvolution() = default;
+FusedConvolution::FusedConvolution(FusedConvolution&&) noexcept = default;
+
+/// y = g (w * x + b - mean) / sqrt(var + eps) + beta: weights and bias of one convolution, computed in double.
+const FusedConvolution::Folded& FusedConvolution::folded(nn::Conv2dImpl& layer, nn::BatchNorm2dImpl* norm) {
+  const auto now = stamps(layer, norm);
+  if (folded_ && folded_->of == now) return *folded_;
+  torch::NoGradGuard guard;
+  auto w = layer.weight.to(at::kDouble), b = layer.bias.defined() ? layer.bias.to(at::kDouble) : Tensor();
+  if (norm) {
+    const auto scale = norm->weight.to(at::kDouble) / (norm->running_var.to(at::kDouble) + norm->options.eps()).sqrt();
+    const auto centre = norm->running_mean.to(at::kDouble);
+    w = w * scale.view({-1, 1, 1, 1});
+    b = ((b.defined() ? b - centre : -centre) * scale + norm->bias.to(at::kDouble));
+  }
+  folded_ = std::make_unique<Folded>(Folded{now, b.defined() ? b.to(at::kFloat) : Tensor(),
+                                            std::make_shared<WinogradWeights>(w),
+                                            std::make_shared<WinogradWeights>(w.flip({2, 3}).transpose(0, 1))});
+  return *folded_;
+}
+
+namespace {
+
+using Weights = std::shared_ptr<const WinogradWeights>;
+
+class WinogradFunction : public torch::autograd::Function<WinogradFunction> {
+ public:
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Weights& weights,
+                        const Weights& turned, const Tensor& bias, bool relu) {
+    auto y = winograd_convolution(x.contiguous(at::MemoryFormat::ChannelsLast), *weights, bias, relu);
+    context->saved_data["relu"] = relu;
+    context->saved_data["u"] = turned->u;
+    context->saved_data["inputs"] = turned->inputs;
+    context->saved_data["outputs"] = turned->outputs;
+    if (relu) context->save_for_backward({y});
+    return y;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& gradients) {
+    auto g = gradients[0];
+    if (context->saved_data["relu"].toBool()) g = at::threshold_backward(g, context->get_saved_variables()[0], 0);
+    WinogradWeights turned;
+    turned.u = context->saved_data["u"].toTensor();
+    turned.inputs = context->saved_data["inputs"].toInt(), turned.outputs = context->saved_data["outputs"].toInt();
+    return {winograd_convolution(g.contiguous(at::MemoryFormat::ChannelsLast), turned, {}, false), {}, {}, {}, {}};
+  }
+};
+
+}  // namespace
+
+Tensor FusedConvolution::operator()(const Tensor& x, nn::Conv2dImpl& layer, nn::BatchNorm2dImpl* norm, bool relu) {
+  if (!may_be_fused(x, layer, norm)) {
+    // With channels last the library turns the weights in each pass: where they are the larger part, the images are.
+    const bool turn = x.is_cpu() && layer.weight.numel() > x.numel() && fast_operations(x.requires_grad());
+    auto y = layer.forward(turn ? x.contiguous() : x);
+    if (norm) y = norm->forward(y);
+    return relu ? y.relu_() : y;
+  }
+  const auto& f = folded(layer, norm);
+  if (at::GradMode::is_enabled() && x.requires_grad())
+    return WinogradFunction::apply(x, f.forward, f.backward, f.bias, relu);
+  return winograd_convolution(x.contiguous(at::MemoryFormat::ChannelsLast), *f.forward, f.bias, relu);
+}
+
+}  // namespace hpm

@@ -1,0 +1,31 @@
+// defines: FusedConvolution
+#pragma once
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/conv.h>
+
+#include <memory>
+
+namespace hpm {
+
+using at::Tensor;
+
+/// A convolution, the batch norm behind it where there is one, and ReLU where it is wanted, in one step. In an attack's
+/// search (`fast_operations`), on the CPU in float32, with fixed weights, a 3x3 layer of stride 1 is computed by
+/// `winograd_convolution` with the batch norm folded into its weights; transformed weights are kept until a weight
+/// changes. In every other case the layers compute themselves.
+class FusedConvolution {
+ public:
+  FusedConvolution();
+  ~FusedConvolution();
+  FusedConvolution(FusedConvolution&&) noexcept;
+
+  /// `norm` may be null.
+  Tensor operator()(const Tensor& x, torch::nn::Conv2dImpl& layer, torch::nn::BatchNorm2dImpl* norm, bool relu);
+
+ private:
+  struct Folded;
+  const Folded& folded(torch::nn::Conv2dImpl& layer, torch::nn::BatchNorm2dImpl* norm);
+  std::unique_ptr<Folded> folded_;
+};
+
+}  // namespace hpm

@@ -1,0 +1,21 @@
+#include "hpm/models/operations.h"
+
+namespace hpm {
+namespace {
+
+// Not zero: mold 1.10 misplaces the segment of a program whose only thread-local bytes are zeros.
+thread_local bool own_operations = true;
+thread_local bool outside_search = true;
+
+}  // namespace
+
+ReferenceOperations::ReferenceOperations(bool wanted) : before_(own_operations) { own_operations = before_ && !wanted; }
+ReferenceOperations::~ReferenceOperations() { own_operations = before_; }
+bool ReferenceOperations::wanted() { return !own_operations; }
+
+SearchOperations::SearchOperations() : before_(outside_search) { outside_search = false; }
+SearchOperations::~SearchOperations() { outside_search = before_; }
+
+bool fast_operations(bool with_gradient) { return own_operations && (with_gradient || !outside_search); }
+
+}  // namespace hpm

@@ -1,0 +1,110 @@
+#include "hpm/evaluation/collusion.h"
+
+#include "hpm/attacks/apgd.h"
+#include "hpm/core/error.h"
+#include "hpm/evaluation/msa.h"
+#include "surrogates/tiny_model.h"
+
+namespace hpm {
+namespace {
+
+using test::close;
+using test::tiny_images;
+using test::tiny_model;
+
+class Collusion : public testing::Test {
+ protected:
+  Collusion() {
+    const auto out = model.run(x);
+    z = out.features, o = out.logits;
+  }
+  Tensor joint(const Tensor& images) const {
+    const auto out = model.run(images);
+    return prediction_logits(*model.head, {ContextKind::joint}, out.features, out.logits, index);
+  }
+  HpmModel model = tiny_model(.4);
+  Tensor x = tiny_images(9, 3), z, o, index = at::arange(9);
+};
+
+TEST_F(Collusion, TheVictimIsJudgedInTheWholeBatchWithTheAttackersRowsReplaced) {
+  const auto rows = torch::tensor({4, 7, 1}, at::kLong);
+  VictimModel attacked(model, z, o, rows, 4, find_surrogate("ste"));
+  const auto moved = (x.index_select(0, rows) + .1 * tiny_images(3, 9)).clamp(0, 1);
+  const auto expected = joint(x.index_copy(0, rows, moved))[4];
+  const auto answer = attacked.ask({moved, rows}, nullptr);
+  ASSERT_EQ(answer.target_logits.size(0), 3);
+  for (int64_t row = 0; row < 3; ++row) EXPECT_TRUE(close(answer.target_logits[row], expected, 1e-12, 0));
+}
+
+TEST_F(Collusion, NeighboursGradientIsTheVictimsAndAgreesWithFiniteDifferences) {
+  const auto rows = torch::tensor({0, 5}, at::kLong);  // the victim, 2, is not the attacker's
+  VictimModel attacked(model, z, o, rows, 2, find_surrogate("hard"));
+  const auto start = x.index_select(0, rows);
+  const Loss loss{LossKind::ce, torch::tensor({1, 1}, at::kLong), {}};
+  const auto answer = attacked.ask({start, rows}, &loss);
+  ASSERT_TRUE(answer.gradient.abs().max().item<double>() > 0) << "neighbours move the victim's prototypes";
+  for (int64_t row : {0, 1})
+    for (int64_t place : {3, 77, 150}) {
+      double numeric = 0;
+      for (double sign : {1., -1.}) {
+        auto shifted = start.clone();
+        shifted.view({2, -1})[row][place] += sign * 1e-6;
+        numeric += sign * attacked.ask({shifted, rows}, &loss).loss.sum().item<double>() / 2e-6;
+      }
+      EXPECT_NEAR(answer.gradient.view({2, -1})[row][place].item<double>(), numeric, 1e-5 * (1 + std::abs(numeric)));
+    }
+}
+
+TEST_F(Collusion, WithoutColludersTheVictimIsTheAttackerOfTheContextSolo) {
+  const auto company = std::make_shared<Company>(*model.head, index, z, o, 9, 0);
+  const auto rows = torch::tensor({6}, at::kLong);
+  VictimModel attacked(model, z, o, rows, 6, find_surrogate("ste"));
+  for (int64_t t = 0; t < 4; ++t) {
+    const auto moved = tiny_images(1, 20 + t);
+    const auto out = model.run(moved);
+    const auto solo = prediction_logits(*model.head, {ContextKind::solo, company}, out.features, out.logits, rows);
+    EXPECT_TRUE(close(attacked.ask({moved, rows}, nullptr).target_logits, solo, 1e-9, 1e-9));
+  }
+}
+
+class CollusionStudy : public testing::Test {
+ protected:
+  CollusionStudy() {
+    images.x = tiny_images(18, 1, at::kFloat), images.index = at::arange(18);
+    const auto out = model.run(images.x);
+    images.y =
+        prediction_logits(*model.head, {ContextKind::reference}, out.features, out.logits, images.index).argmax(1);
+  }
+  HpmModel model = tiny_model(.1, at::kFloat);
+  Images images;
+  MsaOptions options{.contexts = {"joint"}, .surrogates = {"ste"}, .company_size = 9, .steps = 10};
+};
+
+TEST_F(CollusionStudy, CountsVictimsWithAndWithoutTheirOwnImageAndOnceWithoutColluders) {
+  options.collusion = {{0, 4}, 7, 20};
+  const auto found = msa(model, {}, images, {Norm::linf, .03}, options).first().collusion;
+  ASSERT_EQ(found.size(), 3u);
+  EXPECT_EQ(found[0].colluders, 0);
+  EXPECT_TRUE(found[0].victim_too && found[1].victim_too && !found[2].victim_too);
+  for (const auto& outcome : found) {
+    EXPECT_EQ(outcome.victims, 7);
+    EXPECT_LE(outcome.broke, outcome.victims);
+  }
+  EXPECT_GT(found[1].broke, 0) << "nothing was broken, nothing is tested";
+}
+
+TEST_F(CollusionStudy, ARadiusOfZeroBreaksNobodyAndAWholeBatchOfAttackersDoes) {
+  options.collusion = {{8}, 5, 20};
+  for (const auto& outcome : msa(model, {}, images, {Norm::linf, 0}, options).first().collusion)
+    EXPECT_EQ(outcome.broke, 0);
+  const auto found = msa(model, {}, images, {Norm::linf, .5}, options).first().collusion;
+  EXPECT_EQ(found[0].broke, 5);
+}
+
+TEST_F(CollusionStudy, MoreColludersThanABatchHoldsAreRefused) {
+  options.collusion = {{9}, 5, 3};
+  EXPECT_THROW(msa(model, {}, images, {Norm::linf, .03}, options), UsageError);
+}
+
+}  // namespace
+}  // namespace hpm
