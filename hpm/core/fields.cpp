@@ -4,6 +4,12 @@
 #include <nlohmann/json.hpp>
 #include <type_traits>
 #define TOML_EXCEPTIONS 1
+// toml++ checks with assert() what some broken files get to, and without it goes on into undefined behaviour: here the
+// check stays, as an exception.
+struct BrokenToml {};
+[[noreturn]] static void throw_broken_toml() { throw BrokenToml(); }
+#undef NDEBUG
+#define TOML_ASSERT(condition) ((condition) ? void() : throw_broken_toml())
 #include <toml++/toml.h>
 
 #include "hpm/core/error.h"
@@ -274,6 +280,8 @@ void Fields::read_toml(const std::string& path) {
     root = toml::parse_file(path);
   } catch (const toml::parse_error& error) {
     fail_usage("{}:{}: {}", path, error.source().begin.line, error.description());
+  } catch (const BrokenToml&) {
+    fail_usage("{}: is no TOML that can be read", path);
   }
   const auto where = [&](const toml::node& node) { return fmt::format("{}:{}", path, node.source().begin.line); };
   for (const auto& [key, node] : root) {

@@ -20,7 +20,7 @@ int64_t integer_at(const StoredTensor& array, size_t i) {
 }  // namespace
 
 LabelledBytes read_svhn(const std::string& path, int64_t classes) {
-  const auto arrays = read_mat(path, {"X", "y"}, kLargestArray);
+  const auto arrays = read_mat(FileSource(path), {"X", "y"}, kLargestArray);
   const auto &x = arrays[0].second, &y = arrays[1].second;
   const int64_t count = static_cast<int64_t>(y.count());
   // Dimensions come in reverse: image, channel, column, row.

@@ -2,13 +2,11 @@
 
 #include "hpm/io/archive.h"
 #include "hpm/io/image_impl.h"
-#include "hpm/io/mat.h"
 
 namespace hpm {
 
 std::vector<OptionalPart> optional_parts() {
   return {{"archives", Archive::library(), "data sets as downloaded (.tar.gz, .zip), data unpack", "libarchive-dev"},
-          {"MATLAB files", mat_library(), "SVHN (.mat)", "libmatio-dev"},
           {"JPEG", jpeg_library(), "image folders", "libturbojpeg0-dev"},
           {"PNG", png_library(), "image folders", "libpng-dev"}};
 }

@@ -1,6 +1,7 @@
 // From the graph of a pickle to a tree of values: finite, of bounded depth and size, with its tensors filled.
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "hpm/io/pickle.h"
 #include "hpm/io/pickle_impl.h"
@@ -15,9 +16,7 @@ class TreeBuilder {
  public:
   TreeBuilder(const PickleGraph& graph, const Loader& load)
       : graph_(graph), load_(load), open_(graph.nodes.size(), false) {
-    uint64_t declared = 0;
-    for (const auto& storage : graph.storages) declared = saturating_sum(declared, storage.size());
-    budget_ = saturating_sum(saturating_product(declared, graph.limits.expansion), graph.limits.free_bytes);
+    budget_ = graph.limits.free_bytes;
     const auto& limits = graph.limits;
     values_left_ = std::min(limits.values, limits.free_values + limits.expansion * graph.nodes.size());
     text_left_ = std::min(limits.text, limits.free_text + limits.expansion * graph.text_used);
@@ -120,6 +119,13 @@ class TreeBuilder {
     if (size == 0) return {storage.type, view.shape, {}};
     const ByteRange part{view.offset * item, reach(view) * item};
     const uint64_t work = std::max(size, part.size);
+    Bytes bytes = load_(storage, part);
+    if (bytes.size() != part.size)
+      graph_.fail_at(node, "storage \"{}\" gives {} bytes where {} were declared", storage.key, bytes.size(),
+                     part.size);
+    // A storage counts once it was there: what a pickle alone declares may not lie in the file.
+    if (seen_.insert(view.storage).second)
+      budget_ = saturating_sum(budget_, saturating_product(storage.size(), graph_.limits.expansion));
     if (work > budget_)
       graph_.fail_at(
           node,
@@ -127,10 +133,6 @@ class TreeBuilder {
           "{} elements",
           text_of_shape(view.shape), storage.count);
     budget_ -= work;
-    Bytes bytes = load_(storage, part);
-    if (bytes.size() != part.size)
-      graph_.fail_at(node, "storage \"{}\" gives {} bytes where {} were declared", storage.key, bytes.size(),
-                     part.size);
     if (contiguous(view)) return {storage.type, view.shape, std::move(bytes)};
     return {storage.type, view.shape, gather(bytes, item, view.shape, view.strides)};
   }
@@ -153,6 +155,7 @@ class TreeBuilder {
   const Loader& load_;
   std::vector<bool> open_;
   std::unordered_map<size_t, TensorPointer> made_;
+  std::unordered_set<size_t> seen_;  // storages
   uint64_t budget_ = 0, values_left_ = 0, text_left_ = 0, depth_ = 0;
 };
 

@@ -182,8 +182,6 @@ TEST(Archives, AreReadAsDownloadedAndAFolderComesFirst) {
 }
 
 TEST(Svhn, TenIsZeroAndRowsAreRows) {
-  if (mat_library().empty())
-    GTEST_SKIP() << "this build has no libmatio (apt-get install libmatio-dev, configure again)";
   test::TemporaryFolder folder;
   fs::create_directories(folder / "svhn");
   for (const char* name : {"svhn_plain.mat", "svhn_compressed.mat"}) {

@@ -121,6 +121,8 @@ def pickles(w):
         "stride-huge": tensor([2], [2**63 - 1]) + b".", "stride-beyond": tensor([2, 2], [5, 1]) + b".",
         "offset-beyond": tensor([2], [1], 5) + b".", "offset-negative": tensor([2], [1], -1) + b".",
         "offset-huge": tensor([2], [2**63 - 1], 2**63 - 1) + b".", "expanded": tensor([2**33], [0]) + b".",
+        # The second storage would allow the first view, but nothing tells whether its bytes are there.
+        "expanded-promise": b"(" + tensor([2**33], [0]) + tensor([4], [1], of=storage("1", 2**34)) + b"t.",
         "dimensions": tensor([1] * 1000, [1] * 1000) + b".", "strides-missing": tensor([1, 1], [1]) + b".",
         "persistent-module": b"(" + text("module") + b"NNNNtQ.", "persistent-none": b"NQ.", "extension": b"\x82\x01.",
         "not-utf8": b"X\x01\x00\x00\x00\xff.", "protocol-9": b"\x80\x09N.", "two-left": b"NN.", "nothing": b".", "empty": b"",
@@ -374,7 +376,7 @@ def cards(w):
         if c in '"[' and good[at - 1] != "\n":
             w.put("card", "broken", f"full.cut-at-{at}", data[:at])
     for name, bad in {
-        "misspelt": '[model]\narhc = "x"\n', "wrong-type": "[model]\nclasses = \"ten\"\n", "negative": "[model]\nclasses = -1\n",
+        "star": '[*odel]\narch = "wrn56_10', "misspelt": '[model]\narhc = "x"\n', "wrong-type": "[model]\nclasses = \"ten\"\n", "negative": "[model]\nclasses = -1\n",
         "activation": '[model]\nactivation = "gelu"\n', "infinite": "[model]\nmean = [inf]\n", "date": "[model]\nsource = 1979-05-27\n",
         "nested": "[model.deep]\na = 1\n", "huge-number": "[model]\nclasses = 99999999999999999999\n", "twice": "[model]\nclasses = 1\nclasses = 2\n",
         "deep": "[model]\nmean = " + "[" * 100000, "deep-tables": "[" + "a." * 50000 + "a]\n", "not-utf8": "[model]\nsource = \"\xff\"\n",
