@@ -77,58 +77,68 @@ Answer VictimModel::ask(const Query& query, const Loss* loss) {
   return answer;
 }
 
-Passes collusion_passes(const CollusionOptions& options) {
+Passes collusion_passes(const CollusionOptions& options, int64_t company) {
   Passes total;
   const int64_t surrogates = std::size(kSurrogates);
   for (auto m : options.colluders)
     for (auto rows : {m, m + 1})
       if (rows > 0) {
         const auto each = options.victims * surrogates * rows;
-        total.forward += each * (options.steps + 2), total.backward += each * options.steps;
+        total.forward += each * (options.steps + 2) + options.victims * surrogates * company;
+        total.backward += each * options.steps;
       }
   return total;
 }
 
-std::vector<CollusionOutcome> collusion(const MsaRun& run) {
+namespace {
+
+/// The rows of an attacker who controls `m` neighbours of a victim, drawn by the victim's number, with the victim or not.
+Tensor attackers(const RandomStreams& streams, const Tensor& index, int64_t victim, int64_t m, bool victim_too) {
+  const auto order =
+      streams.permutation(index.size(0) - 1, {"colluders", index[victim].item<int64_t>()}).slice(0, 0, m);
+  const auto rows = order + order.ge(victim).to(at::kLong);
+  return victim_too ? at::cat({torch::tensor({victim}, at::kLong), rows}) : rows;
+}
+
+CollusionOutcome with_colluders(const MsaRun& run, int64_t m, bool victim_too) {
   const auto& options = run.options.collusion;
   const RandomStreams streams(seed_of(run.options, "ste"));
+  const Judge numbers(run.images, run.threat, {});
+  CollusionOutcome outcome{m, victim_too, 0, 0};
+  run.monitor.begin(fmt::format("joint, {} colluders{}", m, victim_too ? " and the victim" : ""), options.victims,
+                    "victims");
+  for (const auto& index : run.company->batches()) {
+    if (outcome.victims >= options.victims) break;
+    const auto batch = clean_batch(run, numbers.places(index));
+    const auto victims = batch.right.nonzero().squeeze(1).slice(0, 0, options.victims - outcome.victims);
+    const auto key = fmt::format("joint/collusion/{}/{}/{}", m, victim_too, outcome.victims);
+    const auto done = run.log.once(key, batch.rows.index_select(0, victims), [&]() -> NamedTensors {
+      auto broken = at::zeros({victims.numel()}, at::kBool);
+      for (int64_t v = 0; v < victims.numel(); ++v) {
+        const auto victim = victims[v].item<int64_t>();
+        broken[v] = breaks(run, batch, attackers(streams, index, victim, m, victim_too), victim, streams);
+        run.monitor.step(outcome.victims + v + 1,
+                         fmt::format("broke {}", outcome.broke + broken.sum().item<int64_t>()));
+      }
+      return {{"broken", broken}};
+    });
+    outcome.victims += victims.numel();
+    outcome.broke += find_tensor(done, "broken").sum().item<int64_t>();
+  }
+  run.monitor.end();
+  return outcome;
+}
+
+}  // namespace
+
+std::vector<CollusionOutcome> collusion(const MsaRun& run) {
   std::vector<CollusionOutcome> outcomes;
-  const auto position = at::full({run.images.index.max().item<int64_t>() + 1}, -1, at::kLong);
-  position.index_copy_(0, run.images.index, at::arange(run.images.size()));
-  for (auto m : options.colluders) {
+  for (auto m : run.options.collusion.colluders) {
     require(m >= 0 && m < run.options.company_size,
             "msa: collusion needs 0 to {} neighbours in batches of {}, but got {}", run.options.company_size - 1,
             run.options.company_size, m);
-    for (const bool victim_too : {true, false}) {
-      if (m == 0 && !victim_too) continue;
-      CollusionOutcome outcome{m, victim_too, 0, 0};
-      run.monitor.begin(fmt::format("joint, {} colluders{}", m, victim_too ? " and the victim" : ""), options.victims,
-                        "victims");
-      for (const auto& index : run.company->batches()) {
-        if (outcome.victims >= options.victims) break;
-        const auto batch = clean_batch(run, position.index_select(0, index));
-        const auto victims = batch.right.nonzero().squeeze(1).slice(0, 0, options.victims - outcome.victims);
-        const auto key = fmt::format("joint/collusion/{}/{}/{}", m, victim_too, outcome.victims);
-        const auto done = run.log.once(key, batch.rows.index_select(0, victims), [&]() -> NamedTensors {
-          auto broken = at::zeros({victims.numel()}, at::kBool);
-          for (int64_t v = 0; v < victims.numel(); ++v) {
-            const auto victim = victims[v].item<int64_t>();
-            const auto number = index[victim].item<int64_t>();
-            const auto order = streams.permutation(index.size(0) - 1, {"colluders", number}).slice(0, 0, m);
-            auto rows = order + order.ge(victim).to(at::kLong);
-            if (victim_too) rows = at::cat({victims.slice(0, v, v + 1), rows});
-            broken[v] = breaks(run, batch, rows, victim, streams);
-            run.monitor.step(outcome.victims + v + 1,
-                             fmt::format("broke {}", outcome.broke + broken.sum().item<int64_t>()));
-          }
-          return {{"broken", broken}};
-        });
-        outcome.victims += victims.numel();
-        outcome.broke += find_tensor(done, "broken").sum().item<int64_t>();
-      }
-      run.monitor.end();
-      outcomes.push_back(outcome);
-    }
+    outcomes.push_back(with_colluders(run, m, true));
+    if (m > 0) outcomes.push_back(with_colluders(run, m, false));
   }
   return outcomes;
 }

@@ -36,7 +36,7 @@ class VictimModel : public AttackModel {
   Peers peers_;
 };
 
-/// Image passes of the study, all victims together, at most.
-Passes collusion_passes(const CollusionOptions& options);
+/// Image passes of the study in batches of `company`, all victims together, at most.
+Passes collusion_passes(const CollusionOptions& options, int64_t company);
 
 }  // namespace hpm

@@ -31,7 +31,9 @@ LineChart sweep_chart(const RunResults& run) {
 
 std::string sweep_table(const RunResults& run) {
   HtmlTable table{.columns = {"Context", "lambda", "Clean", "Robust"}};
-  for (const auto& point : run.sweep)
+  auto points = run.sweep;
+  std::stable_sort(points.begin(), points.end(), [](const auto& a, const auto& b) { return a.lambda < b.lambda; });
+  for (const auto& point : points)
     table.rows.push_back({escape_html(point.context), fmt::format("{:g}", point.lambda),
                           typeset(percent(point.clean_accuracy)),
                           typeset(point.attacked ? percent(point.robust_accuracy)

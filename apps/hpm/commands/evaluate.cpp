@@ -358,7 +358,12 @@ class Evaluate {
 
   /// Image passes for an image that survives everything, at most.
   Passes expected_passes(const ThreatModel& threat) const {
-    if (msa_protocol()) return estimate_passes(model_, peers_, threat, msa_options(o_.contexts));
+    if (msa_protocol()) {
+      auto passes = estimate_passes(model_, peers_, threat, msa_options(o_.contexts));
+      const auto study = collusion_passes(msa_options(o_.contexts).collusion, o_.company);
+      passes.forward += study.forward / images_.size(), passes.backward += study.backward / images_.size();
+      return passes;
+    }
     Passes total{1, 0};
     if (o_.protocol == "pgd")
       total = {2 + o_.restarts.value_or(1) * (o_.steps.value_or(40) + 1),
