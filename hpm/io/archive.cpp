@@ -9,6 +9,16 @@
 
 namespace hpm {
 
+namespace {
+
+/// libarchive does not always give one.
+const char* reason_of(archive* reader) {
+  const char* reason = archive_error_string(reader);
+  return reason ? reason : "no reason given";
+}
+
+}  // namespace
+
 struct Archive::Handle {
   std::string path;
   archive* reader = archive_read_new();
@@ -27,7 +37,7 @@ Archive::Archive(const std::string& path) : handle_(std::make_unique<Handle>()) 
   archive_read_support_format_tar(reader);
   archive_read_support_format_zip(reader);
   if (archive_read_open_filename(reader, path.c_str(), 1 << 18) != ARCHIVE_OK)
-    fail("is no tar or zip archive that can be read: {}", archive_error_string(reader));
+    fail("is no tar or zip archive that can be read: {}", reason_of(reader));
 }
 
 Archive::~Archive() = default;
@@ -37,8 +47,7 @@ std::optional<ArchiveEntry> Archive::next() {
   const int code = archive_read_next_header(handle_->reader, &entry);
   if (code == ARCHIVE_EOF) return std::nullopt;
   if (code != ARCHIVE_OK) {
-    const char* reason = archive_error_string(handle_->reader);
-    fail("is broken: {}. Perhaps an incomplete download; get it anew", reason ? reason : "no reason given");
+    fail("is broken: {}. Perhaps an incomplete download; get it anew", reason_of(handle_->reader));
   }
   const char* name = archive_entry_pathname(entry);
   ArchiveEntry out{.name = name ? name : ""};
@@ -56,8 +65,7 @@ std::optional<ArchiveEntry> Archive::next() {
 size_t Archive::read(std::span<std::byte> out) {
   const auto count = archive_read_data(handle_->reader, out.data(), out.size());
   if (count >= 0) return static_cast<size_t>(count);
-  const char* reason = archive_error_string(handle_->reader);
-  fail("is broken: {}. Perhaps an incomplete download; get it anew", reason ? reason : "no reason given");
+  fail("is broken: {}. Perhaps an incomplete download; get it anew", reason_of(handle_->reader));
 }
 
 void Archive::fail_here(const std::string& text) const {

@@ -1,7 +1,6 @@
 // From the graph of a pickle to a tree of values: finite, of bounded depth and size, with its tensors filled.
 #include <algorithm>
 #include <unordered_map>
-#include <unordered_set>
 
 #include "hpm/io/pickle.h"
 #include "hpm/io/pickle_impl.h"
@@ -123,9 +122,11 @@ class TreeBuilder {
     if (bytes.size() != part.size)
       graph_.fail_at(node, "storage \"{}\" gives {} bytes where {} were declared", storage.key, bytes.size(),
                      part.size);
-    // A storage counts once it was there: what a pickle alone declares may not lie in the file.
-    if (seen_.insert(view.storage).second)
-      budget_ = saturating_sum(budget_, saturating_product(storage.size(), graph_.limits.expansion));
+    // Only what was there counts, once: what a pickle declares may not lie in the file.
+    auto& seen = seen_[view.storage];
+    const uint64_t fresh = std::min(part.size, storage.size() - seen);
+    seen += fresh;
+    budget_ = saturating_sum(budget_, saturating_product(fresh, graph_.limits.expansion));
     if (work > budget_)
       graph_.fail_at(
           node,
@@ -155,7 +156,7 @@ class TreeBuilder {
   const Loader& load_;
   std::vector<bool> open_;
   std::unordered_map<size_t, TensorPointer> made_;
-  std::unordered_set<size_t> seen_;  // storages
+  std::unordered_map<size_t, uint64_t> seen_;  // bytes of each storage
   uint64_t budget_ = 0, values_left_ = 0, text_left_ = 0, depth_ = 0;
 };
 

@@ -9,6 +9,7 @@ OUT/<reader>/flipped/*  one byte changed: read or refused, nothing else
 Readers: pickle, zip, torch_file, safetensors, npy, idx, cifar, cifar_pickle, card, gzip, archive, mat, image
 (tests/fuzz/targets.cpp).
 """
+import base64
 import gzip
 import io
 import json
@@ -430,6 +431,9 @@ def archives(w):
         "device.tar": tar(links=[("a", "", tarfile.CHRTYPE)], kind="w:"), "bomb.tar.gz": tar(("zeros", bytes(1 << 24))),
         "many.tar.gz": tar(*[(f"f{i}", b"") for i in range(300)]), "long-name.tar": tar(("n" * 300, b"x"), kind="w:"),
         "control.tar": tar(("a\nb", b"x"), kind="w:"), "none": b"no archive at all, but text " * 40,
+        # libarchive gives no reason for refusing this one.
+        "no-reason": base64.b64decode("H4sIAAAAAAAC/+3dPW7bQBgGYR0lRxCXyyV5nDQ+QJzc34LLwFUADwbIfI3c2cZAxftAP2/Px7ff83Vrzs/H1/39+MXPa1v74wfw"
+                                      "pz0ef95///z1+pWP//PeNmn/WX+k/5D2P+qP9N+l/Vf9kf5T2v+sP9L/cPY/n/VH+i9p/63+SP9T2n/UHw+p/9Uf6i/1v/wH6g=="),
     }.items():
         w.put("archive", "broken", name, bad)
 

@@ -402,8 +402,10 @@ class Evaluate {
       if (*peer)
         rows.push_back({(*peer)->name, fmt::format("{:.1f}", percent((*peer)->evaluation.first().clean_correct)),
                         fmt::format("{:.1f}", percent((*peer)->evaluation.first().robust)), "", "", ""});
-    fmt::print("{} {}, {} eps {}, {} images, {:.1f} s\n{}report: {}\n", o_.protocol, version(), o_.threat.norm,
-               o_.threat.eps, images_.size(), e.seconds, table(rows), run.file("report.html"));
+    const auto what = o_.protocol + (version().empty() ? "" : " " + version());
+    const auto threat = o_.protocol == "clean" ? "" : fmt::format(", {} eps {}", o_.threat.norm, o_.threat.eps);
+    fmt::print("{}{}, {} images, {:.1f} s\n{}report: {}\n", what, threat, images_.size(), e.seconds, table(rows),
+               run.file("report.html"));
   }
 
   CommandLine& line_;
