@@ -1,11 +1,13 @@
 // The inner loops of the attacks and the head, each beside the tensor operations that it replaces. One row is one CIFAR
 // image. Build with -D HPM_BUILD_BENCHMARKS=ON; run build/<preset>/benchmarks/hpm_kernels --benchmark_repetitions=5.
 #include <benchmark/benchmark.h>
+#include <fmt/format.h>
 #include <torch/types.h>
 
 #include "hpm/attacks/cpu_kernels_impl.h"
 #include "hpm/attacks/hyperplane.h"
 #include "hpm/core/device.h"
+#include "hpm/models/registry.h"
 #include "hpm/prototypes/context.h"
 
 namespace hpm {
@@ -63,13 +65,15 @@ void BM_L1BallInBoxSorted(benchmark::State& state) {
 }
 BENCHMARK(BM_L1BallInBoxSorted)->Unit(benchmark::kMicrosecond);
 
-/// The head at ImageNet's size: K = 1000 classes, D = 2048 features, batches of 64.
+/// The head, at ImageNet's size (K = 1000 classes, D = 2048 features) and at a small network's for CIFAR-10, in batches of
+/// 64; without a metric, or with a learned one of K - 1 rows. The label has the memory of what it keeps.
 void BM_Head(benchmark::State& state) {
-  constexpr int64_t n = 64, k = 1000, d = 2048;
+  const int64_t n = 64, k = state.range(2), d = k == 10 ? 100 : 2048;
   HpmHead head{.means = at::randn({k, d}),
                .calibration_sums = at::randn({k, d}),
                .calibration_counts = at::ones({k}),
                .log_tau = at::zeros({})};
+  if (state.range(1)) head.kind = MetricKind::learned, head.metric = at::randn({k - 1, d}) / 45;
   const auto z = at::randn({n, d}), o = at::randn({n, k});
   const auto index = at::arange(n);
   Context context{static_cast<ContextKind>(state.range(0))};
@@ -77,9 +81,28 @@ void BM_Head(benchmark::State& state) {
   torch::NoGradGuard guard;
   for (auto _ : state) benchmark::DoNotOptimize(prediction_logits(head, context, z, o, index));
   state.SetItemsProcessed(state.iterations() * n);
-  state.SetLabel(to_string(context.kind));
+  double bytes = 0;
+  for (const auto& [name, tensor] : head.state()) bytes += static_cast<double>(tensor.nbytes());
+  if (context.company) bytes += static_cast<double>(context.company->neighbours().sums.nbytes());
+  state.SetLabel(fmt::format("{}, {:.0f} MB", to_string(context.kind), bytes / 1e6));
 }
-BENCHMARK(BM_Head)->DenseRange(0, 3)->Unit(benchmark::kMicrosecond);
+BENCHMARK(BM_Head)
+    ->ArgNames({"context", "metric", "K"})
+    ->ArgsProduct({{static_cast<int>(ContextKind::reference), static_cast<int>(ContextKind::alone),
+                    static_cast<int>(ContextKind::solo), static_cast<int>(ContextKind::joint)},
+                   {0, 1},
+                   {10, 1000}})
+    ->Unit(benchmark::kMicrosecond);
+
+/// What the head is compared with: ResNet-50 on 224x224, its forward pass.
+void BM_ResNet50Forward(benchmark::State& state) {
+  const auto model = make_classifier("torchvision_resnet50", 1000, {3, 224, 224}, {}, 1);
+  const auto x = at::rand({8, 3, 224, 224});
+  torch::NoGradGuard guard;
+  for (auto _ : state) benchmark::DoNotOptimize(model.run(x));
+  state.SetItemsProcessed(state.iterations() * 8);
+}
+BENCHMARK(BM_ResNet50Forward)->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace hpm

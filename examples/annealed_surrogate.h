@@ -2,6 +2,6 @@
 #pragma once
 #include "hpm/surrogates/surrogate.h"
 
-/// Soft assignment averaged over temperatures 4, 1 and 1/4: far from the hard prediction in the beginning of a run there
-/// is still a slope, near it the prototypes are almost the hard ones.
+/// Soft assignment averaged over temperatures 4, 1 and 1/4: far from the hard prediction in the beginning of a run
+/// there is still a slope, near it the prototypes are almost the hard ones.
 hpm::Surrogate annealed_surrogate();

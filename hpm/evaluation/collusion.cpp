@@ -21,8 +21,7 @@ CleanBatch clean_batch(const MsaRun& run, const Tensor& rows) {
   CleanBatch batch{rows, run.images.select(rows), {}, {}, {}};
   const auto here = rows.to(run.clean.z.device());
   batch.z = run.clean.z.index_select(0, here), batch.o = run.clean.o.index_select(0, here);
-  const auto logits =
-      prediction_logits(*run.model.head, {ContextKind::joint}, batch.z, batch.o, batch.images.index);
+  const auto logits = prediction_logits(*run.model.head, {ContextKind::joint}, batch.z, batch.o, batch.images.index);
   batch.right = logits.argmax(1).eq(batch.images.y).to(at::kCPU);
   return batch;
 }
@@ -34,8 +33,9 @@ bool breaks(const MsaRun& run, const CleanBatch& batch, const Tensor& rows, int6
   images.y = batch.images.y[victim].expand({rows.numel()}).contiguous();
   for (const auto* name : kSurrogates) {
     VictimModel attacked(run.model, batch.z, batch.o, rows, victim, find_surrogate(name));
-    const auto found = apgd(attacked, images, run.threat,
-                            {.steps = run.options.collusion.steps, .stream = fmt::format("collusion {}", name)}, streams);
+    const auto found =
+        apgd(attacked, images, run.threat,
+             {.steps = run.options.collusion.steps, .stream = fmt::format("collusion {}", name)}, streams);
     if (!found.broken.all().item<bool>()) continue;
     const auto composed = batch.images.x.index_copy(0, rows.to(found.images.device()), found.images);
     const auto out = run.model.run(composed);
@@ -92,7 +92,8 @@ Passes collusion_passes(const CollusionOptions& options, int64_t company) {
 
 namespace {
 
-/// The rows of an attacker who controls `m` neighbours of a victim, drawn by the victim's number, with the victim or not.
+/// The rows of an attacker who controls `m` neighbours of a victim, drawn by the victim's number, with the victim or
+/// not.
 Tensor attackers(const RandomStreams& streams, const Tensor& index, int64_t victim, int64_t m, bool victim_too) {
   const auto order =
       streams.permutation(index.size(0) - 1, {"colluders", index[victim].item<int64_t>()}).slice(0, 0, m);

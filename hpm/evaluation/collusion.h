@@ -12,9 +12,10 @@ namespace hpm {
 /// Attackers among a victim's neighbours: in the context joint a prediction depends on the whole batch, so who controls
 /// some other images of it may change it, with the victim's own image or without.
 struct CollusionOptions {
-  std::vector<int64_t> colluders = {};  ///< numbers of neighbours to try, each with and without the victim; none: no study
-  int64_t victims = 100;                ///< of the correctly classified images, the first ones
-  int64_t steps = 50;                   ///< of APGD on the cross-entropy, with each of the surrogates ste and soft
+  std::vector<int64_t> colluders =
+      {};                 ///< numbers of neighbours to try, each with and without the victim; none: no study
+  int64_t victims = 100;  ///< of the correctly classified images, the first ones
+  int64_t steps = 50;     ///< of APGD on the cross-entropy, with each of the surrogates ste and soft
 };
 
 /// One image of a batch as an attacker sees it who controls some rows of that batch. The query is those rows, all as

@@ -30,8 +30,8 @@ struct SurrogateOutcome {
 
 /// What a victim's batch can do to it (joint).
 struct CollusionOutcome {
-  int64_t colluders = 0;       ///< neighbours that the attacker controls beside, or instead of, the victim
-  bool victim_too = true;      ///< the victim's own image is the attacker's as well
+  int64_t colluders = 0;   ///< neighbours that the attacker controls beside, or instead of, the victim
+  bool victim_too = true;  ///< the victim's own image is the attacker's as well
   int64_t victims = 0, broke = 0;
 };
 
@@ -39,9 +39,9 @@ struct ContextOutcome {
   std::string context;                             ///< "" for a plain model
   Tensor clean_correct, robust, clean_prediction;  ///< [n]
   std::vector<SurrogateOutcome> surrogates;
-  std::optional<double> ste_accuracy;  ///< percent, under ste alone
-  std::optional<double> joint_any;     ///< percent not broken by any attacked batch at any iterate
-  std::optional<double> worst_draw;    ///< of solo-eot: percent right in every draw, on the images found
+  std::optional<double> ste_accuracy;       ///< percent, under ste alone
+  std::optional<double> joint_any;          ///< percent not broken by any attacked batch at any iterate
+  std::optional<double> worst_draw;         ///< of solo-eot: percent right in every draw, on the images found
   std::vector<CollusionOutcome> collusion;  ///< of joint
 };
 

@@ -257,8 +257,7 @@ Evaluation msa(const HpmModel& model, const Peers& peers, const ImageSet& images
     const auto& asked = options.contexts;
     std::vector<std::shared_ptr<const Company>> draws;
     if (std::find(asked.begin(), asked.end(), to_string(ContextKind::solo_eot)) != asked.end())
-      draws =
-          draw_companies(*model.head, images.index, clean.z, clean.o, options.company_size, options.company_seed);
+      draws = draw_companies(*model.head, images.index, clean.z, clean.o, options.company_size, options.company_seed);
     run_contexts({model, peers, images, threat, options, clean, company, draws, monitor, log, out, borderline,
                   clean.o.std().item<double>()},
                  out);

@@ -54,8 +54,8 @@ struct ContextRun {
   std::vector<std::string> broken_by;  ///< as Evaluation::broken_by
 };
 
-/// The row-wise contexts of the judge's first targets, `attacked` of them: rows are independent, survivors are repacked.
-/// The others are judged alone, and come out as SweepOutcomes.
+/// The row-wise contexts of the judge's first targets, `attacked` of them: rows are independent, survivors are
+/// repacked. The others are judged alone, and come out as SweepOutcomes.
 std::vector<ContextRun> msa_rows(const MsaRun& run, Judge& judge, size_t attacked);
 /// The context joint: fixed batches, the worst composed batch counts. What `rows` holds (the row-wise contexts'
 /// findings; may be null) is tried too.

@@ -74,8 +74,7 @@ class RowContext {
     for_chunks(images, run_.options.batch_size, [&](const Images& chunk, int64_t) {
       const auto verdict = judge_fresh(chunk, [&](const Images& rows) {
         const auto out = run_.model.run(rows.x);
-        return prediction_logits(*run_.model.head, context, out.features, out.logits, rows.index,
-                                 {.lambda = lambda()});
+        return prediction_logits(*run_.model.head, context, out.features, out.logits, rows.index, {.lambda = lambda()});
       });
       run_.borderline.index_fill_(0, judge_.places(chunk.index.index({verdict.close})), true);
       flags.push_back(verdict.wrong);

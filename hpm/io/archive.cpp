@@ -69,7 +69,8 @@ size_t Archive::read(std::span<std::byte> out) {
 }
 
 void Archive::fail_here(const std::string& text) const {
-  hpm::fail("{}: {} (at byte {})", handle_->path, printable(text), std::max<int64_t>(archive_filter_bytes(handle_->reader, -1), 0));
+  hpm::fail("{}: {} (at byte {})", handle_->path, printable(text),
+            std::max<int64_t>(archive_filter_bytes(handle_->reader, -1), 0));
 }
 
 std::string Archive::library() { return archive_version_string(); }

@@ -20,7 +20,8 @@ Bytes gunzip_file(const std::string& path, uint64_t limit) {
     if (count < 0)
       fail("{}: is no intact gzip file ({}) (at byte {}); get it anew", path, gzerror(file, &code), gzoffset(file));
     content.append(buffer.data(), static_cast<size_t>(count));
-    if (content.size() > limit) fail("{}: holds over {} bytes; this is none of the known data sets (at byte {})", path, limit, gzoffset(file));
+    if (content.size() > limit)
+      fail("{}: holds over {} bytes; this is none of the known data sets (at byte {})", path, limit, gzoffset(file));
   }
   int code = Z_OK;
   const char* message = gzerror(file, &code);

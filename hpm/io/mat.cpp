@@ -37,7 +37,11 @@ constexpr std::array<Class, 7> kClasses{{{6, 9, ScalarType::float64},
 class Stream {
  public:
   Stream(const ByteSource& source, uint64_t begin, uint64_t size, bool compressed)
-      : source_(source), at_(begin), end_(begin + size), most_(compressed ? size * 1040 + 4096 : size), compressed_(compressed) {
+      : source_(source),
+        at_(begin),
+        end_(begin + size),
+        most_(compressed ? size * 1040 + 4096 : size),
+        compressed_(compressed) {
     if (compressed_ && inflateInit(&inflater_) != Z_OK) fail("zlib cannot start");
   }
   ~Stream() {

@@ -30,10 +30,9 @@ bool suits(const Tensor& x, nn::Conv2dImpl& layer) {
 }
 
 bool may_be_fused(const Tensor& x, nn::Conv2dImpl& layer, nn::BatchNorm2dImpl* norm) {
-  const bool with_gradient = at::GradMode::is_enabled() && x.requires_grad();
-  if (!fast_operations(with_gradient) || !x.is_cpu() || x.scalar_type() != at::kFloat ||
-      layer.weight.scalar_type() != at::kFloat || at::autocast::is_autocast_enabled(at::kCPU) || !suits(x, layer) ||
-      !is_fixed(layer.weight) || !is_fixed(layer.bias))
+  if (!fast_operations(x) || x.scalar_type() != at::kFloat || layer.weight.scalar_type() != at::kFloat ||
+      at::autocast::is_autocast_enabled(at::kCPU) || !suits(x, layer) || !is_fixed(layer.weight) ||
+      !is_fixed(layer.bias))
     return false;
   return !norm || (!norm->is_training() && norm->running_mean.defined() && norm->weight.defined() &&
                    is_fixed(norm->weight) && is_fixed(norm->bias));
@@ -118,7 +117,7 @@ class WinogradFunction : public torch::autograd::Function<WinogradFunction> {
 Tensor FusedConvolution::operator()(const Tensor& x, nn::Conv2dImpl& layer, nn::BatchNorm2dImpl* norm, bool relu) {
   if (!may_be_fused(x, layer, norm)) {
     // With channels last the library turns the weights in each pass: where they are the larger part, the images are.
-    const bool turn = x.is_cpu() && layer.weight.numel() > x.numel() && fast_operations(x.requires_grad());
+    const bool turn = layer.weight.numel() > x.numel() && fast_operations(x);
     auto y = layer.forward(turn ? x.contiguous() : x);
     if (norm) y = norm->forward(y);
     return relu ? y.relu_() : y;

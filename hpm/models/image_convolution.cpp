@@ -45,8 +45,8 @@ class ImageConvolution : public torch::autograd::Function<ImageConvolution> {
 /// Nothing but the images' gradient is asked for, of a layer that `ImageConvolution` knows.
 bool images_alone(const Tensor& x, torch::nn::Conv2dImpl& layer) {
   const auto& o = layer.options;
-  return at::GradMode::is_enabled() && x.requires_grad() && fast_operations(true) && !layer.weight.requires_grad() &&
-         !(layer.bias.defined() && layer.bias.requires_grad()) && x.is_cpu() && x.scalar_type() == at::kFloat &&
+  return at::GradMode::is_enabled() && x.requires_grad() && fast_operations(x) && !layer.weight.requires_grad() &&
+         !(layer.bias.defined() && layer.bias.requires_grad()) && x.scalar_type() == at::kFloat &&
          layer.weight.scalar_type() == at::kFloat && x.size(1) <= kChannels && o.groups() == 1 &&
          std::holds_alternative<torch::enumtype::kZeros>(o.padding_mode()) && o.dilation()->at(0) == 1 &&
          o.dilation()->at(1) == 1 && std::holds_alternative<torch::ExpandingArray<2>>(o.padding()) &&
@@ -56,8 +56,7 @@ bool images_alone(const Tensor& x, torch::nn::Conv2dImpl& layer) {
 }  // namespace
 
 Tensor image_convolution(const Tensor& images, torch::nn::Conv2dImpl& layer, bool channels_last) {
-  const bool turned = channels_last && images.is_cpu() && fast_operations(images.requires_grad());
-  const auto x = turned ? images.contiguous(at::MemoryFormat::ChannelsLast) : images;
+  const auto x = channels_last && fast_operations(images) ? images.contiguous(at::MemoryFormat::ChannelsLast) : images;
   if (!images_alone(x, layer)) return layer.forward(x);
   return ImageConvolution::apply(x, layer.weight, layer.bias.defined() ? std::optional(layer.bias) : std::nullopt,
                                  at::IntArrayRef(*layer.options.stride()),

@@ -16,6 +16,9 @@ bool ReferenceOperations::wanted() { return !own_operations; }
 SearchOperations::SearchOperations() : before_(outside_search) { outside_search = false; }
 SearchOperations::~SearchOperations() { outside_search = before_; }
 
-bool fast_operations(bool with_gradient) { return own_operations && (with_gradient || !outside_search); }
+bool fast_operations(const at::Tensor& x) {
+  const bool with_gradient = at::GradMode::is_enabled() && x.requires_grad();
+  return own_operations && x.is_cpu() && (with_gradient || !outside_search);
+}
 
 }  // namespace hpm

@@ -1,5 +1,6 @@
 // defines: ReferenceOperations, SearchOperations, fast_operations()
 #pragma once
+#include <ATen/core/Tensor.h>
 
 namespace hpm {
 
@@ -29,7 +30,7 @@ class SearchOperations {
   bool before_;
 };
 
-/// Whether a layer whose input needs a gradient, or not, may be computed in such a way now.
-bool fast_operations(bool with_gradient);
+/// Whether a layer may be computed in such a way on x: on the CPU, in a search, or where x's gradient is wanted.
+bool fast_operations(const at::Tensor& x);
 
 }  // namespace hpm

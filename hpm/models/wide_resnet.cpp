@@ -120,7 +120,8 @@ class DeepMindBlock : public nn::Module {
   }
   Tensor forward(const Tensor& x) {
     const auto active = activation_(bn0_(x));
-    const auto h = fused1_(activation_(fused0_(padded(active, stride_), *conv0_, bn1_.get(), false)), *conv1_, nullptr, false);
+    const auto h =
+        fused1_(activation_(fused0_(padded(active, stride_), *conv0_, bn1_.get(), false)), *conv1_, nullptr, false);
     if (shortcut_.is_empty()) return h + x;
     return h + shortcut_(pads_shortcut_ ? padded(x, stride_) : active);
   }

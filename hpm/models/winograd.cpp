@@ -39,7 +39,8 @@ struct Shape {
 };
 
 /// The 6x6 inputs of a tile, 16 channels at a time -> the 36 rows `points`, `stride` floats apart.
-HPM_WIDE void transform_tile(const float* image, const float* zeros, Shape s, Tile tile, int64_t stride, float* points) {
+HPM_WIDE void transform_tile(const float* image, const float* zeros, Shape s, Tile tile, int64_t stride,
+                             float* points) {
   const float* from[kPoints];
   for (int64_t i = 0; i < kIn; ++i)
     for (int64_t j = 0; j < kIn; ++j) {
@@ -142,7 +143,8 @@ Tensor winograd_convolution(const Tensor& x, const WinogradWeights& weights, con
   TORCH_INTERNAL_ASSERT(x.size(1) == weights.inputs);
   const int64_t height = x.size(2), width = x.size(3), c = weights.inputs, o = weights.outputs;
   const Shape in{height, width, c}, out{height, width, o};
-  const int64_t down = (height + kOut - 1) / kOut, across = (width + kOut - 1) / kOut, tiles = x.size(0) * down * across;
+  const int64_t down = (height + kOut - 1) / kOut, across = (width + kOut - 1) / kOut,
+                tiles = x.size(0) * down * across;
   auto y = at::empty({x.size(0), o, height, width}, x.options(), at::MemoryFormat::ChannelsLast);
   const auto shift = bias.defined() ? bias.contiguous() : at::zeros({o}, x.options());
   const std::vector<float> zeros(static_cast<size_t>(c), 0.f);

@@ -42,7 +42,7 @@ std::vector<std::shared_ptr<const Company>> draw_companies(const HpmHead& head, 
 /// One of the contexts with what it needs.
 struct Context {
   ContextKind kind = ContextKind::reference;
-  std::shared_ptr<const Company> company = nullptr;             ///< of solo, and for the batches of joint
+  std::shared_ptr<const Company> company = nullptr;        ///< of solo, and for the batches of joint
   std::vector<std::shared_ptr<const Company>> draws = {};  ///< of solo-eot
 };
 
@@ -52,8 +52,8 @@ struct Context {
 Tensor context_logits(const HpmHead& head, const Context& context, const Tensor& h, const Assigned& assigned,
                       const Tensor& index, const HeadOptions& options = {});
 
-/// The true prediction's logits: hard assignment. In solo-eot the draws' votes, in [0, their number], and less than 1 for
-/// ties: the class that most draws predict.
+/// The true prediction's logits: hard assignment. In solo-eot the draws' votes, in [0, their number], and less than 1
+/// for ties: the class that most draws predict.
 Tensor prediction_logits(const HpmHead& head, const Context& context, const Tensor& z, const Tensor& o,
                          const Tensor& index, const HeadOptions& options = {});
 

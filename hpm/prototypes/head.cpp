@@ -60,8 +60,8 @@ std::string to_string(MetricKind kind) {
   return kind == MetricKind::none ? "none" : kind == MetricKind::l2norm ? "l2norm" : "learned";
 }
 ContextKind parse_context(const std::string& name) {
-  for (auto kind : {ContextKind::reference, ContextKind::alone, ContextKind::solo, ContextKind::solo_eot,
-                    ContextKind::joint})
+  for (auto kind :
+       {ContextKind::reference, ContextKind::alone, ContextKind::solo, ContextKind::solo_eot, ContextKind::joint})
     if (to_string(kind) == name) return kind;
   fail_usage("context: needs reference, alone, solo, solo-eot or joint, but got \"{}\"", name);
 }

@@ -39,8 +39,7 @@ struct CollusionResult {
 
 struct ContextResult {
   std::string context;  ///< "" for a model without contexts
-  std::optional<double> clean_accuracy, robust_accuracy, ste_accuracy, obfuscation_gap, joint_any,
-      worst_draw;
+  std::optional<double> clean_accuracy, robust_accuracy, ste_accuracy, obfuscation_gap, joint_any, worst_draw;
   std::optional<Interval> clean_interval, interval;
   Flags clean_correct, robust;
   std::vector<SurrogateResult> surrogates;

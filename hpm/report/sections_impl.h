@@ -25,7 +25,7 @@ std::string heading(const std::string& id, const std::string& text);
 std::string paragraph(const std::string& text);              ///< `text` is typeset
 std::string subject_title(const Comparison& c, size_t run);  ///< <h3>, only when several runs are judged
 std::string key_entry(const std::string& tone, const std::string& text, bool pale = false);
-std::string collusion_table(const ContextResult& c);             ///< "" where none was studied
+std::string collusion_table(const ContextResult& c);  ///< "" where none was studied
 std::string class_name(const RunResults& run, int64_t label);
 std::string with_interval(const std::optional<double>& value, const std::optional<Interval>& interval);  ///< table cell
 

@@ -34,10 +34,9 @@ std::string sweep_table(const RunResults& run) {
   auto points = run.sweep;
   std::stable_sort(points.begin(), points.end(), [](const auto& a, const auto& b) { return a.lambda < b.lambda; });
   for (const auto& point : points)
-    table.rows.push_back({escape_html(point.context), fmt::format("{:g}", point.lambda),
-                          typeset(percent(point.clean_accuracy)),
-                          typeset(point.attacked ? percent(point.robust_accuracy)
-                                                 : "at most " + percent(point.robust_accuracy))});
+    table.rows.push_back(
+        {escape_html(point.context), fmt::format("{:g}", point.lambda), typeset(percent(point.clean_accuracy)),
+         typeset(point.attacked ? percent(point.robust_accuracy) : "at most " + percent(point.robust_accuracy))});
   return html_table(table);
 }
 
@@ -70,13 +69,16 @@ std::string collusion_table(const ContextResult& c) {
   HtmlTable table{.columns = {"The attacker controls", "Victims", "Broken"}};
   for (const auto& o : c.collusion) {
     const auto neighbours = o.colluders == 1 ? "1 neighbour" : fmt::format("{} neighbours", o.colluders);
-    const auto rows = !o.victim_too ? neighbours : o.colluders == 0 ? "the victim alone" : "the victim and " + neighbours;
+    const auto rows = !o.victim_too      ? neighbours
+                      : o.colluders == 0 ? "the victim alone"
+                                         : "the victim and " + neighbours;
     table.rows.push_back({escape_html(rows), fmt::format("{}", o.victims),
                           fmt::format("{} ({})", o.broke,
                                       typeset(percent(100. * static_cast<double>(o.broke) /
                                                       static_cast<double>(std::max<int64_t>(o.victims, 1)))))});
   }
-  return paragraph("Colluding neighbours: how often single images of a batch were broken by who controls others of it.") +
+  return paragraph(
+             "Colluding neighbours: how often single images of a batch were broken by who controls others of it.") +
          html_table(table);
 }
 

@@ -26,8 +26,8 @@ TEST(CrossCheck, AnIndependentImplementationAgreesOnTheExportedReferenceAndAlone
                   .status,
               0);
     // hard: the exact local gradient, which autograd gives of the exported module too.
-    run("evaluate --protocol msa --surrogates hard --steps 20 --count 300 --checks none --out " + context + " --context " +
-        context + model + data);
+    run("evaluate --protocol msa --surrogates hard --steps 20 --count 300 --checks none --out " + context +
+        " --context " + context + model + data);
     std::filesystem::copy_file(folder / (context + "/results.json"), folder / (context + ".json"));
   }
   EXPECT_EQ(test::python("tests/cli/cross_check.py",

@@ -119,9 +119,17 @@ void image(Input bytes) { decode_image(MemorySource("fuzz.image", bytes)); }
 
 const std::vector<FuzzTarget>& fuzz_targets() {
   static const std::vector<FuzzTarget> table = {
-      {"pickle", pickle}, {"zip", zip}, {"torch_file", torch_file}, {"safetensors", safetensors},
-      {"npy", npy},       {"idx", idx}, {"cifar", cifar},           {"cifar_pickle", cifar_pickle},
-      {"card", card, kPath, ""}, {"gzip", gzip, kPath},   {"mat", mat},
+      {"pickle", pickle},
+      {"zip", zip},
+      {"torch_file", torch_file},
+      {"safetensors", safetensors},
+      {"npy", npy},
+      {"idx", idx},
+      {"cifar", cifar},
+      {"cifar_pickle", cifar_pickle},
+      {"card", card, kPath, ""},
+      {"gzip", gzip, kPath},
+      {"mat", mat},
   };
   static const std::vector<FuzzTarget> all = [] {
     auto targets = table;

@@ -11,7 +11,7 @@ namespace hpm::test {
 struct FuzzTarget {
   const char* name;  ///< also the name of its program and of its corpus
   void (*run)(std::span<const std::byte> bytes);
-  const char* file = "fuzz.";       ///< how a refusal names the file
+  const char* file = "fuzz.";      ///< how a refusal names the file
   const char* place = "at byte ";  ///< and where it tells the place; "" where the format's library does not tell
 };
 const std::vector<FuzzTarget>& fuzz_targets();

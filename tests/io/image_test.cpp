@@ -108,7 +108,8 @@ TEST(Mat, MissingTooLargeAndForeignArraysAreErrors) {
   const auto path = (fixtures() / "svhn_compressed.mat").string();
   EXPECT_NE(message_of<Error>([&] { read_mat(FileSource(path), {"Z"}, 1 << 20); }).find("no array \"Z\""),
             std::string::npos);
-  EXPECT_NE(message_of<Error>([&] { read_mat(FileSource(path), {"X"}, 1000); }).find("takes 6144 bytes"), std::string::npos);
+  EXPECT_NE(message_of<Error>([&] { read_mat(FileSource(path), {"X"}, 1000); }).find("takes 6144 bytes"),
+            std::string::npos);
   EXPECT_THROW(read_mat(FileSource((fixtures() / "cifar_python2").string()), {"X"}, 1000), Error);
   EXPECT_THROW(read_mat(FileSource("/nowhere.mat"), {"X"}, 1000), Error);
 }

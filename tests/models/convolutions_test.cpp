@@ -99,7 +99,8 @@ TEST(Winograd, ARowDoesNotDependOnItsBatch) {
   const WinogradWeights weights(at::randn({32, 32, 3, 3}));
   const auto all = winograd_convolution(x, weights, {}, false);
   for (const int64_t row : {0, 21, 39})
-    EXPECT_TRUE(at::equal(winograd_convolution(channels_last(x.slice(0, row, row + 1)), weights, {}, false)[0], all[row]));
+    EXPECT_TRUE(
+        at::equal(winograd_convolution(channels_last(x.slice(0, row, row + 1)), weights, {}, false)[0], all[row]));
 }
 
 class Fused : public testing::Test {

@@ -34,7 +34,8 @@ TEST(Page, HasTheSectionsInOrderWithTheVerdictFirst) {
   const auto page = sample_page();
   EXPECT_TRUE(contains(page, "2026-11-22"));
   size_t last = position(page, "class=\"verdict is-no-difference\"");
-  for (const char* id : {"models", "faces", "surrogates", "eps", "lambda", "classes", "gallery", "checks", "provenance"}) {
+  for (const char* id :
+       {"models", "faces", "surrogates", "eps", "lambda", "classes", "gallery", "checks", "provenance"}) {
     const auto at = position(page, std::string("<h2 id=\"") + id);
     EXPECT_LT(last, at) << id;
     last = at;

@@ -164,14 +164,15 @@ TEST_F(Surrogates, SoloEotAveragesTheLogitsAndVotesWithThePredictionsOfItsDraws)
   const auto moved = model.run((clean + .05 * tiny_images(24, 9)).clamp(0, 1));
   Tensor mean = at::zeros({24, 5}, at::kDouble), votes = at::zeros({24, 5}, at::kLong);
   for (const auto& company : eot.draws) {
-    const auto logits = prediction_logits(*model.head, {ContextKind::solo, company}, moved.features, moved.logits, index);
+    const auto logits =
+        prediction_logits(*model.head, {ContextKind::solo, company}, moved.features, moved.logits, index);
     mean += logits / 3, votes += at::one_hot(logits.argmax(1), 5);
   }
   const auto hard = context_logits(*model.head, eot, model.head->embed(moved.features),
                                    assign(moved.logits, Assignment::hard), index);
   EXPECT_TRUE(close(hard, mean, 1e-9, 1e-9));
-  EXPECT_TRUE(at::equal(prediction_logits(*model.head, eot, moved.features, moved.logits, index).floor().to(at::kLong),
-                        votes));
+  EXPECT_TRUE(
+      at::equal(prediction_logits(*model.head, eot, moved.features, moved.logits, index).floor().to(at::kLong), votes));
 }
 
 class OwnSurrogate : public Surrogates {
@@ -198,9 +199,10 @@ TEST_F(OwnSurrogate, FromATorchScriptFileGivesGradientsWhileTheVerdictStaysTheHa
   Answer expected;
   differentiate(leaf, out.logits * out.logits + out.features.slice(1, 0, 5), loss, expected);
   EXPECT_TRUE(close(answer.gradient, expected.gradient, 1e-12, 1e-12));
-  EXPECT_TRUE(close(answer.target_logits,
-                    prediction_logits(*model.head, context(ContextKind::solo), out.features, out.logits, at::arange(24)),
-                    1e-12, 1e-12));
+  EXPECT_TRUE(
+      close(answer.target_logits,
+            prediction_logits(*model.head, context(ContextKind::solo), out.features, out.logits, at::arange(24)), 1e-12,
+            1e-12));
 }
 
 TEST_F(OwnSurrogate, IsRefusedUnlessTrustedReadableAndOfTheRightShape) {
@@ -209,7 +211,9 @@ TEST_F(OwnSurrogate, IsRefusedUnlessTrustedReadableAndOfTheRightShape) {
             std::string::npos);
   HpmAttackModel attacked(model, {context(ContextKind::solo)}, torchscript_surrogate(path, true));
   const Loss loss{LossKind::ce, y, {}};
-  EXPECT_NE(test::message_of<Error>([&] { attacked.ask({clean, at::arange(24)}, &loss); }).find("[24,5], but gives"),
+  EXPECT_NE(test::message_of<Error>([&] {
+              attacked.ask({clean, at::arange(24)}, &loss);
+            }).find("[24,5], but gives"),
             std::string::npos);
   EXPECT_THROW(torchscript_surrogate((folder.path / "none.pt").string(), true), Error);
 }

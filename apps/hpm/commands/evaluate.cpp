@@ -100,8 +100,7 @@ class Evaluate {
       for (const char* name : {"context", "lambda", "sweep-lambda", "colluders", "surrogate"})
         line_.warn_unused(name, "the model has no HPM head");
     if (model_.head && o_.lambda) model_.head->lambda = *o_.lambda;
-    for (const auto& file : o_.own_surrogates)
-      add_surrogate(torchscript_surrogate(file, o_.model.allow_torchscript));
+    for (const auto& file : o_.own_surrogates) add_surrogate(torchscript_surrogate(file, o_.model.allow_torchscript));
     const auto device = parse_device(o_.compute.device);
     model_.to(device);
     for (auto* peer : {&peers_.base, &peers_.control})

@@ -46,7 +46,8 @@ int predict(const Arguments& arguments) {
   fields(line.fields, model_options);
   fields(line.fields, data_options, "test");
   line.fields.section("input").add("input", input, "x.npy, x.npz or images:DIR (docs/data.md)");
-  line.fields.add("context", context, "of an HPM model", {.choices = {"reference", "alone", "solo", "solo-eot", "joint"}});
+  line.fields.add("context", context, "of an HPM model",
+                  {.choices = {"reference", "alone", "solo", "solo-eot", "joint"}});
   line.fields.add("company", company, "company size of solo and joint", {.min = 1, .unit = "images"});
   hpm::fields(line.fields, compute);
   line.with_run_directory(false);
