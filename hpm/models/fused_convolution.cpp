@@ -3,6 +3,7 @@
 #include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "hpm/core/stamp_impl.h"
 #include "hpm/models/operations.h"
 #include "hpm/models/winograd.h"
 
@@ -38,26 +39,19 @@ bool may_be_fused(const Tensor& x, nn::Conv2dImpl& layer, nn::BatchNorm2dImpl* n
                    is_fixed(norm->weight) && is_fixed(norm->bias));
 }
 
-/// Tells whether a tensor was written to, or replaced.
-struct Stamp {
-  const void* data = nullptr;
-  int64_t version = -1;
-  bool operator==(const Stamp&) const = default;
-};
-Stamp stamp(const Tensor& t) {
-  return t.defined() ? Stamp{t.const_data_ptr(), static_cast<int64_t>(t._version())} : Stamp{};
-}
-
-std::array<Stamp, 6> stamps(nn::Conv2dImpl& layer, nn::BatchNorm2dImpl* norm) {
-  if (!norm) return {stamp(layer.weight), stamp(layer.bias)};
-  return {stamp(layer.weight), stamp(layer.bias),         stamp(norm->weight),
-          stamp(norm->bias),   stamp(norm->running_mean), stamp(norm->running_var)};
+std::array<Tensor, 6> parts_of(nn::Conv2dImpl& layer, nn::BatchNorm2dImpl* norm) {
+  if (!norm) return {layer.weight, layer.bias};
+  return {layer.weight, layer.bias, norm->weight, norm->bias, norm->running_mean, norm->running_var};
 }
 
 }  // namespace
 
 struct FusedConvolution::Folded {
   std::array<Stamp, 6> of;
+  bool holds(const std::array<Tensor, 6>& parts) const {
+    return std::equal(of.begin(), of.end(), parts.begin(),
+                      [](const auto& stamp, const auto& t) { return stamp.holds(t); });
+  }
   Tensor bias;
   std::shared_ptr<const WinogradWeights> forward, backward;  // shared with the graphs of passes under way
 };
@@ -68,8 +62,8 @@ FusedConvolution::FusedConvolution(FusedConvolution&&) noexcept = default;
 
 /// y = g (w * x + b - mean) / sqrt(var + eps) + beta: weights and bias of one convolution, computed in double.
 const FusedConvolution::Folded& FusedConvolution::folded(nn::Conv2dImpl& layer, nn::BatchNorm2dImpl* norm) {
-  const auto now = stamps(layer, norm);
-  if (folded_ && folded_->of == now) return *folded_;
+  const auto parts = parts_of(layer, norm);
+  if (folded_ && folded_->holds(parts)) return *folded_;
   torch::NoGradGuard guard;
   auto w = layer.weight.to(at::kDouble), b = layer.bias.defined() ? layer.bias.to(at::kDouble) : Tensor();
   if (norm) {
@@ -78,6 +72,8 @@ const FusedConvolution::Folded& FusedConvolution::folded(nn::Conv2dImpl& layer, 
     w = w * scale.view({-1, 1, 1, 1});
     b = ((b.defined() ? b - centre : -centre) * scale + norm->bias.to(at::kDouble));
   }
+  std::array<Stamp, 6> now;
+  std::transform(parts.begin(), parts.end(), now.begin(), [](const Tensor& t) { return Stamp(t); });
   folded_ = std::make_unique<Folded>(Folded{now, b.defined() ? b.to(at::kFloat) : Tensor(),
                                             std::make_shared<WinogradWeights>(w),
                                             std::make_shared<WinogradWeights>(w.flip({2, 3}).transpose(0, 1))});

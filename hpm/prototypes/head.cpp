@@ -1,6 +1,7 @@
 #include "hpm/prototypes/head.h"
 
 #include "hpm/core/error.h"
+#include "hpm/core/stamp_impl.h"
 
 namespace hpm {
 namespace {
@@ -81,6 +82,26 @@ Tensor HpmHead::prepare(const Tensor& z) const {
 Tensor HpmHead::project(const Tensor& prepared) const {
   return kind == MetricKind::learned ? prepared.matmul(metric.t()) : prepared;
 }
+struct HpmHead::Projections {
+  struct One {
+    Stamp metric, of;
+    Tensor value;
+  };
+  std::vector<One> all;  // at most two: the means' and the calibration sums'
+};
+
+Tensor HpmHead::projected(const Tensor& fixed) const {
+  if (kind != MetricKind::learned || metric.requires_grad()) return project(fixed);
+  if (!kept) kept = std::make_shared<Projections>();
+  auto& all = kept->all;
+  for (const auto& one : all)
+    if (one.of.holds(fixed) && one.metric.holds(metric)) return one.value;
+  if (all.size() >= 2) all.erase(all.begin());
+  torch::NoGradGuard guard;
+  return all.emplace_back(Stamp(metric), Stamp(fixed), project(fixed)).value;
+}
+
+Tensor HpmHead::stable() const { return projected(means); }
 Tensor HpmHead::tau() const { return log_tau.exp(); }
 
 void HpmHead::update_means(const Tensor& z, const Tensor& y) {
@@ -99,6 +120,7 @@ void HpmHead::to(at::Device device, at::ScalarType type) {
 
 HpmHead HpmHead::clone() const {
   HpmHead copy = *this;
+  copy.kept.reset();
   for (Tensor* t : {&copy.means, &copy.metric, &copy.calibration_sums, &copy.calibration_counts, &copy.log_tau})
     if (t->defined()) *t = t->detach().clone();
   return copy;
@@ -163,7 +185,7 @@ Tensor reference_prototypes(const HpmHead& head, const HeadOptions& options) {
         "them");
   const auto s = head.stable();
   const auto absent = head.calibration_counts.eq(0).to(s.scalar_type());
-  const auto u = head.project(head.calibration_sums);
+  const auto u = head.projected(head.calibration_sums);
   const auto dynamic = (u + absent.unsqueeze(1) * s) / (head.calibration_counts + absent).unsqueeze(1);
   const auto lambda = lambda_of(head, options);
   return lambda * s + (1 - lambda) * dynamic;

@@ -2,6 +2,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -54,8 +55,8 @@ struct HpmHead {
   Tensor project(const Tensor& prepared) const;
   /// z [N,D] -> h [N,R].
   Tensor embed(const Tensor& z) const { return project(prepare(z)); }
-  /// s = P mu [K,R], formed inside the graph: gradients reach P, never mu.
-  Tensor stable() const { return project(means); }
+  /// s = P mu [K,R], formed inside the graph: gradients reach P, never mu. Kept while P is fixed.
+  Tensor stable() const;
   Tensor tau() const;
 
   /// mu_k <- beta mu_k + (1 - beta) mean{z_i : y_i = k} for the classes present. z [N,D], y [N].
@@ -66,6 +67,12 @@ struct HpmHead {
   /// Tensors under their checkpoint names: hpm.means, hpm.metric, hpm.calibration_sums, hpm.calibration_counts,
   /// hpm.log_tau, hpm.lambda.
   std::vector<std::pair<std::string, Tensor>> state() const;
+
+  /// P times `fixed`, one of this head's tensors, computed once while both stay as they are: at K = 1000 and D = 2048
+  /// that product costs more than everything else in the head.
+  Tensor projected(const Tensor& fixed) const;
+  struct Projections;
+  mutable std::shared_ptr<Projections> kept = {};  ///< of projected(); copies share it
 };
 
 /// Clean companies in the head's space, one a batch.

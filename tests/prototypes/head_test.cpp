@@ -296,5 +296,24 @@ TEST(Head, FormsNoTensorOfSamplesTimesClassesTimesFeatures) {
     }
 }
 
+TEST(HeadProjections, AreKeptWhileTheirTensorsStayAndMadeAnewWhenTheyDoNot) {
+  at::manual_seed(9);
+  HpmHead head{.kind = MetricKind::learned, .means = at::randn({5, 8}), .metric = at::randn({4, 8})};
+  const auto expected = [&] { return head.means.matmul(head.metric.t()); };
+  const auto once = head.stable();
+  EXPECT_TRUE(head.stable().is_same(once)) << "computed twice";
+  EXPECT_TRUE(at::equal(once, expected()));
+  head.metric.mul_(2);
+  EXPECT_TRUE(at::equal(head.stable(), expected()));
+  head.update_means(at::randn({6, 8}), torch::tensor({0, 1, 2, 3, 4, 0}, at::kLong));
+  EXPECT_TRUE(at::equal(head.stable(), expected()));
+  const auto copy = head.clone();
+  copy.metric.zero_();
+  EXPECT_TRUE(at::equal(copy.stable(), at::zeros({5, 4})));
+  EXPECT_TRUE(at::equal(head.stable(), expected()));
+  head.metric.requires_grad_();
+  EXPECT_TRUE(head.stable().requires_grad()) << "a metric that learns gets its gradient";
+}
+
 }  // namespace
 }  // namespace hpm
