@@ -54,6 +54,18 @@ TEST_F(BadInput, RadiiThatCannotBeAreUsageErrors) {
   expect("evaluate --count -5", 2, "--count");
 }
 
+TEST_F(BadInput, OptionsOfTheMixedSurrogateAttackAreCheckedOrSaidToHaveNoEffect) {
+  const std::string run = "evaluate --model good.safetensors --data fashion-mnist --dry-run ";
+  expect(run + "--colluders 1.5", 2, "needs whole numbers, but got 1.5");
+  expect(run + "--lambda 2", 2, "lambda");
+  expect(run + "--sweep-lambda .5,-1", 2, "sweep-lambda");
+  HPM_NEED_FASHION_MNIST();
+  const auto idle = program(run + "--count 5 --surrogate none.pt --colluders 3 --lambda .5", folder->path);
+  EXPECT_EQ(idle.status, 0) << idle.err;
+  for (const char* flag : {"--surrogate", "--colluders", "--lambda"})
+    EXPECT_NE(idle.err.find(std::string(flag) + " had no effect"), std::string::npos) << idle.err;
+}
+
 TEST_F(BadInput, FilesThatAreNoCheckpointsAreNamed) {
   HPM_NEED_FASHION_MNIST();
   expect("evaluate --model nothere.pth" + fashion, 1, "nothere.pth");

@@ -99,6 +99,7 @@ class Evaluate {
     if (!model_.head)
       for (const char* name : {"context", "lambda", "sweep-lambda", "colluders", "surrogate"})
         line_.warn_unused(name, "the model has no HPM head");
+    if (!model_.head) o_.own_surrogates.clear();
     if (model_.head && o_.lambda) model_.head->lambda = *o_.lambda;
     for (const auto& file : o_.own_surrogates) add_surrogate(torchscript_surrogate(file, o_.model.allow_torchscript));
     const auto device = parse_device(o_.compute.device);
@@ -200,6 +201,7 @@ class Evaluate {
     unused(msa_protocol() || o_.protocol == "autoattack", {"version"}, "only autoattack and msa have versions");
     if (o_.protocol == "autoattack" && !o_.attacks.empty() && version() != "custom")
       line_.warn_unused("attacks", "only --version custom reads it");
+    for (double m : o_.colluders) require(m == std::floor(m), "--colluders: needs whole numbers, but got {}", m);
     require(!o_.random || !msa_protocol(),
             "evaluate: msa judges deterministic models; for a random one use --protocol autoattack --version rand "
             "--random");
