@@ -1,6 +1,7 @@
 #include "hpm/surrogates/torchscript_surrogate.h"
 
-#include <torch/script.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/serialization/import.h>
 
 #include <filesystem>
 

@@ -1,6 +1,6 @@
 #include "hpm/surrogates/surrogate.h"
 
-#include <torch/script.h>
+#include <torch/csrc/jit/api/module.h>
 
 #include "hpm/attacks/apgd.h"
 #include "hpm/attacks/square.h"
