@@ -76,9 +76,9 @@ def load(a, torch):
     case, nn = CASES[a.case], torch.nn
     if a.case == "cnn-a":
         net = nn.Sequential(nn.Conv2d(3, 16, 4, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 4, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(2048, 100), nn.ReLU(), nn.Linear(100, 10))
-        net.load_state_dict(torch.load(a.checkpoint, weights_only=True))
+        net.load_state_dict(torch.load(a.checkpoint, map_location="cpu", weights_only=True))
     elif a.case == "resnet4b":
-        state = torch.load(a.checkpoint, weights_only=True)["state_dict"]
+        state = torch.load(a.checkpoint, map_location="cpu", weights_only=True)["state_dict"]
         Block, F = resnet4b(torch), nn.functional
 
         class Net(nn.Module):

@@ -2,13 +2,13 @@
 
 #include <fcntl.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include <cerrno>
 #include <nlohmann/json.hpp>
 #include <system_error>
 
 #include "hpm/core/error.h"
+#include "hpm/io/crc32.h"
 #include "hpm/io/file.h"
 
 namespace hpm {
@@ -18,10 +18,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::string_view kChecksum = ",\"crc\":\"";
 
-uint32_t crc(uint32_t before, std::string_view bytes) {
-  if (bytes.empty()) return before;  // zlib starts anew at a null pointer
-  return static_cast<uint32_t>(crc32_z(before, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
-}
+uint32_t crc(uint32_t before, std::string_view bytes) { return crc32_of(std::as_bytes(std::span(bytes)), before); }
 
 /// {...} -> {...,"crc":"0123abcd"}: of the line up to there, then of its tensors' bytes.
 std::string sealed(std::string line, std::string_view payload) {

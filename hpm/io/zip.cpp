@@ -6,6 +6,8 @@
 #include <optional>
 #include <span>
 
+#include "hpm/io/crc32.h"
+
 namespace hpm {
 namespace {
 
@@ -191,10 +193,6 @@ void inflate_entry(const ByteSource& source, const ZipEntry& entry, std::span<st
     source.fail_at(entry.data, "the zip entry \"{}\" gives {} bytes but declares {}", entry.name, made, out.size());
 }
 
-uint32_t checksum(std::span<const std::byte> bytes, uint32_t so_far = 0) {
-  return static_cast<uint32_t>(crc32_z(so_far, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
-}
-
 void compare_checksum(const ByteSource& source, const ZipEntry& entry, uint32_t found) {
   if (found != entry.crc)
     source.fail_at(entry.data, "the checksum of the zip entry \"{}\" is wrong: the file is corrupt; fetch it again",
@@ -258,17 +256,17 @@ Bytes ZipArchive::read(const ZipEntry& entry) const {
   Bytes out;
   if (entry.deflated) inflate_entry(source_, entry, out = Bytes(entry.size));
   else out = source_.read(entry.data, entry.size);
-  compare_checksum(source_, entry, checksum(out));
+  compare_checksum(source_, entry, crc32_of(out));
   return out;
 }
 
 void ZipArchive::check(const ZipEntry& entry) const {
   Bytes piece(std::min<uint64_t>(entry.size, 1 << 18));
-  uint32_t found = checksum({});
+  uint32_t found = crc32_of({});
   for (uint64_t done = 0; done < entry.size; done += piece.size()) {
     const auto next = std::span(piece).first(std::min<uint64_t>(piece.size(), entry.size - done));
     source_.read(entry.data + done, next);
-    found = checksum(next, found);
+    found = crc32_of(next, found);
   }
   compare_checksum(source_, entry, found);
 }

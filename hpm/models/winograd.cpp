@@ -129,13 +129,13 @@ WinogradWeights::WinogradWeights(const Tensor& w) : inputs(w.size(1)), outputs(w
                              1. / 6, 1. / 24, -1. / 12, 1. / 6, 0., 0., 1.},
                             at::kDouble)
                      .view({kIn, 3});
-  const auto points = g.matmul(w.detach().to(at::kDouble)).matmul(g.t());  // [O,C,6,6]
-  const int64_t missing = (kPanel - outputs % kPanel) % kPanel;
-  u = at::constant_pad_nd(points.permute({2, 3, 1, 0}), {0, missing})
-          .reshape({kPoints, inputs, (outputs + missing) / kPanel, kPanel})
-          .transpose(1, 2)
-          .to(at::kFloat)
-          .contiguous();
+  const int64_t panels = (outputs + kPanel - 1) / kPanel;
+  u = at::zeros({kPoints, panels, inputs, kPanel}, w.options().dtype(at::kFloat).requires_grad(false));
+  for (int64_t p = 0; p < panels; ++p) {  // a panel at a time: all of it in double would take twice the memory of u
+    const auto part = w.detach().slice(0, p * kPanel, (p + 1) * kPanel).to(at::kDouble);
+    const auto points = g.matmul(part).matmul(g.t());  // [32,C,6,6]
+    u.select(1, p).slice(2, 0, part.size(0)).copy_(points.permute({2, 3, 1, 0}).reshape({kPoints, inputs, -1}));
+  }
 }
 
 Tensor winograd_convolution(const Tensor& x, const WinogradWeights& weights, const Tensor& bias, bool relu) {

@@ -1,4 +1,7 @@
 // Files, checksums, zip archives.
+#include <zlib.h>
+
+#include "hpm/io/crc32.h"
 #include "hpm/io/file.h"
 #include "hpm/io/sha256.h"
 #include "hpm/io/sha256_impl.h"
@@ -68,6 +71,22 @@ TEST(File, AppearsCompleteOrNotAtAll) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path), {}), 1) << "a temporary file was left";
   EXPECT_THROW(write_file_atomically(folder.path, "x"), Error);
   EXPECT_THROW(write_file_atomically(folder / "absent/a", "x"), Error);
+}
+
+TEST(Crc32, IsZlibsForEveryLengthAlignmentAndDivision) {
+  const std::string check = "123456789";
+  EXPECT_EQ(crc32_of(std::as_bytes(std::span(check))), 0xCBF43926u);
+  std::string text(1200, ' ');
+  for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * i * 7 % 251);
+  const auto bytes = std::as_bytes(std::span(text));
+  const auto expected = [&](size_t begin, size_t size) {
+    return static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const unsigned char*>(text.data()) + begin, size));
+  };
+  for (size_t begin : {0u, 1u, 7u})
+    for (size_t size = 0; size < 400; ++size)
+      ASSERT_EQ(crc32_of(bytes.subspan(begin, size)), expected(begin, size)) << begin << " " << size;
+  for (size_t cut = 0; cut <= 1200; cut += 37)
+    EXPECT_EQ(crc32_of(bytes.subspan(cut), crc32_of(bytes.first(cut))), expected(0, 1200)) << cut;
 }
 
 TEST(Sha256, GivesTheValuesOfFips180) {

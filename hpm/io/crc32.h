@@ -1,0 +1,13 @@
+// defines: crc32_of()
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace hpm {
+
+/// The CRC-32 of zip files and zlib, of `bytes` behind those whose checksum is `so_far`. By carry-less multiplication
+/// where the processor has it: zlib's own takes longer than reading the bytes.
+uint32_t crc32_of(std::span<const std::byte> bytes, uint32_t so_far = 0);
+
+}  // namespace hpm
