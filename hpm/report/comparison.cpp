@@ -76,12 +76,27 @@ void complete_intervals(RunResults& run) {
   }
 }
 
-/// A title by role; where a role occurs twice, with the run's folder.
+/// "metric learned, lambda 0.9"; "" for a run without a head.
+std::string settings_text(const RunResults& run) {
+  if (!run.lambda) return "";
+  const auto metric = run.metric.substr(0, run.metric.find(' '));
+  return (metric.empty() ? "" : "metric " + metric + ", ") + fmt::format("lambda {:.3g}", *run.lambda);
+}
+
+/// A title by role; where a role occurs twice, with what tells the runs apart: their settings, else their folders.
 void name_runs(std::vector<RunResults>& runs) {
+  const auto shared = [&](auto&& key) {
+    return [&, key](const RunResults& run) {
+      return std::count_if(runs.begin(), runs.end(), [&](const RunResults& r) { return key(r) == key(run); }) > 1;
+    };
+  };
+  const auto same_role = shared([](const RunResults& r) { return r.role; });
+  const auto same_settings = shared([](const RunResults& r) { return r.role + settings_text(r); });
   for (auto& run : runs) {
     run.title = role_title(run.role, run.name);
-    const auto same = std::count_if(runs.begin(), runs.end(), [&](const RunResults& r) { return r.role == run.role; });
-    if (same > 1 && run.title != run.folder && !run.folder.empty()) run.title += ", " + run.folder;
+    if (!same_role(run)) continue;
+    if (const auto settings = settings_text(run); !settings.empty()) run.title += ", " + settings;
+    if (same_settings(run) && run.title != run.folder && !run.folder.empty()) run.title += ", " + run.folder;
   }
 }
 
@@ -127,12 +142,17 @@ void collect_rows(Comparison& c) {
   }
   for (size_t i = 0; i < c.runs.size(); ++i) {
     const auto& run = c.runs[i];
+    const bool one = run.contexts.size() > 1 && run.lambda == 1.;
     for (const auto& context : run.contexts) {
+      if (one && &context != &run.headline()) continue;
       ModelRow row{.role = run.role,
                    .title = run.title,
-                   .context = context.context,
+                   .context = one ? kEveryContext : context.context,
+                   .run = i,
                    .clean = context.clean_accuracy,
                    .robust = context.robust_accuracy,
+                   .gap = context.obfuscation_gap,
+                   .joint_any = context.joint_any,
                    .clean_interval = context.clean_interval,
                    .interval = context.interval};
       row.suspect = is_suspect(run);

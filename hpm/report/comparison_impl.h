@@ -11,10 +11,15 @@ namespace hpm {
 /// Ours against theirs on the same images.
 PairedModel compare_flags(const Flags& ours, const Flags& theirs);
 
+/// With lambda = 1 nothing is dynamic: whatever the context, it is the l2 classifier.
+inline constexpr const char* kEveryContext = "every context";
+
 /// One line of the side-by-side table.
 struct ModelRow {
-  std::string role = {}, title = {}, context = {};
-  std::optional<double> clean = {}, robust = {};
+  std::string role = {}, title = {};
+  std::string context = {};         ///< kEveryContext where all are one classifier
+  std::optional<size_t> run = {};   ///< of Comparison::runs; absent: known from another run's comparison alone
+  std::optional<double> clean = {}, robust = {}, gap = {}, joint_any = {};
   std::optional<Interval> clean_interval = {}, interval = {};
   std::optional<PairedModel> control =
       {};  ///< against the control; absent for the control itself and for a suspect pair

@@ -10,6 +10,7 @@
 #include "hpm/report/analysis_impl.h"
 #include "hpm/report/html.h"
 #include "hpm/report/sections_impl.h"
+#include "hpm/report/table_impl.h"
 
 namespace hpm {
 namespace sections {
@@ -97,6 +98,27 @@ std::string results_path(const RunFiles& files) {
   return files.directory + (is_analysis(files) ? "/analysis.json" : "/results.json");
 }
 
+struct ParsedRuns {
+  std::vector<RunResults> runs, studies;  ///< of hpm evaluate, of hpm analyze
+};
+
+ParsedRuns parse_runs(const std::vector<RunFiles>& files) {
+  ParsedRuns out;
+  for (size_t i = 0; i < files.size(); ++i) {
+    auto run = parse_results(files[i].results, results_path(files[i]));
+    run.source = i;
+    run.folder = std::filesystem::path(files[i].directory).filename().string();
+    (is_analysis(files[i]) ? out.studies : out.runs).push_back(std::move(run));
+  }
+  return out;
+}
+
+void write_text(const std::string& path, const std::string& text) {
+  const auto folder = std::filesystem::path(path).parent_path();
+  if (!folder.empty()) std::filesystem::create_directories(folder);
+  write_file_atomically(path, text);
+}
+
 struct StudySections {
   std::string summaries, parts;
 };
@@ -127,13 +149,7 @@ std::string navigation(const std::string& body) {
 
 std::string make_report(const std::vector<RunFiles>& files, const std::string& title) {
   require(!files.empty(), "make_report: needs at least one run, but got none");
-  std::vector<RunResults> runs, studies;
-  for (size_t i = 0; i < files.size(); ++i) {
-    auto run = parse_results(files[i].results, results_path(files[i]));
-    run.source = i;
-    run.folder = std::filesystem::path(files[i].directory).filename().string();
-    (is_analysis(files[i]) ? studies : runs).push_back(std::move(run));
-  }
+  auto [runs, studies] = parse_runs(files);
   const bool compares = !runs.empty();
   auto c = compare_runs(compares ? std::move(runs) : studies);
   auto shown = title;
@@ -160,6 +176,8 @@ RunFiles read_run(const std::string& directory) {
   if (!std::filesystem::is_directory(root)) fail("{}: needs a run directory, but there is none", directory);
   const bool analysis =
       !std::filesystem::exists(root / "results.json") && std::filesystem::exists(root / "analysis.json");
+  if (!analysis && !std::filesystem::exists(root / "results.json") && std::filesystem::exists(root / "events.jsonl"))
+    fail("{}: the run is not finished; its own command with --resume goes on with it", directory);
   RunFiles out{.directory = directory,
                .results = parse_json(root / (analysis ? "analysis.json" : "results.json")),
                .environment = {},
@@ -177,9 +195,16 @@ void write_report(const std::vector<std::string>& directories, const std::string
   require(!directories.empty(), "write_report: needs at least one run directory, but got none");
   std::vector<RunFiles> runs;
   for (const auto& directory : directories) runs.push_back(read_run(directory));
-  const auto folder = std::filesystem::path(html_path).parent_path();
-  if (!folder.empty()) std::filesystem::create_directories(folder);
-  write_file_atomically(html_path, make_report(runs, title));
+  write_text(html_path, make_report(runs, title));
+}
+
+void write_table(const std::vector<std::string>& directories, const std::string& path) {
+  std::vector<RunFiles> files;
+  for (const auto& directory : directories) files.push_back(read_run(directory));
+  auto runs = parse_runs(files).runs;
+  require(!runs.empty(), "write_table: needs at least one run of hpm evaluate, but got {}",
+          directories.empty() ? "none" : "studies of hpm analyze alone");
+  write_text(path, make_table(compare_runs(std::move(runs)), std::filesystem::path(path).extension().string()));
 }
 
 }  // namespace hpm

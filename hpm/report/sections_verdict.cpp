@@ -60,6 +60,7 @@ std::string row_label(const ModelRow& row) { return row.title + (row.context.emp
 std::string name_cell(const ModelRow& row) {
   auto name = fmt::format("<i class=\"dot {}\"></i>{}", role_tone(row.role), escape_html(row.title));
   if (row.suspect) name += " <span class=\"chip s-failed\">suspect</span>";
+  if (row.context == kEveryContext) return name + "<small>" + kEveryContext + "</small>";
   return name + (row.context.empty() ? "" : "<small>context " + escape_html(row.context) + "</small>");
 }
 

@@ -92,8 +92,9 @@ TEST_F(Slice, EvaluatesEveryProtocolWithResultsThatAgreeWithThemselves) {
       at::kByte);
   for (const char* file : {"config.toml", "environment.json", "results.json", "verdicts.safetensors", "report.html"})
     EXPECT_TRUE(std::filesystem::exists(*folder / "msa" / file)) << file;
-  run("report clean pgd msa --html compare.html");
+  run("report clean pgd msa --html compare.html --table tables/compare.md");
   EXPECT_GT(std::filesystem::file_size(*folder / "compare.html"), 2000u);
+  EXPECT_NE(text_of(*folder / "tables/compare.md").find("msa"), std::string::npos);
 }
 
 TEST_F(Slice, TheRunsOwnConfigurationReproducesIt) {

@@ -141,6 +141,8 @@ TEST(Page, OfABrokenRunDirectoryIsAClearErrorAndLeavesTheOldReport) {
   const test::TemporaryFolder folder;
   const auto write = [&] { write_report({folder.path.string()}, (folder / "report.html").string()); };
   EXPECT_TRUE(contains(test::message_of<Error>(write), "results.json"));
+  test::write_text(folder / "events.jsonl", "");
+  EXPECT_TRUE(contains(test::message_of<Error>(write), "the run is not finished"));
   test::write_text(folder / "report.html", "old");
   test::write_text(folder / "results.json", "{\"schema\": 1, ");
   EXPECT_TRUE(contains(test::message_of<Error>(write), "results.json: is not JSON"));
