@@ -17,8 +17,8 @@ inline constexpr const char* kEveryContext = "every context";
 /// One line of the side-by-side table.
 struct ModelRow {
   std::string role = {}, title = {};
-  std::string context = {};         ///< kEveryContext where all are one classifier
-  std::optional<size_t> run = {};   ///< of Comparison::runs; absent: known from another run's comparison alone
+  std::string context = {};        ///< kEveryContext where all are one classifier
+  std::optional<size_t> run = {};  ///< of Comparison::runs; absent: known from another run's comparison alone
   std::optional<double> clean = {}, robust = {}, gap = {}, joint_any = {};
   std::optional<Interval> clean_interval = {}, interval = {};
   std::optional<PairedModel> control =

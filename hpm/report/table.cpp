@@ -23,8 +23,8 @@ std::string difference_text(const ModelRow& row) {
   return points(*row.control->difference) + (evidence.empty() ? "" : fmt::format(" ({})", fmt::join(evidence, "; ")));
 }
 
-const Cells kColumns{"model", "context", "clean %", "robust %, worst case", "ste alone minus worst case",
-                     "against the control"};
+const Cells kColumns{
+    "model", "context", "clean %", "robust %, worst case", "ste alone minus worst case", "against the control"};
 
 /// One row in the words of kColumns.
 Cells words(const ModelRow& row) {
@@ -44,11 +44,12 @@ Cells notes(const Comparison& c) {
   const auto name = [](const std::string& a, const std::string& b) { return b.empty() ? a : a + " " + b; };
   auto measured = fmt::format("{}, {} images", name(run.dataset, run.split), count_text(run.n));
   if (run.protocol != "clean")
-    measured += fmt::format(", {} {}, {}, seed {}", run.norm, radius_text(run.eps), name(run.protocol, run.version),
-                            run.seed);
-  Cells out{measured +
-            ". Accuracies in percent with Wilson's 95 % intervals; against the control: points on the same images, 95 % "
-            "interval, McNemar's exact p."};
+    measured +=
+        fmt::format(", {} {}, {}, seed {}", run.norm, radius_text(run.eps), name(run.protocol, run.version), run.seed);
+  Cells out{
+      measured +
+      ". Accuracies in percent with Wilson's 95 % intervals; against the control: points on the same images, 95 % "
+      "interval, McNemar's exact p."};
   out.insert(out.end(), c.warnings.begin(), c.warnings.end());
   return out;
 }
@@ -110,18 +111,44 @@ std::string csv(const Comparison& c) {
   const auto line = [](const Cells& cells) {
     Cells quoted;
     for (const auto& cell : cells)
-      quoted.push_back(cell.find_first_of(",\"\n\r") == std::string::npos
-                           ? cell
-                           : '"' + replaced(cell, {{'"', "\"\""}}) + '"');
+      quoted.push_back(
+          cell.find_first_of(",\"\n\r") == std::string::npos ? cell : '"' + replaced(cell, {{'"', "\"\""}}) + '"');
     return fmt::format("{}\n", fmt::join(quoted, ","));
   };
   const auto number = [](const auto& value) { return value ? fmt::format("{:.6g}", *value) : std::string(); };
   const auto low = [](const auto& interval) { return interval ? fmt::format("{:.6g}", interval->low) : std::string(); };
-  const auto high = [](const auto& interval) { return interval ? fmt::format("{:.6g}", interval->high) : std::string(); };
-  auto out = line({"model", "role", "run", "context", "suspect", "dataset", "split", "n", "norm", "eps", "protocol",
-                   "version", "seed", "metric", "lambda", "clean", "clean_low", "clean_high", "robust", "robust_low",
-                   "robust_high", "ste_minus_worst_case", "joint_any", "difference", "difference_low",
-                   "difference_high", "wins", "losses", "p"});
+  const auto high = [](const auto& interval) {
+    return interval ? fmt::format("{:.6g}", interval->high) : std::string();
+  };
+  auto out = line({"model",
+                   "role",
+                   "run",
+                   "context",
+                   "suspect",
+                   "dataset",
+                   "split",
+                   "n",
+                   "norm",
+                   "eps",
+                   "protocol",
+                   "version",
+                   "seed",
+                   "metric",
+                   "lambda",
+                   "clean",
+                   "clean_low",
+                   "clean_high",
+                   "robust",
+                   "robust_low",
+                   "robust_high",
+                   "ste_minus_worst_case",
+                   "joint_any",
+                   "difference",
+                   "difference_low",
+                   "difference_high",
+                   "wins",
+                   "losses",
+                   "p"});
   for (const auto& row : c.rows) {
     // A row without a run of its own was measured within the first subject's.
     const auto& run = c.runs[row.run.value_or(c.subjects.front())];
@@ -150,9 +177,9 @@ std::string csv(const Comparison& c) {
                 number(row.joint_any)};
     const auto paired = row.control.value_or(PairedModel{});
     const auto counted = [&](int64_t count) { return row.control ? std::to_string(count) : std::string(); };
-    for (const auto& cell : Cells{number(paired.difference), low(paired.difference_interval),
-                                  high(paired.difference_interval), counted(paired.wins), counted(paired.losses),
-                                  number(paired.p)})
+    for (const auto& cell :
+         Cells{number(paired.difference), low(paired.difference_interval), high(paired.difference_interval),
+               counted(paired.wins), counted(paired.losses), number(paired.p)})
       cells.push_back(cell);
     out += line(cells);
   }

@@ -115,10 +115,11 @@ TEST(Table, AsCsvReadsBackWithEveryFigureInItsColumn) {
   HPM_NEED_PYTHON();
   const test::TemporaryFolder folder;
   test::write_text(folder / "table.csv", text);
-  EXPECT_EQ(test::output_of(test::find_python() + " -c 'import csv, sys\nfor r in csv.DictReader(open(sys.argv[1], "
-                                                  "newline=\"\")): print(r[\"context\"], r[\"n\"], r[\"clean\"], "
-                                                  "r[\"robust_low\"][:5], r[\"eps\"], r[\"lambda\"], r[\"p\"] == \"\", "
-                                                  "len(r), None in r)' " +
+  EXPECT_EQ(test::output_of(test::find_python() +
+                            " -c 'import csv, sys\nfor r in csv.DictReader(open(sys.argv[1], "
+                            "newline=\"\")): print(r[\"context\"], r[\"n\"], r[\"clean\"], "
+                            "r[\"robust_low\"][:5], r[\"eps\"], r[\"lambda\"], r[\"p\"] == \"\", "
+                            "len(r), None in r)' " +
                             (folder / "table.csv").string()),
             "solo 4 75 15.00 0.031372549 0.9 True 29 False\nalone 4 75 4.558 0.031372549 0.9 True 29 False\n");
 }
@@ -133,8 +134,9 @@ TEST(Table, EscapesWhatMeansSomethingToLatexAndMarkdown) {
 }
 
 TEST(Table, NeedsAFormatThatItKnowsAndARunOfHpmEvaluate) {
-  EXPECT_NE(test::message_of<UsageError>([&] { table(".xlsx", {small_run()}); }).find("needs to end in .md, .tex or .csv"),
-            std::string::npos);
+  EXPECT_NE(
+      test::message_of<UsageError>([&] { table(".xlsx", {small_run()}); }).find("needs to end in .md, .tex or .csv"),
+      std::string::npos);
   EXPECT_NE(test::message_of<UsageError>([&] { write_table({}, "t.md"); }).find("needs at least one run"),
             std::string::npos);
 }
