@@ -12,7 +12,7 @@ Tensor company_logits(const HpmHead& head, const Company& company, const Tensor&
   return row_logits(head, h, assigned, &company.neighbours(), &rows, options);
 }
 
-/// [draws,N,K]
+/// [draws,N,K], or [draws,L,N,K] for several lambdas
 Tensor draw_logits(const HpmHead& head, const Context& context, const Tensor& h, const Assigned& assigned,
                    const Tensor& index, const HeadOptions& options) {
   TORCH_INTERNAL_ASSERT(!context.draws.empty(), "the context solo-eot needs companies to draw from");
@@ -85,11 +85,14 @@ Tensor context_logits(const HpmHead& head, const Context& context, const Tensor&
 
 Tensor prediction_logits(const HpmHead& head, const Context& context, const Tensor& z, const Tensor& o,
                          const Tensor& index, const HeadOptions& options) {
-  const auto h = head.embed(z);
-  const auto assigned = assign(o, Assignment::hard);
+  return prediction_logits(head, context, head.embed(z), assign(o, Assignment::hard), index, options);
+}
+
+Tensor prediction_logits(const HpmHead& head, const Context& context, const Tensor& h, const Assigned& assigned,
+                         const Tensor& index, const HeadOptions& options) {
   if (context.kind != ContextKind::solo_eot) return context_logits(head, context, h, assigned, index, options);
   const auto logits = draw_logits(head, context, h, assigned, index, options);
-  return at::one_hot(logits.argmax(2), logits.size(2)).sum(0) + .5 * logits.mean(0).softmax(1);
+  return at::one_hot(logits.argmax(-1), logits.size(-1)).sum(0) + .5 * logits.mean(0).softmax(-1);
 }
 
 }  // namespace hpm

@@ -56,5 +56,8 @@ Tensor context_logits(const HpmHead& head, const Context& context, const Tensor&
 /// for ties: the class that most draws predict.
 Tensor prediction_logits(const HpmHead& head, const Context& context, const Tensor& z, const Tensor& o,
                          const Tensor& index, const HeadOptions& options = {});
+/// The same for those who ask about several contexts: h = head.embed(z), and the hard assignment of o.
+Tensor prediction_logits(const HpmHead& head, const Context& context, const Tensor& h, const Assigned& assigned,
+                         const Tensor& index, const HeadOptions& options = {});
 
 }  // namespace hpm

@@ -8,7 +8,20 @@ namespace {
 
 Tensor squared(const Tensor& rows) { return (rows * rows).sum(-1); }
 
-double lambda_of(const HpmHead& head, const HeadOptions& options) { return options.lambda.value_or(head.lambda); }
+/// What `compute` makes of lambda and 1 - lambda: two numbers, or for several lambdas two tensors [L,1,1].
+template <class Compute>
+Tensor mixed(const HpmHead& head, const HeadOptions& options, const Compute& compute) {
+  if (options.lambdas.empty()) {
+    const auto lambda = options.lambda.value_or(head.lambda);
+    return compute(lambda, 1 - lambda);
+  }
+  auto rest = options.lambdas;
+  for (auto& lambda : rest) lambda = 1 - lambda;
+  const auto column = [&](const std::vector<double>& all) {
+    return torch::tensor(all, head.means.options()).view({-1, 1, 1});
+  };
+  return compute(column(options.lambdas), column(rest));
+}
 
 /// What a class lacks to one sample: r = (1 - n) [hard count is 0]; for a soft assignment relu(1 - n). `n` carries the
 /// gradient, the hard count decides.
@@ -16,11 +29,16 @@ Tensor missing(const Tensor& n, const Tensor& hard_count, Assignment kind) {
   return kind == Assignment::soft ? at::relu(1 - n) : (1 - n) * hard_count.eq(0).to(n.scalar_type());
 }
 
-/// -|h - m|^2 / tau for prototypes that all rows share, centred to spare digits. h [N,R], m [K,R].
+/// -|h - m|^2 / tau for prototypes that all rows share, centred to spare digits. h [N,R], m [K,R] or [L,K,R].
 Tensor shared_logits(const HpmHead& head, const Tensor& h, const Tensor& m) {
-  const auto centre = m.detach().mean(0, true);
+  const auto centre = m.detach().mean(-2, true);
   const auto hc = h - centre, mc = m - centre;
-  return -(squared(hc).unsqueeze(1) - 2 * hc.matmul(mc.t()) + squared(mc).unsqueeze(0)) / head.tau();
+  return -(squared(hc).unsqueeze(-1) - 2 * hc.matmul(mc.mT()) + squared(mc).unsqueeze(-2)) / head.tau();
+}
+
+/// lambda s + (1 - lambda) d.
+Tensor mix(const HpmHead& head, const Tensor& s, const Tensor& dynamic, const HeadOptions& options) {
+  return mixed(head, options, [&](const auto& lambda, const auto& rest) { return lambda * s + rest * dynamic; });
 }
 
 /// Inner products of each row with its company, [N,K] each: h.U, U.U, U.s, and the company's counts c.
@@ -143,8 +161,7 @@ Tensor joint_logits(const HpmHead& head, const Tensor& h, const Assigned& assign
   const auto [sums, n] = class_statistics(assigned.weights, h);
   const auto r = missing(n, assigned.hard.sum(0), assigned.kind);
   const auto dynamic = (sums + r.unsqueeze(1) * s) / (n + r).unsqueeze(1);
-  const auto lambda = lambda_of(head, options);
-  const auto m = lambda * s + (1 - lambda) * dynamic;
+  const auto m = mix(head, s, dynamic, options);
   return shared_logits(head, h, options.detached ? m.detach() : m);
 }
 
@@ -160,22 +177,20 @@ Tensor row_logits(const HpmHead& head, const Tensor& h_in, const Assigned& assig
   // m = a U + g h + b s with per-row coefficients [N,K]; a c + g + b = 1, so centring changes nothing.
   const auto n = p.counts + assigned.weights;
   const auto r = missing(n, p.counts + assigned.hard, assigned.kind);
-  const auto lambda = lambda_of(head, options);
-  auto a = (1 - lambda) / (n + r);
-  auto g = a * assigned.weights, b = lambda + a * r;
   const auto hs = h.matmul(s.t()), hh = squared(h).unsqueeze(1), ss = squared(s).unsqueeze(0);
-  const auto distance = [&](const Tensor& one_minus_g) {
-    return one_minus_g * one_minus_g * hh + a * a * p.uu + b * b * ss - 2 * one_minus_g * (a * p.hu + b * hs) +
-           2 * a * b * p.us;
-  };
-  auto d = distance(1 - g);
-  if (options.detached) {
-    // The gradient of |h|^2 - 2 h.m with m held constant; the value stays the distance.
-    a = a.detach(), g = g.detach(), b = b.detach();
-    const auto through_h = hh - 2 * (a * p.hu + g * (h * h.detach()).sum(1, true) + b * hs);
-    d = through_h + (d - through_h).detach();
-  }
-  return -d / head.tau();
+  return mixed(head, options, [&](const auto& lambda, const auto& rest) {
+    auto a = rest / (n + r);
+    auto g = a * assigned.weights, b = lambda + a * r;
+    const auto g1 = 1 - g;
+    auto d = g1 * g1 * hh + a * a * p.uu + b * b * ss - 2 * g1 * (a * p.hu + b * hs) + 2 * a * b * p.us;
+    if (options.detached) {
+      // The gradient of |h|^2 - 2 h.m with m held constant; the value stays the distance.
+      a = a.detach(), g = g.detach(), b = b.detach();
+      const auto through_h = hh - 2 * (a * p.hu + g * (h * h.detach()).sum(1, true) + b * hs);
+      d = through_h + (d - through_h).detach();
+    }
+    return -d / head.tau();
+  });
 }
 
 Tensor reference_prototypes(const HpmHead& head, const HeadOptions& options) {
@@ -187,8 +202,7 @@ Tensor reference_prototypes(const HpmHead& head, const HeadOptions& options) {
   const auto absent = head.calibration_counts.eq(0).to(s.scalar_type());
   const auto u = head.projected(head.calibration_sums);
   const auto dynamic = (u + absent.unsqueeze(1) * s) / (head.calibration_counts + absent).unsqueeze(1);
-  const auto lambda = lambda_of(head, options);
-  return lambda * s + (1 - lambda) * dynamic;
+  return mix(head, s, dynamic, options);
 }
 
 Tensor reference_logits(const HpmHead& head, const Tensor& h, const HeadOptions& options) {

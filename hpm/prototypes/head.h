@@ -91,6 +91,7 @@ struct RowCompany {
 /// How the head's logits depend on h.
 struct HeadOptions {
   std::optional<double> lambda = {};  ///< another one than the head's
+  std::vector<double> lambdas = {};   ///< several in its place: logits become [L,N,K], prototypes [L,K,R]
   bool detached = false;              ///< prototypes are constants in the gradient
 };
 

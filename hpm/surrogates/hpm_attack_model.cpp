@@ -4,34 +4,65 @@
 #include "hpm/core/error.h"
 
 namespace hpm {
+namespace {
+
+bool same_context(const Context& a, const Context& b) {
+  return a.kind == b.kind && a.company == b.company && a.draws == b.draws;
+}
+
+}  // namespace
 
 Judge::Judge(ImageSet images, const ThreatModel& threat, std::vector<JudgedTarget> targets, int64_t compaction)
     : originals_(std::move(images)),
       threat_(threat),
       targets_(std::move(targets)),
-      period_(static_cast<size_t>(compaction_period(compaction, originals_.y)) * targets_.size()) {
+      period_(static_cast<size_t>(compaction_period(compaction, originals_.y))) {
   const int64_t n = originals_.size();
   position_ = at::full({n ? originals_.index.max().item<int64_t>() + 1 : 0}, -1, at::kLong);
   position_.index_copy_(0, originals_.index, at::arange(n));
+  broken_ = at::zeros({static_cast<int64_t>(targets_.size()), n}, at::kBool);
   for (size_t t = 0; t < targets_.size(); ++t) {
-    broken_.push_back(at::zeros({n}, at::kBool));
-    images_.emplace_back(originals_);
+    images_.emplace_back(originals_);  // copies would share what they hold
+    const auto group = std::find_if(groups_.begin(), groups_.end(), [&](const auto& g) {
+      return same_context(targets_[g.front()].context, targets_[t].context);
+    });
+    if (group == groups_.end()) groups_.push_back({t});
+    else group->push_back(t);
   }
 }
 
-void Judge::see(const Query& query, const HpmHead& head, const Tensor& z, const Tensor& o) {
+std::vector<Tensor> Judge::see(const Query& query, const HpmHead& head, const Tensor& z, const Tensor& o) {
   torch::NoGradGuard guard;
   const auto labels = originals_.y.index_select(0, places(query.index).to(z.device()));
-  for (size_t t = 0; t < targets_.size(); ++t) {
-    const auto logits = prediction_logits(head, targets_[t].context, z, o, query.index, {.lambda = targets_[t].lambda});
-    note(t, query, logits.argmax(1).ne(labels));
+  const auto h = head.embed(z);
+  const auto assigned = assign(o, Assignment::hard);
+  std::vector<Tensor> logits(targets_.size());
+  for (const auto& group : groups_) {
+    const auto& context = targets_[group.front()].context;
+    if (group.size() == 1) {
+      logits[group.front()] =
+          prediction_logits(head, context, h, assigned, query.index, {.lambda = targets_[group.front()].lambda});
+      continue;
+    }
+    HeadOptions options;
+    for (auto t : group) options.lambdas.push_back(targets_[t].lambda.value_or(head.lambda));
+    const auto all = prediction_logits(head, context, h, assigned, query.index, options).unbind(0);
+    for (size_t l = 0; l < group.size(); ++l) logits[group[l]] = all[l];
   }
+  note(query, at::stack(logits).argmax(-1).ne(labels));
+  return logits;
 }
 
-void Judge::note(size_t target, const Query& query, const Tensor& wrong) {
-  if (period_ <= targets_.size()) return take({target, query, wrong});
+std::optional<size_t> Judge::find(const JudgedTarget& target) const {
+  for (size_t t = 0; t < targets_.size(); ++t)
+    if (same_context(targets_[t].context, target.context) && targets_[t].lambda == target.lambda) return t;
+  return std::nullopt;
+}
+
+void Judge::note(const Query& query, const Tensor& wrong) {
+  if (period_ <= 1) return take({query, wrong});
   // A copy: some attacks go on writing into their images.
-  pending_.push_back({target, {query.x.detach().clone(), query.index, query.draw}, wrong});
+  pending_.push_back({{query.x.detach().clone(), query.index, query.draw}, wrong});
   if (pending_.size() >= period_) settle();
 }
 
@@ -39,9 +70,9 @@ void Judge::settle() {
   for (const auto& noted : std::exchange(pending_, {})) take(noted);
 }
 
-const Tensor& Judge::broken(size_t target) {
+Tensor Judge::broken(size_t target) {
   settle();
-  return broken_[target];
+  return broken_[static_cast<int64_t>(target)];
 }
 
 const ImageStore& Judge::images(size_t target) {
@@ -51,26 +82,27 @@ const ImageStore& Judge::images(size_t target) {
 
 void Judge::forget(size_t target, const Tensor& places) {
   settle();
-  broken_[target].index_fill_(0, places, false);
+  broken_[static_cast<int64_t>(target)].index_fill_(0, places, false);
 }
 
 void Judge::take(const Noted& noted) {
-  const auto& [target, query, wrong] = noted;
-  auto rows = wrong.to(at::kCPU).nonzero().squeeze(1);
-  if (rows.numel() == 0) return;
-  const auto fresh = broken_[target].index_select(0, places(query.index.index_select(0, rows))).logical_not();
-  rows = rows.index({fresh});
-  if (rows.numel() == 0) return;
-  const bool joint = targets_[target].context.kind == ContextKind::joint;
-  if (joint && !inside(query, at::arange(query.x.size(0))).all().item<bool>()) return;
-  if (!joint) rows = rows.index({inside(query, rows)});
-  restore(target, places(query.index.index_select(0, rows)),
-          query.x.detach().index_select(0, rows.to(query.x.device())));
+  const auto& query = noted.query;
+  const auto at_places = places(query.index);
+  const auto fresh = noted.wrong.to(at::kCPU) & broken_.index_select(1, at_places).logical_not();
+  if (!fresh.any().item<bool>()) return;
+  for (size_t t = 0; t < targets_.size(); ++t) {
+    auto rows = fresh[static_cast<int64_t>(t)].nonzero().squeeze(1);
+    if (rows.numel() == 0) continue;
+    const bool joint = targets_[t].context.kind == ContextKind::joint;
+    if (joint && !inside(query, at::arange(query.x.size(0))).all().item<bool>()) continue;
+    if (!joint) rows = rows.index({inside(query, rows)});
+    restore(t, at_places.index_select(0, rows), query.x.detach().index_select(0, rows.to(query.x.device())));
+  }
 }
 
 void Judge::restore(size_t target, const Tensor& places, const Tensor& images) {
   images_[target].put(places, images);
-  broken_[target].index_fill_(0, places, true);
+  broken_[static_cast<int64_t>(target)].index_fill_(0, places, true);
 }
 
 Tensor Judge::inside(const Query& query, const Tensor& rows) const {
@@ -86,6 +118,7 @@ HpmAttackModel::HpmAttackModel(HpmModel model, JudgedTarget target, Surrogate su
       surrogate_(std::move(surrogate)),
       peers_(std::move(peers)),
       judge_(judge) {
+  if (judge_) own_ = judge_->find(target_);
   if (target_.lambda) head_.lambda = *target_.lambda;
 }
 
@@ -96,7 +129,10 @@ SurrogateInput HpmAttackModel::input(const Tensor& x, const Output& out, const T
 Tensor HpmAttackModel::judge(const Query& query, const Output& out) {
   torch::NoGradGuard guard;
   const auto z = out.features.detach(), o = out.logits.detach();
-  if (judge_) judge_->see(query, *model_.head, z, o);
+  if (judge_) {
+    const auto logits = judge_->see(query, *model_.head, z, o);
+    if (own_) return logits[*own_];
+  }
   return prediction_logits(head_, target_.context, z, o, query.index);
 }
 

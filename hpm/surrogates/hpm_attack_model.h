@@ -26,9 +26,10 @@ class Judge {
  public:
   /// On a GPU the answers to some queries (compaction_period(compaction)) are looked at together.
   Judge(ImageSet images, const ThreatModel& threat, std::vector<JudgedTarget> targets, int64_t compaction = 0);
-  void see(const Query& query, const HpmHead& head, const Tensor& z, const Tensor& o);
-  /// The target's predictions for the rows of a query are wrong where `wrong` [N].
-  void note(size_t target, const Query& query, const Tensor& wrong);
+  /// Judges a query by its features and FC logits; gives the prediction's logits [N,K] for each target.
+  std::vector<Tensor> see(const Query& query, const HpmHead& head, const Tensor& z, const Tensor& o);
+  /// The targets' predictions for the rows of a query are wrong where `wrong` [targets,N].
+  void note(const Query& query, const Tensor& wrong);
   /// Takes over what another run noted: `places` [P] int64 (positions in the images), with the images [P,C,H,W].
   void restore(size_t target, const Tensor& places, const Tensor& images);
   /// A break that a fresh pass did not confirm is none.
@@ -36,13 +37,14 @@ class Judge {
   /// Positions in the images, [N], of their numbers [N].
   Tensor places(const Tensor& index) const { return position_.index_select(0, index); }
   const std::vector<JudgedTarget>& targets() const { return targets_; }
-  const Tensor& broken(size_t target);  ///< [n] bool
+  /// Which of the targets `target` is, if any.
+  std::optional<size_t> find(const JudgedTarget& target) const;
+  Tensor broken(size_t target);  ///< [n] bool
   /// The first iterate that broke each image, and the original where none did.
   const ImageStore& images(size_t target);
 
  private:
   struct Noted {
-    size_t target;
     Query query;
     Tensor wrong;
   };
@@ -54,7 +56,8 @@ class Judge {
   ThreatModel threat_;
   Tensor position_;
   std::vector<JudgedTarget> targets_;
-  std::vector<Tensor> broken_;
+  std::vector<std::vector<size_t>> groups_;  ///< targets that differ in lambda alone
+  Tensor broken_;                            ///< [targets,n] bool
   std::vector<ImageStore> images_;
   size_t period_;
   std::vector<Noted> pending_;
@@ -86,6 +89,7 @@ class HpmAttackModel : public AttackModel {
   Surrogate surrogate_;
   Peers peers_;
   Judge* judge_;
+  std::optional<size_t> own_;  ///< the target's place in the judge
   double scale_o_ = 1, scale_l_ = 1;
 };
 

@@ -242,11 +242,11 @@ TEST_F(Msa, GoesOnFromItsJournalToTheResultOfAnUndisturbedRun) {
 
 TEST_F(Msa, AnUnconfirmedBreakIsForgottenAndTheImageAttackedOn) {
   Judge judge(images, threat, {{{ContextKind::reference}}});
-  judge.note(0, {images.x, images.index}, at::ones({18}, at::kBool));
+  judge.note({images.x, images.index}, at::ones({1, 18}, at::kBool));
   EXPECT_EQ(judge.broken(0).sum().item<int64_t>(), 18);
   judge.forget(0, at::arange(5));
   EXPECT_EQ(judge.broken(0).sum().item<int64_t>(), 13);
-  judge.note(0, {images.x.slice(0, 0, 2), images.index.slice(0, 0, 2)}, at::ones({2}, at::kBool));
+  judge.note({images.x.slice(0, 0, 2), images.index.slice(0, 0, 2)}, at::ones({1, 2}, at::kBool));
   EXPECT_EQ(judge.broken(0).sum().item<int64_t>(), 15);
 }
 

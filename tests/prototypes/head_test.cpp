@@ -169,6 +169,22 @@ TEST(HpmHead, WithLambdaOneEveryContextIsTheL2Classifier) {
           << context;
 }
 
+TEST(HpmHead, GivesForSeveralLambdasAtOnceWhatItGivesForEach) {
+  const auto w = signed_fill({4, 5}, 2), clean = signed_fill({9, 5}, 1), z = signed_fill({9, 5}, 31);
+  auto head = make_head(signed_fill({4, 5}, 4), .5, 1.3);
+  head.calibration_sums = signed_fill({4, 5}, 9), head.calibration_counts = at::ones({4}, at::kDouble);
+  const std::vector<double> lambdas{0, .3, .9, 1};
+  for (const std::string context : {"joint", "alone", "solo", "reference"}) {
+    const auto logits = [&](const HeadOptions& options) {
+      return context_logits(head, context, z, at::linear(z, w), Assignment::hard, clean, at::linear(clean, w), options);
+    };
+    const auto all = logits({.lambdas = lambdas});
+    ASSERT_EQ(all.sizes().vec(), (std::vector<int64_t>{4, 9, 4})) << context;
+    for (size_t l = 0; l < lambdas.size(); ++l)
+      EXPECT_TRUE(close(all[static_cast<int64_t>(l)], logits({.lambda = lambdas[l]}), 1e-12)) << context << lambdas[l];
+  }
+}
+
 TEST(HpmHead, JointWithOneSampleEqualsAlone) {
   const auto w = signed_fill({4, 5}, 2);
   const auto head = make_head(signed_fill({4, 5}, 4), .5, 1);

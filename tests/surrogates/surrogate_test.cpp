@@ -110,6 +110,24 @@ TEST_F(Surrogates, UnavailableOnesSayWhatTheyNeed) {
   EXPECT_NE(test::message_of<UsageError>([] { find_surrogate("steh"); }).find("did you mean ste"), std::string::npos);
 }
 
+TEST_F(Surrogates, JudgeGivesEachTargetTheLogitsOfItsOwnContextAndLambda) {
+  const auto solo = context(ContextKind::solo), reference = context(ContextKind::reference);
+  const std::vector<JudgedTarget> targets{{solo, {}}, {reference, {}}, {solo, .2}, {reference, .2}, {solo, 1.}};
+  Judge judge({clean, y, at::arange(24)}, {Norm::linf, .1}, targets);
+  const auto x = (clean + .05 * tiny_images(24, 9)).clamp(0, 1);
+  const auto out = model.run(x);
+  const auto seen = judge.see({x, at::arange(24)}, *model.head, out.features, out.logits);
+  ASSERT_EQ(seen.size(), targets.size());
+  for (size_t t = 0; t < targets.size(); ++t) {
+    const auto logits = prediction_logits(*model.head, targets[t].context, out.features, out.logits, at::arange(24),
+                                          {.lambda = targets[t].lambda});
+    EXPECT_TRUE(close(seen[t], logits, 1e-6)) << t;
+    EXPECT_TRUE(at::equal(judge.broken(t), logits.argmax(1).ne(y))) << t;
+    EXPECT_EQ(judge.find(targets[t]), t);
+  }
+  EXPECT_EQ(judge.find({solo, .3}), std::nullopt);
+}
+
 TEST_F(Surrogates, JudgeKeepsTheFirstIterateThatBreaksEachImageForEveryTarget) {
   Judge judge({clean, y, at::arange(24)}, {Norm::linf, .1},
               {{context(ContextKind::reference)}, {context(ContextKind::solo)}});
@@ -144,16 +162,15 @@ TEST_F(Surrogates, AJudgeThatPutsItsLooksOffNotesTheSame) {
 TEST_F(Surrogates, JudgeCountsNoIterateOutsideTheBallOrTheBoxAndInJointNoBatchWithOne) {
   const Images images{clean, y, at::arange(24)};
   Judge judge(images, {Norm::linf, .1}, {{context(ContextKind::reference)}, {context(ContextKind::joint)}});
-  const auto wrong = at::ones({24}, at::kBool);
+  const auto wrong = at::ones({2, 24}, at::kBool);
   auto far = clean.clone();
   far[0] += .2;         // outside the ball
   far[1].fill_(-1e-3);  // outside the box (and, wherever a pixel is bright, the ball)
-  judge.note(0, {far, images.index}, wrong);
-  judge.note(1, {far, images.index}, wrong);
+  judge.note({far, images.index}, wrong);
   EXPECT_EQ(judge.broken(0).sum().item<int64_t>(), 22);
   EXPECT_FALSE(judge.broken(0)[0].item<bool>() || judge.broken(0)[1].item<bool>());
   EXPECT_EQ(judge.broken(1).sum().item<int64_t>(), 0);
-  judge.note(1, {clean, images.index}, wrong);
+  judge.note({clean, images.index}, wrong);
   EXPECT_EQ(judge.broken(1).sum().item<int64_t>(), 24);
 }
 
