@@ -23,8 +23,8 @@ struct MsaOptions {
   int64_t batch_size = 256;
   std::optional<int64_t> steps = {};  ///< of every gradient attack, in place of the version's
   bool full_matrix = false;           ///< every surrogate on every correctly classified image, not the survivors alone
-  /// Further mixing weights that every iterate is judged by, in each row-wise context asked. Nothing is aimed at them:
-  /// their accuracies are upper bounds, and cost a head each.
+  /// Further mixing weights that every iterate is judged by, in each context asked (with lambda = 1, where joint needs no
+  /// run, but in joint). Nothing is aimed at them: their accuracies are upper bounds, and cost a head each.
   std::vector<double> sweep = {};
   CollusionOptions collusion = {};  ///< of the context joint
 };

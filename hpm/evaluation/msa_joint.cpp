@@ -3,11 +3,12 @@
 namespace hpm {
 namespace {
 
-/// One fixed batch and what is right on the worst composition of it found so far.
+/// One fixed batch and what is right on the worst composition of it found so far: for the head's own lambda, which is
+/// attacked, and for each of the sweep, judged on the same compositions.
 struct Composed {
-  Tensor rows;     // the images' positions in the evaluation, [B] int64 (CPU)
-  Tensor correct;  // [B] bool (CPU) at the worst composition, whose images are in Joint::worst_
-  std::string by;  // the attack that gave it
+  Tensor rows;                  // the images' positions in the evaluation, [B] int64 (CPU)
+  std::vector<Tensor> correct;  // a lambda: [B] bool (CPU); the images of the own lambda's worst are in Joint::worst_
+  std::string by;               // the attack that gave the own lambda's
 };
 
 bool fewer(const Tensor& a, const Tensor& b) { return a.sum().item<int64_t>() < b.sum().item<int64_t>(); }
@@ -16,8 +17,8 @@ class Joint {
  public:
   Joint(const MsaRun& run, Judge* rows)
       : run_(run),
-        target_{{ContextKind::joint, run.company}, std::nullopt},
-        judge_(run.images, run.threat, {target_}),
+        targets_(judged_targets(run)),
+        judge_(run.images, run.threat, targets_),
         found_in_rows_(rows),
         worst_(run.images) {
     outcome_.context = to_string(ContextKind::joint);
@@ -25,11 +26,12 @@ class Joint {
     for (const auto& index : run.company->batches()) {
       const auto rows_of_batch = judge_.places(index);
       const auto images = run.images.select(rows_of_batch);
-      const auto prediction = predict(images, images.x);
-      batches_.push_back({rows_of_batch, prediction.eq(images.y.to(at::kCPU)), ""});
-      outcome_.clean_prediction.index_copy_(0, rows_of_batch, prediction);
+      const auto predictions = predict(images, images.x);
+      batches_.push_back({rows_of_batch, predictions.eq(images.y.to(at::kCPU)).unbind(0), ""});
+      outcome_.clean_prediction.index_copy_(0, rows_of_batch, predictions[0]);
     }
-    outcome_.clean_correct = flags();
+    for (size_t t = 0; t < targets_.size(); ++t) clean_correct_.push_back(flags(t));
+    outcome_.clean_correct = clean_correct_[0];
   }
 
   ContextRun operator()() {
@@ -38,17 +40,20 @@ class Joint {
       if (step.runs()) attack(step, outcome);
       outcome_.surrogates.push_back(std::move(outcome));
     }
-    compose(judge_, 0, "composed of several attacks");
+    for (size_t t = 0; t < targets_.size(); ++t) compose(judge_, t, "composed of several attacks");
     for (size_t t = 0; found_in_rows_ && t < found_in_rows_->targets().size(); ++t)
       compose(*found_in_rows_, t, "found in " + to_string(found_in_rows_->targets()[t].context.kind));
-    outcome_.robust = flags();
+    outcome_.robust = flags(0);
+    for (size_t t = 0; t < targets_.size() && targets_.size() > 1; ++t)
+      run_.out.sweep.push_back({outcome_.context, targets_[t].lambda.value_or(run_.model.head->lambda),
+                                clean_correct_[t], flags(t), t == 0});
     outcome_.collusion = collusion(run_);
     outcome_.joint_any = percent(outcome_.clean_correct & outcome_.robust & judge_.broken(0).logical_not());
     ContextRun result{std::move(outcome_), worst_, std::vector<std::string>(static_cast<size_t>(run_.images.size()))};
     for (const auto& batch : batches_) {
       for (int64_t i = 0; i < batch.rows.numel(); ++i) {
         const auto place = batch.rows[i].item<int64_t>();
-        if (result.outcome.clean_correct[place].item<bool>() && !batch.correct[i].item<bool>())
+        if (result.outcome.clean_correct[place].item<bool>() && !batch.correct[0][i].item<bool>())
           result.broken_by[static_cast<size_t>(place)] = batch.by;
       }
     }
@@ -56,41 +61,57 @@ class Joint {
   }
 
  private:
-  /// Predictions [B] (CPU) of a composed batch, from a fresh forward pass.
-  Tensor predict(const Images& batch, const Tensor& x) const {
-    torch::NoGradGuard guard;
-    const auto out = run_.model.run(x);
-    return prediction_logits(*run_.model.head, target_.context, out.features, out.logits, batch.index)
-        .argmax(1)
-        .to(at::kCPU);
-  }
-
-  Tensor flags() const {
-    auto all = at::zeros({run_.images.size()}, at::kBool);
-    for (const auto& batch : batches_) all.index_copy_(0, batch.rows, batch.correct);
+  /// The head's own lambda first, then the sweep's.
+  static std::vector<JudgedTarget> judged_targets(const MsaRun& run) {
+    std::vector<JudgedTarget> all{{{ContextKind::joint, run.company}, std::nullopt}};
+    for (auto lambda : run.options.sweep)
+      if (lambda != run.model.head->lambda) all.push_back({{ContextKind::joint, run.company}, lambda});
     return all;
   }
 
-  /// A composition of a batch as a piece of work: which predictions are right on it, from a fresh pass, and the images
-  /// where it is the worst so far.
+  /// Predictions [targets,B] (CPU) of a composed batch, from a fresh forward pass.
+  Tensor predict(const Images& batch, const Tensor& x) const {
+    torch::NoGradGuard guard;
+    const auto out = run_.model.run(x);
+    std::vector<Tensor> predictions;
+    for (const auto& target : targets_)
+      predictions.push_back(prediction_logits(*run_.model.head, target.context, out.features, out.logits, batch.index,
+                                              {.lambda = target.lambda})
+                                .argmax(1));
+    return at::stack(predictions).to(at::kCPU);
+  }
+
+  Tensor flags(size_t target = 0) const {
+    auto all = at::zeros({run_.images.size()}, at::kBool);
+    for (const auto& batch : batches_) all.index_copy_(0, batch.rows, batch.correct[target]);
+    return all;
+  }
+
+  /// A composition of a batch as a piece of work: which predictions are right on it, [targets,B], from a fresh pass,
+  /// and the images where it is the own lambda's worst so far.
   NamedTensors judged_batch(const Composed& batch, const Images& originals, const Tensor& x) const {
     const auto correct = predict(originals, x).eq(originals.y.to(at::kCPU));
     NamedTensors judged{{"correct", correct}};
-    if (fewer(correct, batch.correct)) judged.emplace_back("images", x);
+    if (fewer(correct[0], batch.correct[0])) judged.emplace_back("images", x);
     return judged;
   }
 
-  void keep_worse(Composed& batch, const NamedTensors& judged, const std::string& by) {
+  /// `aimed`: at the own lambda. What was found for one of the sweep counts for the sweep alone, so that asking for it
+  /// changes nothing else.
+  void keep_worse(Composed& batch, const NamedTensors& judged, const std::string& by, bool aimed = true) {
+    const auto correct = find_tensor(judged, "correct").unbind(0);
+    for (size_t t = 1; t < targets_.size(); ++t)
+      if (fewer(correct[t], batch.correct[t])) batch.correct[t] = correct[t];
     const auto images = find_tensor(judged, "images");
-    if (!images.defined()) return;
+    if (!images.defined() || !aimed) return;
     worst_.put(batch.rows, images);
-    batch.correct = find_tensor(judged, "correct");
+    batch.correct[0] = correct[0];
     batch.by = by;
   }
 
   void attack(const PlannedStep& step, SurrogateOutcome& outcome) {
     const auto before = flags().sum().item<int64_t>();
-    HpmAttackModel attacked(run_.model, target_, find_surrogate(step.surrogate), run_.peers, &judge_);
+    HpmAttackModel attacked(run_.model, targets_[0], find_surrogate(step.surrogate), run_.peers, &judge_);
     const RandomStreams streams(seed_of(run_.options, step.surrogate));
     std::vector<Tensor> own;  // the worst of this surrogate alone, a batch
     for (const auto& batch : batches_) own.push_back(outcome_.clean_correct.index_select(0, batch.rows));
@@ -108,7 +129,7 @@ class Joint {
           });
         });
         take_over(done, judge_, record);
-        const auto correct = find_tensor(done, "correct");
+        const auto correct = find_tensor(done, "correct")[0];
         if (fewer(correct, own[b])) own[b] = correct;
         keep_worse(batches_[b], done, step.surrogate + "/" + spec.name);
         run_.monitor.step(static_cast<int64_t>(b) + 1, fmt::format("right {}", flags().sum().item<int64_t>()));
@@ -137,16 +158,18 @@ class Joint {
       const auto found = judge.images(target).select(batch.rows);
       const auto rows = per_row(broken.to(found.device()), found);
       for (const auto& elsewhere : {originals.x, worst_.select(batch.rows)})
-        keep_worse(batch, judged_batch(batch, originals, at::where(rows, found, elsewhere)), by);
+        keep_worse(batch, judged_batch(batch, originals, at::where(rows, found, elsewhere)), by,
+                   !judge.targets()[target].lambda);
     }
   }
 
   const MsaRun& run_;
-  JudgedTarget target_;
+  std::vector<JudgedTarget> targets_;
   Judge judge_;
   Judge* found_in_rows_;
   ImageStore worst_;  // the worst composition of each batch found so far
   std::vector<Composed> batches_;
+  std::vector<Tensor> clean_correct_;  // a target: [n] bool
   ContextOutcome outcome_;
 };
 
