@@ -19,6 +19,18 @@ namespace fs = std::filesystem;
 
 std::string reason() { return std::generic_category().message(errno); }
 
+/// The parts of a path but for empty ones and ".".
+std::vector<std::string_view> parts_of(std::string_view name) {
+  std::vector<std::string_view> parts;
+  for (size_t begin = 0; begin <= name.size();) {
+    const size_t end = std::min(name.find('/', begin), name.size());
+    const auto part = name.substr(begin, end - begin);
+    if (!part.empty() && part != ".") parts.push_back(part);
+    begin = end + 1;
+  }
+  return parts;
+}
+
 /// A folder inside `parent` that is removed at the end with what is left in it.
 class Scratch {
  public:
@@ -64,7 +76,9 @@ class Unpacker {
  private:
   void take(const ArchiveEntry& entry) {
     if (entry.kind == ArchiveKind::folder && (entry.name == "." || entry.name == "./")) return;
-    const auto name = check_member_name(name_, entry.name);
+    if (const auto fault = member_name_fault(entry.name); !fault.empty())
+      archive_.fail("the entry \"{}\" {}; the archive is hostile or broken", printable(entry.name), fault);
+    const auto name = fmt::format("{}", fmt::join(parts_of(entry.name), "/"));
     if (entry.kind == ArchiveKind::link) archive_.fail("\"{}\" is a link; only files and folders are unpacked", name);
     if (entry.kind == ArchiveKind::other) archive_.fail("\"{}\" is neither a file nor a folder", name);
     tops_.insert(name.substr(0, name.find('/')));
@@ -108,25 +122,16 @@ class Unpacker {
 
 }  // namespace
 
-std::string check_member_name(const std::string& archive, const std::string& name) {
-  const auto refuse = [&](const char* why) {
-    fail("{}: the entry \"{}\" {}; the archive is hostile or broken", archive, printable(name), why);
-  };
-  if (name.starts_with('/')) refuse("has an absolute name");
-  if (name.size() > 4096) refuse("has a name of over 4096 bytes");
+std::string member_name_fault(std::string_view name) {
+  if (name.starts_with('/')) return "has an absolute name";
+  if (name.size() > 4096) return "has a name of over 4096 bytes";
   if (std::ranges::any_of(name, [](unsigned char c) { return c < 32 || c == 127 || c == '\\'; }))
-    refuse("has a control character or backslash in its name");
-  std::string out;
-  for (size_t begin = 0; begin <= name.size();) {
-    const size_t end = std::min(name.find('/', begin), name.size());
-    const auto part = name.substr(begin, end - begin);
-    if (part == "..") refuse("leads out of its folder");
-    if (part.size() > 255) refuse("has a part of over 255 bytes in its name");
-    if (!part.empty() && part != ".") out += (out.empty() ? "" : "/") + part;
-    begin = end + 1;
-  }
-  if (out.empty()) refuse("has no name");
-  return out;
+    return "has a control character or backslash in its name";
+  const auto parts = parts_of(name);
+  if (std::ranges::find(parts, "..") != parts.end()) return "leads out of its folder";
+  if (std::ranges::any_of(parts, [](auto part) { return part.size() > 255; }))
+    return "has a part of over 255 bytes in its name";
+  return parts.empty() ? "has no name" : "";
 }
 
 Unpacked unpack_archive(const std::string& archive, const std::string& folder, const UnpackLimits& limits) {

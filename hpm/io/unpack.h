@@ -1,7 +1,8 @@
-// defines: unpack_archive(), UnpackLimits, Unpacked, check_member_name(), read_members()
+// defines: unpack_archive(), UnpackLimits, Unpacked, member_name_fault(), read_members()
 #pragma once
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "hpm/io/bytes.h"
@@ -20,9 +21,9 @@ struct Unpacked {
   uint64_t files = 0, bytes = 0;
 };
 
-/// Throws Error unless `name` is a path below the current folder: no "..", not absolute, no control characters, no
-/// part over 255 bytes. `archive` is for the message. Returns the name without "." parts and a last slash.
-std::string check_member_name(const std::string& archive, const std::string& name);
+/// Why an entry of this name is not unpacked, "" for no reason: only paths below the current folder are, without "..",
+/// not absolute, no control characters, no part over 255 bytes.
+std::string member_name_fault(std::string_view name);
 
 /// Unpacks files and folders below `folder`, which is made where it is missing: everything or, on an Error, nothing.
 /// Links, devices, names that lead out of the folder, names given twice, what is there already, and more than `limits`

@@ -2,11 +2,10 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/program.h"
-#include "hpm/io/archive.h"
-#include "hpm/io/image_impl.h"
 #include "hpm/io/npy.h"
 #include "hpm/io/tensors.h"
 #include "io/tar.h"
+#include "support/libraries.h"
 
 namespace hpm {
 namespace {
@@ -37,8 +36,7 @@ TEST(DataVerb, VerifiesTheSharedCifar10) {
 }
 
 TEST(DataVerb, UnpacksArchivesAndRefusesHostileOnes) {
-  if (Archive::library().empty())
-    GTEST_SKIP() << "this build has no libarchive (apt-get install libarchive-dev, configure again)";
+  HPM_NEED_ARCHIVES();
   test::TemporaryFolder folder;
   test::write_tar_gz(folder / "mine.tar.gz", {{"set/a", "1"}, {"set/b", "22"}});
   const auto run = program("data unpack mine.tar.gz --json", folder.path);
@@ -69,9 +67,7 @@ TEST(Doctor, NamesTheOptionalParts) {
 }
 
 TEST(ImagesOfAFolder, AreTrainedOnEvaluatedAndPredictedLikeTheSameArrays) {
-  if (jpeg_library().empty() || png_library().empty())
-    GTEST_SKIP()
-        << "this build lacks libturbojpeg or libpng (apt-get install libturbojpeg0-dev libpng-dev, configure again)";
+  HPM_NEED_IMAGES();
   test::TemporaryFolder folder;
   const auto images = "images:" + (test::source_dir() / "tests/data/fixtures/images").string();
   const auto run = [&](const std::string& arguments) {

@@ -5,10 +5,10 @@
 #include "hpm/core/error.h"
 #include "hpm/data/catalogue.h"
 #include "hpm/data/cifar.h"
-#include "hpm/io/archive.h"
 #include "hpm/io/mat.h"
 #include "io/io_support.h"
 #include "io/tar.h"
+#include "support/libraries.h"
 #include "support/support.h"
 
 namespace hpm {
@@ -157,10 +157,6 @@ TEST(Cifar, BrokenPicklesAreRefused) {
   EXPECT_NE(message_of<Error>([&] { read(MemorySource("x", test::bytes_of(shape))); }).find("takes 9216 bytes"),
             std::string::npos);
 }
-
-#define HPM_NEED_ARCHIVES()       \
-  if (Archive::library().empty()) \
-  GTEST_SKIP() << "this build has no libarchive (apt-get install libarchive-dev, configure again)"
 
 TEST(Archives, AreReadAsDownloadedAndAFolderComesFirst) {
   HPM_NEED_ARCHIVES();

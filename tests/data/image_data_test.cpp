@@ -3,11 +3,11 @@
 
 #include "hpm/core/error.h"
 #include "hpm/data/dataset.h"
-#include "hpm/io/image_impl.h"
 #include "hpm/io/npy.h"
 #include "hpm/io/npz.h"
 #include "hpm/io/tensors.h"
 #include "io/io_support.h"
+#include "support/libraries.h"
 
 namespace hpm {
 namespace {
@@ -19,11 +19,7 @@ fs::path fixtures() { return test::source_dir() / "tests/data/fixtures"; }
 
 class ImageFolder : public testing::Test {
  protected:
-  void SetUp() override {
-    if (jpeg_library().empty() || png_library().empty())
-      GTEST_SKIP()
-          << "this build lacks libturbojpeg or libpng (apt-get install libturbojpeg0-dev libpng-dev, configure again)";
-  }
+  void SetUp() override { HPM_NEED_IMAGES(); }
   /// A folder of its own, into which the test copies fixtures.
   void add(const std::string& fixture, const std::string& name) {
     fs::create_directories((folder / name).parent_path());

@@ -134,7 +134,7 @@ const std::vector<FuzzTarget>& fuzz_targets() {
   static const std::vector<FuzzTarget> all = [] {
     auto targets = table;
     // Readers that stand on a library: where this build has it.
-    if (!Archive::library().empty()) targets.push_back({"archive", archive, kPath, ""});
+    if (!Archive::library().empty()) targets.push_back({"archive", archive, kPath});
     if (!jpeg_library().empty() && !png_library().empty()) targets.push_back({"image", image});
     return targets;
   }();

@@ -6,6 +6,7 @@
 #include "hpm/io/md5.h"
 #include "hpm/io/npz.h"
 #include "io/io_support.h"
+#include "support/libraries.h"
 
 namespace hpm {
 namespace {
@@ -16,12 +17,6 @@ using test::message_of;
 std::filesystem::path fixtures() { return test::source_dir() / "tests/data/fixtures"; }
 
 std::string text_of_file(const std::filesystem::path& path) { return std::string(read_file(path.string()).text()); }
-
-/// Skips where this build lacks the library for the image's format.
-#define HPM_NEED_IMAGES()                              \
-  if (jpeg_library().empty() || png_library().empty()) \
-  GTEST_SKIP()                                         \
-      << "this build lacks libturbojpeg or libpng (apt-get install libturbojpeg0-dev libpng-dev, configure again)"
 
 TEST(Image, DecodesAsPillowDoes) {
   HPM_NEED_IMAGES();
