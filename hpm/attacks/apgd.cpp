@@ -344,16 +344,19 @@ AttackResult apgd(AttackModel& model, const Images& images, const ThreatModel& t
       attack(rows, left, classes, {options.stream, restart, target});
     }
   }
-  if (options.loss != LossKind::dlr_targeted || !model.has_surrogate_logits() || coupled) return result;
+  if (options.loss != LossKind::dlr_targeted || !model.has_surrogate_logits()) return result;
 
   // The classes that the surrogate ranks as high, where the target model does not.
   const auto own = model.surrogate_logits({images.x, images.index});
   const auto tried = std::get<1>(clean.topk(targets + 1, 1));
   for (int64_t target = 0; target < targets; ++target) {
-    const auto classes = ranked_target(own, target + 2);
+    auto classes = ranked_target(own, target + 2);
     const auto fresh = tried.eq(classes.unsqueeze(1)).any(1).logical_not() & classes.ne(images.y);
+    // A batch is attacked as a whole: who has no new class keeps the target's.
+    if (coupled) classes = at::where(fresh, classes, ranked_target(clean, target + 2));
+    if (coupled && !fresh.any().item<bool>()) continue;
     for (int64_t restart = 0; restart < options.restarts; ++restart) {
-      const auto rows = (fresh & result.broken.logical_not()).nonzero().squeeze(1);
+      const auto rows = coupled ? unbroken() : (fresh & result.broken.logical_not()).nonzero().squeeze(1);
       if (rows.numel() == 0) break;
       attack(rows, images.select(rows), classes.index_select(0, rows), {options.stream, restart, targets + target});
     }

@@ -25,7 +25,9 @@ class Checks {
         options_(options),
         monitor_(monitor),
         streams_(options.seed ^ 0xc4ec75ull),
-        coupled_(subject.attacked.coupling() == Coupling::batch) {
+        coupled_(subject.attacked.coupling() == Coupling::batch),
+        views_{&subject.attacked} {
+    views_.insert(views_.end(), subject.others.begin(), subject.others.end());
     const auto count = std::min(options.sample, images.size());
     sample_ = images.slice(0, count);
   }
@@ -34,37 +36,49 @@ class Checks {
   CheckOutcome unbounded() {
     if (!options_.gradients) return without_gradients("unbounded");
     const double eps = threat_.norm == Norm::linf ? 1. : threat_.norm == Norm::l2 ? std::sqrt(dims()) : dims();
-    const auto result =
-        apgd(subject_.attacked, sample_, {threat_.norm, eps}, {.steps = 50, .stream = "check"}, streams_, monitor_);
-    const auto left = percent(result.broken.logical_not());
-    return judged("unbounded", left, 1, "%",
-                  fmt::format("APGD-CE with eps = {:.3g} left {:.1f} % of {} images", eps, left, sample_.size()));
+    auto left = at::arange(sample_.size());
+    for (auto* view : views_) {
+      const auto part = sample_.select(coupled_ ? at::arange(sample_.size()) : left);
+      const auto stands = apgd(*view, part, {threat_.norm, eps}, {.steps = 50, .stream = "check"}, streams_, monitor_)
+                              .broken.logical_not()
+                              .to(at::kCPU);
+      left = left.index({coupled_ ? stands.index_select(0, left) : stands});
+      if (left.numel() == 0) break;
+    }
+    const auto share = 100. * static_cast<double>(left.numel()) / static_cast<double>(sample_.size());
+    return judged("unbounded", share, 1, "%",
+                  fmt::format("APGD-CE with eps = {:.3g} left {:.1f} % of {} images", eps, share, sample_.size()));
   }
 
   /// An exactly zero gradient at the start tells an attack nothing.
   CheckOutcome zero_gradients() {
     if (!options_.gradients) return without_gradients("zero gradients");
     const Loss loss{LossKind::ce, sample_.y, {}};
-    const auto gradient = subject_.attacked.ask({sample_.x, sample_.index}, &loss).gradient;
-    const auto zero = percent(gradient.abs().flatten(1).amax(1).eq(0));
+    auto zeros = at::ones({sample_.size()}, sample_.y.options().dtype(at::kBool));
+    for (auto* view : views_)
+      zeros &= view->ask({sample_.x, sample_.index}, &loss).gradient.abs().flatten(1).amax(1).eq(0);
+    const auto zero = percent(zeros);
     return judged("zero gradients", zero, 5, "%",
                   fmt::format("{:.1f} % of {} images have a gradient of exactly zero", zero, sample_.size()));
   }
 
   CheckOutcome finite() {
     const Loss loss{LossKind::ce, sample_.y, {}};
-    const auto answer = subject_.attacked.ask({sample_.x, sample_.index}, options_.gradients ? &loss : nullptr);
     int64_t bad = 0;
     const auto count = [&](const Tensor& t) {
       if (t.defined()) bad += t.isfinite().logical_not().sum().item<int64_t>();
     };
-    count(answer.target_logits), count(answer.loss), count(answer.gradient);
-    if (evaluation_.adversarial.defined())
+    for (auto* view : views_) {
+      const auto answer = view->ask({sample_.x, sample_.index}, options_.gradients ? &loss : nullptr);
+      count(answer.target_logits), count(answer.loss), count(answer.gradient);
+    }
+    if (evaluation_.adversarial.defined() && first())
       for_chunks(evaluation_.adversarial.set(), options_.batch_size,
                  [&](const Images& part, int64_t) { count(part.x); });
-    return judged("NaN or infinite", static_cast<double>(bad), 0, "values",
-                  fmt::format("{} in the logits{} of {} images and in all adversarial images", bad,
-                              options_.gradients ? ", losses and gradients" : "", sample_.size()));
+    return judged(
+        "NaN or infinite", static_cast<double>(bad), 0, "values",
+        fmt::format("{} in the logits{} of {} images{}", bad, options_.gradients ? ", losses and gradients" : "",
+                    sample_.size(), first() ? " and in all adversarial images" : ""));
   }
 
   CheckOutcome ball_and_box() {
@@ -140,16 +154,51 @@ class Checks {
   CheckOutcome convergence() {
     if (!options_.gradients) return without_gradients("convergence");
     if (coupled_) return {"convergence", Status::not_run, {}, {}, "", "judged for independent rows"};
-    return survivors_broken_by("convergence", 1, "APGD-CE with 200 iterations", [&](const Images& chunk) {
-      return apgd(subject_.attacked, chunk, threat_, {.steps = 200, .stream = "check convergence"}, streams_, monitor_);
+    const auto [broken, survivors] = survivors_broken_by("convergence", [&](const Images& chunk) {
+      auto stands = at::ones({chunk.size()}, at::kBool);
+      for (auto* view : views_)
+        stands &= apgd(*view, chunk, threat_, {.steps = 200, .stream = "check convergence"}, streams_, monitor_)
+                      .broken.logical_not()
+                      .to(at::kCPU);
+      return stands.logical_not();
     });
+    const auto share = survivors ? 100. * static_cast<double>(broken) / static_cast<double>(survivors) : 0.;
+    return judged("convergence", share, 1, "% of the survivors",
+                  fmt::format("APGD-CE with 200 iterations broke {} of {} survivors", broken, survivors));
   }
 
   CheckOutcome query_after_white_box() {
     if (coupled_) return {"Square after white-box", Status::not_run, {}, {}, "", "judged for independent rows"};
-    return survivors_broken_by("Square after white-box", .2, "Square with 1000 queries", [&](const Images& chunk) {
-      return square(subject_.attacked, chunk, threat_, {.queries = 1000, .stream = "check square"}, streams_, monitor_);
+    const auto [broken, survivors] = survivors_broken_by("Square after white-box", [&](const Images& chunk) {
+      return square(subject_.attacked, chunk, threat_, {.queries = 1000, .stream = "check square"}, streams_, monitor_)
+          .broken;
     });
+    return judged("Square after white-box", points(broken), .2, "points",
+                  fmt::format("Square with 1000 queries broke {} of {} survivors", broken, survivors));
+  }
+
+  CheckOutcome transfer() {
+    int64_t first = 0;
+    bool ran = false;
+    for (const auto& surrogate : outcome().surrogates)
+      if (surrogate.name == "base" || surrogate.name == "control")
+        ran |= surrogate.unavailable.empty(), first += surrogate.first;
+    if (!ran)
+      return {"transfer", Status::not_run, {}, {}, "", "no transfer surrogate ran (msa with --base or --control)"};
+    return judged("transfer", points(first), .5, "points",
+                  fmt::format("base and control broke {:.1f} points beyond white-box", points(first)));
+  }
+
+  /// The lines of one context.
+  std::vector<CheckOutcome> run(const std::optional<ImageSet>& saved) {
+    std::vector<CheckOutcome> all{unbounded(), zero_gradients(), finite()};
+    if (first()) all.push_back(ball_and_box());
+    all.push_back(determinism()), all.push_back(consistency());
+    if (first()) all.push_back(reload(saved));
+    all.push_back(transfer());
+    if (options_.level == "full") all.push_back(convergence()), all.push_back(query_after_white_box());
+    for (auto& check : all) check.context = outcome().context;
+    return all;
   }
 
  private:
@@ -157,19 +206,24 @@ class Checks {
     return {name, Status::not_run, {}, {}, "", "the attacks asked for no gradient"};
   }
 
+  const ContextOutcome& outcome() const { return evaluation_.contexts.at(subject_.context); }
+  bool first() const { return subject_.context == 0; }
+  double points(int64_t images) const {
+    return 100. * static_cast<double>(images) / static_cast<double>(images_.size());
+  }
+
+  /// How many of the survivors `attack` breaks (images of a chunk -> [N] bool), and how many there are.
   template <class Attack>
-  CheckOutcome survivors_broken_by(const std::string& name, double limit, const std::string& what, Attack attack) {
-    const auto survivors = images_.subset(evaluation_.first().robust);
+  std::pair<int64_t, int64_t> survivors_broken_by(const std::string& name, Attack attack) {
+    const auto survivors = images_.subset(outcome().robust);
     int64_t broken = 0;
     monitor_.begin("check: " + name, survivors.size(), "images");
     for_chunks(survivors, options_.batch_size, [&](const Images& chunk, int64_t begin) {
-      broken += attack(chunk).broken.sum().template item<int64_t>();
+      broken += attack(chunk).sum().template item<int64_t>();
       monitor_.step(begin + chunk.size(), fmt::format("{} broken", broken));
     });
     monitor_.end();
-    const double points = 100. * static_cast<double>(broken) / static_cast<double>(images_.size());
-    return judged(name, points, limit, "points",
-                  fmt::format("{} broke {} of {} survivors", what, broken, survivors.size()));
+    return {broken, survivors.size()};
   }
 
   double dims() const { return static_cast<double>(c10::multiply_integers(images_.shape())); }
@@ -182,6 +236,7 @@ class Checks {
   Monitor& monitor_;
   RandomStreams streams_;
   bool coupled_;
+  std::vector<AttackModel*> views_;
   Images sample_;
 };
 
@@ -193,26 +248,7 @@ std::vector<CheckOutcome> run_checks(CheckSubject subject, const ImageSet& image
   require(options.level == "none" || options.level == "basic" || options.level == "full",
           "checks: needs none, basic or full, but got \"{}\"", options.level);
   if (options.level == "none") return {};
-  Checks checks(subject, images, threat, evaluation, options, monitor);
-  std::vector<CheckOutcome> all{checks.unbounded(),    checks.zero_gradients(), checks.finite(),
-                                checks.ball_and_box(), checks.determinism(),    checks.consistency(),
-                                checks.reload(saved)};
-  const auto transfer = [&] {
-    double points = 0;
-    bool ran = false;
-    for (const auto& surrogate : evaluation.first().surrogates)
-      if (surrogate.name == "base" || surrogate.name == "control")
-        ran |= surrogate.unavailable.empty(),
-            points += 100. * static_cast<double>(surrogate.first) / static_cast<double>(images.size());
-    return ran ? judged("transfer", points, .5, "points",
-                        fmt::format("base and control broke {:.1f} points beyond white-box", points))
-               : CheckOutcome{"transfer", Status::not_run,
-                              {},         {},
-                              "",         "no transfer surrogate ran (msa with --base or --control, version standard)"};
-  }();
-  all.push_back(transfer);
-  if (options.level == "full") all.push_back(checks.convergence()), all.push_back(checks.query_after_white_box());
-  return all;
+  return Checks(subject, images, threat, evaluation, options, monitor).run(saved);
 }
 
 }  // namespace hpm

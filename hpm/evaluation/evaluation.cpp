@@ -9,7 +9,8 @@ bool Evaluation::suspect() const { return !reasons().empty(); }
 std::vector<std::string> Evaluation::reasons() const {
   std::vector<std::string> all;
   for (const auto& check : checks)
-    if (check.status == CheckOutcome::Status::failed) all.push_back(check.name + ": " + check.detail);
+    if (check.status == CheckOutcome::Status::failed)
+      all.push_back(check.name + (check.context.empty() ? "" : " in " + check.context) + ": " + check.detail);
   return all;
 }
 

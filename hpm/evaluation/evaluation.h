@@ -41,7 +41,7 @@ struct ContextOutcome {
   std::vector<SurrogateOutcome> surrogates;
   std::optional<double> ste_accuracy;       ///< percent, under ste alone
   std::optional<double> joint_any;          ///< percent not broken by any attacked batch at any iterate
-  std::optional<double> worst_draw;         ///< of solo-eot: percent right in every draw, on the images found
+  std::optional<double> worst_draw;         ///< of solo-eot: percent right in every draw, at every iterate
   std::vector<CollusionOutcome> collusion;  ///< of joint
 };
 
@@ -59,6 +59,7 @@ struct CheckOutcome {
   Status status = Status::not_run;
   std::optional<double> value, limit;
   std::string unit, detail;
+  std::string context = {};  ///< of an HPM model
 };
 
 /// The outcome of a protocol on n images.

@@ -11,6 +11,7 @@
 namespace hpm {
 namespace {
 
+// ste, then in the order of what each broke of what was left (measured: docs/results.md).
 const std::vector<std::string> kQuick{"ste", "fc", "hard", "stable", "soft", "region", "base", "control"};
 
 bool transfers(const std::string& surrogate) { return surrogate == "base" || surrogate == "control"; }
@@ -32,9 +33,13 @@ std::vector<std::string> surrogates_of(const MsaOptions& options) {
   return all;
 }
 
-int64_t white_box_surrogates(const MsaOptions& options) {
+/// How many white-box surrogates give logits, in every context: so many starts of each attack an HPM model gets at
+/// least ("region", an objective of its own, comes on top).
+int64_t starts_of(const MsaOptions& options) {
   const auto all = surrogates_of(options);
-  return std::count_if(all.begin(), all.end(), [](const auto& name) { return !transfers(name) && !queries(name); });
+  return std::count_if(all.begin(), all.end(), [](const auto& name) {
+    return !transfers(name) && !queries(name) && find_surrogate(name).logits != nullptr;
+  });
 }
 
 std::vector<AttackSpec> attacks_of(const MsaOptions& options, Norm norm, int64_t classes, const std::string& surrogate,
@@ -75,13 +80,13 @@ Evaluation attack_plain(const HpmModel& model, const ImageSet& images, const Thr
 
 }  // namespace
 
-uint64_t seed_of(const MsaOptions& options, const std::string& surrogate) {
+uint64_t seed_of(const MsaOptions& options, const std::string& surrogate, ContextKind context) {
   uint64_t ordinal = 0;
   for (const auto& known : surrogates()) {
     ++ordinal;
     if (known.name == surrogate) break;
   }
-  return options.seed + (ordinal << 32);
+  return options.seed + (ordinal << 32) + (static_cast<uint64_t>(context) << 48);
 }
 
 std::vector<MsaStep> msa_plan(const MsaOptions& options, Norm norm, int64_t classes, bool has_head) {
@@ -89,8 +94,7 @@ std::vector<MsaStep> msa_plan(const MsaOptions& options, Norm norm, int64_t clas
           "msa: version needs to be quick, standard or plus, but got \"{}\"", options.version);
   std::vector<MsaStep> plan;
   if (!has_head) {
-    plan.push_back(
-        {"fc", attacks_of(options, norm, classes, "fc", std::max<int64_t>(white_box_surrogates(options), 1))});
+    plan.push_back({"fc", attacks_of(options, norm, classes, "fc", std::max<int64_t>(starts_of(options), 1))});
     if (options.version != "quick") plan.push_back({"query", attacks_of(options, norm, classes, "query", 1)});
   } else {
     for (const auto& name : surrogates_of(options))
@@ -174,8 +178,8 @@ Clean clean_pass(const HpmModel& model, const ImageSet& images, int64_t batch_si
   return {z.empty() || !z.front().defined() ? Tensor() : at::cat(z), at::cat(o)};
 }
 
-Passes estimate_passes(const HpmModel& model, const Peers& peers, const ThreatModel& threat,
-                       const MsaOptions& options) {
+Passes estimate_passes(const HpmModel& model, const Peers& peers, const ThreatModel& threat, const MsaOptions& options,
+                       bool peers_attacked) {
   Passes total{2, 0};  // the clean passes
   const auto add = [&](const std::vector<AttackSpec>& attacks, bool surrogate) {
     for (auto spec : attacks) {
@@ -189,7 +193,7 @@ Passes estimate_passes(const HpmModel& model, const Peers& peers, const ThreatMo
   };
   if (!model.head) add_plain();
   for (const auto* peer : {&peers.base, &peers.control})
-    if (*peer) add_plain();
+    if (*peer && peers_attacked) add_plain();
   for (const auto& name : model.head ? options.contexts : std::vector<std::string>{})
     for (const auto& step : planned_steps(options, threat.norm, *model.head, peers, parse_context(name)))
       if (step.runs()) add(step.attacks, true);
@@ -198,28 +202,44 @@ Passes estimate_passes(const HpmModel& model, const Peers& peers, const ThreatMo
 
 namespace {
 
-/// Runs the row-wise contexts, then joint, and puts them in the order asked.
+/// The contexts to attack: with lambda = 1 nothing is dynamic, every context is the l2 classifier, and one run stands
+/// for all.
+std::vector<ContextKind> attacked_contexts(const std::vector<ContextKind>& asked, double lambda) {
+  if (lambda < 1) return asked;
+  return {asked.front() == ContextKind::joint ? ContextKind::reference : asked.front()};
+}
+
+/// Attacks the row-wise contexts, then joint, and gives them in the order asked.
 void run_contexts(const MsaRun& run, Evaluation& out) {
   const auto& head = *run.model.head;
   std::vector<ContextKind> asked;
   for (const auto& name : run.options.contexts) asked.push_back(parse_context(name));
   require(std::set<ContextKind>(asked.begin(), asked.end()).size() == asked.size(), "msa: a context is named twice: {}",
           fmt::join(run.options.contexts, ","));
+  auto kinds = attacked_contexts(asked, head.lambda);
+  std::stable_partition(kinds.begin(), kinds.end(), [](auto kind) { return kind != ContextKind::joint; });
   std::vector<JudgedTarget> targets;
-  for (auto kind : asked)
-    if (kind != ContextKind::joint && (head.lambda < 1 || targets.empty()))
-      targets.push_back({{kind, run.company, run.draws}, std::nullopt});
-  // With lambda = 1 nothing is dynamic: every context, joint too, is the l2 classifier, and one run stands for all.
-  if (head.lambda == 1 && targets.empty()) targets.push_back({{ContextKind::reference, nullptr}, std::nullopt});
-  const auto attacked = targets.size();
-  for (auto lambda : run.options.sweep)
-    for (auto kind : asked)
-      if (kind != ContextKind::joint && lambda != head.lambda)
-        targets.push_back({{kind, run.company, run.draws}, lambda});
+  for (auto kind : kinds) targets.push_back({{kind, run.company, run.draws}, std::nullopt});
+  std::vector<std::vector<size_t>> swept(kinds.size());
+  for (auto kind : asked) {
+    const auto attacked = std::find(kinds.begin(), kinds.end(), kind);
+    if (attacked == kinds.end() && kind == ContextKind::joint) continue;
+    for (auto lambda : run.options.sweep) {
+      if (lambda == head.lambda) continue;
+      swept[attacked == kinds.end() ? 0 : static_cast<size_t>(attacked - kinds.begin())].push_back(targets.size());
+      targets.push_back({{kind, run.company, run.draws}, lambda});
+    }
+  }
+  for (const auto& draw : run.draws) targets.push_back({{ContextKind::solo, draw}, std::nullopt});
   Judge judge(run.images, run.threat, targets);
-  auto contexts = msa_rows(run, judge, attacked);
-  const bool joint = std::find(asked.begin(), asked.end(), ContextKind::joint) != asked.end();
-  if (joint && head.lambda < 1) contexts.push_back(msa_joint(run, targets.empty() ? nullptr : &judge));
+  std::vector<std::unique_ptr<ContextAttack>> attacks;
+  for (size_t c = 0; c < kinds.size(); ++c)
+    attacks.push_back(
+        (kinds[c] == ContextKind::joint ? joint_under_attack : rows_under_attack)(run, judge, c, swept[c]));
+  for (const auto& context : attacks) context->attack();
+  std::vector<ContextRun> contexts;
+  for (const auto& context : attacks) contexts.push_back(context->finish());
+  for (auto& context : contexts) std::move(context.sweep.begin(), context.sweep.end(), std::back_inserter(out.sweep));
   for (auto kind : asked) {
     const auto found = std::find_if(contexts.begin(), contexts.end(),
                                     [&](const auto& c) { return c.outcome.context == to_string(kind); });
@@ -250,7 +270,13 @@ Evaluation msa(const HpmModel& model, const Peers& peers, const ImageSet& images
     require(!options.contexts.empty(), "msa: needs at least one context");
     for (const auto& name : options.contexts)
       planned_steps(options, threat.norm, *model.head, peers, parse_context(name));
-    const auto clean = clean_pass(model, images, options.batch_size);
+    // Kept: another number of threads on resume could move a neighbour, and with it everyone's verdict.
+    const auto kept = log.once("clean", images.index, [&]() -> NamedTensors {
+      const auto pass = clean_pass(model, images, options.batch_size);
+      return {{"z", pass.z}, {"o", pass.o}};
+    });
+    const auto device = images.y.device();
+    const Clean clean{find_tensor(kept, "z").to(device), find_tensor(kept, "o").to(device)};
     const auto company = std::make_shared<const Company>(*model.head, images.index, clean.z, clean.o,
                                                          options.company_size, options.company_seed);
     const auto borderline = at::zeros({images.size()}, at::kBool);

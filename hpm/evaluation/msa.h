@@ -23,8 +23,8 @@ struct MsaOptions {
   int64_t batch_size = 256;
   std::optional<int64_t> steps = {};  ///< of every gradient attack, in place of the version's
   bool full_matrix = false;           ///< every surrogate on every correctly classified image, not the survivors alone
-  /// Further mixing weights that every iterate is judged by, in each context asked (with lambda = 1, where joint needs no
-  /// run, but in joint). Nothing is aimed at them: their accuracies are upper bounds, and cost a head each.
+  /// Further mixing weights that every iterate is judged by, in each context asked (with lambda = 1, where joint needs
+  /// no run, but in joint). Nothing is aimed at them: their accuracies are upper bounds, and cost a head each.
   std::vector<double> sweep = {};
   CollusionOptions collusion = {};  ///< of the context joint
 };
@@ -35,8 +35,8 @@ struct MsaStep {
   std::vector<AttackSpec> attacks;
 };
 /// The plan of a version for a threat model: each surrogate that `options` names, or the version's own; transfer and
-/// queries come last. A model without a head is attacked directly, with as many restarts as an HPM model has white-box
-/// surrogates in the plan: the same budget.
+/// queries come last. A model without a head is attacked directly, with as many restarts as the plan has white-box
+/// surrogates with logits: so many starts an HPM model gets in every context, and more.
 std::vector<MsaStep> msa_plan(const MsaOptions& options, Norm norm, int64_t classes, bool has_head);
 
 /// A step in one context. Surrogates that give the same logits there run once, as restarts of the first of them.
@@ -51,9 +51,10 @@ std::vector<PlannedStep> planned_steps(const MsaOptions& options, Norm norm, con
                                        ContextKind context);
 
 /// Image passes (forward and backward) for an image that survives everything, summed over contexts, with base and
-/// control where they are given; the cost before the start is at most this times n (nearly tied verdicts, judged again
-/// alone, come on top).
-Passes estimate_passes(const HpmModel& model, const Peers& peers, const ThreatModel& threat, const MsaOptions& options);
+/// control where they are given and attacked themselves; the cost before the start is at most this times n (nearly tied
+/// verdicts, judged again alone, come on top).
+Passes estimate_passes(const HpmModel& model, const Peers& peers, const ThreatModel& threat, const MsaOptions& options,
+                       bool peers_attacked = true);
 
 /// Runs the protocol; contexts come out in the order asked, the first is the one headlined. Images that are broken for
 /// a context stay broken there, whoever found it: iterates are judged in all of the asked row-wise contexts at once. A

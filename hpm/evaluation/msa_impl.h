@@ -1,6 +1,7 @@
-// defines: Clean, clean_pass(), run_attack(), judged_attack(), MsaRun, ContextRun, msa_rows(), msa_joint()
+// defines: Clean, clean_pass(), run_attack(), judged_attack(), MsaRun, ContextRun, ContextAttack
 #pragma once
 #include <functional>
+#include <memory>
 
 #include "hpm/evaluation/msa.h"
 #include "hpm/surrogates/hpm_attack_model.h"
@@ -17,8 +18,8 @@ Clean clean_pass(const HpmModel& model, const ImageSet& images, int64_t batch_si
 AttackResult run_attack(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
                         const RandomStreams& streams, Monitor& monitor);
 
-/// A seed of its own for each surrogate, so that the same attack starts elsewhere.
-uint64_t seed_of(const MsaOptions& options, const std::string& surrogate);
+/// A seed of its own for each surrogate and context, so that the same attack starts elsewhere.
+uint64_t seed_of(const MsaOptions& options, const std::string& surrogate, ContextKind context = ContextKind::reference);
 
 /// A piece of work (WorkLog): what `attack()` gives, its cost, and the images that meanwhile were the first to break
 /// theirs for each of the judge's targets.
@@ -52,14 +53,26 @@ struct ContextRun {
   ContextOutcome outcome;
   ImageStore adversarial;              ///< as Evaluation::adversarial
   std::vector<std::string> broken_by;  ///< as Evaluation::broken_by
+  std::vector<SweepOutcome> sweep;     ///< of the context's other lambdas
 };
 
-/// The row-wise contexts of the judge's first targets, `attacked` of them: rows are independent, survivors are
-/// repacked. The others are judged alone, and come out as SweepOutcomes.
-std::vector<ContextRun> msa_rows(const MsaRun& run, Judge& judge, size_t attacked);
-/// The context joint: fixed batches, the worst composed batch counts. What `rows` holds (the row-wise contexts'
-/// findings; may be null) is tried too.
-ContextRun msa_joint(const MsaRun& run, Judge* rows);
+/// A context under attack. Contexts are attacked one after the other, and every iterate is judged for all of them: only
+/// when the last one has been attacked is it known what broke the first.
+class ContextAttack {
+ public:
+  virtual ~ContextAttack() = default;
+  virtual void attack() = 0;
+  virtual ContextRun finish() = 0;
+};
+
+/// Target `target` of the judge, a context of independent rows: survivors are repacked. `swept`: the judge's targets of
+/// the same context with the sweep's lambdas.
+std::unique_ptr<ContextAttack> rows_under_attack(const MsaRun& run, Judge& judge, size_t target,
+                                                 std::vector<size_t> swept);
+/// The context joint: fixed batches, the worst composed batch counts. What broke images in other contexts is composed
+/// too.
+std::unique_ptr<ContextAttack> joint_under_attack(const MsaRun& run, Judge& judge, size_t target,
+                                                  std::vector<size_t> swept);
 /// What colluding neighbours do to single images of the context joint.
 std::vector<CollusionOutcome> collusion(const MsaRun& run);
 

@@ -13,14 +13,11 @@ struct Composed {
 
 bool fewer(const Tensor& a, const Tensor& b) { return a.sum().item<int64_t>() < b.sum().item<int64_t>(); }
 
-class Joint {
+class Joint : public ContextAttack {
  public:
-  Joint(const MsaRun& run, Judge* rows)
-      : run_(run),
-        targets_(judged_targets(run)),
-        judge_(run.images, run.threat, targets_),
-        found_in_rows_(rows),
-        worst_(run.images) {
+  Joint(const MsaRun& run, Judge& judge, size_t target, const std::vector<size_t>& swept)
+      : run_(run), judge_(judge), places_{target}, worst_(run.images) {
+    places_.insert(places_.end(), swept.begin(), swept.end());
     outcome_.context = to_string(ContextKind::joint);
     outcome_.clean_prediction = at::zeros({run.images.size()}, at::kLong);
     for (const auto& index : run.company->batches()) {
@@ -30,26 +27,34 @@ class Joint {
       batches_.push_back({rows_of_batch, predictions.eq(images.y.to(at::kCPU)).unbind(0), ""});
       outcome_.clean_prediction.index_copy_(0, rows_of_batch, predictions[0]);
     }
-    for (size_t t = 0; t < targets_.size(); ++t) clean_correct_.push_back(flags(t));
+    for (size_t t = 0; t < places_.size(); ++t) clean_correct_.push_back(flags(t));
     outcome_.clean_correct = clean_correct_[0];
+    ever_wrong_ = outcome_.clean_correct.logical_not();
   }
 
-  ContextRun operator()() {
+  void attack() override {
+    bool first = true;
     for (const auto& step : run_.plan(ContextKind::joint)) {
       SurrogateOutcome outcome{.name = step.surrogate, .same_as = step.same_as, .unavailable = step.unavailable};
-      if (step.runs()) attack(step, outcome);
+      if (step.runs()) attack(step, outcome, std::exchange(first, false));
       outcome_.surrogates.push_back(std::move(outcome));
     }
-    for (size_t t = 0; t < targets_.size(); ++t) compose(judge_, t, "composed of several attacks");
-    for (size_t t = 0; found_in_rows_ && t < found_in_rows_->targets().size(); ++t)
-      compose(*found_in_rows_, t, "found in " + to_string(found_in_rows_->targets()[t].context.kind));
+  }
+
+  ContextRun finish() override {
+    for (auto t : places_) compose(t, "composed of several attacks");
+    for (size_t t = 0; t < judge_.targets().size(); ++t) {
+      const auto kind = judge_.targets()[t].context.kind;
+      if (kind != ContextKind::joint) compose(t, "found in " + to_string(kind));
+    }
     outcome_.robust = flags(0);
-    for (size_t t = 0; t < targets_.size() && targets_.size() > 1; ++t)
-      run_.out.sweep.push_back({outcome_.context, targets_[t].lambda.value_or(run_.model.head->lambda),
-                                clean_correct_[t], flags(t), t == 0});
     outcome_.collusion = collusion(run_);
-    outcome_.joint_any = percent(outcome_.clean_correct & outcome_.robust & judge_.broken(0).logical_not());
-    ContextRun result{std::move(outcome_), worst_, std::vector<std::string>(static_cast<size_t>(run_.images.size()))};
+    outcome_.joint_any = percent((ever_wrong_ | judge_.broken(places_[0])).logical_not());
+    ContextRun result{
+        std::move(outcome_), worst_, std::vector<std::string>(static_cast<size_t>(run_.images.size())), {}};
+    for (size_t t = 0; t < places_.size() && places_.size() > 1; ++t)
+      result.sweep.push_back({to_string(ContextKind::joint), target(t).lambda.value_or(run_.model.head->lambda),
+                              clean_correct_[t], flags(t), t == 0});
     for (const auto& batch : batches_) {
       for (int64_t i = 0; i < batch.rows.numel(); ++i) {
         const auto place = batch.rows[i].item<int64_t>();
@@ -62,21 +67,16 @@ class Joint {
 
  private:
   /// The head's own lambda first, then the sweep's.
-  static std::vector<JudgedTarget> judged_targets(const MsaRun& run) {
-    std::vector<JudgedTarget> all{{{ContextKind::joint, run.company}, std::nullopt}};
-    for (auto lambda : run.options.sweep)
-      if (lambda != run.model.head->lambda) all.push_back({{ContextKind::joint, run.company}, lambda});
-    return all;
-  }
+  const JudgedTarget& target(size_t t) const { return judge_.targets()[places_[t]]; }
 
   /// Predictions [targets,B] (CPU) of a composed batch, from a fresh forward pass.
   Tensor predict(const Images& batch, const Tensor& x) const {
     torch::NoGradGuard guard;
     const auto out = run_.model.run(x);
     std::vector<Tensor> predictions;
-    for (const auto& target : targets_)
-      predictions.push_back(prediction_logits(*run_.model.head, target.context, out.features, out.logits, batch.index,
-                                              {.lambda = target.lambda})
+    for (size_t t = 0; t < places_.size(); ++t)
+      predictions.push_back(prediction_logits(*run_.model.head, target(t).context, out.features, out.logits,
+                                              batch.index, {.lambda = target(t).lambda})
                                 .argmax(1));
     return at::stack(predictions).to(at::kCPU);
   }
@@ -100,7 +100,8 @@ class Joint {
   /// changes nothing else.
   void keep_worse(Composed& batch, const NamedTensors& judged, const std::string& by, bool aimed = true) {
     const auto correct = find_tensor(judged, "correct").unbind(0);
-    for (size_t t = 1; t < targets_.size(); ++t)
+    ever_wrong_.index_copy_(0, batch.rows, ever_wrong_.index_select(0, batch.rows) | correct[0].logical_not());
+    for (size_t t = 1; t < places_.size(); ++t)
       if (fewer(correct[t], batch.correct[t])) batch.correct[t] = correct[t];
     const auto images = find_tensor(judged, "images");
     if (!images.defined() || !aimed) return;
@@ -109,14 +110,16 @@ class Joint {
     batch.by = by;
   }
 
-  void attack(const PlannedStep& step, SurrogateOutcome& outcome) {
+  /// `first`: nothing was attacked before, so that what is composed afterwards is this surrogate's alone.
+  void attack(const PlannedStep& step, SurrogateOutcome& outcome, bool first) {
     const auto before = flags().sum().item<int64_t>();
-    HpmAttackModel attacked(run_.model, targets_[0], find_surrogate(step.surrogate), run_.peers, &judge_);
-    const RandomStreams streams(seed_of(run_.options, step.surrogate));
+    HpmAttackModel attacked(run_.model, target(0), find_surrogate(step.surrogate), run_.peers, &judge_);
+    const RandomStreams streams(seed_of(run_.options, step.surrogate, ContextKind::joint));
     std::vector<Tensor> own;  // the worst of this surrogate alone, a batch
     for (const auto& batch : batches_) own.push_back(outcome_.clean_correct.index_select(0, batch.rows));
     for (const auto& spec : step.attacks) {
       AttackRecord record{spec.name, step.surrogate, "joint"};
+      record.matrix = at::zeros({run_.images.size()}, at::kChar);
       run_.monitor.begin(fmt::format("joint {}/{}", step.surrogate, spec.name), static_cast<int64_t>(batches_.size()),
                          "batches");
       for (size_t b = 0; b < batches_.size(); ++b) {
@@ -131,12 +134,19 @@ class Joint {
         take_over(done, judge_, record);
         const auto correct = find_tensor(done, "correct")[0];
         if (fewer(correct, own[b])) own[b] = correct;
+        const auto clean = outcome_.clean_correct.index_select(0, batches_[b].rows);
+        record.matrix.index_copy_(0, batches_[b].rows,
+                                  clean.to(at::kChar) + (clean & correct.logical_not()).to(at::kChar));
         keep_worse(batches_[b], done, step.surrogate + "/" + spec.name);
         run_.monitor.step(static_cast<int64_t>(b) + 1, fmt::format("right {}", flags().sum().item<int64_t>()));
       }
       run_.monitor.end();
       record.robust = flags();
       run_.out.attacks.push_back(std::move(record));
+    }
+    if (first) {
+      compose(places_[0], step.surrogate + ", composed of its attacks");
+      for (size_t b = 0; b < batches_.size(); ++b) own[b] = batches_[b].correct[0];
     }
     int64_t left = 0;
     for (const auto& correct : own) left += correct.sum().item<int64_t>();
@@ -150,31 +160,34 @@ class Joint {
 
   /// The images that broke each row somewhere, put together: a new candidate for each batch, judged like the rest; once
   /// on the originals, once on the worst batch so far.
-  void compose(Judge& judge, size_t target, const std::string& by) {
+  void compose(size_t place, const std::string& by) {
     for (auto& batch : batches_) {
-      const auto broken = judge.broken(target).index_select(0, batch.rows);
+      const auto broken = judge_.broken(place).index_select(0, batch.rows);
       if (!broken.any().item<bool>()) continue;
       const auto originals = run_.images.select(batch.rows);
-      const auto found = judge.images(target).select(batch.rows);
+      const auto found = judge_.images(place).select(batch.rows);
       const auto rows = per_row(broken.to(found.device()), found);
       for (const auto& elsewhere : {originals.x, worst_.select(batch.rows)})
         keep_worse(batch, judged_batch(batch, originals, at::where(rows, found, elsewhere)), by,
-                   !judge.targets()[target].lambda);
+                   !judge_.targets()[place].lambda);
     }
   }
 
   const MsaRun& run_;
-  std::vector<JudgedTarget> targets_;
-  Judge judge_;
-  Judge* found_in_rows_;
-  ImageStore worst_;  // the worst composition of each batch found so far
+  Judge& judge_;
+  std::vector<size_t> places_;  // among the judge's targets: the own lambda's, the sweep's
+  ImageStore worst_;            // the worst composition of each batch found so far
   std::vector<Composed> batches_;
-  std::vector<Tensor> clean_correct_;  // a target: [n] bool
+  std::vector<Tensor> clean_correct_;  // a lambda: [n] bool
+  Tensor ever_wrong_;                  // [n] bool: in any composed batch, the clean one included
   ContextOutcome outcome_;
 };
 
 }  // namespace
 
-ContextRun msa_joint(const MsaRun& run, Judge* rows) { return Joint(run, rows)(); }
+std::unique_ptr<ContextAttack> joint_under_attack(const MsaRun& run, Judge& judge, size_t target,
+                                                  std::vector<size_t> swept) {
+  return std::make_unique<Joint>(run, judge, target, std::move(swept));
+}
 
 }  // namespace hpm

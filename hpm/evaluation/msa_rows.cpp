@@ -3,10 +3,10 @@
 namespace hpm {
 namespace {
 
-/// One context of the row-wise half.
-class RowContext {
+class RowContext : public ContextAttack {
  public:
-  RowContext(const MsaRun& run, Judge& judge, size_t target) : run_(run), judge_(judge), target_(target) {
+  RowContext(const MsaRun& run, Judge& judge, size_t target, std::vector<size_t> swept)
+      : run_(run), judge_(judge), target_(target), swept_(std::move(swept)) {
     const auto& context = judge.targets()[target].context;
     const auto& head = *run.model.head;
     const auto logits =
@@ -19,20 +19,17 @@ class RowContext {
     confirmed_ = at::zeros({run.images.size()}, at::kBool);
   }
 
-  /// Without attacks of its own.
-  SweepOutcome judged() {
-    confirm("");
-    const auto own = run_.model.head->lambda;
-    return {result_.outcome.context, lambda().value_or(own), result_.outcome.clean_correct, standing()};
-  }
-
-  ContextRun operator()() {
+  void attack() override {
     confirm("another context's attack");
     for (const auto& step : run_.plan(judge_.targets()[target_].context.kind)) {
       SurrogateOutcome outcome{.name = step.surrogate, .same_as = step.same_as, .unavailable = step.unavailable};
       if (step.runs()) attack(step, outcome);
       result_.outcome.surrogates.push_back(std::move(outcome));
     }
+  }
+
+  ContextRun finish() override {
+    confirm("another context's attack");
     result_.outcome.robust = standing();
     result_.adversarial = ImageStore(run_.images);
     const auto broken = (result_.outcome.clean_correct & judge_.broken(target_)).nonzero().squeeze(1);
@@ -40,26 +37,37 @@ class RowContext {
                [&](const Images& chunk, int64_t begin) {
                  result_.adversarial.put(broken.slice(0, begin, begin + chunk.size()), chunk.x);
                });
-    if (judge_.targets()[target_].context.kind == ContextKind::solo_eot) result_.outcome.worst_draw = worst_draw();
+    if (judge_.targets()[target_].context.kind == ContextKind::solo_eot && !lambda())
+      result_.outcome.worst_draw = worst_draw();
+    const auto own = lambda().value_or(run_.model.head->lambda);
+    if (!swept_.empty())
+      result_.sweep.push_back({result_.outcome.context, own, result_.outcome.clean_correct, standing(), true});
+    for (auto t : swept_) {
+      const auto other = RowContext(run_, judge_, t, {}).finish();
+      result_.sweep.push_back({other.outcome.context, *judge_.targets()[t].lambda, other.outcome.clean_correct,
+                               other.outcome.robust, false});
+    }
     return std::move(result_);
   }
 
  private:
   std::optional<double> lambda() const { return judge_.targets()[target_].lambda; }
 
-  /// Percent of the images that every draw of solo-eot predicts right, as they are and as they were found.
+  /// Percent of the images that every draw of solo-eot predicts right, as they are and at every iterate.
   double worst_draw() {
     torch::NoGradGuard guard;
     auto right = standing();
-    for (const auto& images : {run_.images, result_.adversarial.set()})
-      for_chunks(images, run_.options.batch_size, [&](const Images& chunk, int64_t begin) {
-        const auto out = run_.model.run(chunk.x);
-        for (const auto& company : run_.draws) {
-          const auto logits = prediction_logits(*run_.model.head, {ContextKind::solo, company}, out.features,
-                                                out.logits, chunk.index, {.lambda = lambda()});
-          right.slice(0, begin, begin + chunk.size()).logical_and_(logits.argmax(1).eq(chunk.y).to(at::kCPU));
-        }
-      });
+    for (const auto& company : run_.draws)
+      if (const auto t = judge_.find({{ContextKind::solo, company}, std::nullopt}))
+        right.logical_and_(judge_.broken(*t).logical_not());
+    for_chunks(run_.images, run_.options.batch_size, [&](const Images& chunk, int64_t begin) {
+      const auto out = run_.model.run(chunk.x);
+      for (const auto& company : run_.draws) {
+        const auto logits =
+            prediction_logits(*run_.model.head, {ContextKind::solo, company}, out.features, out.logits, chunk.index);
+        right.slice(0, begin, begin + chunk.size()).logical_and_(logits.argmax(1).eq(chunk.y).to(at::kCPU));
+      }
+    });
     return percent(right);
   }
 
@@ -124,7 +132,7 @@ class RowContext {
     const auto rows = left.nonzero().squeeze(1);
     auto broken = at::zeros_like(left);
     run_.monitor.begin(fmt::format("{} {}/{}", record.context, record.surrogate, spec.name), rows.numel(), "images");
-    const RandomStreams streams(seed_of(run_.options, record.surrogate));
+    const RandomStreams streams(seed_of(run_.options, record.surrogate, judge_.targets()[target_].context.kind));
     for_chunks(run_.images.subset(rows), run_.options.batch_size, [&](const Images& chunk, int64_t begin) {
       const auto here = rows.slice(0, begin, begin + chunk.size());
       const auto key = fmt::format("{}/{}/{}/{}", record.context, record.surrogate, spec.name, begin);
@@ -149,6 +157,7 @@ class RowContext {
   const MsaRun& run_;
   Judge& judge_;
   size_t target_;
+  std::vector<size_t> swept_;
   double scale_l_ = 1;
   Tensor confirmed_;  // [n] bool: broken, and judged so by a fresh pass
   ContextRun result_;
@@ -156,16 +165,9 @@ class RowContext {
 
 }  // namespace
 
-std::vector<ContextRun> msa_rows(const MsaRun& run, Judge& judge, size_t attacked) {
-  std::vector<ContextRun> contexts;
-  for (size_t t = 0; t < attacked; ++t) contexts.push_back(RowContext(run, judge, t)());
-  for (const auto& context : contexts)
-    if (!run.options.sweep.empty())
-      run.out.sweep.push_back({context.outcome.context, run.model.head->lambda, context.outcome.clean_correct,
-                               context.outcome.robust, true});
-  for (size_t t = attacked; t < judge.targets().size(); ++t)
-    run.out.sweep.push_back(RowContext(run, judge, t).judged());
-  return contexts;
+std::unique_ptr<ContextAttack> rows_under_attack(const MsaRun& run, Judge& judge, size_t target,
+                                                 std::vector<size_t> swept) {
+  return std::make_unique<RowContext>(run, judge, target, std::move(swept));
 }
 
 }  // namespace hpm

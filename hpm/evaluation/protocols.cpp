@@ -21,9 +21,9 @@ ContextOutcome clean_context(const ProtocolSubject& subject, const ImageSet& ima
 
 }  // namespace
 
-std::unique_ptr<AttackModel> ProtocolSubject::attack_model() const {
+std::unique_ptr<AttackModel> ProtocolSubject::attack_model(const std::string& surrogate) const {
   if (!model.head) return std::make_unique<ClassifierModel>(model.classifier, random);
-  return std::make_unique<HpmAttackModel>(model, JudgedTarget{context, std::nullopt}, find_surrogate("ste"));
+  return std::make_unique<HpmAttackModel>(model, JudgedTarget{context, std::nullopt}, find_surrogate(surrogate));
 }
 
 Context make_context(const HpmModel& model, const std::string& name, const ImageSet& images, int64_t company_size,

@@ -16,7 +16,7 @@ struct ProtocolSubject {
   const HpmModel& model;
   Context context = {};  ///< read where the model has a head
   bool random = false;   ///< the model draws random numbers
-  std::unique_ptr<AttackModel> attack_model() const;
+  std::unique_ptr<AttackModel> attack_model(const std::string& surrogate = "ste") const;
   std::string context_name() const { return model.head ? to_string(context.kind) : ""; }
 };
 

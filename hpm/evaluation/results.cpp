@@ -76,12 +76,14 @@ Json context_json(const ContextOutcome& c, const ResultsInput& in) {
 
 Json check_json(const CheckOutcome& c) {
   static const char* const names[] = {"passed", "failed", "reported", "not run"};
-  return {{"name", c.name},
-          {"status", names[static_cast<int>(c.status)]},
-          {"value", c.value ? rounded(*c.value) : Json()},
-          {"limit", c.limit ? rounded(*c.limit) : Json()},
-          {"unit", c.unit},
-          {"detail", c.detail}};
+  Json j{{"name", c.name},
+         {"status", names[static_cast<int>(c.status)]},
+         {"value", c.value ? rounded(*c.value) : Json()},
+         {"limit", c.limit ? rounded(*c.limit) : Json()},
+         {"unit", c.unit},
+         {"detail", c.detail}};
+  if (!c.context.empty()) j["context"] = c.context;
+  return j;
 }
 
 /// The images of the gallery: broken ones first, spread over the classes.

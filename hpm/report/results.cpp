@@ -211,6 +211,7 @@ void read_lists(const Reader& r, RunResults& out) {
   });
   r.each("checks", out.checks, [](const Reader& c, CheckResult& check) {
     c.need("name", check.name);
+    c.read("context", check.context);
     c.need("status", check.status);
     c.read("unit", check.unit);
     c.read("detail", check.detail);

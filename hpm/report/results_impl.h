@@ -65,7 +65,7 @@ struct SweepPoint {
 };
 
 struct CheckResult {
-  std::string name, status, unit, detail;  ///< status: "passed", "failed", "reported", "not run"
+  std::string name, context, status, unit, detail;  ///< status: "passed", "failed", "reported", "not run"
   std::optional<double> value, limit;
 };
 

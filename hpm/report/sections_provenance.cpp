@@ -58,9 +58,10 @@ std::string check_table(const RunResults& run) {
                    [](const auto& a, const auto& b) { return rank(a.status) < rank(b.status); });
   HtmlTable table{.columns = {"Check", "Status", "What was seen, and what it means", "Measured"}, .text_columns = 3};
   for (const auto& check : checks)
-    table.rows.push_back({escape_html(check.name), status_chip(check.status),
-                          typeset(check.detail) + "<small>" + typeset(meaning_of(check.name)) + "</small>",
-                          measured(check)});
+    table.rows.push_back(
+        {escape_html(check.name) + (check.context.empty() ? "" : "<small>" + escape_html(check.context) + "</small>"),
+         status_chip(check.status), typeset(check.detail) + "<small>" + typeset(meaning_of(check.name)) + "</small>",
+         measured(check)});
   return html_table(table);
 }
 

@@ -43,7 +43,7 @@ std::string context_sentence(const ContextResult& c) {
         *c.obfuscation_gap >= kMaskedGradients
             ? fmt::format(
                   "Obfuscation gap {} points: attacked through STE alone the model would seem to keep {}, but {} "
-                  "survive the worst case; the difference is masked gradients, not robustness.",
+                  "survive the worst case; the difference fell to other surrogates, contexts or starts.",
                   gap, ste, worst)
             : fmt::format("Obfuscation gap {} points: STE alone ({} left) already comes near the worst case ({} left).",
                           gap, ste, worst);
@@ -61,7 +61,7 @@ std::string context_sentence(const ContextResult& c) {
     out +=
         fmt::format(" Counting an image as broken when any attacked batch breaks it leaves {}.", percent(*c.joint_any));
   if (c.worst_draw)
-    out += fmt::format(" Right in every draw of the company, on the images found: {}.", percent(*c.worst_draw));
+    out += fmt::format(" Right in every draw of the company, at every iterate: {}.", percent(*c.worst_draw));
   return out;
 }
 

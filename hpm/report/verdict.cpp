@@ -40,7 +40,7 @@ std::string worst_case(const RunResults& run) {
     const auto& all = run.headline().surrogates;
     const auto ran = std::count_if(all.begin(), all.end(),
                                    [](const SurrogateResult& s) { return s.unavailable.empty() && s.same_as.empty(); });
-    return ran > 0 ? fmt::format("the worst case over {} surrogate{}", ran, ran == 1 ? "" : "s") : "the surrogates";
+    return ran > 0 ? fmt::format("the worst case over {} surrogate{}", ran, ran == 1 ? "" : "s") : "the attacks";
   }
   const bool changed = std::any_of(run.notes.begin(), run.notes.end(),
                                    [](const auto& note) { return note.find("instead of the") != std::string::npos; });
@@ -145,8 +145,8 @@ void remark_obfuscation(const RunResults& run, Verdict& v) {
       worst = &c;
   if (!worst) return;
   v.remarks.push_back(
-      fmt::format("Attacked through STE alone it would seem to keep {}{}: {} points of that are masked "
-                  "gradients, not robustness.",
+      fmt::format("Attacked through STE alone it would seem to keep {}{}: {} points of that fell to other surrogates, "
+                  "contexts or starts, so they are no robustness.",
                   percent(*worst->ste_accuracy), in_context(*worst), one_decimal(*worst->obfuscation_gap)));
 }
 

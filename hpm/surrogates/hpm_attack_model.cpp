@@ -31,14 +31,15 @@ Judge::Judge(ImageSet images, const ThreatModel& threat, std::vector<JudgedTarge
   }
 }
 
-std::vector<Tensor> Judge::see(const Query& query, const HpmHead& head, const Tensor& z, const Tensor& o) {
+std::vector<Tensor> Judge::logits(const Query& query, const HpmHead& head, const Tensor& z, const Tensor& o,
+                                  bool whole_batch) const {
   torch::NoGradGuard guard;
-  const auto labels = originals_.y.index_select(0, places(query.index).to(z.device()));
   const auto h = head.embed(z);
   const auto assigned = assign(o, Assignment::hard);
   std::vector<Tensor> logits(targets_.size());
   for (const auto& group : groups_) {
     const auto& context = targets_[group.front()].context;
+    if (context.kind == ContextKind::joint && !whole_batch) continue;
     if (group.size() == 1) {
       logits[group.front()] =
           prediction_logits(head, context, h, assigned, query.index, {.lambda = targets_[group.front()].lambda});
@@ -49,8 +50,34 @@ std::vector<Tensor> Judge::see(const Query& query, const HpmHead& head, const Te
     const auto all = prediction_logits(head, context, h, assigned, query.index, options).unbind(0);
     for (size_t l = 0; l < group.size(); ++l) logits[group[l]] = all[l];
   }
-  note(query, at::stack(logits).argmax(-1).ne(labels));
   return logits;
+}
+
+/// [targets,N] bool.
+Tensor Judge::wrong(const Query& query, const std::vector<Tensor>& logits) const {
+  std::vector<Tensor> given, rows;
+  for (size_t t = 0; t < logits.size(); ++t)
+    if (logits[t].defined()) given.push_back(logits[t]), rows.push_back(torch::tensor(static_cast<int64_t>(t)));
+  if (given.empty()) return at::zeros({static_cast<int64_t>(logits.size()), query.x.size(0)}, at::kBool);
+  const auto& any = given.front();
+  const auto labels = originals_.y.index_select(0, places(query.index).to(any.device()));
+  const auto wrong = at::stack(given).argmax(-1).ne(labels);
+  if (given.size() == logits.size()) return wrong;
+  const auto all = at::zeros({static_cast<int64_t>(logits.size()), wrong.size(1)}, wrong.options());
+  return all.index_copy(0, at::stack(rows).to(any.device()), wrong);
+}
+
+std::vector<Tensor> Judge::see(const Query& query, const HpmHead& head, const Tensor& z, const Tensor& o,
+                               bool whole_batch) {
+  auto all = logits(query, head, z, o, whole_batch);
+  note(query, wrong(query, all));
+  return all;
+}
+
+Tensor Judge::fresh(const Query& query, const std::vector<Tensor>& logits) {
+  settle();
+  const auto rows = wrong(query, logits).to(at::kCPU) & broken_.index_select(1, places(query.index)).logical_not();
+  return rows.any(0);
 }
 
 std::optional<size_t> Judge::find(const JudgedTarget& target) const {
@@ -130,23 +157,26 @@ Tensor HpmAttackModel::judge(const Query& query, const Output& out) {
   torch::NoGradGuard guard;
   const auto z = out.features.detach(), o = out.logits.detach();
   if (judge_) {
-    const auto logits = judge_->see(query, *model_.head, z, o);
+    const auto logits = judge_->see(query, *model_.head, z, o, coupling() == Coupling::batch);
     if (own_) return logits[*own_];
   }
   return prediction_logits(head_, target_.context, z, o, query.index);
 }
 
-/// After a search pass in reduced precision: rows that it calls wrong (in joint: their batch) are judged by a pass in
-/// the weights' own; nothing else counts as broken.
+/// After a search pass in reduced precision: rows that it calls wrong for anyone (in joint: their batch) are judged by
+/// a pass in the weights' own; nothing else counts as broken.
 Tensor HpmAttackModel::judge_confirmed(const Query& query, const Output& out, const Loss& loss) {
   torch::NoGradGuard guard;
-  const auto logits =
-      prediction_logits(head_, target_.context, out.features.detach(), out.logits.detach(), query.index);
-  auto rows = logits.argmax(1).ne(loss.labels).nonzero().squeeze(1);
+  const auto z = out.features.detach(), o = out.logits.detach();
+  const bool batch = coupling() == Coupling::batch;
+  const auto logits = prediction_logits(head_, target_.context, z, o, query.index);
+  auto doubtful = logits.argmax(1).ne(loss.labels);
+  if (judge_) doubtful |= judge_->fresh(query, judge_->logits(query, *model_.head, z, o, batch)).to(doubtful.device());
+  if (batch && doubtful.any().item<bool>()) doubtful.fill_(true);
+  const auto rows = doubtful.nonzero().squeeze(1);
   if (rows.numel() == 0) return logits;
-  if (coupling() == Coupling::batch) rows = at::arange(query.x.size(0), rows.options());
-  const Query doubtful{query.x.index_select(0, rows), query.index.index_select(0, rows.to(at::kCPU)), query.draw};
-  return logits.index_copy(0, rows, judge(doubtful, model_.run(doubtful.x)));
+  const Query asked{query.x.index_select(0, rows), query.index.index_select(0, rows.to(at::kCPU)), query.draw};
+  return logits.index_copy(0, rows, judge(asked, model_.run(asked.x)));
 }
 
 Answer HpmAttackModel::ask(const Query& query, const Loss* loss) {

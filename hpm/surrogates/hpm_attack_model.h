@@ -26,8 +26,14 @@ class Judge {
  public:
   /// On a GPU the answers to some queries (compaction_period(compaction)) are looked at together.
   Judge(ImageSet images, const ThreatModel& threat, std::vector<JudgedTarget> targets, int64_t compaction = 0);
-  /// Judges a query by its features and FC logits; gives the prediction's logits [N,K] for each target.
-  std::vector<Tensor> see(const Query& query, const HpmHead& head, const Tensor& z, const Tensor& o);
+  /// The prediction's logits [N,K] for each target; undefined for joint unless the query is a `whole_batch`.
+  std::vector<Tensor> logits(const Query& query, const HpmHead& head, const Tensor& z, const Tensor& o,
+                             bool whole_batch) const;
+  /// Judges a query by its features and FC logits; gives logits().
+  std::vector<Tensor> see(const Query& query, const HpmHead& head, const Tensor& z, const Tensor& o,
+                          bool whole_batch = false);
+  /// Rows [N] bool (CPU) that logits() calls wrong for a target that they have not broken yet.
+  Tensor fresh(const Query& query, const std::vector<Tensor>& logits);
   /// The targets' predictions for the rows of a query are wrong where `wrong` [targets,N].
   void note(const Query& query, const Tensor& wrong);
   /// Takes over what another run noted: `places` [P] int64 (positions in the images), with the images [P,C,H,W].
@@ -49,6 +55,7 @@ class Judge {
     Tensor wrong;
   };
   void settle();  ///< looks at what was put off
+  Tensor wrong(const Query& query, const std::vector<Tensor>& logits) const;
   void take(const Noted& noted);
   Tensor inside(const Query& query, const Tensor& rows) const;  ///< [M] bool (CPU): of the rows [M] of the query
 

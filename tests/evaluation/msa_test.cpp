@@ -1,6 +1,7 @@
 #include "hpm/evaluation/msa.h"
 
 #include "evaluation/killer.h"
+#include "hpm/attacks/apgd.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/protocols.h"
 #include "hpm/surrogates/hpm_attack_model.h"
@@ -96,23 +97,57 @@ TEST_F(Msa, JointCountsTheWorstComposedBatchAndTheExistentialFigureIsLower) {
   EXPECT_LE(*joint.joint_any, percent(joint.robust) + 1e-9);
 }
 
-// What the official driver does with a batch-coupled model: it repacks survivors into other batches, where other
-// prototypes judge them.
-TEST_F(Msa, RepackingSurvivorsOfAJointBatchGivesAnotherNumber) {
-  const auto context = make_context(model, "joint", images, 7, 2, 16);
-  const ProtocolSubject fixed{model, context};
-  const auto in_their_batches = predict_logits(fixed, images, 16).argmax(1);
-  auto repacked_changes = false;
-  for (int64_t keep = 2; keep < 6 && !repacked_changes; ++keep) {
-    const auto rows = at::arange(0, 18, keep);
-    const auto left = images.select(rows);
-    const auto out = model.run(left.x);
-    const auto repacked =
-        prediction_logits(*model.head, {ContextKind::joint}, out.features, out.logits, left.index).argmax(1);
-    repacked_changes = !at::equal(repacked, in_their_batches.index_select(0, rows));
+// What the official driver does: survivors are repacked into new batches, where other prototypes judge them. Its number
+// is not what the batches say of the very images that it found.
+TEST_F(Msa, RepackingSurvivorsOfJointBatchesCountsImagesThatTheirOwnBatchesGetWrong) {
+  const ProtocolSubject fixed{model, make_context(model, "joint", images, 7, 2, 16)};
+  HpmAttackModel attacked(model, {{ContextKind::joint, fixed.context.company}}, find_surrogate("ste"));
+  const RandomStreams streams(1);
+  const auto before = predict_logits(fixed, images, 16).argmax(1).eq(images.y);
+  auto left = before.clone();
+  auto found = images.x.clone();
+  for (const std::string round : {"first", "second"}) {
+    const auto rows = left.nonzero().squeeze(1);
+    for (int64_t begin = 0; begin < rows.numel(); begin += 7) {
+      const auto here = rows.slice(0, begin, begin + 7);
+      const auto result = apgd(attacked, images.select(here), threat, {.steps = 8, .stream = round}, streams);
+      found.index_copy_(0, here, result.images);
+      left.index_fill_(0, here.index_select(0, result.broken.nonzero().squeeze(1)), false);
+    }
   }
-  EXPECT_TRUE(repacked_changes);
+  auto composed = images;
+  composed.x = at::where(left.view({-1, 1, 1, 1}), images.x, found);
+  const auto faithful = predict_logits(fixed, composed, 16).argmax(1).eq(images.y);
+  EXPECT_GT((before & left.logical_not()).sum().item<int64_t>(), 0) << "nothing was broken, nothing is tested";
+  EXPECT_NE(left.sum().item<int64_t>(), faithful.sum().item<int64_t>());
   EXPECT_THROW(evaluate_autoattack(fixed, images, threat, {}), UsageError);
+}
+
+TEST_F(Msa, WhatALaterContextBreaksCountsForTheFirstAndEveryImageThatStandsForABreakIsOne) {
+  auto o = options({"reference", "alone", "joint"});
+  o.surrogates = {"fc"}, o.joint_surrogates = {"ste", "hard"}, o.steps = 1;
+  threat.eps = .02;
+  const auto result = msa(model, {}, images, threat, o);
+  EXPECT_GT(std::count(result.broken_by.begin(), result.broken_by.end(), "another context's attack"), 0);
+  const ProtocolSubject subject{model, make_context(model, "reference", images, 7, 2, 16)};
+  EXPECT_TRUE(
+      at::equal(predict_logits(subject, result.adversarial.set(), 16).argmax(1).eq(images.y), result.first().robust));
+}
+
+TEST_F(Msa, EveryAttackHasItsColumnOfTheMatrixInJointToo) {
+  const auto result = msa(model, {}, images, threat, options({"joint", "alone"}));
+  int64_t joint = 0;
+  for (const auto& record : result.attacks) {
+    ASSERT_TRUE(record.matrix.defined()) << record.name;
+    const auto attacked = record.matrix.gt(0), broken = record.matrix.eq(2);
+    const auto& context = result.contexts[record.context == "joint" ? 0 : 1];
+    EXPECT_FALSE((attacked & context.clean_correct.logical_not()).any().item<bool>());
+    if (record.context == "joint") {
+      joint += broken.sum().item<int64_t>();
+      EXPECT_TRUE(at::equal(attacked, context.clean_correct)) << "batches are attacked whole";
+    }
+  }
+  EXPECT_GT(joint, 0);
 }
 
 TEST_F(Msa, ASweepJudgesTheSameIteratesByOtherMixingWeightsAndChangesNothingElse) {
@@ -154,18 +189,20 @@ TEST_F(Msa, SoloEotIsTheMajorityOverDrawnCompaniesAndItsWorstDrawIsNoHigher) {
   EXPECT_TRUE(at::equal((votes.argmax(1).eq(images.y) & clear), (eot.robust & clear)));
 }
 
-TEST_F(Msa, PlainModelIsAttackedWithAsManyRestartsAsHpmHasSurrogates) {
+TEST_F(Msa, NoContextGivesHpmFewerStartsThanAPlainModelGets) {
   const HpmModel plain{model.classifier, std::nullopt};
   const auto result = msa(plain, {}, images, threat, options({"reference"}));
   EXPECT_TRUE(result.first().context.empty());
   for (const auto& step : msa_plan(options({"reference"}), Norm::linf, 5, false))
-    for (const auto& spec : step.attacks) EXPECT_EQ(spec.restarts, 6) << spec.name;
-  // HPM's six white-box surrogates: in reference four of them are one, which then has four starts.
-  const auto steps = planned_steps(options({"reference"}), Norm::linf, *model.head, {}, ContextKind::reference);
-  int64_t starts = 0;
-  for (const auto& step : steps)
-    if (step.runs()) starts += step.attacks.front().restarts;
-  EXPECT_EQ(starts, 6);
+    for (const auto& spec : step.attacks) EXPECT_EQ(spec.restarts, 5) << spec.name;
+  // HPM has five surrogates with logits, and region: in reference four of the six are one, which then has four starts.
+  for (const auto& [context, expected] :
+       std::map<std::string, int64_t>{{"reference", 6}, {"alone", 5}, {"solo", 5}, {"joint", 5}}) {
+    int64_t starts = 0;
+    for (const auto& step : planned_steps(options({context}), Norm::linf, *model.head, {}, parse_context(context)))
+      if (step.runs() && step.surrogate != "region") starts += step.attacks.front().restarts;
+    EXPECT_EQ(starts, expected) << context;
+  }
 }
 
 TEST_F(Msa, ASurrogateWhoseTwinIsNotAskedForRunsItselfAndNoContextGoesUnattacked) {
@@ -226,6 +263,7 @@ TEST_F(Msa, GoesOnFromItsJournalToTheResultOfAnUndisturbedRun) {
     try {
       const auto result = msa(model, {}, images, threat, o, monitor, WorkLog(journal));
       done = true;
+      EXPECT_TRUE(journal.has("clean")) << "the company is not computed anew";
       for (size_t c = 0; c < 3; ++c)
         EXPECT_TRUE(at::equal(result.contexts[c].robust, expected.contexts[c].robust)) << c;
       EXPECT_TRUE(at::equal(result.adversarial.all(), expected.adversarial.all()));

@@ -128,6 +128,46 @@ TEST_F(Surrogates, JudgeGivesEachTargetTheLogitsOfItsOwnContextAndLambda) {
   EXPECT_EQ(judge.find({solo, .3}), std::nullopt);
 }
 
+TEST_F(Surrogates, JudgeFindsFreshWhatAnyTargetCallsWrongAndNobodyNotedYet) {
+  const auto reference = context(ContextKind::reference), alone = context(ContextKind::alone);
+  Judge judge({clean, y, at::arange(24)}, {Norm::linf, .1}, {{reference, {}}, {alone, {}}});
+  const auto x = (clean + .05 * tiny_images(24, 9)).clamp(0, 1);
+  const auto out = model.run(x);
+  const Query query{x, at::arange(24)};
+  const auto logits = judge.logits(query, *model.head, out.features, out.logits, false);
+  const auto wrong = logits[0].argmax(1).ne(y) | logits[1].argmax(1).ne(y);
+  ASSERT_TRUE(wrong.any().item<bool>() && logits[0].argmax(1).ne(logits[1].argmax(1)).any().item<bool>());
+  EXPECT_TRUE(at::equal(judge.fresh(query, logits), wrong));
+  judge.see(query, *model.head, out.features, out.logits);
+  EXPECT_FALSE(judge.fresh(query, logits).any().item<bool>());
+}
+
+TEST_F(Surrogates, JudgeAsksJointOnlyAboutWholeBatches) {
+  Judge judge({clean, y, at::arange(24)}, {Norm::linf, .1},
+              {{context(ContextKind::joint), {}}, {context(ContextKind::alone), {}}});
+  const auto out = model.run(x);
+  const auto in_joint = prediction_logits(*model.head, {ContextKind::joint}, out.features, out.logits, at::arange(24));
+  ASSERT_TRUE(in_joint.argmax(1).ne(y).any().item<bool>());
+  EXPECT_FALSE(judge.see({x, at::arange(24)}, *model.head, out.features, out.logits)[0].defined());
+  EXPECT_FALSE(judge.broken(0).any().item<bool>());
+  judge.see({x, at::arange(24)}, *model.head, out.features, out.logits, true);
+  EXPECT_TRUE(at::equal(judge.broken(0), in_joint.argmax(1).ne(y)));
+}
+
+TEST_F(Surrogates, TargetedAttacksOnABatchTryTheSurrogatesRankingToo) {
+  const Images images{clean, y, at::arange(24)};
+  const auto passes = [&](const std::string& surrogate) {
+    model.classifier.reset_passes();
+    HpmAttackModel attacked(model, {context(ContextKind::joint)}, find_surrogate(surrogate));
+    apgd(attacked, images, {Norm::linf, 1e-4}, {.loss = LossKind::dlr_targeted, .steps = 4, .targets = 1},
+         RandomStreams(1));
+    return attacked.passes().backward;
+  };
+  const auto same_ranking = passes("hard"), other_ranking = passes("fc");
+  EXPECT_GT(same_ranking, 0);
+  EXPECT_EQ(other_ranking, 2 * same_ranking);
+}
+
 TEST_F(Surrogates, JudgeKeepsTheFirstIterateThatBreaksEachImageForEveryTarget) {
   Judge judge({clean, y, at::arange(24)}, {Norm::linf, .1},
               {{context(ContextKind::reference)}, {context(ContextKind::solo)}});

@@ -31,7 +31,8 @@ struct EvaluateOptions {
   int64_t victims = 100;
   int64_t company = 128;
   uint64_t company_seed = 0, seed = 0;
-  bool full_matrix = false, conformance = false, save_adversarial = false, quantise = false, random = false;
+  bool full_matrix = false, transfer_only = false, conformance = false, save_adversarial = false, quantise = false,
+       random = false;
   std::optional<int64_t> steps, restarts, targets, queries;
   std::optional<double> step_size;
   std::string loss = "ce";
@@ -64,6 +65,7 @@ void declare(Fields& f, EvaluateOptions& o) {
   f.add("company-seed", o.company_seed, "order of the company (0: as the images come)");
   f.add("base", o.base, "model before HPM: surrogate base, and attacked under the same budget");
   f.add("control", o.control, "matched control: surrogate control, and the paired test");
+  f.add("transfer-only", o.transfer_only, "msa: base and control are surrogates, and not attacked themselves");
   f.add("surrogates", o.surrogates, "surrogates of msa (none: the version's)");
   f.add("surrogate", o.own_surrogates,
         "TorchScript files: surrogates of your own beside these (needs --allow-torchscript)");
@@ -132,7 +134,7 @@ class Evaluate {
     finish(evaluation, radii.front(), run);
     const auto peer = [&](const char* name, const std::string& file,
                           const Classifier& classifier) -> std::optional<PeerResult> {
-      if (!classifier || o_.protocol == "clean") return std::nullopt;
+      if (!classifier || o_.protocol == "clean" || o_.transfer_only) return std::nullopt;
       return PeerResult{name, file,
                         run_protocol({classifier, std::nullopt}, radii.front(), images_, o_.contexts, name)};
     };
@@ -170,6 +172,9 @@ class Evaluate {
                           o_.step_size ? fmt::format("{:g}", *o_.step_size) : "eps / 4");
     if (!o_.attacks.empty()) text += fmt::format(" {}", fmt::join(o_.attacks, ","));
     if (msa_protocol() && !o_.surrogates.empty()) text += fmt::format(" {}", fmt::join(o_.surrogates, ","));
+    if (msa_protocol() && !o_.joint_surrogates.empty())
+      text += fmt::format(", in joint {}", fmt::join(o_.joint_surrogates, ","));
+    if (model_.classifier.search_precision() != at::kFloat) text += ", search in bfloat16";
     const auto add = [&](const char* what, const std::optional<int64_t>& value) {
       if (value) text += fmt::format(", {} {}", *value, what);
     };
@@ -178,6 +183,9 @@ class Evaluate {
     add("targets", o_.targets);
     add("queries", o_.queries);
     return text;
+  }
+  bool has_context(const std::string& name) const {
+    return std::find(o_.contexts.begin(), o_.contexts.end(), name) != o_.contexts.end();
   }
   std::string role() const { return o_.role.empty() ? (model_.head ? model_.head_kind() : "") : o_.role; }
 
@@ -195,7 +203,11 @@ class Evaluate {
     unused(o_.protocol != "clean", {"save-adversarial", "quantise"}, "there are no adversarial images");
     unused(msa_protocol(), {"surrogates", "surrogate", "joint-surrogates", "full-matrix", "sweep-lambda", "colluders"},
            "only --protocol msa reads it");
-    const bool joint = std::find(o_.contexts.begin(), o_.contexts.end(), "joint") != o_.contexts.end();
+    unused(msa_protocol() && !(o_.base.empty() && o_.control.empty()), {"transfer-only"},
+           "there is no --base or --control of msa");
+    if (msa_protocol() && version() == "plus" && has_context("solo") && !has_context("solo-eot"))
+      o_.contexts.push_back("solo-eot");  // expectation over the company
+    const bool joint = has_context("joint");
     unused(joint, {"colluders"}, "it is of the context joint");
     unused(!o_.colluders.empty(), {"victims"}, "there are no colluders");
     unused(msa_protocol() || o_.protocol == "autoattack", {"version"}, "only autoattack and msa have versions");
@@ -267,8 +279,9 @@ class Evaluate {
     if (!line_.fields.given("batch-size")) o_.compute.batch_size = 250;
   }
 
-  ProtocolSubject subject(const HpmModel& model, const ImageSet& images) {
-    return {model, make_context(model, o_.contexts.front(), images, o_.company, o_.company_seed, o_.compute.batch_size),
+  ProtocolSubject subject(const HpmModel& model, const ImageSet& images, size_t context = 0) {
+    return {model,
+            make_context(model, o_.contexts[context], images, o_.company, o_.company_seed, o_.compute.batch_size),
             o_.random};
   }
 
@@ -299,9 +312,6 @@ class Evaluate {
   void finish(Evaluation& evaluation, const ThreatModel& threat, const RunDirectory& run) {
     if (!evaluation.adversarial.defined()) return;
     const auto target = subject(model_, images_);
-    const auto predict = [&](const Tensor& x, const Tensor& index) {
-      return target.attack_model()->ask({x, index}, nullptr).target_logits;
-    };
     const auto adversarial = evaluation.adversarial.set();
     const auto batch_size = o_.compute.batch_size;
     evaluation.adversarial_prediction = predict_logits(target, adversarial, batch_size).argmax(1).to(at::kCPU);
@@ -317,15 +327,33 @@ class Evaluate {
       evaluation.quantised_robust = predict_logits(target, rounded, batch_size).argmax(1).eq(images_.y).to(at::kCPU);
       write_image_file(run.file("adversarial-8bit.safetensors"), rounded, batch_size, true);
     }
+    for (size_t c = 0; c < evaluation.contexts.size(); ++c) {
+      if (c > 0 && model_.head && model_.head->lambda == 1) break;  // every context is the l2 classifier
+      check(evaluation, c, threat, saved);
+    }
+  }
+
+  /// The checks of one context; in an HPM model's, what ste leaves or masks is tried by fc and stable.
+  void check(Evaluation& evaluation, size_t c, const ThreatModel& threat, const std::optional<ImageSet>& saved) {
+    const auto target = subject(model_, images_, c);
     const auto attacked = target.attack_model();
-    const bool joint = target.context.kind == ContextKind::joint && model_.head;
-    evaluation.checks = run_checks({*attacked, joint, predict}, images_, threat, evaluation, saved,
-                                   {.level = o_.checks,
-                                    .seed = o_.seed,
-                                    .batch_size = o_.compute.batch_size,
-                                    .conformance = o_.conformance,
-                                    .gradients = asks_for_gradients(evaluation)},
-                                   line_.monitor());
+    std::vector<std::unique_ptr<AttackModel>> others;
+    for (const char* name : {"fc", "stable"})
+      if (model_.head && msa_protocol()) others.push_back(target.attack_model(name));
+    CheckSubject subject{*attacked, target.context.kind == ContextKind::joint && model_.head.has_value(),
+                         [&](const Tensor& x, const Tensor& index) {
+                           return attacked->ask({x, index}, nullptr).target_logits;
+                         }};
+    for (const auto& other : others) subject.others.push_back(other.get());
+    subject.context = c;
+    auto checks = run_checks(subject, images_, threat, evaluation, saved,
+                             {.level = o_.checks,
+                              .seed = o_.seed,
+                              .batch_size = o_.compute.batch_size,
+                              .conformance = o_.conformance,
+                              .gradients = asks_for_gradients(evaluation)},
+                             line_.monitor());
+    std::move(checks.begin(), checks.end(), std::back_inserter(evaluation.checks));
   }
 
   /// Accuracy against eps in the first context, by increasing radius. An image that is broken within a radius is broken
@@ -360,7 +388,7 @@ class Evaluate {
   /// Image passes for an image that survives everything, at most.
   Passes expected_passes(const ThreatModel& threat) const {
     if (msa_protocol()) {
-      auto passes = estimate_passes(model_, peers_, threat, msa_options(o_.contexts));
+      auto passes = estimate_passes(model_, peers_, threat, msa_options(o_.contexts), !o_.transfer_only);
       const auto study = collusion_passes(msa_options(o_.contexts).collusion, o_.company);
       passes.forward += study.forward / images_.size(), passes.backward += study.backward / images_.size();
       return passes;
