@@ -1,6 +1,7 @@
 #include "cli/program.h"
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "hpm/io/tensors.h"
 #include "hpm/models/registry.h"
@@ -80,9 +81,19 @@ TEST_F(Slice, EvaluatesEveryProtocolWithResultsThatAgreeWithThemselves) {
       "fc/model.safetensors --out msa" +
       common);
   const auto j = results("msa");
+  std::set<std::string> checked;
+  for (const auto& check : j["checks"]) checked.insert(check["context"].get<std::string>());
+  EXPECT_EQ(checked, (std::set<std::string>{"reference", "solo", "alone", "joint"}));
   ASSERT_EQ(j["contexts"].size(), 4u);
   EXPECT_LE(j["robust_accuracy"].get<double>(), results("pgd")["robust_accuracy"].get<double>() + 1e-9);
   EXPECT_TRUE(j["control"].contains("p"));
+  run("evaluate --protocol msa --steps 3 --count 10 --control fc/model.safetensors --transfer-only --out transfer" +
+      data);
+  const auto transfer = results("transfer");
+  EXPECT_FALSE(transfer.contains("control")) << "attacked itself";
+  const auto& ran = transfer["contexts"][0]["surrogates"];
+  EXPECT_TRUE(std::any_of(ran.begin(), ran.end(), [](const auto& s) { return s["name"] == "control" && s["of"] > 0; }))
+      << ran;
   const auto aa = results("aa");
   EXPECT_EQ(aa["attacks"].size(), 2u);
   EXPECT_LE(aa["attacks"][0]["backward_passes"].get<int64_t>(), 40 * 21) << "--steps and --restarts had no effect";

@@ -70,6 +70,50 @@ TEST_F(ChecksTest, MaskedGradientsAreFlagged) {
   EXPECT_EQ(checks.at("unbounded").status, Status::failed);
 }
 
+TEST_F(ChecksTest, WhatOneSurrogateMasksAnotherMayBreak) {
+  Spoiled masked(honest, [](Answer& a, const Query&) {
+    if (a.gradient.defined()) a.gradient.zero_();
+  });
+  // The same predictions, with gradients 50 times as large.
+  FunctionModel steep([&](const Tensor& x) { return 50 * model.classifier.logits(x); }, 5);
+  const auto predict = [&](const Tensor& x, const Tensor&) { return model.classifier.logits(x); };
+  std::map<std::string, CheckOutcome> both, alone;
+  for (auto& c : run_checks({masked, false, predict, {&steep}}, images, threat, evaluation, {}, {})) both[c.name] = c;
+  for (auto& c : run_checks({steep, false, predict}, images, threat, evaluation, {}, {})) alone[c.name] = c;
+  for (const char* name : {"zero gradients", "unbounded"}) {
+    EXPECT_EQ(both.at(name).status, alone.at(name).status) << name;
+    EXPECT_EQ(both.at(name).value, alone.at(name).value) << name;
+  }
+  EXPECT_EQ(both.at("zero gradients").status, Status::passed);
+}
+
+TEST_F(ChecksTest, AreOfTheContextAskedForAndOnlyTheFirstOnesImagesAreLookedAt) {
+  evaluation.contexts[0].context = "reference";
+  evaluation.contexts.push_back(evaluation.contexts[0]);
+  evaluation.contexts[1].context = "alone";
+  evaluation.contexts[1].surrogates = {{.name = "control", .of = 40, .first = 40}};
+  const auto predict = [&](const Tensor& x, const Tensor&) { return model.classifier.logits(x); };
+  std::map<std::string, CheckOutcome> first, second;
+  for (auto& c : run_checks({honest, false, predict, {}, 0}, images, threat, evaluation, {}, {})) first[c.name] = c;
+  for (auto& c : run_checks({honest, false, predict, {}, 1}, images, threat, evaluation, {}, {})) second[c.name] = c;
+  EXPECT_EQ(first.at("unbounded").context, "reference");
+  EXPECT_EQ(second.at("unbounded").context, "alone");
+  EXPECT_TRUE(first.contains("ball and box") && !second.contains("ball and box"));
+  EXPECT_EQ(first.at("transfer").status, Status::not_run);
+  EXPECT_EQ(second.at("transfer").status, Status::failed);
+  evaluation.checks = {second.at("transfer")};
+  EXPECT_EQ(evaluation.reasons().front().substr(0, 18), "transfer in alone:");
+}
+
+TEST_F(ChecksTest, ConvergenceIsAShareOfTheSurvivors) {
+  evaluation.contexts[0].robust = at::zeros({40}, at::kBool);
+  evaluation.contexts[0].robust.slice(0, 0, 4).fill_(true);
+  threat.eps = 1;  // breaks all four
+  const auto check = run(honest, {}, "full").at("convergence");
+  EXPECT_NE(check.detail.find("of 4 survivors"), std::string::npos) << check.detail;
+  EXPECT_GE(*check.value, 50) << check.detail;
+}
+
 TEST_F(ChecksTest, LogitsScaledUntilFloat32GradientsVanishAreFlagged) {
   FunctionModel scaled([&](const Tensor& x) { return model.classifier.logits(x) * 1e6; }, 5);
   EXPECT_EQ(run(scaled).at("zero gradients").status, Status::failed);
