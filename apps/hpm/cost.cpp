@@ -2,10 +2,30 @@
 
 #include <nlohmann/json.hpp>
 
+#include "hpm/models/operations.h"
+
 namespace hpm::app {
 
-void print_cost(const CommandLine& line, const Classifier& classifier, const Images& sample, const Passes& passes,
-                int64_t images, int64_t radii) {
+std::string Cost::text() const {
+  return fmt::format(
+      "at most {} forward and {} backward passes an image, {} images, {} radii: at most {:.0f} s of passes on this "
+      "machine",
+      passes.forward, passes.backward, images, radii, std::ceil(seconds));
+}
+
+void Cost::print(const CommandLine& line) const {
+  if (line.json)
+    fmt::print("{}\n", nlohmann::ordered_json{{"forward_passes_per_image", passes.forward},
+                                              {"backward_passes_per_image", passes.backward},
+                                              {"images", images},
+                                              {"radii", radii},
+                                              {"seconds_at_most", std::ceil(seconds)}}
+                           .dump());
+  else fmt::print("{}\n", text());
+}
+
+Cost cost_of(const Classifier& classifier, const Images& sample, const Passes& passes, int64_t images, int64_t radii) {
+  const SearchOperations faster;
   ClassifierModel timed(classifier);
   const Loss loss{LossKind::ce, sample.y, {}};
   const auto per_image = [&](const Loss* with) {
@@ -17,22 +37,11 @@ void print_cost(const CommandLine& line, const Classifier& classifier, const Ima
     }
     return least / static_cast<double>(sample.size());
   };
-  const double forward = per_image(nullptr), both = per_image(&loss);
+  const double forward = per_image(nullptr), both = passes.backward > 0 ? per_image(&loss) : 0;
   const double seconds = static_cast<double>(images * radii) *
                          (both * static_cast<double>(passes.backward) +
                           forward * static_cast<double>(std::max<int64_t>(passes.forward - passes.backward, 0)));
-  if (line.json)
-    fmt::print("{}\n", nlohmann::ordered_json{{"forward_passes_per_image", passes.forward},
-                                              {"backward_passes_per_image", passes.backward},
-                                              {"images", images},
-                                              {"radii", radii},
-                                              {"seconds_at_most", std::ceil(seconds)}}
-                           .dump());
-  else
-    fmt::print(
-        "at most {} forward and {} backward passes an image, {} images, {} radii: at most {:.0f} s of passes on this "
-        "machine\n",
-        passes.forward, passes.backward, images, radii, std::ceil(seconds));
+  return {passes, images, radii, seconds};
 }
 
 }  // namespace hpm::app

@@ -1,13 +1,22 @@
-// defines: print_cost()
+// defines: Cost, cost_of()
 #pragma once
 #include "command_line.h"
 #include "hpm/attacks/attack_model.h"
 
 namespace hpm::app {
 
-/// What --dry-run prints: passes an image (at most), and the seconds that all of them take here, from timed passes of
-/// `sample`. `radii`: how often the passes are made for each of the `images`.
-void print_cost(const CommandLine& line, const Classifier& classifier, const Images& sample, const Passes& passes,
-                int64_t images, int64_t radii);
+/// What a run takes at most.
+struct Cost {
+  Passes passes;                              ///< an image
+  int64_t images = 0;                         ///< that get them
+  int64_t radii = 1;                          ///< how often
+  double seconds = 0;                         ///< of all passes, on this machine
+  std::string text() const;                   ///< a line for the user
+  void print(const CommandLine& line) const;  ///< what --dry-run prints
+};
+
+/// From timed passes of `sample`.
+Cost cost_of(const Classifier& classifier, const Images& sample, const Passes& passes, int64_t images,
+             int64_t radii = 1);
 
 }  // namespace hpm::app

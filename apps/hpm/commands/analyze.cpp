@@ -108,7 +108,7 @@ int analyze(const Arguments& arguments) {
   const auto images = image_set(data, index, device);
   const auto passes = analysis_passes(model, threat, options);  // refuses bad options before a folder is made
   if (line.dry_run) {
-    print_cost(line, model.classifier, images.slice(0, std::min<int64_t>(images.size(), 64)), passes, images.size(), 1);
+    cost_of(model.classifier, images.slice(0, std::min<int64_t>(images.size(), 64)), passes, images.size()).print(line);
     return 0;
   }
 

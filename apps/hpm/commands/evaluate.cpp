@@ -114,10 +114,15 @@ class Evaluate {
     for (auto* classifier : {&model_.classifier, &peers_.base, &peers_.control})
       classifier->set_search_precision(precision);
     images_ = image_set(data_, index, device);
-    if (line_.dry_run) {
-      print_cost(line_, model_.classifier, images_.slice(0, std::min<int64_t>(images_.size(), 64)),
-                 expected_passes(radii.front()), images_.size(), static_cast<int64_t>(radii.size()));
-      return 0;
+    const bool attacks = o_.protocol == "msa" || o_.protocol == "autoattack";
+    if (line_.dry_run || (attacks && !line_.quiet)) {
+      const auto cost = cost_of(model_.classifier, images_.slice(0, std::min<int64_t>(images_.size(), 64)),
+                                expected_passes(radii.front()), images_.size(), static_cast<int64_t>(radii.size()));
+      if (line_.dry_run) {
+        cost.print(line_);
+        return 0;
+      }
+      line_.monitor().say(cost.text());
     }
 
     if (o_.quantise)  // refuses images that are not 8-bit before the work
