@@ -209,49 +209,73 @@ std::vector<ContextKind> attacked_contexts(const std::vector<ContextKind>& asked
   return {asked.front() == ContextKind::joint ? ContextKind::reference : asked.front()};
 }
 
-/// Attacks the row-wise contexts, then joint, and gives them in the order asked.
-void run_contexts(const MsaRun& run, Evaluation& out) {
-  const auto& head = *run.model.head;
+std::vector<ContextKind> asked_contexts(const MsaOptions& options) {
   std::vector<ContextKind> asked;
-  for (const auto& name : run.options.contexts) asked.push_back(parse_context(name));
+  for (const auto& name : options.contexts) asked.push_back(parse_context(name));
   require(std::set<ContextKind>(asked.begin(), asked.end()).size() == asked.size(), "msa: a context is named twice: {}",
-          fmt::join(run.options.contexts, ","));
-  auto kinds = attacked_contexts(asked, head.lambda);
-  std::stable_partition(kinds.begin(), kinds.end(), [](auto kind) { return kind != ContextKind::joint; });
-  std::vector<JudgedTarget> targets;
-  for (auto kind : kinds) targets.push_back({{kind, run.company, run.draws}, std::nullopt});
-  std::vector<std::vector<size_t>> swept(kinds.size());
+          fmt::join(options.contexts, ","));
+  return asked;
+}
+
+/// Everyone who judges an iterate.
+struct JudgedTargets {
+  std::vector<JudgedTarget> all;           ///< the attacked contexts come first
+  std::vector<std::vector<size_t>> swept;  ///< for each of those: the places of the sweep's lambdas
+};
+
+/// `kinds`: the contexts to attack.
+JudgedTargets judged_targets(const MsaRun& run, const std::vector<ContextKind>& asked,
+                             const std::vector<ContextKind>& kinds) {
+  JudgedTargets out{{}, std::vector<std::vector<size_t>>(kinds.size())};
+  for (auto kind : kinds) out.all.push_back({{kind, run.company, run.draws}, std::nullopt});
   for (auto kind : asked) {
     const auto attacked = std::find(kinds.begin(), kinds.end(), kind);
     if (attacked == kinds.end() && kind == ContextKind::joint) continue;
+    auto& places = out.swept[attacked == kinds.end() ? 0 : static_cast<size_t>(attacked - kinds.begin())];
     for (auto lambda : run.options.sweep) {
-      if (lambda == head.lambda) continue;
-      swept[attacked == kinds.end() ? 0 : static_cast<size_t>(attacked - kinds.begin())].push_back(targets.size());
-      targets.push_back({{kind, run.company, run.draws}, lambda});
+      if (lambda == run.model.head->lambda) continue;
+      places.push_back(out.all.size());
+      out.all.push_back({{kind, run.company, run.draws}, lambda});
     }
   }
-  for (const auto& draw : run.draws) targets.push_back({{ContextKind::solo, draw}, std::nullopt});
-  Judge judge(run.images, run.threat, targets);
+  for (const auto& draw : run.draws) out.all.push_back({{ContextKind::solo, draw}, std::nullopt});
+  return out;
+}
+
+/// The outcome of a context as that of another one which is the same classifier.
+ContextOutcome under_another_name(ContextOutcome outcome, const std::string& name) {
+  for (auto& surrogate : outcome.surrogates)
+    if (surrogate.unavailable.empty())
+      surrogate = {.name = surrogate.name, .same_as = surrogate.name + " in " + outcome.context};
+  outcome.context = name;
+  return outcome;
+}
+
+/// Attacks the row-wise contexts, then joint, and gives them in the order asked.
+void run_contexts(const MsaRun& run, Evaluation& out) {
+  const auto asked = asked_contexts(run.options);
+  auto kinds = attacked_contexts(asked, run.model.head->lambda);
+  std::stable_partition(kinds.begin(), kinds.end(), [](auto kind) { return kind != ContextKind::joint; });
+  const auto targets = judged_targets(run, asked, kinds);
+  Judge judge(run.images, run.threat, targets.all);
   std::vector<std::unique_ptr<ContextAttack>> attacks;
   for (size_t c = 0; c < kinds.size(); ++c)
     attacks.push_back(
-        (kinds[c] == ContextKind::joint ? joint_under_attack : rows_under_attack)(run, judge, c, swept[c]));
+        (kinds[c] == ContextKind::joint ? joint_under_attack : rows_under_attack)(run, judge, c, targets.swept[c]));
   for (const auto& context : attacks) context->attack();
-  std::vector<ContextRun> contexts;
-  for (const auto& context : attacks) contexts.push_back(context->finish());
-  for (auto& context : contexts) std::move(context.sweep.begin(), context.sweep.end(), std::back_inserter(out.sweep));
+  std::vector<ContextRun> runs;
+  for (const auto& context : attacks) {
+    runs.push_back(context->finish());
+    auto& sweep = runs.back().sweep;
+    std::move(sweep.begin(), sweep.end(), std::back_inserter(out.sweep));
+  }
   for (auto kind : asked) {
-    const auto found = std::find_if(contexts.begin(), contexts.end(),
-                                    [&](const auto& c) { return c.outcome.context == to_string(kind); });
-    auto context = found != contexts.end() ? *found : contexts.front();
-    if (context.outcome.context != to_string(kind)) {
-      for (auto& surrogate : context.outcome.surrogates)
-        if (surrogate.unavailable.empty())
-          surrogate = {.name = surrogate.name, .same_as = surrogate.name + " in " + context.outcome.context};
-      context.outcome.context = to_string(kind);
-    }
+    const auto found =
+        std::find_if(runs.begin(), runs.end(), [&](const auto& r) { return r.outcome.context == to_string(kind); });
+    const auto& context = found != runs.end() ? *found : runs.front();
     if (out.contexts.empty()) out.adversarial = context.adversarial, out.broken_by = context.broken_by;
-    out.contexts.push_back(std::move(context.outcome));
+    out.contexts.push_back(found != runs.end() ? context.outcome
+                                               : under_another_name(context.outcome, to_string(kind)));
   }
 }
 

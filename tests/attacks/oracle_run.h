@@ -112,3 +112,13 @@ inline void print_row(const std::string& name, const OracleComparison& c) {
 }
 
 }  // namespace hpm::test
+
+/// Skips where run_oracle or the like gave nothing.
+#define HPM_NEED_CHECKPOINT(found)                                                                                \
+  if (!(found))                                                                                                   \
+  GTEST_SKIP() << "needs ../shared/checkpoints and ../shared/data, absent here (HPM_SHARED=FOLDER names another " \
+                  "place)"
+
+#define HPM_NEED_ORACLES(files) \
+  if ((files).empty())          \
+  GTEST_SKIP() << "needs ../shared/oracles/autoattack, absent here (HPM_SHARED=FOLDER names another place)"

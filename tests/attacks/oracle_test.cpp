@@ -10,9 +10,7 @@ class FastOracle : public testing::TestWithParam<const char*> {};
 TEST_P(FastOracle, ConformanceGivesTheOfficialFlags) {
   HPM_NEED_SHARED(path, std::string("oracles/autoattack/") + GetParam() + ".json");
   const auto c = test::run_oracle(test::read_json(path), true, 0);
-  if (!c)
-    GTEST_SKIP()
-        << "needs ../shared/checkpoints and ../shared/data, absent here (HPM_SHARED=FOLDER names another place)";
+  HPM_NEED_CHECKPOINT(c);
   test::print_row(GetParam(), *c);
   for (const auto& line : c->differences) ADD_FAILURE() << line;
   // Square's queries follow the last bits of the logits, so its passes are those of the oracle's processor
@@ -44,9 +42,7 @@ TEST(DefaultMode, BreaksWhatTheOfficialCodeBreaks) {
         "cnn_a_adv4_L1_12.00000_standard_100"}) {
     HPM_NEED_SHARED(path, "oracles/autoattack/" + name + ".json");
     const auto c = test::run_oracle(test::read_json(path), false, 0);
-    if (!c)
-      GTEST_SKIP()
-          << "needs ../shared/checkpoints and ../shared/data, absent here (HPM_SHARED=FOLDER names another place)";
+    HPM_NEED_CHECKPOINT(c);
     test::print_row(name, *c);
     for (const auto& line : c->differences) fmt::print("        {}\n", line);
     broken += c->oracle_broken, missed += c->missed;

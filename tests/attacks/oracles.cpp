@@ -19,14 +19,11 @@ std::vector<std::filesystem::path> oracle_files() {
 
 TEST(Oracles, ConformanceGivesTheOfficialFlags) {
   const auto files = oracle_files();
-  if (files.empty())
-    GTEST_SKIP() << "needs ../shared/oracles/autoattack, absent here (HPM_SHARED=FOLDER names another place)";
+  HPM_NEED_ORACLES(files);
   for (const auto& file : files) {
     const auto oracle = test::read_json(file);
     const auto c = test::run_oracle(oracle, true, 0);
-    if (!c)
-      GTEST_SKIP()
-          << "needs ../shared/checkpoints and ../shared/data, absent here (HPM_SHARED=FOLDER names another place)";
+    HPM_NEED_CHECKPOINT(c);
     test::print_row(file.stem().string(), *c);
     // The official code, run on the machine of this test with the same build of PyTorch, gives other flags than the
     // file for exactly these images, and takes as many passes as we do (docs/autoattack.md): what differs is the
@@ -49,17 +46,14 @@ bool is_chance(const std::string& name) {
 
 TEST(Oracles, DefaultModeMissesNextToNothing) {
   const auto files = oracle_files();
-  if (files.empty())
-    GTEST_SKIP() << "needs ../shared/oracles/autoattack, absent here (HPM_SHARED=FOLDER names another place)";
+  HPM_NEED_ORACLES(files);
   const char* seeds = std::getenv("HPM_SEEDS");
   for (const char seed : std::string(seeds ? seeds : "0,1,2")) {
     if (seed == ',') continue;
     int64_t broken = 0, missed = 0, more = 0, chance_broken = 0, chance_missed = 0, chance_more = 0;
     for (const auto& file : files) {
       const auto c = test::run_oracle(test::read_json(file), false, static_cast<uint64_t>(seed - '0'));
-      if (!c)
-        GTEST_SKIP()
-            << "needs ../shared/checkpoints and ../shared/data, absent here (HPM_SHARED=FOLDER names another place)";
+      HPM_NEED_CHECKPOINT(c);
       test::print_row(fmt::format("seed {} {}", seed, file.stem().string()), *c);
       for (const auto& line : c->differences) fmt::print("        {}\n", line);
       if (is_chance(file.stem().string()))

@@ -1,12 +1,12 @@
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.h"
+#include "commands/evaluate_options.h"
 #include "cost.h"
 #include "hpm/attacks/quantise.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/checks.h"
 #include "hpm/evaluation/image_file.h"
-#include "hpm/evaluation/msa.h"
 #include "hpm/evaluation/protocols.h"
 #include "hpm/evaluation/results.h"
 #include "hpm/io/file.h"
@@ -14,75 +14,9 @@
 #include "hpm/io/sha256.h"
 #include "hpm/report/report.h"
 #include "hpm/surrogates/torchscript_surrogate.h"
-#include "options.h"
 
 namespace hpm::app {
 namespace {
-
-struct EvaluateOptions {
-  ModelOptions model;
-  DataOptions data;
-  ThreatOptions threat;
-  std::string protocol = "msa", version, role, base, control, checks = "basic";
-  std::vector<std::string> attacks, contexts{"reference"}, surrogates, joint_surrogates, own_surrogates;
-  std::optional<double> lambda;
-  std::vector<double> sweep;
-  std::vector<double> colluders;
-  int64_t victims = 100;
-  int64_t company = 128;
-  uint64_t company_seed = 0, seed = 0;
-  bool full_matrix = false, transfer_only = false, conformance = false, save_adversarial = false, quantise = false,
-       random = false;
-  std::optional<int64_t> steps, restarts, targets, queries;
-  std::optional<double> step_size;
-  std::string loss = "ce";
-  ComputeOptions compute;
-};
-
-void declare(Fields& f, EvaluateOptions& o) {
-  fields(f, o.model);
-  fields(f, o.data, "test");
-  fields(f, o.threat, true);
-  f.section("protocol");
-  f.add("protocol", o.protocol, "protocol", {.choices = {"clean", "pgd", "autoattack", "msa"}});
-  f.add("version", o.version,
-        "of msa: quick (default), standard, plus; of autoattack: standard (default), plus, rand, custom");
-  f.add("attacks", o.attacks, "attacks of autoattack, version custom");
-  f.add("steps", o.steps, "gradient steps per restart (none: pgd 40, else the version's)", {.min = 1, .max = 1000000});
-  f.add("restarts", o.restarts, "random starts (none: pgd 1, autoattack the version's)", {.min = 1, .max = 100000});
-  f.add("step-size", o.step_size, "step length of pgd (none: eps / 4)", {.min = 0, .unit = "input range"});
-  f.add("loss", o.loss, "loss of pgd", {.choices = {"ce", "dlr"}});
-  f.add("context", o.contexts, "contexts of an HPM model, the first is headlined",
-        {.choices = {"reference", "alone", "solo", "solo-eot", "joint"}});
-  f.add("lambda", o.lambda, "mixing weight in place of the model's own", {.min = 0, .max = 1});
-  f.add("sweep-lambda", o.sweep, "further mixing weights that msa judges every iterate by (not attacked themselves)",
-        {.min = 0, .max = 1});
-  f.add("colluders", o.colluders,
-        "msa, joint: neighbours that an attacker controls, with the victim's image and without (numbers to try)",
-        {.min = 0, .max = 65535});
-  f.add("victims", o.victims, "victims of the colluders", {.min = 1, .unit = "images"});
-  f.add("company", o.company, "company size of solo and joint", {.min = 1, .max = 65536, .unit = "images"});
-  f.add("company-seed", o.company_seed, "order of the company (0: as the images come)");
-  f.add("base", o.base, "model before HPM: surrogate base, and attacked under the same budget");
-  f.add("control", o.control, "matched control: surrogate control, and the paired test");
-  f.add("transfer-only", o.transfer_only, "msa: base and control are surrogates, and not attacked themselves");
-  f.add("surrogates", o.surrogates, "surrogates of msa (none: the version's)");
-  f.add("surrogate", o.own_surrogates,
-        "TorchScript files: surrogates of your own beside these (needs --allow-torchscript)");
-  f.add("joint-surrogates", o.joint_surrogates, "surrogates of the context joint (none: the same)");
-  f.add("full-matrix", o.full_matrix, "every surrogate on every correct image, not the survivors alone");
-  f.add("targets", o.targets, "targets of autoattack's targeted attacks (none: as the version)", {.min = 1});
-  f.add("queries", o.queries, "queries of Square (none: as the version)", {.min = 0});
-  f.add("conformance", o.conformance, "autoattack: the official code's draws, batches and operations");
-  f.add("random", o.random, "the model draws random numbers");
-  f.add("checks", o.checks, "checks of the evaluation", {.choices = {"none", "basic", "full"}});
-  f.add("role", o.role, "how a comparison calls this run: base, control, l2 or hpm");
-  f.add("save-adversarial", o.save_adversarial, "keep all adversarial images and check them after reloading");
-  f.add("quantise", o.quantise, "round the adversarial images to 8 bits, save and judge them");
-  f.section("run");
-  f.add("seed", o.seed, "of all random numbers");
-  hpm::fields(f, o.compute);
-}
 
 class Evaluate {
  public:
@@ -92,39 +26,15 @@ class Evaluate {
     if (o_.conformance) official_computing();
     configure_threads(o_.compute.threads);
     const auto radii = threats(o_.threat);
-    check_options();
+    if (o_.is_msa() && o_.effective_version() == "plus" && o_.has_context("solo") && !o_.has_context("solo-eot"))
+      o_.contexts.push_back("solo-eot");  // expectation over the company
+    check_options(o_, line_);
     data_ = load(o_.data, line_);
     const auto index = image_numbers(o_.data, data_);
-    model_ = load(o_.model, o_.model.model, data_.image_shape(), line_.monitor());
-    require_classes(model_, data_);
-    peers_ = {load_peer(o_.base), load_peer(o_.control)};
-    if (!model_.head)
-      for (const char* name : {"context", "lambda", "sweep-lambda", "colluders", "surrogate"})
-        line_.warn_unused(name, "the model has no HPM head");
-    if (!model_.head) o_.own_surrogates.clear();
-    if (model_.head && o_.lambda) model_.head->lambda = *o_.lambda;
-    for (const auto& file : o_.own_surrogates) add_surrogate(torchscript_surrogate(file, o_.model.allow_torchscript));
-    const auto device = parse_device(o_.compute.device);
-    model_.to(device);
-    for (auto* peer : {&peers_.base, &peers_.control})
-      if (*peer) peer->to(device);
-    const auto precision = parse_precision(o_.compute.precision, device);
-    require(precision == at::kFloat || !o_.conformance,
-            "evaluate: --conformance needs --precision float32, as the official code has");
-    for (auto* classifier : {&model_.classifier, &peers_.base, &peers_.control})
-      classifier->set_search_precision(precision);
+    load_models();
+    const auto device = to_device();
     images_ = image_set(data_, index, device);
-    const bool attacks = o_.protocol == "msa" || o_.protocol == "autoattack";
-    if (line_.dry_run || (attacks && !line_.quiet)) {
-      const auto cost = cost_of(model_.classifier, images_.slice(0, std::min<int64_t>(images_.size(), 64)),
-                                expected_passes(radii.front()), images_.size(), static_cast<int64_t>(radii.size()));
-      if (line_.dry_run) {
-        cost.print(line_);
-        return 0;
-      }
-      line_.monitor().say(cost.text());
-    }
-
+    if (!say_cost(radii)) return 0;
     if (o_.quantise)  // refuses images that are not 8-bit before the work
       for_chunks(images_, o_.compute.batch_size,
                  [&](const Images& chunk, int64_t) { quantised(chunk.x, chunk.x, radii.front()); });
@@ -137,6 +47,48 @@ class Evaluate {
     log_ = WorkLog(journal);
     auto evaluation = run_protocol(model_, radii.front(), images_, o_.contexts, "model");
     finish(evaluation, radii.front(), run);
+    return write(evaluation, radii, run);
+  }
+
+ private:
+  void load_models() {
+    model_ = load(o_.model, o_.model.model, data_.image_shape(), line_.monitor());
+    require_classes(model_, data_);
+    peers_ = {load_peer(o_.base), load_peer(o_.control)};
+    if (!model_.head)
+      for (const char* name : {"context", "lambda", "sweep-lambda", "colluders", "surrogate"})
+        line_.warn_unused(name, "the model has no HPM head");
+    if (!model_.head) o_.own_surrogates.clear();
+    if (model_.head && o_.lambda) model_.head->lambda = *o_.lambda;
+    for (const auto& file : o_.own_surrogates) add_surrogate(torchscript_surrogate(file, o_.model.allow_torchscript));
+  }
+
+  at::Device to_device() {
+    const auto device = parse_device(o_.compute.device);
+    model_.to(device);
+    for (auto* peer : {&peers_.base, &peers_.control})
+      if (*peer) peer->to(device);
+    const auto precision = parse_precision(o_.compute.precision, device);
+    require(precision == at::kFloat || !o_.conformance,
+            "evaluate: --conformance needs --precision float32, as the official code has");
+    for (auto* classifier : {&model_.classifier, &peers_.base, &peers_.control})
+      classifier->set_search_precision(precision);
+    return device;
+  }
+
+  /// Says what the attacks will take; false for --dry-run, which goes no further.
+  bool say_cost(const std::vector<ThreatModel>& radii) {
+    const bool attacks = o_.is_msa() || o_.protocol == "autoattack";
+    if (!line_.dry_run && (line_.quiet || !attacks)) return true;
+    const auto cost = cost_of(model_.classifier, images_.slice(0, std::min<int64_t>(images_.size(), 64)),
+                              expected_passes(radii.front()), images_.size(), static_cast<int64_t>(radii.size()));
+    if (line_.dry_run) cost.print(line_);
+    else line_.monitor().say(cost.text());
+    return !line_.dry_run;
+  }
+
+  /// Attacks base and control, and writes everything; the exit status.
+  int write(const Evaluation& evaluation, const std::vector<ThreatModel>& radii, const RunDirectory& run) {
     const auto peer = [&](const char* name, const std::string& file,
                           const Classifier& classifier) -> std::optional<PeerResult> {
       if (!classifier || o_.protocol == "clean" || o_.transfer_only) return std::nullopt;
@@ -144,8 +96,8 @@ class Evaluate {
                         run_protocol({classifier, std::nullopt}, radii.front(), images_, o_.contexts, name)};
     };
     auto base = peer("base", o_.base, peers_.base), control = peer("control", o_.control, peers_.control);
-    ResultsInput input{model_, data_, images_, radii.front(), evaluation, role(), o_.protocol, version()};
-    input.budget = budget();
+    ResultsInput input{model_, data_, images_, radii.front(), evaluation, role(), o_.protocol, o_.effective_version()};
+    input.budget = o_.budget(model_.classifier.search_precision());
     input.first_index = o_.data.first, input.indices_given = !o_.data.indices.empty();
     input.company_size = o_.company, input.company_seed = o_.company_seed, input.seed = o_.seed;
     input.base = std::move(base), input.control = std::move(control);
@@ -160,70 +112,7 @@ class Evaluate {
     return evaluation.suspect() ? 3 : 0;
   }
 
- private:
-  bool msa_protocol() const { return o_.protocol == "msa"; }
-  std::string version() const {
-    if (msa_protocol()) return o_.version.empty() ? "quick" : o_.version;
-    if (o_.protocol == "autoattack")
-      return o_.version.empty() ? (o_.attacks.empty() ? "standard" : "custom") : o_.version;
-    return "";
-  }
-  /// The attacks in words, equal for equal budgets.
-  std::string budget() const {
-    if (o_.protocol == "clean") return "";
-    auto text = o_.protocol + (version().empty() ? "" : " " + version());
-    if (o_.protocol == "pgd")
-      text += fmt::format(" {}, {} steps of {}", o_.loss, o_.steps.value_or(40),
-                          o_.step_size ? fmt::format("{:g}", *o_.step_size) : "eps / 4");
-    if (!o_.attacks.empty()) text += fmt::format(" {}", fmt::join(o_.attacks, ","));
-    if (msa_protocol() && !o_.surrogates.empty()) text += fmt::format(" {}", fmt::join(o_.surrogates, ","));
-    if (msa_protocol() && !o_.joint_surrogates.empty())
-      text += fmt::format(", in joint {}", fmt::join(o_.joint_surrogates, ","));
-    if (model_.classifier.search_precision() != at::kFloat) text += ", search in bfloat16";
-    const auto add = [&](const char* what, const std::optional<int64_t>& value) {
-      if (value) text += fmt::format(", {} {}", *value, what);
-    };
-    if (o_.protocol != "pgd") add("steps", o_.steps);
-    add("restarts", o_.protocol == "pgd" ? o_.restarts.value_or(1) : o_.restarts);
-    add("targets", o_.targets);
-    add("queries", o_.queries);
-    return text;
-  }
-  bool has_context(const std::string& name) const {
-    return std::find(o_.contexts.begin(), o_.contexts.end(), name) != o_.contexts.end();
-  }
   std::string role() const { return o_.role.empty() ? (model_.head ? model_.head_kind() : "") : o_.role; }
-
-  void check_options() {
-    const auto unused = [&](bool used, std::initializer_list<const char*> names, const char* why) {
-      if (!used)
-        for (const char* name : names) line_.warn_unused(name, why);
-    };
-    unused(o_.protocol == "pgd", {"step-size", "loss"}, "only --protocol pgd reads it");
-    unused(o_.protocol != "clean", {"steps"}, "nothing is attacked");
-    unused(o_.protocol == "pgd" || o_.protocol == "autoattack", {"restarts"},
-           "only --protocol pgd and autoattack read it");
-    unused(o_.protocol == "autoattack", {"attacks", "conformance", "targets", "queries"},
-           "only --protocol autoattack reads it");
-    unused(o_.protocol != "clean", {"save-adversarial", "quantise"}, "there are no adversarial images");
-    unused(msa_protocol(), {"surrogates", "surrogate", "joint-surrogates", "full-matrix", "sweep-lambda", "colluders"},
-           "only --protocol msa reads it");
-    unused(msa_protocol() && !(o_.base.empty() && o_.control.empty()), {"transfer-only"},
-           "there is no --base or --control of msa");
-    if (msa_protocol() && version() == "plus" && has_context("solo") && !has_context("solo-eot"))
-      o_.contexts.push_back("solo-eot");  // expectation over the company
-    const bool joint = has_context("joint");
-    unused(joint, {"colluders"}, "it is of the context joint");
-    unused(!o_.colluders.empty(), {"victims"}, "there are no colluders");
-    unused(msa_protocol() || o_.protocol == "autoattack", {"version"}, "only autoattack and msa have versions");
-    if (o_.protocol == "autoattack" && !o_.attacks.empty() && version() != "custom")
-      line_.warn_unused("attacks", "only --version custom reads it");
-    for (double m : o_.colluders) require(m == std::floor(m), "--colluders: needs whole numbers, but got {}", m);
-    require(!o_.random || !msa_protocol(),
-            "evaluate: msa judges deterministic models; for a random one use --protocol autoattack --version rand "
-            "--random");
-    unused(o_.protocol != "clean", {"precision"}, "nothing is searched for");
-  }
 
   Classifier load_peer(const std::string& path) {
     if (path.empty()) return {};
@@ -234,36 +123,6 @@ class Evaluate {
     require(peer.classifier.classes() == model_.classifier.classes(), "{}: has {} classes, but the model has {}", path,
             peer.classifier.classes(), model_.classifier.classes());
     return peer.classifier;
-  }
-
-  MsaOptions msa_options(const std::vector<std::string>& contexts) const {
-    MsaOptions m{.version = version(),
-                 .contexts = contexts,
-                 .surrogates = o_.surrogates,
-                 .joint_surrogates = o_.joint_surrogates,
-                 .company_size = o_.company,
-                 .company_seed = o_.company_seed,
-                 .seed = o_.seed,
-                 .batch_size = o_.compute.batch_size,
-                 .steps = o_.steps,
-                 .full_matrix = o_.full_matrix,
-                 .sweep = o_.sweep,
-                 .collusion = {{o_.colluders.begin(), o_.colluders.end()}, o_.victims, o_.steps.value_or(50)}};
-    for (const auto& file : o_.own_surrogates) m.more_surrogates.push_back(std::filesystem::path(file).stem().string());
-    return m;
-  }
-
-  AutoAttackOptions autoattack_options() const {
-    AutoAttackOptions a{.version = version(),
-                        .attacks = o_.attacks,
-                        .seed = o_.seed,
-                        .batch_size = o_.compute.batch_size,
-                        .conformance = o_.conformance};
-    a.steps = o_.steps;
-    a.restarts = o_.restarts;
-    a.targets = o_.targets;
-    a.queries = o_.queries;
-    return a;
   }
 
   /// Everything the verdicts depend on: the options but those of computing, and the files' contents. A change of the
@@ -294,7 +153,7 @@ class Evaluate {
                           const std::vector<std::string>& contexts, const std::string& part) {
     auto& monitor = line_.monitor();
     const auto log = log_.below(part);
-    if (msa_protocol()) return msa(model, peers_, images, threat, msa_options(contexts), monitor, log);
+    if (o_.is_msa()) return msa(model, peers_, images, threat, o_.msa(contexts), monitor, log);
     if (o_.protocol == "clean") return evaluate_clean(subject(model, images), images, o_.compute.batch_size);
     if (model.head && o_.contexts.front() != "reference")
       monitor.warn(
@@ -304,7 +163,7 @@ class Evaluate {
       return evaluate_pgd(subject(model, images), images, threat,
                           {o_.steps.value_or(40), o_.step_size, o_.restarts.value_or(1), o_.loss}, o_.seed,
                           o_.compute.batch_size, monitor, log);
-    return evaluate_autoattack(subject(model, images), images, threat, autoattack_options(), monitor, log);
+    return evaluate_autoattack(subject(model, images), images, threat, o_.autoattack(), monitor, log);
   }
 
   /// False for a black box that Square alone attacked.
@@ -344,7 +203,7 @@ class Evaluate {
     const auto attacked = target.attack_model();
     std::vector<std::unique_ptr<AttackModel>> others;
     for (const char* name : {"fc", "stable"})
-      if (model_.head && msa_protocol()) others.push_back(target.attack_model(name));
+      if (model_.head && o_.is_msa()) others.push_back(target.attack_model(name));
     CheckSubject subject{*attacked, target.context.kind == ContextKind::joint && model_.head.has_value(),
                          [&](const Tensor& x, const Tensor& index) {
                            return attacked->ask({x, index}, nullptr).target_logits;
@@ -392,9 +251,9 @@ class Evaluate {
 
   /// Image passes for an image that survives everything, at most.
   Passes expected_passes(const ThreatModel& threat) const {
-    if (msa_protocol()) {
-      auto passes = estimate_passes(model_, peers_, threat, msa_options(o_.contexts), !o_.transfer_only);
-      const auto study = collusion_passes(msa_options(o_.contexts).collusion, o_.company);
+    if (o_.is_msa()) {
+      auto passes = estimate_passes(model_, peers_, threat, o_.msa(o_.contexts), !o_.transfer_only);
+      const auto study = collusion_passes(o_.msa(o_.contexts).collusion, o_.company);
       passes.forward += study.forward / images_.size(), passes.backward += study.backward / images_.size();
       return passes;
     }
@@ -403,7 +262,7 @@ class Evaluate {
       total = {2 + o_.restarts.value_or(1) * (o_.steps.value_or(40) + 1),
                o_.restarts.value_or(1) * o_.steps.value_or(40)};
     if (o_.protocol == "autoattack") {
-      const auto a = autoattack_options();
+      const auto a = o_.autoattack();
       for (const auto& spec : autoattack_sequence({a.version, threat.norm, model_.classifier.classes(), a.attacks,
                                                    a.steps, a.restarts, a.targets, a.queries})
                                   .attacks) {
@@ -436,7 +295,7 @@ class Evaluate {
       if (*peer)
         rows.push_back({(*peer)->name, fmt::format("{:.1f}", percent((*peer)->evaluation.first().clean_correct)),
                         fmt::format("{:.1f}", percent((*peer)->evaluation.first().robust)), "", "", ""});
-    const auto what = o_.protocol + (version().empty() ? "" : " " + version());
+    const auto what = o_.protocol + (o_.effective_version().empty() ? "" : " " + o_.effective_version());
     const auto threat = o_.protocol == "clean" ? "" : fmt::format(", {} eps {}", o_.threat.norm, o_.threat.eps);
     fmt::print("{}{}, {} images, {:.1f} s\n{}report: {}\n", what, threat, images_.size(), e.seconds, table(rows),
                run.file("report.html"));

@@ -1,0 +1,42 @@
+// defines: EvaluateOptions, declare(), check_options()
+#pragma once
+#include "command_line.h"
+#include "hpm/attacks/autoattack.h"
+#include "hpm/evaluation/msa.h"
+#include "options.h"
+
+namespace hpm::app {
+
+/// The flags of hpm evaluate, and what they ask of a protocol.
+struct EvaluateOptions {
+  ModelOptions model;
+  DataOptions data;
+  ThreatOptions threat;
+  std::string protocol = "msa", version, role, base, control, checks = "basic";
+  std::vector<std::string> attacks, contexts{"reference"}, surrogates, joint_surrogates, own_surrogates;
+  std::optional<double> lambda;
+  std::vector<double> sweep;
+  std::vector<double> colluders;
+  int64_t victims = 100;
+  int64_t company = 128;
+  uint64_t company_seed = 0, seed = 0;
+  bool full_matrix = false, transfer_only = false, conformance = false, save_adversarial = false, quantise = false,
+       random = false;
+  std::optional<int64_t> steps, restarts, targets, queries;
+  std::optional<double> step_size;
+  std::string loss = "ce";
+  ComputeOptions compute;
+
+  bool is_msa() const { return protocol == "msa"; }
+  bool has_context(const std::string& name) const;
+  std::string effective_version() const;  ///< the version asked for, or the protocol's default; "" where it has none
+  std::string budget(at::ScalarType search) const;  ///< the attacks in words, equal for equal budgets
+  MsaOptions msa(const std::vector<std::string>& contexts) const;
+  AutoAttackOptions autoattack() const;
+};
+
+void declare(Fields& f, EvaluateOptions& o);
+/// Warns of options without effect, refuses those that contradict each other.
+void check_options(const EvaluateOptions& o, CommandLine& line);
+
+}  // namespace hpm::app
