@@ -31,6 +31,9 @@ void fields(Fields& f, DataOptions& o, const std::string& split);
 /// Loads the data set, with a warning for each option that has no effect on it.
 Dataset load(const DataOptions& options, CommandLine& line);
 
+/// Of the numbers, labels and contents of the images `index` [n] int64.
+std::string sha256_of_images(const Dataset& data, const Tensor& index);
+
 /// The numbers of the images asked for, int64. Throws UsageError for a range beyond the data set.
 Tensor image_numbers(const DataOptions& options, const Dataset& data);
 Images images_of(const Dataset& data, const Tensor& index);

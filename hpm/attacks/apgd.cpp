@@ -296,6 +296,20 @@ Tensor ranked_target(const Tensor& logits, int64_t rank) {
   return std::get<1>(logits.sort(1)).select(1, -rank).contiguous();
 }
 
+std::vector<SurrogateTargets> surrogate_targets(AttackModel& model, const Images& images, const Tensor& clean,
+                                                int64_t targets) {
+  std::vector<SurrogateTargets> all;
+  if (!model.has_surrogate_logits() || targets + 1 >= model.classes()) return all;
+  const auto own = model.surrogate_logits({images.x, images.index});
+  const auto tried = std::get<1>(clean.topk(targets + 1, 1));
+  for (int64_t rank = 2; rank < targets + 2; ++rank) {
+    const auto classes = ranked_target(own, rank);
+    const auto fresh = tried.eq(classes.unsqueeze(1)).any(1).logical_not() & classes.ne(images.y);
+    all.push_back({at::where(fresh, classes, ranked_target(clean, rank)), fresh});
+  }
+  return all;
+}
+
 ApgdRun apgd_run(AttackModel& model, const Images& images, const ApgdStart& start, const Tensor& targets,
                  const ThreatModel& threat, const ApgdOptions& options, Monitor& monitor) {
   check_options(model, options);
@@ -344,21 +358,16 @@ AttackResult apgd(AttackModel& model, const Images& images, const ThreatModel& t
       attack(rows, left, classes, {options.stream, restart, target});
     }
   }
-  if (options.loss != LossKind::dlr_targeted || !model.has_surrogate_logits()) return result;
-
-  // The classes that the surrogate ranks as high, where the target model does not.
-  const auto own = model.surrogate_logits({images.x, images.index});
-  const auto tried = std::get<1>(clean.topk(targets + 1, 1));
-  for (int64_t target = 0; target < targets; ++target) {
-    auto classes = ranked_target(own, target + 2);
-    const auto fresh = tried.eq(classes.unsqueeze(1)).any(1).logical_not() & classes.ne(images.y);
-    // A batch is attacked as a whole: who has no new class keeps the target's.
-    if (coupled) classes = at::where(fresh, classes, ranked_target(clean, target + 2));
-    if (coupled && !fresh.any().item<bool>()) continue;
+  if (options.loss != LossKind::dlr_targeted) return result;
+  const auto further = surrogate_targets(model, images, clean, targets);
+  for (size_t rank = 0; rank < further.size(); ++rank) {
+    const auto& [classes, fresh] = further[rank];
+    if (!fresh.any().item<bool>()) continue;
     for (int64_t restart = 0; restart < options.restarts; ++restart) {
       const auto rows = coupled ? unbroken() : (fresh & result.broken.logical_not()).nonzero().squeeze(1);
       if (rows.numel() == 0) break;
-      attack(rows, images.select(rows), classes.index_select(0, rows), {options.stream, restart, targets + target});
+      attack(rows, images.select(rows), classes.index_select(0, rows),
+             {options.stream, restart, targets + static_cast<int64_t>(rank)});
     }
   }
   return result;

@@ -1,4 +1,5 @@
-// defines: ApgdOptions, ApgdRun, ApgdStart, apgd(), apgd_run(), ranked_target()
+// defines: ApgdOptions, ApgdRun, ApgdStart, apgd(), apgd_run(), ranked_target(),
+//          surrogate_targets()
 #pragma once
 #include "hpm/attacks/attack_model.h"
 #include "hpm/core/norms.h"
@@ -50,5 +51,15 @@ AttackResult apgd(AttackModel& model, const Images& images, const ThreatModel& t
 
 /// The class with the (rank)th largest logit in each row; rank 2 is the runner-up. [N,K] -> [N].
 Tensor ranked_target(const Tensor& logits, int64_t rank);
+
+/// Targets of one of the surrogate's ranks that the target model's ranking does not have among its own.
+struct SurrogateTargets {
+  Tensor classes;  ///< [N]; the target model's of that rank for who has none: a coupled batch is attacked as a whole
+  Tensor fresh;    ///< [N] bool: who has one
+};
+/// The surrogate's 2nd .. (targets+1)th classes where the target model's logits `clean` [N,K] do not rank them as high,
+/// one entry a rank; empty where the surrogate's logits are the model's own, or every class is a target.
+std::vector<SurrogateTargets> surrogate_targets(AttackModel& model, const Images& images, const Tensor& clean,
+                                                int64_t targets);
 
 }  // namespace hpm

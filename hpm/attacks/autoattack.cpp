@@ -208,7 +208,9 @@ FreshVerdict judge_fresh(const Images& images, const std::function<Tensor(const 
     const ScopedThreads one(1);
     const auto row = close.slice(0, i, i + 1);
     const auto copies = images.select(row.expand({kBorderlineRows}));
-    verdict.wrong.index_copy_(0, row, ask(copies).slice(0, 0, 1).argmax(1).ne(copies.y.slice(0, 0, 1)).to(at::kCPU));
+    const auto alone = ask(copies).slice(0, 0, 1);
+    verdict.wrong.index_copy_(0, row, alone.argmax(1).ne(copies.y.slice(0, 0, 1)).to(at::kCPU));
+    verdict.logits.index_copy_(0, row.to(alone.device()), alone);
   }
   return verdict;
 }

@@ -69,7 +69,7 @@ AutoAttackResult run_sequence(AttackModel& model, const ImageSet& images, const 
 /// is judged again alone, repeated to 16 rows, on one thread, so that its verdict depends on no batch.
 struct FreshVerdict {
   Tensor wrong, close;  ///< [M] bool (CPU): the prediction is not the label; it was nearly a tie
-  Tensor logits;        ///< [M,K], of the pass
+  Tensor logits;        ///< [M,K], of the pass that the verdict comes from
 };
 /// `logits(images)` [M,K] are those of the model judged.
 FreshVerdict judge_fresh(const Images& images, const std::function<Tensor(const Images&)>& logits);

@@ -181,32 +181,43 @@ class Attack {
     clean_ = clean_logits(model_, images_);
     streams_.begin_attack();
     result_ = {images_.x.clone(), clean_.argmax(1).ne(images_.y)};
-    const int64_t targets = options_.targeted ? std::min(options_.targets, model_.classes() - 1) : 1;
+    int64_t targets = options_.targeted ? std::min(options_.targets, model_.classes() - 1) : 1;
     for (int64_t target = 0; target < targets; ++target)
-      for (int64_t restart = 0; restart < options_.restarts; ++restart) {
-        const auto rows = coupled_ ? at::arange(images_.size(), images_.y.options())
-                                   : result_.broken.logical_not().nonzero().squeeze(1);
-        if (rows.numel() == 0) return result_;
-        run(rows, target, restart);
-      }
+      restarts(target, options_.targeted ? ranked_target(clean_, target + 2) : Tensor(), {});
+    if (!options_.targeted || options_.conformance) return result_;
+    for (const auto& [classes, fresh] : surrogate_targets(model_, images_, clean_, targets))
+      restarts(targets++, classes, fresh);
     return result_;
   }
 
  private:
-  void run(const Tensor& rows, int64_t target, int64_t restart) {
+  /// `classes` [N]: the targets (undefined without); `only` [N] bool: rows to attack (undefined: all).
+  void restarts(int64_t target, const Tensor& classes, const Tensor& only) {
+    if (only.defined() && !only.any().item<bool>()) return;
+    for (int64_t restart = 0; restart < options_.restarts; ++restart) {
+      auto left = result_.broken.logical_not();
+      if (only.defined()) left = left & only;
+      const auto rows = coupled_ ? at::arange(images_.size(), images_.y.options()) : left.nonzero().squeeze(1);
+      if (rows.numel() == 0) return;
+      run(rows, target, classes, restart);
+    }
+  }
+
+  void run(const Tensor& rows, int64_t target, const Tensor& all_classes, int64_t restart) {
     auto left = images_.select(rows);
-    auto ranking = options_.targeted ? clean_.index_select(0, rows) : Tensor();
+    auto classes = all_classes.defined() ? all_classes.index_select(0, rows) : Tensor();
     auto sure = rows;
     if (options_.conformance) {  // the authors' run judges its images again, and ranks targets by one more pass
       const auto right =
           model_.ask({left.x, left.index}, nullptr).target_logits.argmax(1).eq(left.y).nonzero().squeeze(1);
-      if (options_.targeted) ranking = model_.ask({left.x, left.index}, nullptr).target_logits.index_select(0, right);
+      if (options_.targeted)
+        classes =
+            ranked_target(model_.ask({left.x, left.index}, nullptr).target_logits.index_select(0, right), target + 2);
       sure = rows.index_select(0, right);
     }
     auto adversarial = left.x.clone();
     if (sure.numel() > 0) {
       const auto some = images_.select(sure);
-      const auto classes = options_.targeted ? ranked_target(ranking, target + 2) : Tensor();
       const auto start =
           restart > 0 ? start_near(some, threat_, streams_, {options_.stream, restart, target}) : Tensor();
       const auto found = Run(model_, threat_, options_)(some, start, classes, monitor_);

@@ -10,10 +10,10 @@ namespace hpm {
 /// FAB (Croce and Hein, "Minimally distorted adversarial examples with a fast adaptive boundary attack", ICML 2020,
 /// arXiv:1907.02044, Algorithm 1) and its targeted version FAB-T.
 struct FabOptions {
-  bool targeted = true;      ///< linearise against one class after the other rather than against all of them
-  int64_t steps = 100;       ///< linearisations per restart (and target)
-  int64_t restarts = 1;      ///< the first starts at the image, later ones at random within eps / 2
-  int64_t targets = 9;       ///< the 2nd .. (targets+1)th largest clean logit; fewer where K is small
+  bool targeted = true;  ///< linearise against one class after the other rather than against all of them
+  int64_t steps = 100;   ///< linearisations per restart (and target)
+  int64_t restarts = 1;  ///< the first starts at the image, later ones at random within eps / 2
+  int64_t targets = 9;   ///< the 2nd .. (targets+1)th largest clean logit, then the surrogate's; fewer where K is small
   double alpha_max = .1;     ///< largest bias towards the original image
   double eta = 1.05;         ///< overshoot of the projections
   double beta = .9;          ///< step back towards the image once misclassified

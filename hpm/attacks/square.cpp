@@ -38,7 +38,8 @@ class Run {
     best_ = threat_.norm == Norm::linf ? stripes() : tiles();
     const auto first = judge(best_, 0);
     margin_ = first.margin;
-    result_ = {best_.clone(), first.wrong, at::ones({n}, images.y.options())};
+    if (!coupled_) result_.best = best_.clone(), result_.broken = first.wrong;
+    result_.queries = at::ones({n}, images.y.options());
     broken_ = first.wrong;
     if (options_.conformance && first.margin.lt(0).all().item<bool>()) return std::move(result_);
     const auto period = compaction_period(options_.compaction, images.x);
@@ -54,7 +55,7 @@ class Run {
       if (!coupled_ && (i + 1) % period == 0) drop();
       monitor.tick();
     }
-    keep(at::arange(row_.numel(), row_.options()));
+    if (!coupled_) keep(at::arange(row_.numel(), row_.options()));
     return std::move(result_);
   }
 
@@ -66,7 +67,17 @@ class Run {
   Judgement judge(const Tensor& x, int64_t draw) {
     const auto logits = model_.ask({x, images_.index, draw}, nullptr).target_logits;
     const auto values = margin(logits, images_.y);
-    return {values, options_.conformance ? values.le(0) : logits.argmax(1).ne(images_.y)};
+    const Judgement now{values, options_.conformance ? values.le(0) : logits.argmax(1).ne(images_.y)};
+    if (coupled_) keep_worst(x, now.wrong);
+    return now;
+  }
+
+  /// A batch counts by its wrong predictions, whether or not the search, which follows the margins, goes on from it.
+  void keep_worst(const Tensor& x, const Tensor& wrong) {
+    const auto count = wrong.sum().item<int64_t>();
+    if (count <= most_wrong_) return;
+    most_wrong_ = count;
+    result_.best = x.clone(), result_.broken = wrong;
   }
 
   int64_t window_side(int64_t iteration, int64_t least) const {
@@ -213,6 +224,7 @@ class Run {
   SquareDraws draws_;
   Images images_;
   Tensor best_, margin_, broken_, row_;
+  int64_t most_wrong_ = -1;  // of a coupled batch
   SquareRun result_;
   Tensor pattern_;  // of the last side
   int64_t pattern_side_ = 0;

@@ -50,16 +50,21 @@ class Checks {
                   fmt::format("APGD-CE with eps = {:.3g} left {:.1f} % of {} images", eps, share, sample_.size()));
   }
 
-  /// An exactly zero gradient at the start tells an attack nothing.
+  /// An exactly zero gradient at the image, in the attacks' own losses, tells an attack nothing.
   CheckOutcome zero_gradients() {
     if (!options_.gradients) return without_gradients("zero gradients");
-    const Loss loss{LossKind::ce, sample_.y, {}};
-    auto zeros = at::ones({sample_.size()}, sample_.y.options().dtype(at::kBool));
-    for (auto* view : views_)
-      zeros &= view->ask({sample_.x, sample_.index}, &loss).gradient.abs().flatten(1).amax(1).eq(0);
-    const auto zero = percent(zeros);
-    return judged("zero gradients", zero, 5, "%",
-                  fmt::format("{:.1f} % of {} images have a gradient of exactly zero", zero, sample_.size()));
+    const auto zeros_of = [&](LossKind kind) {
+      const Loss loss{kind, sample_.y, {}};
+      auto zeros = at::ones({sample_.size()}, sample_.y.options().dtype(at::kBool));
+      for (auto* view : views_)
+        zeros &= view->ask({sample_.x, sample_.index}, &loss).gradient.abs().flatten(1).amax(1).eq(0);
+      return percent(zeros);
+    };
+    const double ce = zeros_of(LossKind::ce), dlr = subject_.attacked.classes() < 3 ? 0 : zeros_of(LossKind::dlr);
+    return judged("zero gradients", std::max(ce, dlr), 5, "%",
+                  fmt::format("of {} images {:.1f} % have a gradient of exactly zero in the cross-entropy, {:.1f} % in "
+                              "the difference of logits ratio",
+                              sample_.size(), ce, dlr));
   }
 
   CheckOutcome finite() {
@@ -167,14 +172,17 @@ class Checks {
                   fmt::format("APGD-CE with 200 iterations broke {} of {} survivors", broken, survivors));
   }
 
+  /// What Square broke of what the white-box attacks had left: the evaluation's own, and a thousand queries more.
   CheckOutcome query_after_white_box() {
     if (coupled_) return {"Square after white-box", Status::not_run, {}, {}, "", "judged for independent rows"};
+    const auto own = broken_by_square();
     const auto [broken, survivors] = survivors_broken_by("Square after white-box", [&](const Images& chunk) {
       return square(subject_.attacked, chunk, threat_, {.queries = 1000, .stream = "check square"}, streams_, monitor_)
           .broken;
     });
-    return judged("Square after white-box", points(broken), .2, "points",
-                  fmt::format("Square with 1000 queries broke {} of {} survivors", broken, survivors));
+    return judged(
+        "Square after white-box", points(own + broken), .2, "points",
+        fmt::format("the evaluation's Square broke {}, then 1000 queries {} of {} survivors", own, broken, survivors));
   }
 
   CheckOutcome transfer() {
@@ -210,6 +218,21 @@ class Checks {
   bool first() const { return subject_.context == 0; }
   double points(int64_t images) const {
     return 100. * static_cast<double>(images) / static_cast<double>(images_.size());
+  }
+
+  /// Images that the evaluation's own Square broke first, in this context.
+  int64_t broken_by_square() const {
+    for (const auto& surrogate : outcome().surrogates)
+      if (surrogate.name == "query") return surrogate.first;
+    int64_t first = 0;
+    Tensor before;  // after the attacks before it
+    for (const auto& attack : evaluation_.attacks) {
+      if (attack.context != outcome().context) continue;
+      if (attack.name == "square" && before.defined())
+        first += (before & attack.robust.logical_not()).sum().item<int64_t>();
+      before = attack.robust;
+    }
+    return first;
   }
 
   /// How many of the survivors `attack` breaks (images of a chunk -> [N] bool), and how many there are.

@@ -30,8 +30,10 @@ struct CheckOptions {
 
 /// The checks of an honest evaluation (Athalye et al. 2018, arXiv:1802.00420; Carlini et al. 2019, arXiv:1902.06705;
 /// Tramer et al. 2020, arXiv:2002.08347; Croce et al. 2022, arXiv:2202.13711). basic: unbounded attack, zero gradients,
-/// finite values, ball and box, determinism, consistency, reload; full: also convergence with 200 iterations and Square
-/// after white-box. Each is a line, whatever its outcome; ball and box, and reload, are of the first context, whose
+/// finite values, ball and box, determinism, consistency, reload, transfer, on a sample of the images but for ball and
+/// box and reload; full: also convergence with 200 iterations and Square after white-box, on all survivors of
+/// independent rows. basic: at most 50 x sample passes with gradient for each model behind it, and some 20 x sample
+/// more. Each is a line, whatever its outcome; ball and box, and reload, are of the first context, whose
 /// images are kept. `saved`: the adversarial images as read back from disk, or none.
 std::vector<CheckOutcome> run_checks(CheckSubject subject, const ImageSet& images, const ThreatModel& threat,
                                      const Evaluation& evaluation, const std::optional<ImageSet>& saved,

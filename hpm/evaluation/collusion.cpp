@@ -105,11 +105,12 @@ CollusionOutcome with_colluders(const MsaRun& run, int64_t m, bool victim_too) {
   const auto& options = run.options.collusion;
   const RandomStreams streams(seed_of(run.options, "ste"));
   const Judge numbers(run.images, run.threat, {});
-  CollusionOutcome outcome{m, victim_too, 0, 0};
+  CollusionOutcome outcome{m, victim_too, 0, 0, at::zeros({run.images.size()}, at::kBool)};
   run.monitor.begin(fmt::format("joint, {} colluders{}", m, victim_too ? " and the victim" : ""), options.victims,
                     "victims");
   for (const auto& index : run.company->batches()) {
     if (outcome.victims >= options.victims) break;
+    if (index.numel() <= m) continue;  // the last batch may be too short for so many neighbours
     const auto batch = clean_batch(run, numbers.places(index));
     const auto victims = batch.right.nonzero().squeeze(1).slice(0, 0, options.victims - outcome.victims);
     const auto key = fmt::format("joint/collusion/{}/{}/{}", m, victim_too, outcome.victims);
@@ -124,7 +125,9 @@ CollusionOutcome with_colluders(const MsaRun& run, int64_t m, bool victim_too) {
       return {{"broken", broken}};
     });
     outcome.victims += victims.numel();
-    outcome.broke += find_tensor(done, "broken").sum().item<int64_t>();
+    const auto broken = find_tensor(done, "broken");
+    outcome.broke += broken.sum().item<int64_t>();
+    outcome.broken.index_fill_(0, batch.rows.index_select(0, victims).index({broken}), true);
   }
   run.monitor.end();
   return outcome;
@@ -135,9 +138,9 @@ CollusionOutcome with_colluders(const MsaRun& run, int64_t m, bool victim_too) {
 std::vector<CollusionOutcome> collusion(const MsaRun& run) {
   std::vector<CollusionOutcome> outcomes;
   for (auto m : run.options.collusion.colluders) {
-    require(m >= 0 && m < run.options.company_size,
-            "msa: collusion needs 0 to {} neighbours in batches of {}, but got {}", run.options.company_size - 1,
-            run.options.company_size, m);
+    const auto size = std::min(run.options.company_size, run.images.size());
+    require(m >= 0 && m < size, "msa: collusion needs 0 to {} neighbours in batches of {}, but got {}", size - 1, size,
+            m);
     outcomes.push_back(with_colluders(run, m, true));
     if (m > 0) outcomes.push_back(with_colluders(run, m, false));
   }

@@ -33,6 +33,7 @@ struct CollusionOutcome {
   int64_t colluders = 0;   ///< neighbours that the attacker controls beside, or instead of, the victim
   bool victim_too = true;  ///< the victim's own image is the attacker's as well
   int64_t victims = 0, broke = 0;
+  Tensor broken;  ///< [n] bool: which
 };
 
 struct ContextOutcome {

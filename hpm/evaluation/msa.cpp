@@ -11,7 +11,8 @@
 namespace hpm {
 namespace {
 
-// ste, then in the order of what each broke of what was left (measured: docs/results.md).
+// ste, then in the order of what each broke of what was left (measured: docs/results.md). The other versions' further
+// surrogates follow.
 const std::vector<std::string> kQuick{"ste", "fc", "hard", "stable", "soft", "region", "base", "control"};
 
 bool transfers(const std::string& surrogate) { return surrogate == "base" || surrogate == "control"; }
@@ -19,12 +20,12 @@ bool queries(const std::string& surrogate) { return surrogate == "query"; }
 
 std::vector<std::string> surrogates_of(const MsaOptions& options) {
   auto all = !options.surrogates.empty() ? options.surrogates : kQuick;
-  if (options.surrogates.empty() && options.version != "quick") {
-    all.clear();
-    for (const auto& surrogate : surrogates()) all.push_back(surrogate.name);
-  }
-  for (const auto& name : options.more_surrogates)
+  const auto add = [&](const std::string& name) {
     if (std::find(all.begin(), all.end(), name) == all.end()) all.push_back(name);
+  };
+  if (options.surrogates.empty() && options.version != "quick")
+    for (const auto& surrogate : surrogates()) add(surrogate.name);
+  for (const auto& name : options.more_surrogates) add(name);
   require(std::set<std::string>(all.begin(), all.end()).size() == all.size(), "msa: a surrogate is named twice: {}",
           fmt::join(all, ","));
   // What comes last is counted as found beyond the white-box surrogates.
@@ -33,8 +34,8 @@ std::vector<std::string> surrogates_of(const MsaOptions& options) {
   return all;
 }
 
-/// How many white-box surrogates give logits, in every context: so many starts of each attack an HPM model gets at
-/// least ("region", an objective of its own, comes on top).
+/// How many white-box surrogates give logits: so many starts of each attack an HPM model gets in every context at least
+/// ("region", an objective of its own, comes on top).
 int64_t starts_of(const MsaOptions& options) {
   const auto all = surrogates_of(options);
   return std::count_if(all.begin(), all.end(), [](const auto& name) {
@@ -105,6 +106,25 @@ std::vector<MsaStep> msa_plan(const MsaOptions& options, Norm norm, int64_t clas
   return plan;
 }
 
+namespace {
+
+/// Where surrogates were left out, or are the same in a context, those that run start more often: of each attack no
+/// fewer starts than a plain model gets.
+void give_as_many_starts_as(const std::vector<MsaStep>& plain, std::vector<PlannedStep>& steps) {
+  for (const auto& wanted : plain.front().attacks) {
+    int64_t starts = 0;
+    std::vector<AttackSpec*> running;
+    for (auto& step : steps)
+      for (auto& spec : step.attacks)
+        if (step.runs() && !transfers(step.surrogate) && spec.name == wanted.name)
+          starts += spec.restarts, running.push_back(&spec);
+    for (size_t i = 0; !running.empty() && starts < wanted.restarts; ++i, ++starts)
+      ++running[i % running.size()]->restarts;
+  }
+}
+
+}  // namespace
+
 std::vector<PlannedStep> planned_steps(const MsaOptions& given, Norm norm, const HpmHead& head, const Peers& peers,
                                        ContextKind context) {
   auto options = given;
@@ -119,12 +139,17 @@ std::vector<PlannedStep> planned_steps(const MsaOptions& given, Norm norm, const
     if (planned.unavailable.empty() && !is_first) {
       auto& running = steps[found->second];
       planned.same_as = running.surrogate;
-      for (auto& spec : running.attacks)
-        if (spec.name != "fab-t") ++spec.restarts;  // FAB-T starts at the image itself: a restart would repeat it
+      for (auto& spec : running.attacks) {
+        if (spec.name == "fab-t") continue;  // one start, as a plain model gets
+        const auto own = std::find_if(planned.attacks.begin(), planned.attacks.end(),
+                                      [&](const auto& twin) { return twin.name == spec.name; });
+        spec.restarts += (own != planned.attacks.end() ? *own : planned.attacks.front()).restarts;  // region has others
+      }
     }
     any |= planned.runs();
     steps.push_back(std::move(planned));
   }
+  give_as_many_starts_as(msa_plan(given, norm, head.classes(), false), steps);
   require(any,
           "msa: none of the surrogates {} can attack the context {} here; name others, or give --base or --control",
           fmt::join(surrogates_of(options), ","), to_string(context));
@@ -181,22 +206,30 @@ Clean clean_pass(const HpmModel& model, const ImageSet& images, int64_t batch_si
 Passes estimate_passes(const HpmModel& model, const Peers& peers, const ThreatModel& threat, const MsaOptions& options,
                        bool peers_attacked) {
   Passes total{2, 0};  // the clean passes
-  const auto add = [&](const std::vector<AttackSpec>& attacks, bool surrogate) {
+  const int64_t others = model.classifier.classes() - 1;
+  // `ranking`: the surrogate's may add targets, to a row at most those that are left, to a joint batch as many again.
+  enum class Ranking { none, row, batch };
+  const auto add = [&](const std::vector<AttackSpec>& attacks, Ranking ranking) {
     for (auto spec : attacks) {
-      if (surrogate && spec.name == "apgd-t") spec.targets *= 2;  // the surrogate's ranking may add as many
+      const auto left = std::max<int64_t>(others - spec.targets, 0);
+      if (ranking != Ranking::none && (spec.name == "apgd-t" || spec.name == "fab-t"))
+        spec.targets += ranking == Ranking::row ? std::min(spec.targets, left) : left ? spec.targets : 0;
       const auto passes = passes_of(spec);
       total.forward += passes.forward, total.backward += passes.backward;
     }
   };
   const auto add_plain = [&] {
-    for (const auto& step : msa_plan(options, threat.norm, model.classifier.classes(), false)) add(step.attacks, false);
+    for (const auto& step : msa_plan(options, threat.norm, model.classifier.classes(), false))
+      add(step.attacks, Ranking::none);
   };
   if (!model.head) add_plain();
   for (const auto* peer : {&peers.base, &peers.control})
     if (*peer && peers_attacked) add_plain();
-  for (const auto& name : model.head ? options.contexts : std::vector<std::string>{})
-    for (const auto& step : planned_steps(options, threat.norm, *model.head, peers, parse_context(name)))
-      if (step.runs()) add(step.attacks, true);
+  for (const auto& name : model.head ? options.contexts : std::vector<std::string>{}) {
+    const auto kind = parse_context(name);
+    for (const auto& step : planned_steps(options, threat.norm, *model.head, peers, kind))
+      if (step.runs()) add(step.attacks, kind == ContextKind::joint ? Ranking::batch : Ranking::row);
+  }
   return total;
 }
 
@@ -255,6 +288,8 @@ ContextOutcome under_another_name(ContextOutcome outcome, const std::string& nam
 void run_contexts(const MsaRun& run, Evaluation& out) {
   const auto asked = asked_contexts(run.options);
   auto kinds = attacked_contexts(asked, run.model.head->lambda);
+  if (run.model.head->lambda == 1 && !run.options.collusion.colluders.empty())
+    run.monitor.warn("colluders: with lambda = 1 no prediction depends on a neighbour; nothing is studied");
   std::stable_partition(kinds.begin(), kinds.end(), [](auto kind) { return kind != ContextKind::joint; });
   const auto targets = judged_targets(run, asked, kinds);
   Judge judge(run.images, run.threat, targets.all);
@@ -264,9 +299,17 @@ void run_contexts(const MsaRun& run, Evaluation& out) {
         (kinds[c] == ContextKind::joint ? joint_under_attack : rows_under_attack)(run, judge, c, targets.swept[c]));
   for (const auto& context : attacks) context->attack();
   std::vector<ContextRun> runs;
+  // With lambda = 1 the context attacked may be none of those asked for: then it is the first of these.
+  const auto renamed = [&](const std::string& name) {
+    const auto kind = parse_context(name);
+    return std::find(asked.begin(), asked.end(), kind) != asked.end() ? name : to_string(asked.front());
+  };
+  for (auto& record : run.out.attacks) record.context = renamed(record.context);
   for (const auto& context : attacks) {
     runs.push_back(context->finish());
     auto& sweep = runs.back().sweep;
+    runs.back().outcome.context = renamed(runs.back().outcome.context);
+    for (auto& s : sweep) s.context = renamed(s.context);
     std::move(sweep.begin(), sweep.end(), std::back_inserter(out.sweep));
   }
   for (auto kind : asked) {
@@ -301,12 +344,16 @@ Evaluation msa(const HpmModel& model, const Peers& peers, const ImageSet& images
     });
     const auto device = images.y.device();
     const Clean clean{find_tensor(kept, "z").to(device), find_tensor(kept, "o").to(device)};
-    const auto company = std::make_shared<const Company>(*model.head, images.index, clean.z, clean.o,
-                                                         options.company_size, options.company_seed);
+    const auto asked = [&](ContextKind kind) {
+      return std::find(options.contexts.begin(), options.contexts.end(), to_string(kind)) != options.contexts.end();
+    };
+    std::shared_ptr<const Company> company;
+    if (asked(ContextKind::solo) || asked(ContextKind::joint))
+      company = std::make_shared<const Company>(*model.head, images.index, clean.z, clean.o, options.company_size,
+                                                options.company_seed);
     const auto borderline = at::zeros({images.size()}, at::kBool);
-    const auto& asked = options.contexts;
     std::vector<std::shared_ptr<const Company>> draws;
-    if (std::find(asked.begin(), asked.end(), to_string(ContextKind::solo_eot)) != asked.end())
+    if (asked(ContextKind::solo_eot))
       draws = draw_companies(*model.head, images.index, clean.z, clean.o, options.company_size, options.company_seed);
     run_contexts({model, peers, images, threat, options, clean, company, draws, monitor, log, out, borderline,
                   clean.o.std().item<double>()},

@@ -49,6 +49,7 @@ class Joint : public ContextAttack {
     }
     outcome_.robust = flags(0);
     outcome_.collusion = collusion(run_);
+    for (const auto& colluders : outcome_.collusion) ever_wrong_ = ever_wrong_ | colluders.broken;
     outcome_.joint_any = percent((ever_wrong_ | judge_.broken(places_[0])).logical_not());
     ContextRun result{
         std::move(outcome_), worst_, std::vector<std::string>(static_cast<size_t>(run_.images.size())), {}};
@@ -97,7 +98,7 @@ class Joint : public ContextAttack {
   }
 
   /// `aimed`: at the own lambda. What was found for one of the sweep counts for the sweep alone, so that asking for it
-  /// changes nothing else.
+  /// changes nothing else but joint_any, which counts every batch that was composed.
   void keep_worse(Composed& batch, const NamedTensors& judged, const std::string& by, bool aimed = true) {
     const auto correct = find_tensor(judged, "correct").unbind(0);
     ever_wrong_.index_copy_(0, batch.rows, ever_wrong_.index_select(0, batch.rows) | correct[0].logical_not());

@@ -9,12 +9,16 @@ class RowContext : public ContextAttack {
       : run_(run), judge_(judge), target_(target), swept_(std::move(swept)) {
     const auto& context = judge.targets()[target].context;
     const auto& head = *run.model.head;
-    const auto logits =
-        prediction_logits(head, context, run.clean.z, run.clean.o, run.images.index, {.lambda = lambda()});
-    scale_l_ = logits.std().item<double>();
+    const HeadOptions options{.lambda = lambda()};
+    const auto assigned = assign(run.clean.o, Assignment::hard);
+    const auto h = head.embed(run.clean.z);
+    scale_l_ = context_logits(head, context, h, assigned, run.images.index, options).std().item<double>();
     result_.outcome.context = to_string(context.kind);
-    result_.outcome.clean_prediction = logits.argmax(1).to(at::kCPU);
-    result_.outcome.clean_correct = wrong(run.images).logical_not();
+    result_.outcome.clean_prediction =
+        prediction_logits(head, context, h, assigned, run.images.index, options).argmax(1).to(at::kCPU);
+    const auto clean = judge_afresh(run.images);
+    clean_logits_ = clean.logits;
+    result_.outcome.clean_correct = clean.wrong.logical_not();
     result_.broken_by.resize(static_cast<size_t>(run.images.size()));
     confirmed_ = at::zeros({run.images.size()}, at::kBool);
   }
@@ -74,21 +78,23 @@ class RowContext : public ContextAttack {
   /// Images [n] that are right and not broken so far.
   Tensor standing() const { return result_.outcome.clean_correct & judge_.broken(target_).logical_not(); }
 
-  /// Whether the predictions of versions of the evaluation's images are wrong, [M], from a fresh float32 pass.
-  Tensor wrong(const ImageSet& images) {
+  /// Verdicts on versions of the evaluation's images, from a fresh float32 pass.
+  FreshVerdict judge_afresh(const ImageSet& images) {
     torch::NoGradGuard guard;
     const auto& context = judge_.targets()[target_].context;
-    std::vector<Tensor> flags{at::zeros({0}, at::kBool)};
+    std::vector<Tensor> wrong{at::zeros({0}, at::kBool)},
+        close = wrong, logits{at::zeros({0, run_.model.head->classes()}, run_.clean.o.options())};
     for_chunks(images, run_.options.batch_size, [&](const Images& chunk, int64_t) {
       const auto verdict = judge_fresh(chunk, [&](const Images& rows) {
         const auto out = run_.model.run(rows.x);
         return prediction_logits(*run_.model.head, context, out.features, out.logits, rows.index, {.lambda = lambda()});
       });
       run_.borderline.index_fill_(0, judge_.places(chunk.index.index({verdict.close})), true);
-      flags.push_back(verdict.wrong);
+      wrong.push_back(verdict.wrong), close.push_back(verdict.close), logits.push_back(verdict.logits);
     });
-    return at::cat(flags);
+    return {at::cat(wrong), at::cat(close), at::cat(logits)};
   }
+  Tensor wrong(const ImageSet& images) { return judge_afresh(images).wrong; }
 
   /// Judges again what was newly broken. A break that does not stand is forgotten: the image goes on being attacked.
   void confirm(const std::string& by) {
@@ -133,8 +139,9 @@ class RowContext : public ContextAttack {
     auto broken = at::zeros_like(left);
     run_.monitor.begin(fmt::format("{} {}/{}", record.context, record.surrogate, spec.name), rows.numel(), "images");
     const RandomStreams streams(seed_of(run_.options, record.surrogate, judge_.targets()[target_].context.kind));
-    for_chunks(run_.images.subset(rows), run_.options.batch_size, [&](const Images& chunk, int64_t begin) {
+    for_chunks(run_.images.subset(rows), run_.options.batch_size, [&](Images chunk, int64_t begin) {
       const auto here = rows.slice(0, begin, begin + chunk.size());
+      chunk.clean_logits = clean_logits_.index_select(0, here.to(clean_logits_.device()));
       const auto key = fmt::format("{}/{}/{}/{}", record.context, record.surrogate, spec.name, begin);
       ChunkMonitor progress(run_.monitor, spec, begin, chunk.size(),
                             fmt::format("survivors {}", standing().sum().item<int64_t>()));
@@ -158,8 +165,9 @@ class RowContext : public ContextAttack {
   Judge& judge_;
   size_t target_;
   std::vector<size_t> swept_;
-  double scale_l_ = 1;
-  Tensor confirmed_;  // [n] bool: broken, and judged so by a fresh pass
+  double scale_l_ = 1;   // standard deviation of the context's logits
+  Tensor clean_logits_;  // [n,K]: of the prediction, in agreement with the verdicts
+  Tensor confirmed_;     // [n] bool: broken, and judged so by a fresh pass
   ContextRun result_;
 };
 

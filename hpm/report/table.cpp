@@ -14,8 +14,8 @@ std::string accuracy_text(const std::optional<double>& value, const std::optiona
 }
 
 std::string difference_text(const ModelRow& row) {
-  if (row.role == "control") return "0";
   if (row.suspect) return "suspect: not drawn";
+  if (row.role == "control") return "0";
   if (!row.control || !row.control->difference) return "";
   Cells evidence;
   if (row.control->difference_interval) evidence.push_back(range_text(*row.control->difference_interval));

@@ -1,6 +1,7 @@
 #include "hpm/attacks/autoattack.h"
 
 #include "attacks/formula_net.h"
+#include "hpm/attacks/apgd.h"
 #include "hpm/attacks/fab.h"
 #include "hpm/attacks/square.h"
 #include "hpm/core/device.h"
@@ -324,6 +325,69 @@ TEST(AutoAttack, AsksACoupledModelForWholeBatches) {
     EXPECT_LT(result.robust().sum().item<int64_t>(), 40);
     EXPECT_LE(result.norm_excess, 1e-5);
   }
+}
+
+TEST(Apgd, ACoupledBatchHasOneLossAndSoOneStepSize) {
+  Setting s;
+  Coupled coupled(s.net, 40);
+  ClassifierModel rows(s.net);
+  const auto run = [&](AttackModel& model) {
+    return apgd_run(model, s.images, {s.images.x}, {}, kThreats[0], {.steps = 10});
+  };
+  const auto together = run(coupled).best_loss;
+  EXPECT_TRUE(together.eq(together[0]).all().item<bool>());
+  EXPECT_FALSE(run(rows).best_loss.eq(together[0]).all().item<bool>());
+}
+
+/// Two images; the first one's margin is -b, the second one's 2b, where b is the first image's mean.
+class Opposed : public AttackModel {
+ public:
+  Answer ask(const Query& query, const Loss*) override {
+    const auto b = query.x[0].mean();
+    brightness.push_back(b.item<double>());
+    return {at::stack({at::stack({-b, at::zeros({})}), at::stack({2 * b, at::zeros({})})}), {}, {}};
+  }
+  Coupling coupling() const override { return Coupling::batch; }
+  int64_t classes() const override { return 2; }
+  Passes passes() const override { return {}; }
+  std::vector<double> brightness;
+};
+
+TEST(Square, ACoupledBatchIsAcceptedAsAWholeAndCountsByItsWrongPredictions) {
+  Opposed model;
+  const Images images{at::full({2, 1, 6, 6}, .5), at::zeros({2}, at::kLong), at::arange(2)};
+  const auto run = square_run(model, images, {Norm::linf, .2}, {.queries = 200}, RandomStreams(0), 0);
+  // The margins' sum is b: what the search accepts darkens the first image, though its own margin grows.
+  EXPECT_LT(model.brightness.back(), .4);
+  EXPECT_EQ(run.broken.sum().item<int64_t>(), 1) << "-b < 0 < 2b";
+  // One that breaks more is kept whatever its margins.
+  class Spike : public Opposed {
+    Answer ask(const Query& query, const Loss* loss) override {
+      auto answer = Opposed::ask(query, loss);
+      if (brightness.size() == 5) answer.target_logits[1] = torch::tensor({-.001f, 0.f}), spike = query.x.clone();
+      if (brightness.size() == 5) answer.target_logits[0] = torch::tensor({-.001f, 0.f});
+      return answer;
+    }
+
+   public:
+    Tensor spike;
+  } spiked;
+  const auto found = square_run(spiked, images, {Norm::linf, .2}, {.queries = 200}, RandomStreams(0), 0);
+  EXPECT_EQ(found.broken.sum().item<int64_t>(), 2);
+  EXPECT_TRUE(at::equal(found.best, spiked.spike));
+}
+
+TEST(AutoAttack, AVerdictThatWasMadeAloneComesWithItsOwnLogits) {
+  const Images images{at::rand({6, 1, 2, 2}), at::zeros({6}, at::kLong), at::arange(6)};
+  // Nearly tied for the wrong class in a batch, right alone (repeated to 16 rows).
+  const auto verdict = judge_fresh(images, [](const Images& rows) {
+    auto logits = at::zeros({rows.size(), 3});
+    logits.select(1, 1).fill_(rows.size() == 16 ? -1e-6 : 1e-6), logits.select(1, 2).fill_(-1);
+    return logits;
+  });
+  EXPECT_TRUE(verdict.close.all().item<bool>());
+  EXPECT_FALSE(verdict.wrong.any().item<bool>());
+  EXPECT_TRUE(verdict.logits.argmax(1).eq(0).all().item<bool>());
 }
 
 TEST(AutoAttack, NumbersTheDrawsOfARandomModel) {

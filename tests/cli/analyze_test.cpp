@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/program.h"
+#include "support/libraries.h"
 
 namespace hpm {
 namespace {
@@ -84,6 +85,17 @@ TEST_F(AnalyzeVerb, ReportTakesStudiesAloneAndBesideEvaluations) {
   for (const char* part :
        {"Checks", "Distance to the decision boundary", "hpm analyze --config", "hpm evaluate --config"})
     EXPECT_NE(both.find(part), std::string::npos) << part;
+}
+
+TEST(AnalyzeImages, OfAFolderAreScaledAsAsked) {
+  HPM_NEED_IMAGES();
+  const test::TemporaryFolder own;
+  const auto images = " --data images:" + (test::source_dir() / "tests/data/fixtures/images").string() +
+                      " --resize 20 --centre-crop 16 --threads 1 --eps .1";
+  ASSERT_EQ(program("train --arch conv4k4s2p1-relu-flatten-fc2 --epochs 0 --out base" + images, own.path).status, 0);
+  const auto run =
+      program("analyze --quiet --iterations 2 --model base/model.safetensors --out study" + images, own.path);
+  EXPECT_EQ(run.status, 0) << run.err;
 }
 
 TEST_F(AnalyzeVerb, DryRunPrintsTheCostAndRunsNothing) {

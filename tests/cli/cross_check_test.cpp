@@ -21,7 +21,8 @@ TEST(CrossCheck, AnIndependentImplementationAgreesOnTheExportedReferenceAndAlone
   const std::string data = " --data fashion-mnist --eps 0.1", model = " --model hpm/model.safetensors";
   run("finetune --epochs 0 --lambda .5 --fit-images 1000 --metric-steps 60 --out hpm --model '" + base + "'" + data);
   for (const std::string context : {"reference", "alone"}) {
-    ASSERT_EQ(test::program("export --format torchscript --context " + context + " --to " + context + ".pt" + model,
+    ASSERT_EQ(test::program("export --format torchscript --context " + context +
+                                (context == "reference" ? " --fold" : "") + " --to " + context + ".pt" + model,
                             folder.path)
                   .status,
               0);

@@ -109,6 +109,88 @@ TEST_F(Slice, EvaluatesEveryProtocolWithResultsThatAgreeWithThemselves) {
   EXPECT_NE(text_of(*folder / "tables/compare.md").find("msa"), std::string::npos);
 }
 
+TEST_F(Slice, TheFlagsOfTheMixedSurrogateAttackReachIt) {
+  HPM_NEED_FASHION_MNIST();
+  prepare();
+  const auto r = program(
+      "evaluate --protocol msa --context joint,solo --lambda .7 --sweep-lambda .3,.7 --colluders 2 "
+      "--victims 3 --company 16 --company-seed 3 --surrogates ste,fc,hard --joint-surrogates ste "
+      "--full-matrix --steps 3 --count 30 --eps 0.1 --checks none --model hpm/model.safetensors "
+      "--out flags" +
+          data,
+      folder->path);
+  ASSERT_EQ(r.status, 0) << r.err;
+  EXPECT_NE(r.err.find("passes"), std::string::npos) << "the cost is said before the start: " << r.err;
+  const auto j = results("flags");
+  EXPECT_NEAR(j["model_info"]["lambda"].get<double>(), .7, 1e-9);
+  EXPECT_EQ(j["company"]["size"], 16);
+  EXPECT_EQ(j["company"]["seed"], 3);
+  const auto &joint = j["contexts"][0], &solo = j["contexts"][1];
+  ASSERT_EQ(joint["surrogates"].size(), 1u);
+  ASSERT_EQ(solo["surrogates"].size(), 3u);
+  for (const auto& s : solo["surrogates"]) EXPECT_TRUE(s["complete"].get<bool>()) << s;
+  ASSERT_EQ(joint["collusion"].size(), 2u);
+  for (const auto& study : joint["collusion"]) EXPECT_EQ(study["victims"], 3);
+  EXPECT_EQ(j["sweep"].size(), 4u);
+  const auto verdicts = read_checkpoint((*folder / "flags/verdicts.safetensors").string()).tensors;
+  const auto tensor = [&](const std::string& name) {
+    for (const auto& [known, value] : verdicts)
+      if (known == name) return value;
+    ADD_FAILURE() << name << " is not in verdicts.safetensors";
+    return at::zeros({30}, at::kLong);
+  };
+  EXPECT_TRUE(tensor("solo.matrix.ste/apgd-ce").gt(0).equal(tensor("solo.clean_correct")));
+  EXPECT_FALSE((tensor("solo.matrix.fc/apgd-ce").eq(2) & tensor("solo.robust")).any().item<bool>());
+}
+
+TEST_F(Slice, AFailedCheckMakesTheResultSuspectEverywhere) {
+  HPM_NEED_FASHION_MNIST();
+  prepare();
+  // Logits so large that float32 has no gradient left.
+  auto tensors = read_checkpoint((*folder / "base/model.safetensors").string()).tensors;
+  tensors[tensors.size() - 2].second.mul_(1e6), tensors.back().second.mul_(1e6);
+  write_safetensors((*folder / "masked.safetensors").string(), tensors);
+  const auto r = program(
+      "evaluate --quiet --protocol pgd --steps 5 --count 40 --eps 0.1 --out masked --model "
+      "masked.safetensors" +
+          data,
+      folder->path);
+  EXPECT_EQ(r.status, 3) << r.err;
+  EXPECT_EQ(r.out.find("SUSPECT"), 0u) << r.out;
+  const auto j = results("masked");
+  EXPECT_TRUE(j["suspect"].get<bool>());
+  ASSERT_FALSE(j["reasons"].empty());
+  EXPECT_NE(j["reasons"].dump().find("zero gradients"), std::string::npos) << j["reasons"];
+  EXPECT_NE(text_of(*folder / "masked/report.html").find("suspect"), std::string::npos);
+  run("report masked --html masked.html --table masked.md");
+  EXPECT_NE(text_of(*folder / "masked.md").find("suspect"), std::string::npos);
+}
+
+TEST_F(Slice, AnotherProtocolsFurtherContextsAreWarnedOf) {
+  HPM_NEED_FASHION_MNIST();
+  prepare();
+  const auto r = program(
+      "evaluate --protocol clean --context reference,solo --count 10 --model hpm/model.safetensors "
+      "--out first-context" +
+          data,
+      folder->path);
+  EXPECT_NE(r.err.find("evaluates the first, reference"), std::string::npos) << r.err;
+}
+
+TEST_F(Slice, ResumingOnOtherImagesUnderTheSameNameIsRefused) {
+  HPM_NEED_FASHION_MNIST();
+  prepare();
+  const auto settings =
+      "evaluate --quiet --protocol pgd --steps 2 --eps 0.1 --indices images.txt --out renumbered "
+      "--model base/model.safetensors" +
+      data;
+  std::ofstream(*folder / "images.txt") << "1 2 3";
+  ASSERT_EQ(program(settings, folder->path).status, 0);
+  std::ofstream(*folder / "images.txt") << "1 2 4";
+  const auto r = program(settings + " --resume", folder->path);
+  EXPECT_EQ(r.status, 1) << r.err;
+}
+
 TEST_F(Slice, TheRunsOwnConfigurationReproducesIt) {
   HPM_NEED_FASHION_MNIST();
   prepare();
@@ -125,6 +207,20 @@ TEST_F(Slice, ListOfRadiiGivesACurveThatFalls) {
   const auto curve = results("curve")["curve"];
   ASSERT_EQ(curve.size(), 3u);
   EXPECT_GE(curve[0]["robust_accuracy"], curve[2]["robust_accuracy"]);
+}
+
+TEST_F(Slice, WhatASmallerRadiusBreaksCountsForTheFirst) {
+  HPM_NEED_FASHION_MNIST();
+  const auto committed = (test::source_dir() / "checkpoints/fashion-mnist-linf-0.1.safetensors").string();
+  // One small step from a random start, so that chance has the small radius break some that the large one does not.
+  run("evaluate --protocol pgd --steps 1 --step-size .02 --count 1000 --eps 0.4,0.03 --checks none --model '" +
+      committed + "' --out radii" + data);
+  const auto j = results("radii");
+  EXPECT_EQ(j["curve"][1]["robust_accuracy"], j["robust_accuracy"]);
+  ASSERT_FALSE(j["notes"].empty()) << "the small radius broke nothing more, nothing is tested";
+  EXPECT_NE(j["notes"].dump().find("within eps 0.03"), std::string::npos);
+  for (size_t i = 0; i < 1000; ++i)
+    EXPECT_EQ(j["predictions"]["adversarial"][i] == j["labels"][i], j["robust"][i] == 1) << i;
 }
 
 TEST_F(Slice, FoldedExportPredictsAsTheReferenceContext) {

@@ -24,6 +24,22 @@ class TorchScriptProgram : public testing::Test {
   const std::string data = " --data fashion-mnist --eps 0.05";
 };
 
+TEST_F(TorchScriptProgram, TheExamplesOwnSurrogateAttacksBesideTheOthers) {
+  HPM_NEED_PYTHON_TORCH();
+  HPM_NEED_FASHION_MNIST();
+  ASSERT_EQ(test::python("examples/annealed_surrogate.py", "'" + file("annealed.pt") + "' > /dev/null"), "");
+  const auto base = (test::source_dir() / "checkpoints/fashion-mnist-linf-0.1.safetensors").string();
+  run("finetune --quiet --epochs 0 --fit-images 300 --metric-steps 5 --out hpm --model '" + base + "'" + data);
+  run("evaluate --quiet --protocol msa --surrogates ste --surrogate annealed.pt --allow-torchscript --full-matrix "
+      "--steps 5 --count 30 --checks none --context solo --model hpm/model.safetensors --out own" +
+      data);
+  const auto surrogates = test::read_json(folder / "own/results.json")["contexts"][0]["surrogates"];
+  ASSERT_EQ(surrogates.size(), 2u);
+  EXPECT_EQ(surrogates[1]["name"], "annealed");
+  EXPECT_GT(surrogates[1]["of"], 20);
+  EXPECT_GT(surrogates[1]["broke"], 0);
+}
+
 TEST_F(TorchScriptProgram, TransformerIsAttackedFineTunedEvaluatedAndExported) {
   HPM_NEED_PYTHON_TORCH();
   HPM_NEED_FASHION_MNIST();

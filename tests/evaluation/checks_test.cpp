@@ -114,6 +114,47 @@ TEST_F(ChecksTest, ConvergenceIsAShareOfTheSurvivors) {
   EXPECT_GE(*check.value, 50) << check.detail;
 }
 
+TEST_F(ChecksTest, AGradientThatVanishesInOneOfTheLossesIsFlagged) {
+  class WithoutDlr : public ClassifierModel {
+   public:
+    using ClassifierModel::ClassifierModel;
+    Answer ask(const Query& query, const Loss* loss) override {
+      auto answer = ClassifierModel::ask(query, loss);
+      if (loss && loss->kind == LossKind::dlr) answer.gradient.zero_();
+      return answer;
+    }
+  };
+  WithoutDlr masked(model.classifier);
+  EXPECT_EQ(run(masked).at("zero gradients").status, Status::failed);
+  EXPECT_EQ(run(honest).at("zero gradients").status, Status::passed);
+}
+
+TEST_F(ChecksTest, WhatSquareBreaksBeyondWhiteBoxIsFlagged) {
+  EXPECT_EQ(run(honest, {}, "full").at("Square after white-box").context, "");
+  // The evaluation's own Square came last, and broke two images.
+  auto left = evaluation.contexts[0].clean_correct.clone();
+  evaluation.attacks = {{.name = "apgd-ce", .robust = left.clone()}};
+  left.slice(0, 0, 2).fill_(false);
+  evaluation.attacks.push_back({.name = "square", .robust = left});
+  evaluation.contexts[0].robust = at::zeros({40}, at::kBool);
+  const auto check = run(honest, {}, "full").at("Square after white-box");
+  EXPECT_EQ(check.status, Status::failed) << check.detail;
+  EXPECT_NEAR(*check.value, 100. * 2 / 40, 1e-9);
+  // In MSA it is the surrogate "query".
+  evaluation.contexts[0].surrogates = {{.name = "query", .of = 40, .first = 1}};
+  EXPECT_NEAR(*run(honest, {}, "full").at("Square after white-box").value, 100. * 1 / 40, 1e-9);
+  evaluation.contexts[0].surrogates[0].first = 0;
+  EXPECT_EQ(run(honest, {}, "full").at("Square after white-box").status, Status::passed);
+}
+
+TEST_F(ChecksTest, BasicOnesTakeNoMorePassesThanStated) {
+  const auto before = honest.passes();
+  run(honest);
+  const auto after = honest.passes();
+  EXPECT_LE(after.backward - before.backward, 60 * 40);
+  EXPECT_LE(after.forward - before.forward, 80 * 40);
+}
+
 TEST_F(ChecksTest, LogitsScaledUntilFloat32GradientsVanishAreFlagged) {
   FunctionModel scaled([&](const Tensor& x) { return model.classifier.logits(x) * 1e6; }, 5);
   EXPECT_EQ(run(scaled).at("zero gradients").status, Status::failed);

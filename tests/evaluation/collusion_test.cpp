@@ -104,6 +104,23 @@ TEST_F(CollusionStudy, ARadiusOfZeroBreaksNobodyAndAWholeBatchOfAttackersDoes) {
 TEST_F(CollusionStudy, MoreColludersThanABatchHoldsAreRefused) {
   options.collusion = {{9}, 5, 3};
   EXPECT_THROW(msa(model, {}, images, {Norm::linf, .03}, options), UsageError);
+  options.company_size = 64, options.collusion = {{18}, 5, 3};
+  EXPECT_THROW(msa(model, {}, images, {Norm::linf, .03}, options), UsageError) << "no batch has so many";
+}
+
+TEST_F(CollusionStudy, VictimsStandInBatchesThatHoldSoManyNeighbours) {
+  options.company_size = 16, options.collusion = {{3}, 18, 3};
+  for (const auto& outcome : msa(model, {}, images, {Norm::linf, .03}, options).first().collusion)
+    EXPECT_LE(outcome.victims, 16) << "the last batch has two images";
+}
+
+TEST_F(CollusionStudy, WhatColludersBreakCountsForJointAny) {
+  options.collusion = {{8}, 18, 20};
+  const auto joint = msa(model, {}, images, {Norm::linf, .06}, options).first();
+  for (const auto& outcome : joint.collusion) {
+    EXPECT_EQ(outcome.broken.sum().item<int64_t>(), outcome.broke);
+    EXPECT_LE(*joint.joint_any, percent(outcome.broken.logical_not()) + 1e-9);
+  }
 }
 
 }  // namespace

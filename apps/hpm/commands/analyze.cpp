@@ -52,10 +52,12 @@ AnalysisOptions analysis_options(const AnalyzeFlags& o, const std::vector<Threat
 }
 
 /// Everything the result depends on but the way of computing.
-std::string fingerprint(const CommandLine& line, const HpmModel& model) {
+std::string fingerprint(const CommandLine& line, const HpmModel& model, const Dataset& data, const Tensor& index) {
   auto all = nlohmann::json::parse(line.fields.json());
+  const auto& info = model.classifier.info();
   all.erase("compute");
-  all["file"] = model.classifier.info().sha256;
+  all["images"] = sha256_of_images(data, index);
+  all["file"] = {info.sha256, info.normalisation.mean, info.normalisation.std};
   return sha256(all.dump());
 }
 
@@ -97,7 +99,7 @@ int analyze(const Arguments& arguments) {
   const auto radii = threats(o.threat);
   const auto& threat = radii.front();
   const auto options = analysis_options(o, radii);
-  const auto data = load_dataset(o.data.data, o.data.split, o.data.root);
+  const auto data = load(o.data, line);
   const auto index = image_numbers(o.data, data);
   auto model = load(o.model, o.model.model, data.image_shape(), line.monitor());
   require_classes(model, data);
@@ -113,7 +115,7 @@ int analyze(const Arguments& arguments) {
   }
 
   const auto run = open_run(line, "analyze", o.compute, o.seed);
-  Journal journal(run.path(), fingerprint(line, model), line.resume);
+  Journal journal(run.path(), fingerprint(line, model, data, index), line.resume);
   if (journal.size() > 0) line.monitor().say(fmt::format("going on after {} finished pieces of work", journal.size()));
   const auto analysis = hpm::analyze(model, images, threat, options, line.monitor(), WorkLog(journal));
   AnalysisInput input{model, data, images.y, index, threat, options, analysis};

@@ -41,13 +41,14 @@ class Evaluate {
 
     const auto run = open_run(line_, "evaluate", o_.compute, o_.seed);
     images_ = image_set(data_, index, device, run.path());
-    Journal journal(run.path(), fingerprint(), line_.resume);
+    Journal journal(run.path(), fingerprint(index), line_.resume);
     if (journal.size() > 0)
       line_.monitor().say(fmt::format("going on after {} finished pieces of work", journal.size()));
     log_ = WorkLog(journal);
     auto evaluation = run_protocol(model_, radii.front(), images_, o_.contexts, "model");
+    const auto points = curve(radii, evaluation);
     finish(evaluation, radii.front(), run);
-    return write(evaluation, radii, run);
+    return write(evaluation, points, run);
   }
 
  private:
@@ -88,20 +89,20 @@ class Evaluate {
   }
 
   /// Attacks base and control, and writes everything; the exit status.
-  int write(const Evaluation& evaluation, const std::vector<ThreatModel>& radii, const RunDirectory& run) {
+  int write(const Evaluation& evaluation, const std::vector<RadiusOutcome>& points, const RunDirectory& run) {
+    const auto threat = threats(o_.threat).front();
     const auto peer = [&](const char* name, const std::string& file,
                           const Classifier& classifier) -> std::optional<PeerResult> {
       if (!classifier || o_.protocol == "clean" || o_.transfer_only) return std::nullopt;
-      return PeerResult{name, file,
-                        run_protocol({classifier, std::nullopt}, radii.front(), images_, o_.contexts, name)};
+      return PeerResult{name, file, run_protocol({classifier, std::nullopt}, threat, images_, o_.contexts, name)};
     };
     auto base = peer("base", o_.base, peers_.base), control = peer("control", o_.control, peers_.control);
-    ResultsInput input{model_, data_, images_, radii.front(), evaluation, role(), o_.protocol, o_.effective_version()};
+    ResultsInput input{model_, data_, images_, threat, evaluation, role(), o_.protocol, o_.effective_version()};
     input.budget = o_.budget(model_.classifier.search_precision());
     input.first_index = o_.data.first, input.indices_given = !o_.data.indices.empty();
     input.company_size = o_.company, input.company_seed = o_.company_seed, input.seed = o_.seed;
     input.base = std::move(base), input.control = std::move(control);
-    input.curve = curve(radii, evaluation);
+    input.curve = points;
     input.config = line_.fields.json();
     input.started =
         nlohmann::json::parse(std::string(read_file(run.file("environment.json")).text())).value("started", "");
@@ -125,14 +126,18 @@ class Evaluate {
     return peer.classifier;
   }
 
-  /// Everything the verdicts depend on: the options but those of computing, and the files' contents. A change of the
-  /// batch size shows in the journal itself.
-  std::string fingerprint() const {
+  /// Everything the verdicts depend on: the options but those of computing, and the contents of images and files. A
+  /// change of the batch size shows in the journal itself.
+  std::string fingerprint(const Tensor& index) const {
     auto all = nlohmann::json::parse(line_.fields.json());
     all.erase("compute");
     all["precision"] = o_.compute.precision;
+    all["images"] = sha256_of_images(data_, index);
     for (const auto* classifier : {&model_.classifier, &peers_.base, &peers_.control})
-      if (*classifier) all["files"].push_back(classifier->info().sha256);
+      if (*classifier) {
+        const auto& info = classifier->info();
+        all["files"].push_back({info.sha256, info.normalisation.mean, info.normalisation.std});
+      }
     for (const auto& file : o_.own_surrogates) all["files"].push_back(sha256_of_file(file));
     return sha256(all.dump());
   }
@@ -153,7 +158,11 @@ class Evaluate {
                           const std::vector<std::string>& contexts, const std::string& part) {
     auto& monitor = line_.monitor();
     const auto log = log_.below(part);
-    if (o_.is_msa()) return msa(model, peers_, images, threat, o_.msa(contexts), monitor, log);
+    if (o_.is_msa()) {
+      auto options = o_.msa(contexts);
+      if (part.starts_with("eps ")) options.sweep.clear(), options.collusion.colluders.clear();  // for the curve
+      return msa(model, peers_, images, threat, options, monitor, log);
+    }
     if (o_.protocol == "clean") return evaluate_clean(subject(model, images), images, o_.compute.batch_size);
     if (model.head && o_.contexts.front() != "reference")
       monitor.warn(
@@ -221,32 +230,52 @@ class Evaluate {
   }
 
   /// Accuracy against eps in the first context, by increasing radius. An image that is broken within a radius is broken
-  /// within every larger one, so it is not attacked again (in solo and joint it is: it is company to the others).
-  std::vector<RadiusOutcome> curve(std::vector<ThreatModel> radii, const Evaluation& headline) {
+  /// within every larger one: it is not attacked again (in solo and joint it is: it is company to the others), and
+  /// where the headline's own attacks missed it, it counts as broken there too (not in joint, where batches are
+  /// counted).
+  std::vector<RadiusOutcome> curve(std::vector<ThreatModel> radii, Evaluation& headline) {
     std::vector<RadiusOutcome> points;
     if (radii.size() < 2) return points;
     const double first = radii.front().eps;
     std::sort(radii.begin(), radii.end(), [](const auto& a, const auto& b) { return a.eps < b.eps; });
     const auto& context = o_.contexts.front();
     const bool drop = !model_.head || context == "reference" || context == "alone";
+    const bool joint = model_.head && context == "joint";
     auto robust = headline.first().clean_correct;
     for (const auto& radius : radii) {
       if (radius.eps == first) {
-        robust = robust & headline.first().robust;
+        robust = joint ? headline.first().robust : robust & headline.first().robust;
       } else {
         const auto rows = drop ? robust.nonzero().squeeze(1) : at::arange(images_.size());
         if (rows.numel() > 0) {
-          const auto held =
-              run_protocol(model_, radius, images_.subset(rows), {context}, fmt::format("eps {}", radius.eps))
-                  .first()
-                  .robust;
-          robust = robust.index_copy(0, rows, robust.index_select(0, rows) & held);
+          const auto found =
+              run_protocol(model_, radius, images_.subset(rows), {context}, fmt::format("eps {}", radius.eps));
+          const auto held = found.first().robust;
+          robust = joint ? held : robust.index_copy(0, rows, robust.index_select(0, rows) & held);
+          if (radius.eps < first && !joint) take_over(found, rows, radius.eps, headline);
         }
       }
       const double p = percent(robust);
       points.push_back({radius.eps, p, std::sqrt(p * (100 - p) / static_cast<double>(images_.size()))});
     }
     return points;
+  }
+
+  /// Images `rows` [m] that were broken within a smaller radius, and stood in the first context.
+  void take_over(const Evaluation& smaller, const Tensor& rows, double eps, Evaluation& headline) const {
+    auto& context = headline.contexts.front();
+    const auto broken = smaller.first().clean_correct & smaller.first().robust.logical_not();
+    const auto places = (broken & context.robust.index_select(0, rows)).nonzero().squeeze(1);
+    for (int64_t i = 0; i < places.numel(); ++i) {
+      const auto from = places.slice(0, i, i + 1), to = rows.index_select(0, from);
+      headline.adversarial.put(to, smaller.adversarial.select(from));
+      context.robust.index_fill_(0, to, false);
+      if (!headline.broken_by.empty())
+        headline.broken_by[static_cast<size_t>(to.item<int64_t>())] = fmt::format("eps {:g}", eps);
+    }
+    if (places.numel() > 0)
+      headline.notes.push_back(
+          fmt::format("{} images broken within eps {:g} count as broken within the first radius", places.numel(), eps));
   }
 
   /// Image passes for an image that survives everything, at most.

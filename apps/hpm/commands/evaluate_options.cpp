@@ -22,7 +22,6 @@ std::string EvaluateOptions::budget(at::ScalarType search) const {
                         step_size ? fmt::format("{:g}", *step_size) : "eps / 4");
   if (!attacks.empty()) text += fmt::format(" {}", fmt::join(attacks, ","));
   if (is_msa() && !surrogates.empty()) text += fmt::format(" {}", fmt::join(surrogates, ","));
-  if (is_msa() && !joint_surrogates.empty()) text += fmt::format(", in joint {}", fmt::join(joint_surrogates, ","));
   if (search != at::kFloat) text += ", search in bfloat16";
   const auto add = [&](const char* what, const std::optional<int64_t>& value) {
     if (value) text += fmt::format(", {} {}", *value, what);
@@ -124,6 +123,8 @@ void check_options(const EvaluateOptions& o, CommandLine& line) {
          "only --protocol msa reads it");
   unused(o.is_msa() && !(o.base.empty() && o.control.empty()), {"transfer-only"},
          "there is no --base or --control of msa");
+  if (!o.is_msa() && o.contexts.size() > 1)
+    line.monitor().warn("context: --protocol " + o.protocol + " evaluates the first, " + o.contexts.front());
   unused(o.has_context("joint"), {"colluders"}, "it is of the context joint");
   unused(!o.colluders.empty(), {"victims"}, "there are no colluders");
   unused(o.is_msa() || o.protocol == "autoattack", {"version"}, "only autoattack and msa have versions");
