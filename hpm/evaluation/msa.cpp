@@ -95,8 +95,12 @@ std::vector<MsaStep> msa_plan(const MsaOptions& options, Norm norm, int64_t clas
           "msa: version needs to be quick, standard or plus, but got \"{}\"", options.version);
   std::vector<MsaStep> plan;
   if (!has_head) {
-    plan.push_back({"fc", attacks_of(options, norm, classes, "fc", std::max<int64_t>(starts_of(options), 1))});
-    if (options.version != "quick") plan.push_back({"query", attacks_of(options, norm, classes, "query", 1)});
+    const auto starts = starts_of(options);
+    const auto all = surrogates_of(options);
+    const bool asked = std::any_of(all.begin(), all.end(), queries);
+    if (starts > 0 || !asked)
+      plan.push_back({"fc", attacks_of(options, norm, classes, "fc", std::max<int64_t>(starts, 1))});
+    if (asked) plan.push_back({"query", attacks_of(options, norm, classes, "query", 1)});
   } else {
     for (const auto& name : surrogates_of(options))
       plan.push_back({find_surrogate(name).name, attacks_of(options, norm, classes, name, 1)});

@@ -36,7 +36,8 @@ struct MsaStep {
 };
 /// The plan of a version for a threat model: each surrogate that `options` names, or the version's own; transfer and
 /// queries come last. A model without a head is attacked directly, with as many restarts as the plan has white-box
-/// surrogates with logits: so many starts an HPM model gets in every context, and more.
+/// surrogates with logits (so many starts an HPM model gets in every context, and more), and by Square where it is
+/// named.
 std::vector<MsaStep> msa_plan(const MsaOptions& options, Norm norm, int64_t classes, bool has_head);
 
 /// A step in one context. Surrogates that give the same logits there run once, as restarts of the first of them.

@@ -86,6 +86,61 @@ Json check_json(const CheckOutcome& c) {
   return j;
 }
 
+Json attack_json(const AttackRecord& a) {
+  return {{"name", a.name},
+          {"surrogate", a.surrogate.empty() ? Json() : Json(a.surrogate)},
+          {"context", a.context.empty() ? Json() : Json(a.context)},
+          {"robust_accuracy", rounded(percent(a.robust))},
+          {"robust", flags_json(a.robust)},
+          {"forward_passes", a.passes.forward},
+          {"backward_passes", a.passes.backward},
+          {"seconds", rounded(a.seconds)}};
+}
+
+/// What was evaluated, how and with what.
+Json setting_json(const ResultsInput& in) {
+  Json j{{"schema", 1},
+         {"hpm_version", HPM_VERSION},
+         {"commit", HPM_COMMIT},
+         {"started", in.started},
+         {"seconds", rounded(in.evaluation.seconds)},
+         {"model", in.model.classifier.info().file},
+         {"model_info", model_json(in.model)},
+         {"role", in.role},
+         {"dataset", in.data.name},
+         {"split", in.data.split},
+         {"class_names", in.data.class_names},
+         {"n", in.images.size()}};
+  if (in.indices_given) j["indices"] = flags_json(in.images.index);
+  else j["first_index"] = in.first_index;
+  const auto& context = in.evaluation.first().context;
+  j["labels"] = flags_json(in.images.y);
+  j["norm"] = to_string(in.threat.norm);
+  j["eps"] = in.threat.eps;
+  j["protocol"] = in.protocol;
+  j["version"] = in.version.empty() ? Json() : Json(in.version);
+  j["budget"] = in.budget.empty() ? Json() : Json(in.budget);
+  j["context"] = context.empty() ? Json() : Json(context);
+  j["company"] = {{"size", in.company_size}, {"seed", in.company_seed}};
+  j["seed"] = in.seed;
+  j["threads"] = at::get_num_threads();
+  return j;
+}
+
+/// Other mixing weights and other radii.
+void add_curves(const ResultsInput& in, Json& j) {
+  for (const auto& s : in.evaluation.sweep)
+    j["sweep"].push_back({{"context", s.context},
+                          {"lambda", rounded(s.lambda)},
+                          {"clean_accuracy", rounded(percent(s.clean_correct))},
+                          {"robust_accuracy", rounded(percent(s.robust))},
+                          {"attacked", s.attacked}});
+  for (const auto& point : in.curve)
+    j["curve"].push_back({{"eps", point.eps},
+                          {"robust_accuracy", rounded(point.robust_accuracy)},
+                          {"standard_error", rounded(point.standard_error)}});
+}
+
 /// The images of the gallery: broken ones first, spread over the classes.
 std::vector<int64_t> gallery_rows(const ResultsInput& in) {
   std::vector<int64_t> rows;
@@ -150,30 +205,7 @@ std::string results_json(const ResultsInput& in) {
   const auto& e = in.evaluation;
   const auto& first = e.first();
   const bool clean_only = in.protocol == "clean";
-  Json j{{"schema", 1},
-         {"hpm_version", HPM_VERSION},
-         {"commit", HPM_COMMIT},
-         {"started", in.started},
-         {"seconds", rounded(e.seconds)},
-         {"model", in.model.classifier.info().file},
-         {"model_info", model_json(in.model)},
-         {"role", in.role},
-         {"dataset", in.data.name},
-         {"split", in.data.split},
-         {"class_names", in.data.class_names},
-         {"n", in.images.size()}};
-  if (in.indices_given) j["indices"] = flags_json(in.images.index);
-  else j["first_index"] = in.first_index;
-  j["labels"] = flags_json(in.images.y);
-  j["norm"] = to_string(in.threat.norm);
-  j["eps"] = in.threat.eps;
-  j["protocol"] = in.protocol;
-  j["version"] = in.version.empty() ? Json() : Json(in.version);
-  j["budget"] = in.budget.empty() ? Json() : Json(in.budget);
-  j["context"] = first.context.empty() ? Json() : Json(first.context);
-  j["company"] = {{"size", in.company_size}, {"seed", in.company_seed}};
-  j["seed"] = in.seed;
-  j["threads"] = at::get_num_threads();
+  Json j = setting_json(in);
   j["clean_accuracy"] = rounded(percent(first.clean_correct));
   j["robust_accuracy"] = clean_only ? Json() : rounded(percent(first.robust));
   j["clean_correct"] = flags_json(first.clean_correct);
@@ -184,35 +216,15 @@ std::string results_json(const ResultsInput& in) {
   j["interval"] = interval_json(interval_of(clean_only ? first.clean_correct : first.robust));
   j["clean_interval"] = interval_json(interval_of(first.clean_correct));
   j["attacks"] = Json::array();
-  for (const auto& a : e.attacks)
-    j["attacks"].push_back({{"name", a.name},
-                            {"surrogate", a.surrogate.empty() ? Json() : Json(a.surrogate)},
-                            {"context", a.context.empty() ? Json() : Json(a.context)},
-                            {"robust_accuracy", rounded(percent(a.robust))},
-                            {"robust", flags_json(a.robust)},
-                            {"forward_passes", a.passes.forward},
-                            {"backward_passes", a.passes.backward},
-                            {"seconds", rounded(a.seconds)}});
+  for (const auto& a : e.attacks) j["attacks"].push_back(attack_json(a));
   if (in.model.head || in.protocol == "msa") {
     j["contexts"] = Json::array();
     for (const auto& c : e.contexts)
       if (!c.context.empty()) j["contexts"].push_back(context_json(c, in));
   }
-  for (const auto& s : e.sweep)
-    j["sweep"].push_back({{"context", s.context},
-                          {"lambda", rounded(s.lambda)},
-                          {"clean_accuracy", rounded(percent(s.clean_correct))},
-                          {"robust_accuracy", rounded(percent(s.robust))},
-                          {"attacked", s.attacked}});
+  add_curves(in, j);
   j["control"] = in.control ? peer_json(*in.control, first.robust) : Json();
   j["base"] = in.base ? peer_json(*in.base, first.robust) : Json();
-  if (!in.curve.empty()) {
-    j["curve"] = Json::array();
-    for (const auto& point : in.curve)
-      j["curve"].push_back({{"eps", point.eps},
-                            {"robust_accuracy", rounded(point.robust_accuracy)},
-                            {"standard_error", rounded(point.standard_error)}});
-  }
   j["joint_any"] = nullptr;
   for (const auto& c : e.contexts)
     if (c.joint_any) j["joint_any"] = rounded(*c.joint_any);

@@ -258,6 +258,21 @@ TEST_F(Msa, SurrogatesComeInTheOrderOfTheirYieldThenTransferThenQueries) {
   EXPECT_EQ(orders["plus"], orders["standard"]);
 }
 
+TEST_F(Msa, APlainModelIsAskedByQueriesWhereHpmIs) {
+  const auto surrogates = [&](const char* version, std::vector<std::string> named) {
+    auto o = options({"solo"});
+    o.version = version, o.surrogates = std::move(named);
+    std::string plan;
+    for (const auto& step : msa_plan(o, Norm::linf, 10, false)) plan += step.surrogate + " ";
+    return plan;
+  };
+  EXPECT_EQ(surrogates("quick", {}), "fc ");
+  EXPECT_EQ(surrogates("standard", {}), "fc query ");
+  EXPECT_EQ(surrogates("quick", {"query"}), "query ");
+  EXPECT_EQ(surrogates("standard", {"ste", "fc"}), "fc ");
+  EXPECT_EQ(surrogates("quick", {"region"}), "fc ");
+}
+
 TEST_F(Msa, StandardHasAutoAttacksAttacksForEverySurrogateAndPlusFiveTimesTheStarts) {
   auto o = options({"solo", "joint"});
   o.version = "standard", o.steps = 3;
