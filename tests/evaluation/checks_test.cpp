@@ -129,6 +129,11 @@ TEST_F(ChecksTest, AGradientThatVanishesInOneOfTheLossesIsFlagged) {
   EXPECT_EQ(run(honest).at("zero gradients").status, Status::passed);
 }
 
+TEST_F(ChecksTest, ImagesThatAreWrongNeedNoGradient) {
+  images.y = std::get<1>(model.classifier.logits(images.x).topk(3)).select(1, 2).contiguous();  // here DLR is 1
+  EXPECT_EQ(run(honest).at("zero gradients").value, 0);
+}
+
 TEST_F(ChecksTest, WhatSquareBreaksBeyondWhiteBoxIsFlagged) {
   EXPECT_EQ(run(honest, {}, "full").at("Square after white-box").context, "");
   // The evaluation's own Square came last, and broke two images.
