@@ -98,6 +98,16 @@ TEST(AnalyzeImages, OfAFolderAreScaledAsAsked) {
   EXPECT_EQ(run.status, 0) << run.err;
 }
 
+TEST_F(AnalyzeVerb, ResumingOnOtherImagesUnderTheSameNameIsRefused) {
+  HPM_NEED_FASHION_MNIST();
+  const auto settings = study("--indices images.txt --out renumbered --model " + base());
+  std::ofstream(*folder / "images.txt") << "1 2 3";
+  ASSERT_EQ(program(settings, folder->path).status, 0);
+  EXPECT_EQ(program(settings + " --resume", folder->path).status, 0);
+  std::ofstream(*folder / "images.txt") << "1 2 4";
+  EXPECT_EQ(program(settings + " --resume", folder->path).status, 1);
+}
+
 TEST_F(AnalyzeVerb, DryRunPrintsTheCostAndRunsNothing) {
   HPM_NEED_FASHION_MNIST();
   const auto run = program(study("--dry-run --count 30 --out dry --model hpm/model.safetensors"), folder->path);

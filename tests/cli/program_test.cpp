@@ -189,6 +189,13 @@ TEST_F(Slice, ResumingOnOtherImagesUnderTheSameNameIsRefused) {
   std::ofstream(*folder / "images.txt") << "1 2 4";
   const auto r = program(settings + " --resume", folder->path);
   EXPECT_EQ(r.status, 1) << r.err;
+  std::ofstream(*folder / "images.txt") << "1 2 3";
+  EXPECT_EQ(program(settings + " --resume", folder->path).status, 0);
+  auto card = text_of(*folder / "base/model.safetensors.toml");
+  const auto mean = card.find("mean = [");
+  ASSERT_NE(mean, std::string::npos) << card;
+  std::ofstream(*folder / "base/model.safetensors.toml") << card.replace(mean, 8, "mean = [0.5]\n# ");
+  EXPECT_EQ(program(settings + " --resume", folder->path).status, 1) << "another normalisation";
 }
 
 TEST_F(Slice, TheRunsOwnConfigurationReproducesIt) {

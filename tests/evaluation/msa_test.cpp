@@ -229,6 +229,9 @@ TEST_F(Msa, NoContextGivesHpmFewerStartsThanAPlainModelGets) {
   };
   EXPECT_EQ(starts(options({"reference"}), Norm::linf, *model.head, "apgd-ce"), 6);
   EXPECT_EQ(starts(options({"alone"}), Norm::linf, *model.head, "apgd-ce"), 5);
+  auto plus = options({"reference"});
+  plus.version = "plus", plus.surrogates = {"ste", "fc", "hard", "soft", "stable", "region"};
+  EXPECT_EQ(starts(plus, Norm::linf, *model.head, "apgd-ce"), 30) << "five times as many";
   auto l2 = *model.head;
   l2.lambda = 1;
   for (const char* version : {"quick", "standard", "plus"})
@@ -344,6 +347,22 @@ TEST_F(Msa, WithLambdaOneJointIsTheL2ClassifierToo) {
   for (const auto& record : alone.attacks) EXPECT_EQ(record.context, "joint");
   EXPECT_GT(alone.first().surrogates.front().of, 0);
   EXPECT_EQ(together.contexts[1].surrogates.front().same_as, "ste in reference");
+  auto swept = options({"joint", "solo"});
+  swept.sweep = {.5, 1};
+  for (const auto& s : msa(model, {}, images, threat, swept).sweep)
+    EXPECT_EQ(s.context, s.lambda == 1 ? "joint" : "solo") << "a neighbour's influence is not judged where none is";
+}
+
+TEST_F(Msa, ColludersAreWarnedOfWhereNoPredictionDependsOnANeighbour) {
+  struct Warnings : Monitor {
+    void warn(const std::string& line) override { all += line; }
+    std::string all;
+  } warnings;
+  auto o = options({"joint"});
+  o.collusion.colluders = {2};
+  model.head->lambda = 1;
+  EXPECT_TRUE(msa(model, {}, images, threat, o, warnings).first().collusion.empty());
+  EXPECT_NE(warnings.all.find("colluders"), std::string::npos);
 }
 
 TEST_F(Msa, JointIsNoMoreRobustThanWhatTheOtherContextsFoundWouldLeaveOfItsBatches) {
@@ -416,6 +435,16 @@ TEST_F(Msa, PassesStayWithinTheStatedBound) {
   EXPECT_LE(used.backward, bound.backward * 18);
   EXPECT_LE(used.forward, bound.forward * 18 + 16 * 3 * result.borderline);
   EXPECT_GT(used.backward, 0);
+}
+
+TEST_F(Msa, StatedPassesCountTheTargetsOfTheSurrogatesRanking) {
+  auto o = options({"solo"});
+  o.surrogates = {"fc"}, o.steps = 10;
+  // One start each of APGD-CE, APGD-DLR and for each target, of 10 steps and their start. Of five classes one is left beside three targets; a joint
+  // batch may have another one for each.
+  EXPECT_EQ(estimate_passes(model, {}, threat, o).backward, 11 * (1 + 1 + 3 + 1));
+  o.contexts = {"joint"};
+  EXPECT_EQ(estimate_passes(model, {}, threat, o).backward, 11 * (1 + 1 + 3 + 3));
 }
 
 TEST_F(Msa, EvaluationMovesNeitherMeansNorWeights) {
