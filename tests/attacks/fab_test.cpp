@@ -53,7 +53,8 @@ TEST(Fab, DefaultModeBreaksWhatConformanceBreaksInFewerPasses) {
     }
 }
 
-/// The verdicts of one network, the gradients and the ranking of another; counts how often each image's targets are asked for.
+/// The verdicts of one network, the gradients and the ranking of another; counts how often each image's targets are
+/// asked for.
 class OtherSurrogate : public ClassifierModel {
  public:
   OtherSurrogate(const Classifier& target, const Classifier& surrogate)

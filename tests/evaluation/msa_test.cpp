@@ -440,8 +440,8 @@ TEST_F(Msa, PassesStayWithinTheStatedBound) {
 TEST_F(Msa, StatedPassesCountTheTargetsOfTheSurrogatesRanking) {
   auto o = options({"solo"});
   o.surrogates = {"fc"}, o.steps = 10;
-  // One start each of APGD-CE, APGD-DLR and for each target, of 10 steps and their start. Of five classes one is left beside three targets; a joint
-  // batch may have another one for each.
+  // One start each of APGD-CE, APGD-DLR and for each target, of 10 steps and their start. Of five classes one is left
+  // beside three targets; a joint batch may have another one for each.
   EXPECT_EQ(estimate_passes(model, {}, threat, o).backward, 11 * (1 + 1 + 3 + 1));
   o.contexts = {"joint"};
   EXPECT_EQ(estimate_passes(model, {}, threat, o).backward, 11 * (1 + 1 + 3 + 3));
