@@ -111,10 +111,11 @@ std::string agreement_csv(const Analysis& a) {
 
 std::string transfer_csv(const Analysis& a) {
   std::string out = "made_against,judged_by,accuracy\n";
-  for (const auto& h : a.heads)
-    for (size_t other = 0; other < a.heads.size(); ++other)
-      out += fmt::format("{},{},{:.6g}\n", h.head.name, a.heads[other].head.name,
-                         percent(h.transferred.select(0, static_cast<int64_t>(other))));
+  const auto matrix = transfer_matrix(a);
+  for (size_t made = 0; made < a.heads.size(); ++made)
+    for (size_t by = 0; by < a.heads.size(); ++by)
+      out += fmt::format("{},{},{:.6g}\n", a.heads[made].head.name, a.heads[by].head.name,
+                         matrix[static_cast<int64_t>(made)][static_cast<int64_t>(by)].item<double>());
   return out;
 }
 

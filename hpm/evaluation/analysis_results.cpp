@@ -122,11 +122,7 @@ std::string analysis_json(const AnalysisInput& in) {
   j["scatter"] = scatter_json(a);
   j["agreement"] = {{"clean", agreement_json(a, false)}, {"attacked", agreement_json(a, true)}};
   j["transfer"] = Json::array();
-  for (const auto& h : a.heads) {
-    Json row = Json::array();
-    for (const auto& flags : h.transferred.unbind(0)) row.push_back(number(percent(flags)));
-    j["transfer"].push_back(row);
-  }
+  for (const auto& row : transfer_matrix(a).unbind(0)) j["transfer"].push_back(numbers(row));
   j["config"] = in.config.empty() ? Json() : Json::parse(in.config);
   return j.dump(1) + "\n";
 }

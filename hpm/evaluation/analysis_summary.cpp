@@ -31,6 +31,14 @@ Tensor common_images(const Analysis& a) {
   return common;
 }
 
+Tensor transfer_matrix(const Analysis& a) {
+  const auto common = common_images(a);
+  std::vector<Tensor> rows;
+  for (const auto& h : a.heads)
+    rows.push_back(100 * h.transferred.index({at::indexing::Slice(), common}).to(at::kDouble).mean(1));
+  return at::stack(rows);
+}
+
 std::vector<std::pair<std::string, Tensor>> measures(const HeadAnalysis& h) {
   const auto change = h.distance - h.attacked_distance;
   return {{"distance", h.distance},

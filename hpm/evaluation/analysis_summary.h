@@ -1,4 +1,5 @@
-// defines: Quantiles, quantiles(), measures(), common_images(), distance_grid(), share_beyond(), failure_patterns()
+// defines: Quantiles, quantiles(), measures(), common_images(), transfer_matrix(), distance_grid(), share_beyond(),
+//          failure_patterns(), wrong_flags()
 #pragma once
 #include <string>
 #include <utility>
@@ -22,6 +23,9 @@ std::vector<std::pair<std::string, Tensor>> measures(const HeadAnalysis& head);
 
 /// [n] bool: images that every head has right; what the heads' distances are compared on.
 Tensor common_images(const Analysis& analysis);
+/// Percent of the common images that head b (column) has right when they were made against head a (row), [H,H] double.
+/// Images that a head has wrong are not attacked on its account, so they tell nothing of what transfers.
+Tensor transfer_matrix(const Analysis& analysis);
 
 /// The distances at which share_beyond is read: 41 from 0 to the largest 95th percentile of a head.
 Tensor distance_grid(const Analysis& analysis);

@@ -17,16 +17,17 @@ CheckOutcome judged(const std::string& name, double value, double limit, const s
 class Checks {
  public:
   Checks(CheckSubject& subject, const ImageSet& images, const ThreatModel& threat, const Evaluation& evaluation,
-         const CheckOptions& options, Monitor& monitor)
+         const CheckOptions& options, Monitor& monitor, const WorkLog& log)
       : subject_(subject),
         images_(images),
         threat_(threat),
         evaluation_(evaluation),
         options_(options),
         monitor_(monitor),
+        log_(log),
         streams_(options.seed ^ 0xc4ec75ull),
         coupled_(subject.attacked.coupling() == Coupling::batch),
-        views_{&subject.attacked} {
+        views_{{outcome().context.empty() ? "the model" : "ste", &subject.attacked}} {
     views_.insert(views_.end(), subject.others.begin(), subject.others.end());
     const auto count = std::min(options.sample, images.size());
     sample_ = images.slice(0, count);
@@ -37,7 +38,7 @@ class Checks {
     if (!options_.gradients) return without_gradients("unbounded");
     const double eps = threat_.norm == Norm::linf ? 1. : threat_.norm == Norm::l2 ? std::sqrt(dims()) : dims();
     auto left = at::arange(sample_.size());
-    for (auto* view : views_) {
+    for (const auto& [name, view] : views_) {
       const auto part = sample_.select(coupled_ ? at::arange(sample_.size()) : left);
       const auto stands = apgd(*view, part, {threat_.norm, eps}, {.steps = 50, .stream = "check"}, streams_, monitor_)
                               .broken.logical_not()
@@ -50,51 +51,57 @@ class Checks {
                   fmt::format("APGD-CE with eps = {:.3g} left {:.1f} % of {} images", eps, share, sample_.size()));
   }
 
-  /// An exactly zero gradient at the image, in the attacks' own losses, tells an attack nothing. An image that is wrong already
-  /// needs none (and DLR is constant where the true class ranks third).
+  /// An exactly zero gradient at a random start, in the attacks' own losses, tells an attack nothing. An image that is
+  /// wrong there needs none (and DLR is constant where the true class ranks third).
   CheckOutcome zero_gradients() {
     if (!options_.gradients) return without_gradients("zero gradients");
-    const auto zeros_of = [&](LossKind kind) {
+    const auto x = start();
+    std::vector<std::string> each;
+    const auto share = [&](LossKind kind) {
       const Loss loss{kind, sample_.y, {}};
-      auto zeros = at::ones({sample_.size()}, sample_.y.options().dtype(at::kBool));
-      for (auto* view : views_) {
-        const auto answer = view->ask({sample_.x, sample_.index}, &loss);
-        zeros &= answer.gradient.abs().flatten(1).amax(1).eq(0) & answer.target_logits.argmax(1).eq(sample_.y);
+      auto everywhere = at::ones({sample_.size()}, sample_.y.options().dtype(at::kBool));
+      std::vector<std::string> alone;
+      for (const auto& [name, view] : views_) {
+        const auto answer = view->ask({x, sample_.index}, &loss);
+        const auto zero = answer.gradient.abs().flatten(1).amax(1).eq(0) & answer.target_logits.argmax(1).eq(sample_.y);
+        everywhere &= zero;
+        alone.push_back(fmt::format("{} {:.1f} %", name, percent(zero)));
       }
-      return percent(zeros);
+      each.push_back(fmt::format("{}: {}", to_string(kind), fmt::join(alone, ", ")));
+      return percent(everywhere);
     };
-    const double ce = zeros_of(LossKind::ce), dlr = subject_.attacked.classes() < 3 ? 0 : zeros_of(LossKind::dlr);
-    return judged("zero gradients", std::max(ce, dlr), 5, "%",
-                  fmt::format("of {} images {:.1f} % have a gradient of exactly zero in the cross-entropy, {:.1f} % in "
-                              "the difference of logits ratio",
-                              sample_.size(), ce, dlr));
+    const double ce = share(LossKind::ce), dlr = subject_.attacked.classes() < 3 ? 0 : share(LossKind::dlr);
+    return judged(
+        "zero gradients", std::max(ce, dlr), 5, "%",
+        fmt::format("of {} images {:.1f} % have a gradient of exactly zero in the cross-entropy, {:.1f} % in "
+                    "the difference of logits ratio{}",
+                    sample_.size(), ce, dlr,
+                    views_.size() > 1 ? fmt::format(", whichever surrogate ({})", fmt::join(each, "; ")) : ""));
   }
 
   CheckOutcome finite() {
     const Loss loss{LossKind::ce, sample_.y, {}};
-    int64_t bad = 0;
+    int64_t bad = first() ? evaluation_.not_finite : 0;
     const auto count = [&](const Tensor& t) {
       if (t.defined()) bad += t.isfinite().logical_not().sum().item<int64_t>();
     };
-    for (auto* view : views_) {
+    for (const auto& [name, view] : views_) {
       const auto answer = view->ask({sample_.x, sample_.index}, options_.gradients ? &loss : nullptr);
       count(answer.target_logits), count(answer.loss), count(answer.gradient);
     }
-    if (evaluation_.adversarial.defined() && first())
-      for_chunks(evaluation_.adversarial.set(), options_.batch_size,
-                 [&](const Images& part, int64_t) { count(part.x); });
-    return judged(
-        "NaN or infinite", static_cast<double>(bad), 0, "values",
-        fmt::format("{} in the logits{} of {} images{}", bad, options_.gradients ? ", losses and gradients" : "",
-                    sample_.size(), first() ? " and in all adversarial images" : ""));
+    if (outcome().adversarial.defined())
+      for_chunks(outcome().adversarial.set(), options_.batch_size, [&](const Images& part, int64_t) { count(part.x); });
+    return judged("NaN or infinite", static_cast<double>(bad), 0, "values",
+                  fmt::format("{} in the logits{} of {} images, and in all adversarial images{}", bad,
+                              options_.gradients ? ", losses and gradients" : "", sample_.size(),
+                              first() ? " and their logits" : ""));
   }
 
   CheckOutcome ball_and_box() {
-    if (!evaluation_.adversarial.defined())
-      return {"ball and box", Status::not_run, {}, {}, "", "no adversarial images"};
+    if (!outcome().adversarial.defined()) return {"ball and box", Status::not_run, {}, {}, "", "no adversarial images"};
     const double allowed = allowed_norm(threat_, static_cast<int64_t>(dims()));
     double largest = 0, low = 1, high = 0;
-    for_chunks(evaluation_.adversarial.set(), options_.batch_size, [&](const Images& part, int64_t begin) {
+    for_chunks(outcome().adversarial.set(), options_.batch_size, [&](const Images& part, int64_t begin) {
       const auto x = part.x.to(at::kDouble);
       const auto delta = x - images_.slice(begin, begin + part.size()).x;
       largest = std::max(largest, norm_of_rows(delta, threat_.norm).max().item<double>());
@@ -149,7 +156,7 @@ class Checks {
     if (!saved)
       return {"reload", Status::not_run, {}, {}, "", "adversarial images were not saved (--save-adversarial)"};
     int64_t differing = 0;
-    const auto adversarial = evaluation_.adversarial.set();
+    const auto adversarial = outcome().adversarial.set();
     for_chunks(*saved, options_.batch_size, [&](const Images& chunk, int64_t begin) {
       const auto before = subject_.predict(adversarial.slice(begin, begin + chunk.size()).x, chunk.index).argmax(1);
       differing += before.ne(subject_.predict(chunk.x, chunk.index).argmax(1)).sum().item<int64_t>();
@@ -161,15 +168,12 @@ class Checks {
   /// Four times the iterations should find little more.
   CheckOutcome convergence() {
     if (!options_.gradients) return without_gradients("convergence");
-    if (coupled_) return {"convergence", Status::not_run, {}, {}, "", "judged for independent rows"};
-    const auto [broken, survivors] = survivors_broken_by("convergence", [&](const Images& chunk) {
-      auto stands = at::ones({chunk.size()}, at::kBool);
-      for (auto* view : views_)
-        stands &= apgd(*view, chunk, threat_, {.steps = 200, .stream = "check convergence"}, streams_, monitor_)
-                      .broken.logical_not()
-                      .to(at::kCPU);
-      return stands.logical_not();
-    });
+    std::vector<AttackModel*> all;
+    for (const auto& [name, view] : views_) all.push_back(view);
+    const auto [broken, survivors] =
+        survivors_broken_by("convergence", all, [&](AttackModel& view, const Images& part) {
+          return apgd(view, part, threat_, {.steps = 200, .stream = "check convergence"}, streams_, monitor_).broken;
+        });
     const auto share = survivors ? 100. * static_cast<double>(broken) / static_cast<double>(survivors) : 0.;
     return judged("convergence", share, 1, "% of the survivors",
                   fmt::format("APGD-CE with 200 iterations broke {} of {} survivors", broken, survivors));
@@ -177,34 +181,31 @@ class Checks {
 
   /// What Square broke of what the white-box attacks had left: the evaluation's own, and a thousand queries more.
   CheckOutcome query_after_white_box() {
-    if (coupled_) return {"Square after white-box", Status::not_run, {}, {}, "", "judged for independent rows"};
     const auto own = broken_by_square();
-    const auto [broken, survivors] = survivors_broken_by("Square after white-box", [&](const Images& chunk) {
-      return square(subject_.attacked, chunk, threat_, {.queries = 1000, .stream = "check square"}, streams_, monitor_)
-          .broken;
-    });
+    const auto [broken, survivors] = survivors_broken_by(
+        "Square after white-box", {&subject_.attacked}, [&](AttackModel& model, const Images& part) {
+          return square(model, part, threat_, {.queries = 1000, .stream = "check square"}, streams_, monitor_).broken;
+        });
     return judged(
         "Square after white-box", points(own + broken), .2, "points",
         fmt::format("the evaluation's Square broke {}, then 1000 queries {} of {} survivors", own, broken, survivors));
   }
 
   CheckOutcome transfer() {
-    int64_t first = 0;
-    bool ran = false;
-    for (const auto& surrogate : outcome().surrogates)
-      if (surrogate.name == "base" || surrogate.name == "control")
-        ran |= surrogate.unavailable.empty(), first += surrogate.first;
+    const bool ran = std::any_of(outcome().surrogates.begin(), outcome().surrogates.end(), [](const auto& surrogate) {
+      return surrogate.unavailable.empty() && (surrogate.name == "base" || surrogate.name == "control");
+    });
     if (!ran)
       return {"transfer", Status::not_run, {}, {}, "", "no transfer surrogate ran (msa with --base or --control)"};
-    return judged("transfer", points(first), .5, "points",
-                  fmt::format("base and control broke {:.1f} points beyond white-box", points(first)));
+    const auto first = points(first_broken_by({"base", "control"}));
+    return judged("transfer", first, .5, "points",
+                  fmt::format("base and control broke {:.1f} points beyond white-box", first));
   }
 
   /// The lines of one context.
   std::vector<CheckOutcome> run(const std::optional<ImageSet>& saved) {
-    std::vector<CheckOutcome> all{unbounded(), zero_gradients(), finite()};
-    if (first()) all.push_back(ball_and_box());
-    all.push_back(determinism()), all.push_back(consistency());
+    std::vector<CheckOutcome> all{unbounded(),    zero_gradients(), finite(),
+                                  ball_and_box(), determinism(),    consistency()};
     if (first()) all.push_back(reload(saved));
     all.push_back(transfer());
     if (options_.level == "full") all.push_back(convergence()), all.push_back(query_after_white_box());
@@ -223,10 +224,31 @@ class Checks {
     return 100. * static_cast<double>(images) / static_cast<double>(images_.size());
   }
 
+  /// Images of this context that surrogates of these names broke first, whichever context they were attacking, and ste
+  /// did not break here itself. In joint, where batches are attacked whole: by how many more they were wrong.
+  int64_t first_broken_by(std::initializer_list<std::string> names) const {
+    int64_t count = 0;
+    if (coupled_) {
+      for (const auto& surrogate : outcome().surrogates)
+        if (std::find(names.begin(), names.end(), surrogate.name) != names.end()) count += surrogate.first;
+      return count;
+    }
+    auto by_ste = at::zeros({images_.size()}, at::kBool);
+    for (const auto& attack : evaluation_.attacks)
+      if (attack.context == outcome().context && attack.surrogate == "ste" && attack.matrix.defined())
+        by_ste = by_ste | attack.matrix.eq(2);
+    for (size_t i = 0; i < outcome().broken_by.size(); ++i) {
+      const auto& by = outcome().broken_by[i];
+      const bool named =
+          std::any_of(names.begin(), names.end(), [&](const auto& n) { return by.starts_with(n + "/"); });
+      count += named && !by_ste[static_cast<int64_t>(i)].item<bool>();
+    }
+    return count;
+  }
+
   /// Images that the evaluation's own Square broke first, in this context.
   int64_t broken_by_square() const {
-    for (const auto& surrogate : outcome().surrogates)
-      if (surrogate.name == "query") return surrogate.first;
+    if (!outcome().surrogates.empty()) return first_broken_by({"query"});
     int64_t first = 0;
     Tensor before;  // after the attacks before it
     for (const auto& attack : evaluation_.attacks) {
@@ -238,18 +260,58 @@ class Checks {
     return first;
   }
 
-  /// How many of the survivors `attack` breaks (images of a chunk -> [N] bool), and how many there are.
+  /// A random start of the attacks on the sample.
+  Tensor start() const {
+    const auto tail = sample_.x.sizes().slice(1);
+    const Purpose purpose{"check start"};
+    const auto noise = threat_.norm == Norm::linf ? 2 * streams_.uniform(sample_.index, purpose, tail) - 1
+                                                  : streams_.normal(sample_.index, purpose, tail);
+    return random_start(sample_.x, noise.to(sample_.x.options()), threat_);
+  }
+
+  /// How many of the survivors `attack(model, images) -> [N] bool` breaks with any of `models`, and how many there are.
+  /// In joint batches are attacked whole, and what counts is how many fewer are right in the worst one found.
   template <class Attack>
-  std::pair<int64_t, int64_t> survivors_broken_by(const std::string& name, Attack attack) {
-    const auto survivors = images_.subset(outcome().robust);
-    int64_t broken = 0;
-    monitor_.begin("check: " + name, survivors.size(), "images");
-    for_chunks(survivors, options_.batch_size, [&](const Images& chunk, int64_t begin) {
-      broken += attack(chunk).sum().template item<int64_t>();
-      monitor_.step(begin + chunk.size(), fmt::format("{} broken", broken));
-    });
+  std::pair<int64_t, int64_t> survivors_broken_by(const std::string& name, const std::vector<AttackModel*>& models,
+                                                  Attack attack) {
+    const auto robust = outcome().robust;
+    const auto survivors = robust.nonzero().squeeze(1);
+    int64_t broken = 0, seen = 0;
+    monitor_.begin("check: " + name, survivors.numel(), "images");
+    const auto look = [&](const Tensor& rows, auto count) {
+      const auto key = fmt::format("check/{}/{}/{}", outcome().context, name, seen);
+      const auto done = log_.once(key, rows, [&]() -> NamedTensors {
+        const auto part = images_.select(rows);
+        std::vector<Tensor> wrong;
+        for (auto* model : models) wrong.push_back(attack(*model, part).to(at::kCPU));
+        return {{"broken", count(at::stack(wrong))}};
+      });
+      broken += find_tensor(done, "broken").template item<int64_t>();
+      seen += rows.numel();
+      monitor_.step(std::min(seen, survivors.numel()), fmt::format("{} broken", broken));
+    };
+    if (coupled_) {
+      for (const auto& rows : batch_rows())
+        look(rows, [&](const Tensor& wrong) {
+          const auto right_before = robust.index_select(0, rows).sum(), right_now = wrong.logical_not().sum(1).min();
+          return at::relu(right_before - right_now);
+        });
+    } else {
+      for (int64_t begin = 0; begin < survivors.numel(); begin += options_.batch_size)
+        look(survivors.slice(0, begin, begin + options_.batch_size),
+             [](const Tensor& wrong) { return wrong.any(0).sum(); });
+    }
     monitor_.end();
-    return {broken, survivors.size()};
+    return {broken, survivors.numel()};
+  }
+
+  /// The positions of the images of each joint batch, [B] int64.
+  std::vector<Tensor> batch_rows() const {
+    auto position = at::full({images_.index.max().item<int64_t>() + 1}, -1, at::kLong);
+    position.index_copy_(0, images_.index, at::arange(images_.size()));
+    std::vector<Tensor> all;
+    for (const auto& index : subject_.batches) all.push_back(position.index_select(0, index));
+    return all;
   }
 
   double dims() const { return static_cast<double>(c10::multiply_integers(images_.shape())); }
@@ -260,9 +322,10 @@ class Checks {
   const Evaluation& evaluation_;
   const CheckOptions& options_;
   Monitor& monitor_;
+  const WorkLog& log_;
   RandomStreams streams_;
   bool coupled_;
-  std::vector<AttackModel*> views_;
+  std::vector<std::pair<std::string, AttackModel*>> views_;  // surrogates by name
   Images sample_;
 };
 
@@ -270,11 +333,24 @@ class Checks {
 
 std::vector<CheckOutcome> run_checks(CheckSubject subject, const ImageSet& images, const ThreatModel& threat,
                                      const Evaluation& evaluation, const std::optional<ImageSet>& saved,
-                                     const CheckOptions& options, Monitor& monitor) {
+                                     const CheckOptions& options, Monitor& monitor, const WorkLog& log) {
   require(options.level == "none" || options.level == "basic" || options.level == "full",
           "checks: needs none, basic or full, but got \"{}\"", options.level);
   if (options.level == "none") return {};
-  return Checks(subject, images, threat, evaluation, options, monitor).run(saved);
+  return Checks(subject, images, threat, evaluation, options, monitor, log).run(saved);
+}
+
+Passes check_passes(const CheckOptions& options, int64_t n, int64_t surrogates) {
+  if (options.level == "none") return {};
+  const auto sample = std::min(options.sample, n), gradients = options.gradients ? surrogates : 0;
+  // Unbounded: 50 steps and the start, after a clean pass; zero gradients: two losses; finite: one pass. Determinism
+  // and consistency: eight predictions at most.
+  Passes total{sample * (55 * gradients + surrogates + 8), sample * 54 * gradients};
+  if (options.level == "full") {
+    total.forward += n * (202 * gradients + 1002);  // convergence, Square
+    total.backward += n * 201 * gradients;
+  }
+  return total;
 }
 
 }  // namespace hpm

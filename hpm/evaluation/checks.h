@@ -1,4 +1,4 @@
-// defines: CheckSubject, CheckOptions, run_checks()
+// defines: CheckSubject, CheckOptions, run_checks(), check_passes()
 #pragma once
 #include <functional>
 
@@ -6,6 +6,7 @@
 #include "hpm/core/progress.h"
 #include "hpm/core/random.h"
 #include "hpm/evaluation/evaluation.h"
+#include "hpm/io/journal.h"
 
 namespace hpm {
 
@@ -15,8 +16,10 @@ struct CheckSubject {
   bool batch_dependent = false;  ///< joint: consistency is reported, not judged
   /// Target logits of images, as a fresh evaluation would compute them. [N,C,H,W], index [N] -> [N,K].
   std::function<Tensor(const Tensor& x, const Tensor& index)> predict;
-  std::vector<AttackModel*> others = {};  ///< further surrogates, which attack what the first one leaves
-  size_t context = 0;                     ///< which of the evaluation's contexts
+  /// Further surrogates, by name, which attack what the first one leaves.
+  std::vector<std::pair<std::string, AttackModel*>> others = {};
+  size_t context = 0;                ///< which of the evaluation's contexts
+  std::vector<Tensor> batches = {};  ///< joint: the numbers of the images of each fixed batch
 };
 
 struct CheckOptions {
@@ -30,13 +33,15 @@ struct CheckOptions {
 
 /// The checks of an honest evaluation (Athalye et al. 2018, arXiv:1802.00420; Carlini et al. 2019, arXiv:1902.06705;
 /// Tramer et al. 2020, arXiv:2002.08347; Croce et al. 2022, arXiv:2202.13711). basic: unbounded attack, zero gradients,
-/// finite values, ball and box, determinism, consistency, reload, transfer, on a sample of the images but for ball and
-/// box and reload; full: also convergence with 200 iterations and Square after white-box, on all survivors of
-/// independent rows. basic: at most 50 x sample passes with gradient for each model behind it, and some 20 x sample
-/// more. Each is a line, whatever its outcome; ball and box, and reload, are of the first context, whose
-/// images are kept. `saved`: the adversarial images as read back from disk, or none.
+/// finite values, ball and box, determinism, consistency, reload, transfer; on a sample of the images, but ball and box
+/// and reload on all. full: also convergence with 200 iterations and Square after white-box, on all survivors, which
+/// are kept in `log` chunk by chunk. Each is a line, whatever its outcome; reload is of the first context, whose images
+/// are saved. `saved`: the adversarial images as read back from disk, or none.
 std::vector<CheckOutcome> run_checks(CheckSubject subject, const ImageSet& images, const ThreatModel& threat,
                                      const Evaluation& evaluation, const std::optional<ImageSet>& saved,
-                                     const CheckOptions& options, Monitor& monitor = silent());
+                                     const CheckOptions& options, Monitor& monitor = silent(), const WorkLog& log = {});
+
+/// Image passes of the checks of one context of `n` images, at most, with so many surrogates (others included).
+Passes check_passes(const CheckOptions& options, int64_t n, int64_t surrogates);
 
 }  // namespace hpm

@@ -85,9 +85,15 @@ Passes collusion_passes(const CollusionOptions& options, int64_t company) {
       if (rows > 0) {
         const auto each = options.victims * surrogates * rows;
         total.forward += each * (options.steps + 2) + options.victims * surrogates * company;
-        total.backward += each * options.steps;
+        total.backward += each * (options.steps + 1);
       }
   return total;
+}
+
+void check_colluders(const CollusionOptions& options, int64_t company) {
+  for (auto m : options.colluders)
+    require(m >= 0 && m < company, "msa: collusion needs 0 to {} neighbours in batches of {}, but got {}", company - 1,
+            company, m);
 }
 
 namespace {
@@ -138,9 +144,6 @@ CollusionOutcome with_colluders(const MsaRun& run, int64_t m, bool victim_too) {
 std::vector<CollusionOutcome> collusion(const MsaRun& run) {
   std::vector<CollusionOutcome> outcomes;
   for (auto m : run.options.collusion.colluders) {
-    const auto size = std::min(run.options.company_size, run.images.size());
-    require(m >= 0 && m < size, "msa: collusion needs 0 to {} neighbours in batches of {}, but got {}", size - 1, size,
-            m);
     outcomes.push_back(with_colluders(run, m, true));
     if (m > 0) outcomes.push_back(with_colluders(run, m, false));
   }

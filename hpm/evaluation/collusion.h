@@ -1,4 +1,4 @@
-// defines: CollusionOptions, VictimModel, collusion_passes()
+// defines: CollusionOptions, VictimModel, check_colluders(), collusion_passes()
 #pragma once
 #include <memory>
 #include <vector>
@@ -36,6 +36,9 @@ class VictimModel : public AttackModel {
   const Surrogate& surrogate_;
   Peers peers_;
 };
+
+/// Throws UsageError for numbers of neighbours that batches of `company` images do not have.
+void check_colluders(const CollusionOptions& options, int64_t company);
 
 /// Image passes of the study in batches of `company`, all victims together, at most.
 Passes collusion_passes(const CollusionOptions& options, int64_t company);

@@ -18,18 +18,18 @@ Evaluation evaluation_of(AutoAttackResult result, const std::string& context, co
   Evaluation out;
   ContextOutcome outcome{.context = context,
                          .clean_correct = result.clean_correct,
-                         .robust = result.robust(),
+                         .robust = result.robust().clone(),  // a smaller radius may take from it later
                          .clean_prediction = result.clean_prediction};
-  out.broken_by.resize(static_cast<size_t>(outcome.robust.numel()));
+  outcome.broken_by.resize(static_cast<size_t>(outcome.robust.numel()));
   auto previous = result.clean_correct;
   for (const auto& attack : result.attacks) {
     out.attacks.push_back({attack.spec.name, surrogate, context, attack.robust, attack.passes, attack.seconds, {}});
     const auto fresh = (previous & attack.robust.logical_not()).nonzero().squeeze(1);
     for (int64_t i = 0; i < fresh.numel(); ++i)
-      out.broken_by[static_cast<size_t>(fresh[i].item<int64_t>())] = attack.spec.name;
+      outcome.broken_by[static_cast<size_t>(fresh[i].item<int64_t>())] = attack.spec.name;
     previous = attack.robust;
   }
-  out.adversarial = std::move(result.adversarial);
+  outcome.adversarial = std::move(result.adversarial);
   out.borderline = result.borderline;
   out.notes = std::move(result.notes);
   out.contexts.push_back(std::move(outcome));

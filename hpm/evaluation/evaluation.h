@@ -44,6 +44,9 @@ struct ContextOutcome {
   std::optional<double> joint_any;          ///< percent not broken by any attacked batch at any iterate
   std::optional<double> worst_draw;         ///< of solo-eot: percent right in every draw, at every iterate
   std::vector<CollusionOutcome> collusion;  ///< of joint
+  ImageStore adversarial;  ///< adversarial where broken (joint: the worst composed batches), else the original;
+                           ///< undefined for clean
+  std::vector<std::string> broken_by;  ///< per image: "surrogate/attack" that broke it first, "" where none
 };
 
 /// A mixing weight that the iterates aimed at another were judged by.
@@ -68,14 +71,13 @@ struct Evaluation {
   std::vector<ContextOutcome> contexts;  ///< at least one; the first is the one headlined
   std::vector<AttackRecord> attacks;
   std::vector<SweepOutcome> sweep;
-  ImageStore adversarial;  ///< adversarial where broken in the first context, else the original; undefined for clean
-  Tensor adversarial_prediction;  ///< [n]
-  Tensor quantised_robust;        ///< [n]: still right on `adversarial` rounded to 8 bits; undefined unless asked for
-  std::vector<std::string> broken_by;  ///< per image: "surrogate/attack" that broke it first, "" where none
+  Tensor adversarial_prediction;  ///< [n], on the first context's adversarial images
+  Tensor quantised_robust;        ///< [n]: still right on those rounded to 8 bits; undefined unless asked for
+  int64_t not_finite = 0;         ///< logits on those that are NaN or infinite
   std::vector<CheckOutcome> checks;
   int64_t borderline = 0;
   std::vector<std::string> notes;
-  double seconds = 0;
+  double seconds = 0, checks_seconds = 0;
   std::optional<double> worst_draw_accuracy;  ///< percent right in all of ten draws; of random models
 
   const ContextOutcome& first() const { return contexts.front(); }

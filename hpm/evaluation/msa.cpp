@@ -90,9 +90,17 @@ uint64_t seed_of(const MsaOptions& options, const std::string& surrogate, Contex
   return options.seed + (ordinal << 32) + (static_cast<uint64_t>(context) << 48);
 }
 
+std::vector<std::string> msa_contexts(const MsaOptions& options) {
+  auto all = options.contexts;
+  const auto has = [&](const char* name) { return std::find(all.begin(), all.end(), name) != all.end(); };
+  if (options.version == "plus" && has("solo") && !has("solo-eot")) all.push_back("solo-eot");
+  return all;
+}
+
 std::vector<MsaStep> msa_plan(const MsaOptions& options, Norm norm, int64_t classes, bool has_head) {
   require(options.version == "quick" || options.version == "standard" || options.version == "plus",
           "msa: version needs to be quick, standard or plus, but got \"{}\"", options.version);
+  require(options.restarts >= 1, "msa: needs at least 1 times the version's starts, but got {}", options.restarts);
   std::vector<MsaStep> plan;
   if (!has_head) {
     const auto starts = starts_of(options);
@@ -106,25 +114,43 @@ std::vector<MsaStep> msa_plan(const MsaOptions& options, Norm norm, int64_t clas
       plan.push_back({find_surrogate(name).name, attacks_of(options, norm, classes, name, 1)});
   }
   for (auto& step : plan)
-    for (auto& spec : step.attacks) spec.steps = options.steps.value_or(spec.steps);
+    for (auto& spec : step.attacks) {
+      if (spec.name != "fab-t" && spec.name != "square") spec.restarts *= options.restarts;
+      spec.steps = options.steps.value_or(spec.steps);
+      spec.queries = options.queries.value_or(spec.queries);
+    }
   return plan;
 }
 
 namespace {
 
 /// Where surrogates were left out, or are the same in a context, those that run start more often: of each attack no
-/// fewer starts than a plain model gets.
-void give_as_many_starts_as(const std::vector<MsaStep>& plain, std::vector<PlannedStep>& steps) {
+/// fewer starts than a plain model gets. `exact`: the one with the prediction's own gradient in this context, if it
+/// has one; then all these starts are its own, as a plain model's are.
+void give_as_many_starts_as(const std::vector<MsaStep>& plain, const std::string& exact,
+                            std::vector<PlannedStep>& steps) {
+  const bool has_exact =
+      std::any_of(steps.begin(), steps.end(), [&](const auto& s) { return s.runs() && s.surrogate == exact; });
   for (const auto& wanted : plain.front().attacks) {
     int64_t starts = 0;
     std::vector<AttackSpec*> running;
     for (auto& step : steps)
       for (auto& spec : step.attacks)
-        if (step.runs() && !transfers(step.surrogate) && spec.name == wanted.name)
+        if (step.runs() && !transfers(step.surrogate) && spec.name == wanted.name &&
+            (!has_exact || step.surrogate == exact))
           starts += spec.restarts, running.push_back(&spec);
     for (size_t i = 0; !running.empty() && starts < wanted.restarts; ++i, ++starts)
       ++running[i % running.size()]->restarts;
   }
+}
+
+/// The first of those whose gradient in this context is the prediction's own, where that is an ordinary function of
+/// the image; "" where it is not.
+std::string exact_surrogate(const std::vector<PlannedStep>& steps, const HpmHead& head, ContextKind context) {
+  for (const auto& step : steps)
+    if (step.runs() && (step.surrogate == "ste" || coincides_with(step.surrogate, head, context) == "ste"))
+      return context == ContextKind::reference || head.lambda == 1 ? step.surrogate : "";
+  return "";
 }
 
 }  // namespace
@@ -153,7 +179,7 @@ std::vector<PlannedStep> planned_steps(const MsaOptions& given, Norm norm, const
     any |= planned.runs();
     steps.push_back(std::move(planned));
   }
-  give_as_many_starts_as(msa_plan(given, norm, head.classes(), false), steps);
+  give_as_many_starts_as(msa_plan(given, norm, head.classes(), false), exact_surrogate(steps, head, context), steps);
   require(any,
           "msa: none of the surrogates {} can attack the context {} here; name others, or give --base or --control",
           fmt::join(surrogates_of(options), ","), to_string(context));
@@ -197,42 +223,57 @@ void take_over(const NamedTensors& done, Judge& judge, AttackRecord& record) {
       judge.restore(t, places, find_tensor(done, fmt::format("broken by {}", t)));
 }
 
-Clean clean_pass(const HpmModel& model, const ImageSet& images, int64_t batch_size) {
-  torch::NoGradGuard guard;
-  std::vector<Tensor> z, o;
-  for_chunks(images, batch_size, [&](const Images& chunk, int64_t) {
-    auto out = model.run(chunk.x);
-    z.push_back(out.features), o.push_back(out.logits);
+Clean clean_pass(const HpmModel& model, const ImageSet& images, int64_t batch_size, const WorkLog& log) {
+  const auto kept = log.once("clean", images.index, [&]() -> NamedTensors {
+    torch::NoGradGuard guard;
+    std::vector<Tensor> z, o;
+    for_chunks(images, batch_size, [&](const Images& chunk, int64_t) {
+      auto out = model.run(chunk.x);
+      z.push_back(out.features), o.push_back(out.logits);
+    });
+    return {{"z", at::cat(z)}, {"o", at::cat(o)}};
   });
-  return {z.empty() || !z.front().defined() ? Tensor() : at::cat(z), at::cat(o)};
+  const auto device = images.y.device();
+  return {find_tensor(kept, "z").to(device), find_tensor(kept, "o").to(device)};
 }
 
 Passes estimate_passes(const HpmModel& model, const Peers& peers, const ThreatModel& threat, const MsaOptions& options,
                        bool peers_attacked) {
-  Passes total{2, 0};  // the clean passes
+  Passes total{1, 0};  // the clean pass
   const int64_t others = model.classifier.classes() - 1;
-  // `ranking`: the surrogate's may add targets, to a row at most those that are left, to a joint batch as many again.
+  // `ranking`: the surrogate's may add targets, to a row at most those that are left, to a joint batch as many again;
+  // it takes a pass. A transfer surrogate's network is asked beside the model's own.
   enum class Ranking { none, row, batch };
-  const auto add = [&](const std::vector<AttackSpec>& attacks, Ranking ranking) {
+  const auto add = [&](const std::vector<AttackSpec>& attacks, Ranking ranking, bool transfer) {
     for (auto spec : attacks) {
       const auto left = std::max<int64_t>(others - spec.targets, 0);
-      if (ranking != Ranking::none && (spec.name == "apgd-t" || spec.name == "fab-t"))
+      if (ranking != Ranking::none && (spec.name == "apgd-t" || spec.name == "fab-t")) {
         spec.targets += ranking == Ranking::row ? std::min(spec.targets, left) : left ? spec.targets : 0;
+        ++total.forward;
+      }
       const auto passes = passes_of(spec);
-      total.forward += passes.forward, total.backward += passes.backward;
+      total.forward += passes.forward + (transfer ? passes.backward : 0), total.backward += passes.backward;
     }
   };
   const auto add_plain = [&] {
     for (const auto& step : msa_plan(options, threat.norm, model.classifier.classes(), false))
-      add(step.attacks, Ranking::none);
+      add(step.attacks, Ranking::none, false);
+    ++total.forward;  // the clean verdict
   };
   if (!model.head) add_plain();
   for (const auto* peer : {&peers.base, &peers.control})
     if (*peer && peers_attacked) add_plain();
-  for (const auto& name : model.head ? options.contexts : std::vector<std::string>{}) {
+  if (!model.head) return total;
+  const auto contexts = msa_contexts(options);
+  const auto judged = static_cast<int64_t>(contexts.size() * (1 + options.sweep.size()));
+  for (const auto& name : contexts) {
     const auto kind = parse_context(name);
+    const bool joint = kind == ContextKind::joint;
     for (const auto& step : planned_steps(options, threat.norm, *model.head, peers, kind))
-      if (step.runs()) add(step.attacks, kind == ContextKind::joint ? Ranking::batch : Ranking::row);
+      if (step.runs()) add(step.attacks, joint ? Ranking::batch : Ranking::row, transfers(step.surrogate));
+    total.forward += 1 + static_cast<int64_t>(options.sweep.size());  // clean verdicts
+    if (kind == ContextKind::solo_eot) total.forward += kCompanyDraws;
+    if (joint) total.forward += 2 * (judged + 2);  // compositions
   }
   return total;
 }
@@ -320,7 +361,6 @@ void run_contexts(const MsaRun& run, Evaluation& out) {
     const auto found =
         std::find_if(runs.begin(), runs.end(), [&](const auto& r) { return r.outcome.context == to_string(kind); });
     const auto& context = found != runs.end() ? *found : runs.front();
-    if (out.contexts.empty()) out.adversarial = context.adversarial, out.broken_by = context.broken_by;
     out.contexts.push_back(found != runs.end() ? context.outcome
                                                : under_another_name(context.outcome, to_string(kind)));
   }
@@ -329,10 +369,13 @@ void run_contexts(const MsaRun& run, Evaluation& out) {
 }  // namespace
 
 Evaluation msa(const HpmModel& model, const Peers& peers, const ImageSet& images, const ThreatModel& threat,
-               const MsaOptions& options, Monitor& monitor, const WorkLog& log) {
+               const MsaOptions& given, Monitor& monitor, const WorkLog& log) {
+  auto options = given;
+  options.contexts = msa_contexts(given);
   require(images.size() > 0, "msa: needs at least one image");
   require(std::get<0>(at::_unique(images.index)).numel() == images.size(),
           "msa: an image is given twice; each needs a number of its own");
+  check_colluders(options.collusion, std::min(options.company_size, images.size()));
   const auto start = std::chrono::steady_clock::now();
   Evaluation out;
   if (!model.head) {
@@ -341,13 +384,7 @@ Evaluation msa(const HpmModel& model, const Peers& peers, const ImageSet& images
     require(!options.contexts.empty(), "msa: needs at least one context");
     for (const auto& name : options.contexts)
       planned_steps(options, threat.norm, *model.head, peers, parse_context(name));
-    // Kept: another number of threads on resume could move a neighbour, and with it everyone's verdict.
-    const auto kept = log.once("clean", images.index, [&]() -> NamedTensors {
-      const auto pass = clean_pass(model, images, options.batch_size);
-      return {{"z", pass.z}, {"o", pass.o}};
-    });
-    const auto device = images.y.device();
-    const Clean clean{find_tensor(kept, "z").to(device), find_tensor(kept, "o").to(device)};
+    const auto clean = clean_pass(model, images, options.batch_size, log);
     const auto asked = [&](ContextKind kind) {
       return std::find(options.contexts.begin(), options.contexts.end(), to_string(kind)) != options.contexts.end();
     };

@@ -1,4 +1,4 @@
-// defines: MsaOptions, MsaStep, msa_plan(), PlannedStep, planned_steps(), estimate_passes(), msa()
+// defines: MsaOptions, msa_contexts(), MsaStep, msa_plan(), PlannedStep, planned_steps(), estimate_passes(), msa()
 #pragma once
 #include "hpm/attacks/sequence.h"
 #include "hpm/evaluation/collusion.h"
@@ -21,13 +21,18 @@ struct MsaOptions {
   uint64_t company_seed = 0;
   uint64_t seed = 0;
   int64_t batch_size = 256;
-  std::optional<int64_t> steps = {};  ///< of every gradient attack, in place of the version's
-  bool full_matrix = false;           ///< every surrogate on every correctly classified image, not the survivors alone
+  int64_t restarts = 1;                 ///< times the version's starts, of every attack that has random ones
+  std::optional<int64_t> steps = {};    ///< of every gradient attack, in place of the version's
+  std::optional<int64_t> queries = {};  ///< of Square, in place of the version's
+  bool full_matrix = false;  ///< every surrogate on every correctly classified image, not the survivors alone
   /// Further mixing weights that every iterate is judged by, in each context asked (with lambda = 1, where joint needs
   /// no run, but in joint). Nothing is aimed at them: their accuracies are upper bounds, and cost a head each.
   std::vector<double> sweep = {};
   CollusionOptions collusion = {};  ///< of the context joint
 };
+
+/// The contexts asked for; with version plus, solo brings solo-eot along: expectation over the company.
+std::vector<std::string> msa_contexts(const MsaOptions& options);
 
 /// A surrogate with its attacks, in the order they run. "region" stands for APGD on the surrogate's own objective.
 struct MsaStep {
@@ -36,8 +41,8 @@ struct MsaStep {
 };
 /// The plan of a version for a threat model: each surrogate that `options` names, or the version's own; transfer and
 /// queries come last. A model without a head is attacked directly, with as many restarts as the plan has white-box
-/// surrogates with logits (so many starts an HPM model gets in every context, and more), and by Square where it is
-/// named.
+/// surrogates with logits (so many starts an HPM model gets in every context, and more; of its own gradient where that
+/// is exact), and by Square where it is named.
 std::vector<MsaStep> msa_plan(const MsaOptions& options, Norm norm, int64_t classes, bool has_head);
 
 /// A step in one context. Surrogates that give the same logits there run once, as restarts of the first of them.
@@ -53,7 +58,7 @@ std::vector<PlannedStep> planned_steps(const MsaOptions& options, Norm norm, con
 
 /// Image passes (forward and backward) for an image that survives everything, summed over contexts, with base and
 /// control where they are given and attacked themselves; the cost before the start is at most this times n (nearly tied
-/// verdicts, judged again alone, come on top).
+/// verdicts, judged again alone, and what confirms the broken ones, come on top).
 Passes estimate_passes(const HpmModel& model, const Peers& peers, const ThreatModel& threat, const MsaOptions& options,
                        bool peers_attacked = true);
 

@@ -8,11 +8,12 @@
 
 namespace hpm {
 
-/// Features and FC logits of the images as they are, from one pass in fixed chunks.
+/// Features and FC logits of the images as they are, from one pass in fixed chunks. Kept in the log: another number of
+/// threads on resume could move a neighbour's prediction, and with it everyone's verdict.
 struct Clean {
   Tensor z, o;  ///< [n,D], [n,K]
 };
-Clean clean_pass(const HpmModel& model, const ImageSet& images, int64_t batch_size);
+Clean clean_pass(const HpmModel& model, const ImageSet& images, int64_t batch_size, const WorkLog& log);
 
 /// Runs an attack of the table, or APGD on the surrogate's own objective for "region".
 AttackResult run_attack(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
@@ -48,12 +49,10 @@ struct MsaRun {
   }
 };
 
-/// A context's outcome with the images that stand for it.
+/// A context's outcome, and that of its other lambdas.
 struct ContextRun {
   ContextOutcome outcome;
-  ImageStore adversarial;              ///< as Evaluation::adversarial
-  std::vector<std::string> broken_by;  ///< as Evaluation::broken_by
-  std::vector<SweepOutcome> sweep;     ///< of the context's other lambdas
+  std::vector<SweepOutcome> sweep;
 };
 
 /// A context under attack. Contexts are attacked one after the other, and every iterate is judged for all of them: only

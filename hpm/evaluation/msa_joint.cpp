@@ -1,3 +1,4 @@
+#include "hpm/core/error.h"
 #include "hpm/evaluation/msa_impl.h"
 
 namespace hpm {
@@ -51,18 +52,18 @@ class Joint : public ContextAttack {
     outcome_.collusion = collusion(run_);
     for (const auto& colluders : outcome_.collusion) ever_wrong_ = ever_wrong_ | colluders.broken;
     outcome_.joint_any = percent((ever_wrong_ | judge_.broken(places_[0])).logical_not());
-    ContextRun result{
-        std::move(outcome_), worst_, std::vector<std::string>(static_cast<size_t>(run_.images.size())), {}};
+    outcome_.adversarial = worst_;
+    outcome_.broken_by.resize(static_cast<size_t>(run_.images.size()));
+    for (const auto& batch : batches_) {
+      const auto broken = batch.correct[0].logical_not() & clean_correct_[0].index_select(0, batch.rows);
+      const auto places = batch.rows.index({broken});
+      for (int64_t i = 0; i < places.numel(); ++i)
+        outcome_.broken_by[static_cast<size_t>(places[i].item<int64_t>())] = batch.by;
+    }
+    ContextRun result{std::move(outcome_), {}};
     for (size_t t = 0; t < places_.size() && places_.size() > 1; ++t)
       result.sweep.push_back({to_string(ContextKind::joint), target(t).lambda.value_or(run_.model.head->lambda),
                               clean_correct_[t], flags(t), t == 0});
-    for (const auto& batch : batches_) {
-      for (int64_t i = 0; i < batch.rows.numel(); ++i) {
-        const auto place = batch.rows[i].item<int64_t>();
-        if (result.outcome.clean_correct[place].item<bool>() && !batch.correct[0][i].item<bool>())
-          result.broken_by[static_cast<size_t>(place)] = batch.by;
-      }
-    }
     return result;
   }
 
@@ -91,6 +92,8 @@ class Joint : public ContextAttack {
   /// A composition of a batch as a piece of work: which predictions are right on it, [targets,B], from a fresh pass,
   /// and the images where it is the own lambda's worst so far.
   NamedTensors judged_batch(const Composed& batch, const Images& originals, const Tensor& x) const {
+    if (!inside(x, originals.x, run_.threat).all().item<bool>())
+      fail("msa: an attack on the context joint left the threat model; its batch cannot be counted");
     const auto correct = predict(originals, x).eq(originals.y.to(at::kCPU));
     NamedTensors judged{{"correct", correct}};
     if (fewer(correct[0], batch.correct[0])) judged.emplace_back("images", x);
@@ -105,7 +108,8 @@ class Joint : public ContextAttack {
     for (size_t t = 1; t < places_.size(); ++t)
       if (fewer(correct[t], batch.correct[t])) batch.correct[t] = correct[t];
     const auto images = find_tensor(judged, "images");
-    if (!images.defined() || !aimed) return;
+    // A piece of work that was read back may be no worse than what is there: compositions are found anew.
+    if (!images.defined() || !aimed || !fewer(correct[0], batch.correct[0])) return;
     worst_.put(batch.rows, images);
     batch.correct[0] = correct[0];
     batch.by = by;
@@ -121,6 +125,7 @@ class Joint : public ContextAttack {
     for (const auto& spec : step.attacks) {
       AttackRecord record{spec.name, step.surrogate, "joint"};
       record.matrix = at::zeros({run_.images.size()}, at::kChar);
+      judge_.name_source(fmt::format("{}/{} in joint", step.surrogate, spec.name));
       run_.monitor.begin(fmt::format("joint {}/{}", step.surrogate, spec.name), static_cast<int64_t>(batches_.size()),
                          "batches");
       for (size_t b = 0; b < batches_.size(); ++b) {

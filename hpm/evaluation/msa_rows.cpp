@@ -19,12 +19,12 @@ class RowContext : public ContextAttack {
     const auto clean = judge_afresh(run.images);
     clean_logits_ = clean.logits;
     result_.outcome.clean_correct = clean.wrong.logical_not();
-    result_.broken_by.resize(static_cast<size_t>(run.images.size()));
+    result_.outcome.broken_by.resize(static_cast<size_t>(run.images.size()));
     confirmed_ = at::zeros({run.images.size()}, at::kBool);
   }
 
   void attack() override {
-    confirm("another context's attack");
+    confirm();
     for (const auto& step : run_.plan(judge_.targets()[target_].context.kind)) {
       SurrogateOutcome outcome{.name = step.surrogate, .same_as = step.same_as, .unavailable = step.unavailable};
       if (step.runs()) attack(step, outcome);
@@ -33,13 +33,13 @@ class RowContext : public ContextAttack {
   }
 
   ContextRun finish() override {
-    confirm("another context's attack");
+    confirm();
     result_.outcome.robust = standing();
-    result_.adversarial = ImageStore(run_.images);
+    result_.outcome.adversarial = ImageStore(run_.images);
     const auto broken = (result_.outcome.clean_correct & judge_.broken(target_)).nonzero().squeeze(1);
     for_chunks(judge_.images(target_).set().subset(broken), run_.options.batch_size,
                [&](const Images& chunk, int64_t begin) {
-                 result_.adversarial.put(broken.slice(0, begin, begin + chunk.size()), chunk.x);
+                 result_.outcome.adversarial.put(broken.slice(0, begin, begin + chunk.size()), chunk.x);
                });
     if (judge_.targets()[target_].context.kind == ContextKind::solo_eot && !lambda())
       result_.outcome.worst_draw = worst_draw();
@@ -59,19 +59,10 @@ class RowContext : public ContextAttack {
 
   /// Percent of the images that every draw of solo-eot predicts right, as they are and at every iterate.
   double worst_draw() {
-    torch::NoGradGuard guard;
     auto right = standing();
     for (const auto& company : run_.draws)
       if (const auto t = judge_.find({{ContextKind::solo, company}, std::nullopt}))
-        right.logical_and_(judge_.broken(*t).logical_not());
-    for_chunks(run_.images, run_.options.batch_size, [&](const Images& chunk, int64_t begin) {
-      const auto out = run_.model.run(chunk.x);
-      for (const auto& company : run_.draws) {
-        const auto logits =
-            prediction_logits(*run_.model.head, {ContextKind::solo, company}, out.features, out.logits, chunk.index);
-        right.slice(0, begin, begin + chunk.size()).logical_and_(logits.argmax(1).eq(chunk.y).to(at::kCPU));
-      }
-    });
+        right = right & RowContext(run_, judge_, *t, {}).finish().outcome.robust;
     return percent(right);
   }
 
@@ -97,7 +88,7 @@ class RowContext : public ContextAttack {
   Tensor wrong(const ImageSet& images) { return judge_afresh(images).wrong; }
 
   /// Judges again what was newly broken. A break that does not stand is forgotten: the image goes on being attacked.
-  void confirm(const std::string& by) {
+  void confirm() {
     const auto fresh = result_.outcome.clean_correct & judge_.broken(target_) & confirmed_.logical_not();
     const auto places = fresh.nonzero().squeeze(1);
     if (places.numel() == 0) return;
@@ -105,7 +96,16 @@ class RowContext : public ContextAttack {
     judge_.forget(target_, places.index({stands.logical_not()}));
     const auto kept = places.index({stands});
     confirmed_.index_fill_(0, kept, true);
-    for (int64_t i = 0; i < kept.numel(); ++i) result_.broken_by[static_cast<size_t>(kept[i].item<int64_t>())] = by;
+    for (int64_t i = 0; i < kept.numel(); ++i) {
+      const auto place = kept[i].item<int64_t>();
+      result_.outcome.broken_by[static_cast<size_t>(place)] = found_by(judge_.source(target_, place));
+    }
+  }
+
+  /// "surrogate/attack", and in which context where that is another one.
+  std::string found_by(const std::string& source) const {
+    const auto own = " in " + result_.outcome.context;
+    return source.ends_with(own) ? source.substr(0, source.size() - own.size()) : source;
   }
 
   void attack(const PlannedStep& step, SurrogateOutcome& outcome) {
@@ -119,7 +119,7 @@ class RowContext : public ContextAttack {
     for (const auto& spec : step.attacks) {
       AttackRecord record{spec.name, step.surrogate, result_.outcome.context};
       const auto broken = attack_rows(attacked, spec, unbroken, record);
-      confirm(step.surrogate + "/" + spec.name);
+      confirm();
       record.robust = standing();
       record.matrix = unbroken.to(at::kChar) + broken.to(at::kChar);
       run_.out.attacks.push_back(std::move(record));
@@ -137,6 +137,7 @@ class RowContext : public ContextAttack {
   Tensor attack_rows(HpmAttackModel& attacked, const AttackSpec& spec, const Tensor& left, AttackRecord& record) {
     const auto rows = left.nonzero().squeeze(1);
     auto broken = at::zeros_like(left);
+    judge_.name_source(fmt::format("{}/{} in {}", record.surrogate, spec.name, record.context));
     run_.monitor.begin(fmt::format("{} {}/{}", record.context, record.surrogate, spec.name), rows.numel(), "images");
     const RandomStreams streams(seed_of(run_.options, record.surrogate, judge_.targets()[target_].context.kind));
     for_chunks(run_.images.subset(rows), run_.options.batch_size, [&](Images chunk, int64_t begin) {
@@ -150,6 +151,7 @@ class RowContext : public ContextAttack {
           const auto found = run_attack(attacked, chunk, run_.threat, spec, streams, progress);
           const auto hits = found.broken.nonzero().squeeze(1);
           const auto stands = wrong(Images{found.images, chunk.y, chunk.index}.select(hits));
+          stand_for(here, hits.index({stands.to(hits.device())}), found.images);
           return {{"broken", at::zeros({chunk.size()}, at::kBool).index_copy(0, hits.to(at::kCPU), stands)}};
         });
       });
@@ -159,6 +161,14 @@ class RowContext : public ContextAttack {
     });
     run_.monitor.end();
     return broken;
+  }
+
+  /// What an attack returned and a fresh pass called wrong, rows `hits` of `images` at `places`, stands for the image,
+  /// not the iterate that the judge saw first: that one may be a tie which another rounding decides otherwise.
+  void stand_for(const Tensor& places, const Tensor& hits, const Tensor& images) {
+    const auto at_hits = places.index_select(0, hits.to(at::kCPU));
+    const auto fresh = confirmed_.index_select(0, at_hits).logical_not();
+    judge_.restore(target_, at_hits.index({fresh}), images.index_select(0, hits.index({fresh.to(hits.device())})));
   }
 
   const MsaRun& run_;

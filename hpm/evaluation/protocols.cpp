@@ -11,12 +11,39 @@ double since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-ContextOutcome clean_context(const ProtocolSubject& subject, const ImageSet& images, int64_t batch_size) {
+/// Verdicts of independent rows from a fresh pass; a random model has no near ties that could be looked at again.
+FreshVerdict judge_rows(AttackModel& model, const Images& images) {
+  torch::NoGradGuard guard;
+  const auto ask = [&](const Images& rows) { return model.ask({rows.x, rows.index}, nullptr).target_logits; };
+  if (!model.random()) return judge_fresh(images, ask);
+  const auto logits = ask(images);
+  const auto wrong = logits.argmax(1).ne(images.y).to(at::kCPU);
+  return {wrong, at::zeros_like(wrong), logits};
+}
+
+struct CleanVerdict {
+  ContextOutcome context;
+  Tensor close;  // [n] bool: nearly a tie, and judged again alone (in joint no row stands alone)
+};
+
+CleanVerdict clean_verdict(const ProtocolSubject& subject, const ImageSet& images, int64_t batch_size) {
   ContextOutcome context{.context = subject.context_name()};
-  context.clean_prediction = predict_logits(subject, images, batch_size).argmax(1).to(at::kCPU);
+  auto close = at::zeros({images.size()}, at::kBool);
+  const auto model = subject.attack_model();
+  std::vector<Tensor> logits;
+  if (model->coupling() == Coupling::batch) {
+    logits.push_back(predict_logits(subject, images, batch_size));
+  } else {
+    for_chunks(images, batch_size, [&](const Images& chunk, int64_t begin) {
+      const auto verdict = judge_rows(*model, chunk);
+      close.slice(0, begin, begin + chunk.size()).copy_(verdict.close);
+      logits.push_back(verdict.logits);
+    });
+  }
+  context.clean_prediction = at::cat(logits).argmax(1).to(at::kCPU);
   context.clean_correct = context.clean_prediction.eq(images.y.to(at::kCPU));
   context.robust = context.clean_correct;
-  return context;
+  return {std::move(context), close};
 }
 
 }  // namespace
@@ -27,10 +54,10 @@ std::unique_ptr<AttackModel> ProtocolSubject::attack_model(const std::string& su
 }
 
 Context make_context(const HpmModel& model, const std::string& name, const ImageSet& images, int64_t company_size,
-                     uint64_t company_seed, int64_t batch_size) {
+                     uint64_t company_seed, int64_t batch_size, const WorkLog& log) {
   Context context{parse_context(name), nullptr};
   if (!model.head || context.kind == ContextKind::reference || context.kind == ContextKind::alone) return context;
-  const auto clean = clean_pass(model, images, batch_size);
+  const auto clean = clean_pass(model, images, batch_size, log);
   context.company = std::make_shared<Company>(*model.head, images.index, clean.z, clean.o, company_size, company_seed);
   if (context.kind == ContextKind::solo_eot)
     context.draws = draw_companies(*model.head, images.index, clean.z, clean.o, company_size, company_seed);
@@ -62,7 +89,9 @@ Tensor predict_logits(const ProtocolSubject& subject, const ImageSet& images, in
 Evaluation evaluate_clean(const ProtocolSubject& subject, const ImageSet& images, int64_t batch_size) {
   const auto start = std::chrono::steady_clock::now();
   Evaluation out;
-  out.contexts.push_back(clean_context(subject, images, batch_size));
+  auto [context, close] = clean_verdict(subject, images, batch_size);
+  out.contexts.push_back(std::move(context));
+  out.borderline = close.sum().item<int64_t>();
   out.seconds = since(start);
   return out;
 }
@@ -75,11 +104,11 @@ Evaluation evaluate_pgd(const ProtocolSubject& subject, const ImageSet& images, 
   const auto attacked = subject.attack_model();
   require(attacked->coupling() == Coupling::rows,
           "evaluate: the context joint needs --protocol msa, which attacks batches as a whole");
-  auto context = clean_context(subject, images, batch_size);
+  auto [context, close] = clean_verdict(subject, images, batch_size);
   context.robust = context.clean_correct.clone();
   AttackRecord record{"pgd", subject.model.head ? "ste" : "", context.context};
-  out.adversarial = ImageStore(images);
-  out.broken_by.resize(static_cast<size_t>(images.size()));
+  context.adversarial = ImageStore(images);
+  context.broken_by.resize(static_cast<size_t>(images.size()));
   // Images that were wrong already stay as they are; a verdict is a fresh pass.
   const auto right = context.clean_correct.nonzero().squeeze(1);
   monitor.begin("pgd", right.numel(), "images");
@@ -89,22 +118,26 @@ Evaluation evaluate_pgd(const ProtocolSubject& subject, const ImageSet& images, 
       const auto before = attacked->passes();
       const auto begun = std::chrono::steady_clock::now();
       const auto found = pgd(*attacked, chunk, threat, options, RandomStreams(seed), monitor);
-      const auto wrong =
-          attacked->ask({found.images, chunk.index}, nullptr).target_logits.argmax(1).ne(chunk.y) & found.broken;
-      NamedTensors all{{"broken", wrong.to(at::kCPU)},
-                       {"images", found.images.index_select(0, wrong.nonzero().squeeze(1))}};
+      const auto verdict = judge_rows(*attacked, {found.images, chunk.y, chunk.index});
+      const auto wrong = verdict.wrong & found.broken.to(at::kCPU);
+      NamedTensors all{{"broken", wrong},
+                       {"close", verdict.close},
+                       {"images", found.images.index_select(0, wrong.nonzero().squeeze(1).to(chunk.y.device()))}};
       write_cost(attacked->passes() - before, since(begun), all);
       return all;
     });
     add_cost(done, record.passes, record.seconds);
+    close.index_fill_(0, rows.index({find_tensor(done, "close")}), true);
     const auto places = rows.index_select(0, find_tensor(done, "broken").nonzero().squeeze(1));
-    out.adversarial.put(places, find_tensor(done, "images"));
+    context.adversarial.put(places, find_tensor(done, "images"));
     context.robust.index_fill_(0, places, false);
-    for (int64_t i = 0; i < places.numel(); ++i) out.broken_by[static_cast<size_t>(places[i].item<int64_t>())] = "pgd";
+    for (int64_t i = 0; i < places.numel(); ++i)
+      context.broken_by[static_cast<size_t>(places[i].item<int64_t>())] = "pgd";
     monitor.step(begin + chunk.size(), fmt::format("survivors {}", context.robust.sum().item<int64_t>()));
   });
   monitor.end();
-  record.robust = context.robust;
+  out.borderline = close.sum().item<int64_t>();
+  record.robust = context.robust.clone();  // a smaller radius may take from the outcome later
   out.attacks.push_back(std::move(record));
   out.contexts.push_back(std::move(context));
   out.seconds = since(start);

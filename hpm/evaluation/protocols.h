@@ -20,9 +20,9 @@ struct ProtocolSubject {
   std::string context_name() const { return model.head ? to_string(context.kind) : ""; }
 };
 
-/// The context of that name for these images; a company from one clean pass where it needs one.
+/// The context of that name for these images; where it needs a company, from one clean pass, which is kept in the log.
 Context make_context(const HpmModel& model, const std::string& name, const ImageSet& images, int64_t company_size,
-                     uint64_t company_seed, int64_t batch_size);
+                     uint64_t company_seed, int64_t batch_size, const WorkLog& log = {});
 
 /// Target logits [n,K] in chunks; batches of a joint context are its company's.
 Tensor predict_logits(const ProtocolSubject& subject, const ImageSet& images, int64_t batch_size);

@@ -104,6 +104,7 @@ Json setting_json(const ResultsInput& in) {
          {"commit", HPM_COMMIT},
          {"started", in.started},
          {"seconds", rounded(in.evaluation.seconds)},
+         {"checks_seconds", rounded(in.evaluation.checks_seconds)},
          {"model", in.model.classifier.info().file},
          {"model_info", model_json(in.model)},
          {"role", in.role},
@@ -144,7 +145,7 @@ void add_curves(const ResultsInput& in, Json& j) {
 /// The images of the gallery: broken ones first, spread over the classes.
 std::vector<int64_t> gallery_rows(const ResultsInput& in) {
   std::vector<int64_t> rows;
-  if (!in.evaluation.adversarial.defined()) return rows;
+  if (!in.evaluation.first().adversarial.defined()) return rows;
   const auto broken = in.evaluation.first().clean_correct & in.evaluation.first().robust.logical_not();
   for (bool want : {true, false})
     for (int64_t i = 0; i < in.images.size() && static_cast<int64_t>(rows.size()) < in.gallery; ++i)
@@ -158,8 +159,8 @@ Json gallery_json(const ResultsInput& in, const std::vector<int64_t>& rows) {
   const auto& e = in.evaluation;
   for (auto i : rows) {
     const auto place = torch::tensor({i}, at::kLong);
-    const auto delta = e.adversarial.select(place) - in.images.select(place).x;
-    const auto by = e.broken_by.empty() ? std::string() : e.broken_by[static_cast<size_t>(i)];
+    const auto delta = e.first().adversarial.select(place) - in.images.select(place).x;
+    const auto by = e.first().broken_by.empty() ? std::string() : e.first().broken_by[static_cast<size_t>(i)];
     const auto slash = by.find('/');
     list.push_back({{"index", in.images.index[i].item<int64_t>()},
                     {"label", in.images.y[i].item<int64_t>()},
@@ -260,7 +261,7 @@ void write_run(const RunDirectory& run, const ResultsInput& in) {
   if (!rows.empty()) {
     const auto index = torch::tensor(rows, at::kLong);
     write_safetensors(run.file("gallery.safetensors"),
-                      {{"original", in.images.select(index).x}, {"adversarial", e.adversarial.select(index)}});
+                      {{"original", in.images.select(index).x}, {"adversarial", e.first().adversarial.select(index)}});
   }
   run.write("results.json", results_json(in));
 }

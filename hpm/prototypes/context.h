@@ -34,10 +34,12 @@ class Company {
   Tensor own_features_;  // [n,R]
 };
 
+constexpr int64_t kCompanyDraws = 10;  ///< of solo-eot
+
 /// `count` companies of the same images in other orders than `seed` gives: draws of the context solo-eot.
 std::vector<std::shared_ptr<const Company>> draw_companies(const HpmHead& head, const Tensor& index, const Tensor& z,
                                                            const Tensor& o, int64_t size, uint64_t seed,
-                                                           int64_t count = 10);
+                                                           int64_t count = kCompanyDraws);
 
 /// One of the contexts with what it needs.
 struct Context {

@@ -97,21 +97,28 @@ std::string distances(const AnalysisResults& a, bool attacked, double width) {
   });
 }
 
-std::string slopes(const AnalysisResults& a, double width) {
-  BarChart chart{.frame = {"Slope of the distance with respect to the image",
-                           "Bars: median over images. Whiskers: the middle half of the images.", width},
+namespace {
+
+/// A measure that a chart shows a bar of, for each head.
+struct Bar {
+  const char *measure, *label, *weight;
+};
+
+/// Medians of measures over the images, with the middle half of them as whiskers.
+std::string measure_bars(const AnalysisResults& a, const std::string& title, const std::string& axis,
+                         std::initializer_list<Bar> bars, double width) {
+  BarChart chart{.frame = {title, "Bars: median over images. Whiskers: the middle half of the images.", width},
                  .maximum = 0,
-                 .axis = "units of z for a perturbation of norm 1, " + a.norm};
+                 .axis = axis};
   for (const auto& head : a.heads)
-    for (const auto& [measure, what, weight] :
-         {std::tuple{"local_slope", "at the image", " pale"}, {"model_slope", "along the attack", " fill"}}) {
-      const auto found = head.measures.find(measure);
-      BarRow row{.label = head_title(head.name) + ", " + what};
+    for (const auto& bar : bars) {
+      const auto found = head.measures.find(bar.measure);
+      BarRow row{.label = head_title(head.name) + bar.label};
       if (found == head.measures.end() || std::isnan(found->second.median)) {
         row.remark = "no images";
       } else {
         const auto& spread = found->second;
-        row.layers = {{spread.median, head_tone(head.name) + weight}};
+        row.layers = {{spread.median, head_tone(head.name) + bar.weight}};
         row.whisker = Interval{spread.p25, spread.p75};
         row.text = fmt::format("{:.3g}", spread.median);
         chart.maximum = std::max({chart.maximum, spread.p75, spread.median});
@@ -120,6 +127,30 @@ std::string slopes(const AnalysisResults& a, double width) {
     }
   if (chart.maximum <= 0) chart.maximum = 1;
   return bar_chart(chart);
+}
+
+}  // namespace
+
+std::string distance_changes(const AnalysisResults& a, double width) {
+  return measure_bars(a, "Distance to the boundary, and what the attack takes of it", "units of z",
+                      {{"distance", ", distance", " pale"}, {"change", ", lost", " fill"}}, width);
+}
+
+std::string slopes(const AnalysisResults& a, double width) {
+  return measure_bars(
+      a, "Slope of the distance with respect to the image", "units of z for a perturbation of norm 1, " + a.norm,
+      {{"local_slope", ", at the image", " pale"}, {"model_slope", ", along the attack", " fill"}}, width);
+}
+
+std::string feature_gains(const AnalysisResults& a, double width) {
+  return measure_bars(a, "How far the attack moves the features", "units of z for a perturbation of norm 1, " + a.norm,
+                      {{"feature_gain", "", " fill"}}, width);
+}
+
+std::string head_slopes(const AnalysisResults& a, double width) {
+  return measure_bars(a, "Slope of the distance with respect to the features, along the attack",
+                      "share of the features' move that went towards the boundary; 1 is a linear head's constant",
+                      {{"head_slope", "", " fill"}}, width);
 }
 
 std::string scatter(const AnalysisResults& a, double width) {
@@ -201,7 +232,10 @@ void write_analysis_charts(const std::string& directory) {
   write("against-iterations", analysis::against_iterations(a, kWidth));
   write("distances-clean", analysis::distances(a, false, kWidth));
   write("distances-attacked", analysis::distances(a, true, kWidth));
+  write("distance-changes", analysis::distance_changes(a, kWidth));
   write("slopes", analysis::slopes(a, kWidth));
+  write("feature-gains", analysis::feature_gains(a, kWidth));
+  write("head-slopes", analysis::head_slopes(a, kWidth));
   write("scatter", analysis::scatter(a, kWidth));
   for (const auto& head : a.heads)
     if (!head.prototype_distances.empty()) write("prototypes-" + head.name, analysis::prototypes(a, head, kWidth));

@@ -63,7 +63,10 @@ namespace analysis {
 std::string against_eps(const AnalysisResults& a, double width);
 std::string against_iterations(const AnalysisResults& a, double width);
 std::string distances(const AnalysisResults& a, bool attacked, double width);
+std::string distance_changes(const AnalysisResults& a, double width);
 std::string slopes(const AnalysisResults& a, double width);
+std::string feature_gains(const AnalysisResults& a, double width);
+std::string head_slopes(const AnalysisResults& a, double width);
 std::string scatter(const AnalysisResults& a, double width);
 std::string prototypes(const AnalysisResults& a, const HeadResult& head, double width);
 std::string agreement(const AnalysisResults& a, double width);

@@ -89,6 +89,8 @@ std::string slopes_part(const AnalysisResults& a, const Headings& title) {
              "constant 1.") +
          figure([&](double width) { return analysis::slopes(a, width); },
                 "Pale: at the image. Full: along the attack. Whiskers: the middle half of the images.") +
+         figure([&](double width) { return analysis::head_slopes(a, width); },
+                "The head's part of the slope along the attack: what of the features' move it uses.") +
          measures_table(a);
 }
 
@@ -137,7 +139,9 @@ std::string agreement_part(const AnalysisResults& a, const Headings& title) {
                 "Read along a row: of the images that this head is wrong on under attack, how many the other one is "
                 "wrong on as well.") +
          figure([&](double width) { return analysis::transfer(a, width); },
-                "The images of largest loss against the row's head, judged by the column's.");
+                fmt::format("The images of largest loss against the row's head, judged by the column's: of the {} that "
+                            "every head has right.",
+                            count_text(a.common_images)));
 }
 
 }  // namespace

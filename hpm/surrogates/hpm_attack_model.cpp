@@ -2,6 +2,7 @@
 
 #include "hpm/attacks/compaction.h"
 #include "hpm/core/error.h"
+#include "hpm/models/operations.h"
 
 namespace hpm {
 namespace {
@@ -21,6 +22,7 @@ Judge::Judge(ImageSet images, const ThreatModel& threat, std::vector<JudgedTarge
   position_ = at::full({n ? originals_.index.max().item<int64_t>() + 1 : 0}, -1, at::kLong);
   position_.index_copy_(0, originals_.index, at::arange(n));
   broken_ = at::zeros({static_cast<int64_t>(targets_.size()), n}, at::kBool);
+  source_.assign(targets_.size(), std::vector<size_t>(static_cast<size_t>(n), 0));
   for (size_t t = 0; t < targets_.size(); ++t) {
     images_.emplace_back(originals_);  // copies would share what they hold
     const auto group = std::find_if(groups_.begin(), groups_.end(), [&](const auto& g) {
@@ -70,14 +72,25 @@ Tensor Judge::wrong(const Query& query, const std::vector<Tensor>& logits) const
 std::vector<Tensor> Judge::see(const Query& query, const HpmHead& head, const Tensor& z, const Tensor& o,
                                bool whole_batch) {
   auto all = logits(query, head, z, o, whole_batch);
-  note(query, wrong(query, all));
+  note(query, all);
   return all;
 }
 
+void Judge::note(const Query& query, const std::vector<Tensor>& logits) { note(query, wrong(query, logits)); }
+
 Tensor Judge::fresh(const Query& query, const std::vector<Tensor>& logits) {
   settle();
-  const auto rows = wrong(query, logits).to(at::kCPU) & broken_.index_select(1, places(query.index)).logical_not();
-  return rows.any(0);
+  return wrong(query, logits).to(at::kCPU) & broken_.index_select(1, places(query.index)).logical_not();
+}
+
+void Judge::name_source(const std::string& source) {
+  settle();
+  names_.push_back(source);
+}
+
+const std::string& Judge::source(size_t target, int64_t place) {
+  settle();
+  return names_[source_[target][static_cast<size_t>(place)]];
 }
 
 std::optional<size_t> Judge::find(const JudgedTarget& target) const {
@@ -110,6 +123,7 @@ const ImageStore& Judge::images(size_t target) {
 void Judge::forget(size_t target, const Tensor& places) {
   settle();
   broken_[static_cast<int64_t>(target)].index_fill_(0, places, false);
+  for (int64_t i = 0; i < places.numel(); ++i) source_[target][static_cast<size_t>(places[i].item<int64_t>())] = 0;
 }
 
 void Judge::take(const Noted& noted) {
@@ -130,6 +144,8 @@ void Judge::take(const Noted& noted) {
 void Judge::restore(size_t target, const Tensor& places, const Tensor& images) {
   images_[target].put(places, images);
   broken_[static_cast<int64_t>(target)].index_fill_(0, places, true);
+  for (int64_t i = 0; i < places.numel(); ++i)
+    source_[target][static_cast<size_t>(places[i].item<int64_t>())] = names_.size() - 1;
 }
 
 Tensor Judge::inside(const Query& query, const Tensor& rows) const {
@@ -156,27 +172,54 @@ SurrogateInput HpmAttackModel::input(const Tensor& x, const Output& out, const T
 Tensor HpmAttackModel::judge(const Query& query, const Output& out) {
   torch::NoGradGuard guard;
   const auto z = out.features.detach(), o = out.logits.detach();
+  const bool batch = coupling() == Coupling::batch;
   if (judge_) {
-    const auto logits = judge_->see(query, *model_.head, z, o, coupling() == Coupling::batch);
+    auto logits = judge_->logits(query, *model_.head, z, o, batch);
+    // A row is confirmed by a fresh pass of its image; a batch that is passing by, at once, by PyTorch's own layers (a
+    // sweep's batches are composed and judged afresh in the end).
+    if (batch && fast_operations(query.x) && breaks_a_batch(query, logits)) {
+      const ReferenceOperations exact(true);
+      const auto again = model_.run(query.x);
+      logits = judge_->logits(query, *model_.head, again.features, again.logits, batch);
+    }
+    judge_->note(query, logits);
     if (own_) return logits[*own_];
   }
   return prediction_logits(head_, target_.context, z, o, query.index);
 }
 
+bool HpmAttackModel::breaks_a_batch(const Query& query, const std::vector<Tensor>& logits) const {
+  const auto fresh = judge_->fresh(query, logits);
+  for (size_t t = 0; t < logits.size(); ++t)
+    if (judge_->targets()[t].context.kind == ContextKind::joint && !judge_->targets()[t].lambda &&
+        fresh[static_cast<int64_t>(t)].any().item<bool>())
+      return true;
+  return false;
+}
+
 /// After a search pass in reduced precision: rows that it calls wrong for anyone (in joint: their batch) are judged by
-/// a pass in the weights' own; nothing else counts as broken.
+/// a pass in the weights' own; nothing else counts as broken. The attack goes on by what was judged so, but where a
+/// sweep alone asked for it: a sweep changes no search.
 Tensor HpmAttackModel::judge_confirmed(const Query& query, const Output& out, const Loss& loss) {
   torch::NoGradGuard guard;
   const auto z = out.features.detach(), o = out.logits.detach();
   const bool batch = coupling() == Coupling::batch;
   const auto logits = prediction_logits(head_, target_.context, z, o, query.index);
-  auto doubtful = logits.argmax(1).ne(loss.labels);
-  if (judge_) doubtful |= judge_->fresh(query, judge_->logits(query, *model_.head, z, o, batch)).to(doubtful.device());
+  auto doubtful = logits.argmax(1).ne(loss.labels).to(at::kCPU), swept = at::zeros_like(doubtful);
+  if (judge_) {
+    const auto fresh = judge_->fresh(query, judge_->logits(query, *model_.head, z, o, batch));
+    for (size_t t = 0; t < judge_->targets().size(); ++t)
+      (judge_->targets()[t].lambda ? swept : doubtful) |= fresh[static_cast<int64_t>(t)];
+  }
   if (batch && doubtful.any().item<bool>()) doubtful.fill_(true);
-  const auto rows = doubtful.nonzero().squeeze(1);
+  if (batch && swept.any().item<bool>()) swept.fill_(true);
+  const auto rows = (doubtful | swept).nonzero().squeeze(1);
   if (rows.numel() == 0) return logits;
-  const Query asked{query.x.index_select(0, rows), query.index.index_select(0, rows.to(at::kCPU)), query.draw};
-  return logits.index_copy(0, rows, judge(asked, model_.run(asked.x)));
+  const auto here = rows.to(logits.device());
+  const Query asked{query.x.index_select(0, here), query.index.index_select(0, rows), query.draw};
+  const auto judged = judge(asked, model_.run(asked.x));
+  const auto searched = doubtful.index_select(0, rows).nonzero().squeeze(1).to(logits.device());
+  return logits.index_copy(0, here.index_select(0, searched), judged.index_select(0, searched));
 }
 
 Answer HpmAttackModel::ask(const Query& query, const Loss* loss) {

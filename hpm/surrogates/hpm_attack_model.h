@@ -32,8 +32,12 @@ class Judge {
   /// Judges a query by its features and FC logits; gives logits().
   std::vector<Tensor> see(const Query& query, const HpmHead& head, const Tensor& z, const Tensor& o,
                           bool whole_batch = false);
-  /// Rows [N] bool (CPU) that logits() calls wrong for a target that they have not broken yet.
+  /// Which targets' predictions logits() calls wrong that were not broken yet, [targets,N] bool (CPU).
   Tensor fresh(const Query& query, const std::vector<Tensor>& logits);
+  /// What is broken from now on was found by `source`.
+  void name_source(const std::string& source);
+  /// Judges a query by what logits() gave.
+  void note(const Query& query, const std::vector<Tensor>& logits);
   /// The targets' predictions for the rows of a query are wrong where `wrong` [targets,N].
   void note(const Query& query, const Tensor& wrong);
   /// Takes over what another run noted: `places` [P] int64 (positions in the images), with the images [P,C,H,W].
@@ -46,6 +50,8 @@ class Judge {
   /// Which of the targets `target` is, if any.
   std::optional<size_t> find(const JudgedTarget& target) const;
   Tensor broken(size_t target);  ///< [n] bool
+  /// The source of the iterate that broke an image, "" where none did.
+  const std::string& source(size_t target, int64_t place);
   /// The first iterate that broke each image, and the original where none did.
   const ImageStore& images(size_t target);
 
@@ -65,6 +71,8 @@ class Judge {
   std::vector<JudgedTarget> targets_;
   std::vector<std::vector<size_t>> groups_;  ///< targets that differ in lambda alone
   Tensor broken_;                            ///< [targets,n] bool
+  std::vector<std::string> names_{""};       ///< of sources, the present one last
+  std::vector<std::vector<size_t>> source_;  ///< of each target and image, among names_
   std::vector<ImageStore> images_;
   size_t period_;
   std::vector<Noted> pending_;
@@ -89,6 +97,7 @@ class HpmAttackModel : public AttackModel {
   SurrogateInput input(const Tensor& x, const Output& out, const Tensor& index) const;
   Tensor judge(const Query& query, const Output& out);
   Tensor judge_confirmed(const Query& query, const Output& out, const Loss& loss);
+  bool breaks_a_batch(const Query& query, const std::vector<Tensor>& logits) const;
 
   HpmModel model_;
   HpmHead head_;  // with the target's lambda

@@ -52,8 +52,9 @@ TEST_F(AnalyzeVerb, WritesEveryTableAndPictureAndAReportOfTheThreeHeads) {
                            "prototypes-hpm", "agreement", "transfer"})
     for (const char* end : {".csv", ".svg"})
       EXPECT_TRUE(std::filesystem::exists(*folder / "study" / (std::string(name) + end))) << name << end;
-  for (const char* name : {"images.csv", "distances.csv", "measures.csv", "distances-clean.svg",
-                           "distances-attacked.svg", "slopes.svg", "config.toml", "environment.json"})
+  for (const char* name :
+       {"images.csv", "distances.csv", "measures.csv", "distances-clean.svg", "distances-attacked.svg", "slopes.svg",
+        "distance-changes.svg", "feature-gains.svg", "head-slopes.svg", "config.toml", "environment.json"})
     EXPECT_TRUE(std::filesystem::exists(*folder / "study" / name)) << name;
   EXPECT_EQ(lines_of(*folder / "study/images.csv"), 1 + 3 * 30);
   EXPECT_EQ(lines_of(*folder / "study/against-iterations.csv"), 1 + 3 * 4);

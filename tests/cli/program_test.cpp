@@ -83,10 +83,11 @@ TEST_F(Slice, EvaluatesEveryProtocolWithResultsThatAgreeWithThemselves) {
   const auto j = results("msa");
   std::set<std::string> checked;
   for (const auto& check : j["checks"]) checked.insert(check["context"].get<std::string>());
-  EXPECT_EQ(checked, (std::set<std::string>{"reference", "solo", "alone", "joint"}));
+  EXPECT_EQ(checked, (std::set<std::string>{"reference", "solo", "alone", "joint", "base", "control"}));
   ASSERT_EQ(j["contexts"].size(), 4u);
   EXPECT_LE(j["robust_accuracy"].get<double>(), results("pgd")["robust_accuracy"].get<double>() + 1e-9);
   EXPECT_TRUE(j["control"].contains("p"));
+  EXPECT_GT(j["checks_seconds"].get<double>(), 0);
   run("evaluate --protocol msa --steps 3 --count 10 --eps 0.1 --model hpm/model.safetensors --control "
       "fc/model.safetensors --transfer-only --out transfer" +
       data);
@@ -221,13 +222,15 @@ TEST_F(Slice, WhatASmallerRadiusBreaksCountsForTheFirst) {
   const auto committed = (test::source_dir() / "checkpoints/fashion-mnist-linf-0.1.safetensors").string();
   // One small step from a random start, so that chance has the small radius break some that the large one does not.
   run("evaluate --protocol pgd --steps 1 --step-size .02 --count 1000 --eps 0.4,0.03 --checks none --model '" +
-      committed + "' --out radii" + data);
+      committed + "' --control '" + committed + "' --out radii" + data);
   const auto j = results("radii");
   EXPECT_EQ(j["curve"][1]["robust_accuracy"], j["robust_accuracy"]);
   ASSERT_FALSE(j["notes"].empty()) << "the small radius broke nothing more, nothing is tested";
   EXPECT_NE(j["notes"].dump().find("within eps 0.03"), std::string::npos);
   for (size_t i = 0; i < 1000; ++i)
     EXPECT_EQ(j["predictions"]["adversarial"][i] == j["labels"][i], j["robust"][i] == 1) << i;
+  EXPECT_EQ(j["control"]["robust"], j["robust"]) << "the control, here the same model, has the same budget";
+  EXPECT_GT(j["attacks"][0]["robust_accuracy"], j["robust_accuracy"]) << "an attack's record is its own";
 }
 
 TEST_F(Slice, FoldedExportPredictsAsTheReferenceContext) {
@@ -330,6 +333,14 @@ TEST_F(Slice, DryRunPrintsTheCostAndRunsNothing) {
   prepare();
   const auto r = run("evaluate --dry-run --count 40 --eps 0.1 --model hpm/model.safetensors --out dry" + data);
   EXPECT_NE(r.out.find("backward passes"), std::string::npos);
+  const auto passes = [&](const std::string& flags) {
+    const auto out =
+        run("evaluate --dry-run --json --count 40 --eps 0.1 --model hpm/model.safetensors --out dry" + flags + data)
+            .out;
+    return nlohmann::json::parse(out)["backward_passes_per_image"].get<int64_t>();
+  };
+  EXPECT_EQ(passes(" --checks full") - passes(" --checks none"), 3 * (201 + 54)) << "checks are part of the cost";
+  EXPECT_GT(passes(" --restarts 2"), 3 * passes("") / 2);
   EXPECT_FALSE(std::filesystem::exists(*folder / "dry"));
 }
 

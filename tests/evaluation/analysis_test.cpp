@@ -195,6 +195,25 @@ TEST_F(Analyze, DistancesAreBelowTheModelsSlopeTimesTheChange) {
   }
 }
 
+TEST_F(Analyze, TransferIsJudgedOnTheImagesThatEveryHeadHasRight) {
+  auto mixed = images;
+  mixed.y = images.y.clone();
+  mixed.y.slice(0, 0, 6).copy_((images.y.slice(0, 0, 6) + 1) % 5);  // wrong for most heads: nothing attacks them
+  const auto a = analyze(model, mixed, threat, options);
+  const auto common = common_images(a);
+  ASSERT_LT(common.sum().item<int64_t>(), images.size());
+  ASSERT_GT(common.sum().item<int64_t>(), 0);
+  const auto matrix = transfer_matrix(a);
+  for (size_t made = 0; made < a.heads.size(); ++made)
+    for (size_t by = 0; by < a.heads.size(); ++by) {
+      int64_t right = 0;
+      for (int64_t i = 0; i < images.size(); ++i)
+        right += common[i].item<bool>() && a.heads[made].transferred[static_cast<int64_t>(by)][i].item<bool>();
+      EXPECT_NEAR(matrix[static_cast<int64_t>(made)][static_cast<int64_t>(by)].item<double>(),
+                  100. * static_cast<double>(right) / static_cast<double>(common.sum().item<int64_t>()), 1e-9);
+    }
+}
+
 TEST_F(Analyze, LocalSlopeIsTheSteepestFall) {
   const auto a = analyze(model, images, threat, options);
   const auto heads = linear_heads(model);

@@ -38,6 +38,9 @@ TEST(Results, HoldEveryFieldOfTheFormatWithOneFlagAnImage) {
         "joint_any",       "borderline",    "checks",  "suspect"})
     EXPECT_TRUE(j.contains(key)) << key;
   EXPECT_EQ(j["robust"].size(), 12u);
+  EXPECT_TRUE(j["control"].contains("p") && j["control"].contains("robust_accuracy"));
+  for (const auto& attack : j["attacks"])
+    EXPECT_TRUE(attack.contains("name") && attack.contains("surrogate") && attack.contains("seconds"));
   double sum = 0;
   for (const auto& flag : j["robust"]) sum += flag.get<double>();
   EXPECT_NEAR(j["robust_accuracy"].get<double>(), 100 * sum / 12, 1e-5);

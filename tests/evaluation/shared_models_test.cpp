@@ -44,7 +44,7 @@ TEST(SharedModels, ComeOutUnflagged) {
     ClassifierModel attacked(model.classifier);
     const auto predict = [&](const Tensor& x, const Tensor&) { return model.classifier.logits(x); };
     for (const auto& check : run_checks({attacked, false, predict}, images, threat, evaluation,
-                                        evaluation.adversarial.set(), {.level = "full"}))
+                                        evaluation.first().adversarial.set(), {.level = "full"}))
       EXPECT_NE(check.status, CheckOutcome::Status::failed) << check.name << ": " << check.detail;
   }
 }

@@ -137,9 +137,37 @@ TEST_F(Surrogates, JudgeFindsFreshWhatAnyTargetCallsWrongAndNobodyNotedYet) {
   const auto logits = judge.logits(query, *model.head, out.features, out.logits, false);
   const auto wrong = logits[0].argmax(1).ne(y) | logits[1].argmax(1).ne(y);
   ASSERT_TRUE(wrong.any().item<bool>() && logits[0].argmax(1).ne(logits[1].argmax(1)).any().item<bool>());
-  EXPECT_TRUE(at::equal(judge.fresh(query, logits), wrong));
+  EXPECT_TRUE(at::equal(judge.fresh(query, logits).any(0), wrong));
+  EXPECT_TRUE(at::equal(judge.fresh(query, logits)[1], logits[1].argmax(1).ne(y)));
   judge.see(query, *model.head, out.features, out.logits);
   EXPECT_FALSE(judge.fresh(query, logits).any().item<bool>());
+}
+
+TEST_F(Surrogates, ABfloat16SearchCountsWhatFloat32ConfirmsAndASweepDoesNotChangeIt) {
+  auto single = tiny_model(.4, at::kFloat);
+  const Images images{clean.to(at::kFloat), y, at::arange(24)};
+  const auto reference = context(ContextKind::reference);
+  single.classifier.set_search_precision(at::kBFloat16);
+  const auto x = (images.x + .05 * tiny_images(24, 9, at::kFloat)).clamp(0, 1);
+  const Loss loss{LossKind::ce, y, {}};
+  std::vector<Tensor> answers;
+  for (const bool swept : {false, true}) {
+    std::vector<JudgedTarget> targets{{reference, {}}};
+    if (swept) targets.push_back({reference, 0.}), targets.push_back({reference, 1.});
+    Judge judge(images, {Norm::linf, .1}, targets);
+    HpmAttackModel attacked(single, {reference}, find_surrogate("ste"), {}, &judge);
+    answers.push_back(attacked.ask({x, images.index}, &loss).target_logits);
+    const auto out = single.run(x);
+    for (size_t t = 0; t < targets.size(); ++t) {
+      const auto wrong = prediction_logits(*single.head, reference, out.features, out.logits, images.index,
+                                           {.lambda = targets[t].lambda})
+                             .argmax(1)
+                             .ne(y);
+      EXPECT_FALSE((judge.broken(t) & wrong.logical_not()).any().item<bool>()) << "float32 calls it right";
+      EXPECT_TRUE(judge.broken(t).any().item<bool>()) << "nothing was broken, nothing is tested";
+    }
+  }
+  EXPECT_TRUE(at::equal(answers[0], answers[1]));
 }
 
 TEST_F(Surrogates, JudgeAsksJointOnlyAboutWholeBatches) {

@@ -229,10 +229,25 @@ class Bench {
     robust_ = result.robust();
   }
 
-  /// A batch through the FC layer, and through the head in each context from statistics made before.
+  /// A batch through the FC layer, and through the head in each context from statistics made before: a prediction, and
+  /// what an attack asks for, loss and gradient of a surrogate with the verdict.
   void contexts(const Images& part) {
     if (!model_.head) return;
     std::vector<std::string> names{"reference", "alone", "solo", "solo-eot", "joint"};
+    const auto time_asking = [&](const std::string& name, AttackModel& attacked) {
+      const SearchOperations faster;
+      const Loss loss{LossKind::ce, part.y, {}};
+      const auto ask = [&] { attacked.ask({part.x, part.index}, &loss); };
+      std::vector<double> all;
+      ask();
+      for (int64_t i = 0; i < std::max<int64_t>(o_.repeats, 5); ++i) all.push_back(seconds_of(cpu(), ask));
+      const auto spread = spread_of(all);
+      rows_.push_back({name + ", with gradient",
+                       spread,
+                       {part.size(), part.size()},
+                       cost_.own.median * static_cast<double>(part.size()),
+                       fmt::format("{:.1f} us an image", 1e6 * spread.median / static_cast<double>(part.size()))});
+    };
     const auto time = [&](const std::string& name, auto predict) {
       std::vector<double> all;
       predict();
@@ -252,6 +267,12 @@ class Bench {
         const auto out = model_.run(part.x);
         prediction_logits(*model_.head, context, out.features, out.logits, part.index);
       });
+    }
+    ClassifierModel plain(model_.classifier);
+    time_asking("FC", plain);
+    for (const auto& name : names) {
+      const ProtocolSubject subject{model_, make_context(model_, name, part, o_.company, 0, o_.compute.batch_size)};
+      time_asking(name, *subject.attack_model());
     }
   }
 

@@ -26,14 +26,15 @@ class Evaluate {
     if (o_.conformance) official_computing();
     configure_threads(o_.compute.threads);
     const auto radii = threats(o_.threat);
-    if (o_.is_msa() && o_.effective_version() == "plus" && o_.has_context("solo") && !o_.has_context("solo-eot"))
-      o_.contexts.push_back("solo-eot");  // expectation over the company
+    if (o_.is_msa()) o_.contexts = msa_contexts(o_.msa(o_.contexts));
     check_options(o_, line_);
     data_ = load(o_.data, line_);
     const auto index = image_numbers(o_.data, data_);
     load_models();
     const auto device = to_device();
     images_ = image_set(data_, index, device);
+    if (o_.is_msa() && o_.has_context("joint"))
+      check_colluders(o_.msa(o_.contexts).collusion, std::min(o_.company, images_.size()));
     if (!say_cost(radii)) return 0;
     if (o_.quantise)  // refuses images that are not 8-bit before the work
       for_chunks(images_, o_.compute.batch_size,
@@ -46,9 +47,13 @@ class Evaluate {
       line_.monitor().say(fmt::format("going on after {} finished pieces of work", journal.size()));
     log_ = WorkLog(journal);
     auto evaluation = run_protocol(model_, radii.front(), images_, o_.contexts, "model");
-    const auto points = curve(radii, evaluation);
+    const auto points = curve(model_, radii, evaluation);
     finish(evaluation, radii.front(), run);
-    return write(evaluation, points, run);
+    auto base = attack_peer("base", o_.base, peers_.base, radii, evaluation),
+         control = attack_peer("control", o_.control, peers_.control, radii, evaluation);
+    ResultsInput input{model_, data_, images_, radii.front(), evaluation, role(), o_.protocol, o_.effective_version()};
+    input.base = std::move(base), input.control = std::move(control), input.curve = points;
+    return write(input, run);
   }
 
  private:
@@ -88,21 +93,28 @@ class Evaluate {
     return !line_.dry_run;
   }
 
-  /// Attacks base and control, and writes everything; the exit status.
-  int write(const Evaluation& evaluation, const std::vector<RadiusOutcome>& points, const RunDirectory& run) {
-    const auto threat = threats(o_.threat).front();
-    const auto peer = [&](const char* name, const std::string& file,
-                          const Classifier& classifier) -> std::optional<PeerResult> {
-      if (!classifier || o_.protocol == "clean" || o_.transfer_only) return std::nullopt;
-      return PeerResult{name, file, run_protocol({classifier, std::nullopt}, threat, images_, o_.contexts, name)};
-    };
-    auto base = peer("base", o_.base, peers_.base), control = peer("control", o_.control, peers_.control);
-    ResultsInput input{model_, data_, images_, threat, evaluation, role(), o_.protocol, o_.effective_version()};
+  /// Base or control under the model's budget: the first radius, and what a smaller one broke. Its checks are the
+  /// evaluation's too.
+  std::optional<PeerResult> attack_peer(const std::string& name, const std::string& file, const Classifier& classifier,
+                                        std::vector<ThreatModel> radii, Evaluation& evaluation) {
+    if (!classifier || o_.protocol == "clean" || o_.transfer_only) return std::nullopt;
+    const HpmModel model{classifier, std::nullopt};
+    PeerResult peer{name, file, run_protocol(model, radii.front(), images_, o_.contexts, name)};
+    std::erase_if(radii, [first = radii.front().eps](const auto& radius) { return radius.eps > first; });
+    curve(model, radii, peer.evaluation, name + " ");
+    check(model, peer.evaluation, 0, radii.front(), std::nullopt, name);
+    for (auto& check : peer.evaluation.checks) {
+      check.context = name;
+      evaluation.checks.push_back(check);
+    }
+    return peer;
+  }
+
+  /// Writes everything; the exit status.
+  int write(ResultsInput& input, const RunDirectory& run) {
     input.budget = o_.budget(model_.classifier.search_precision());
     input.first_index = o_.data.first, input.indices_given = !o_.data.indices.empty();
     input.company_size = o_.company, input.company_seed = o_.company_seed, input.seed = o_.seed;
-    input.base = std::move(base), input.control = std::move(control);
-    input.curve = points;
     input.config = line_.fields.json();
     input.started =
         nlohmann::json::parse(std::string(read_file(run.file("environment.json")).text())).value("started", "");
@@ -110,7 +122,7 @@ class Evaluate {
     write_report({run.path()}, run.file("report.html"));
     if (line_.json) fmt::print("{}", results_json(input));
     else print(input, run);
-    return evaluation.suspect() ? 3 : 0;
+    return input.evaluation.suspect() ? 3 : 0;
   }
 
   std::string role() const { return o_.role.empty() ? (model_.head ? model_.head_kind() : "") : o_.role; }
@@ -148,9 +160,10 @@ class Evaluate {
     if (!line_.fields.given("batch-size")) o_.compute.batch_size = 250;
   }
 
-  ProtocolSubject subject(const HpmModel& model, const ImageSet& images, size_t context = 0) {
+  ProtocolSubject subject(const HpmModel& model, const ImageSet& images, const std::string& part, size_t context = 0) {
     return {model,
-            make_context(model, o_.contexts[context], images, o_.company, o_.company_seed, o_.compute.batch_size),
+            make_context(model, o_.contexts[context], images, o_.company, o_.company_seed, o_.compute.batch_size,
+                         log_.below(part)),
             o_.random};
   }
 
@@ -160,19 +173,20 @@ class Evaluate {
     const auto log = log_.below(part);
     if (o_.is_msa()) {
       auto options = o_.msa(contexts);
-      if (part.starts_with("eps ")) options.sweep.clear(), options.collusion.colluders.clear();  // for the curve
+      if (part.find("eps ") != std::string::npos)
+        options.sweep.clear(), options.collusion.colluders.clear();  // for the curve
       return msa(model, peers_, images, threat, options, monitor, log);
     }
-    if (o_.protocol == "clean") return evaluate_clean(subject(model, images), images, o_.compute.batch_size);
+    if (o_.protocol == "clean") return evaluate_clean(subject(model, images, part), images, o_.compute.batch_size);
     if (model.head && o_.contexts.front() != "reference")
       monitor.warn(
           "one surrogate (ste) flatters a batch-dependent defence; --protocol msa is the honest judge in context " +
           o_.contexts.front());
     if (o_.protocol == "pgd")
-      return evaluate_pgd(subject(model, images), images, threat,
+      return evaluate_pgd(subject(model, images, part), images, threat,
                           {o_.steps.value_or(40), o_.step_size, o_.restarts.value_or(1), o_.loss}, o_.seed,
                           o_.compute.batch_size, monitor, log);
-    return evaluate_autoattack(subject(model, images), images, threat, o_.autoattack(), monitor, log);
+    return evaluate_autoattack(subject(model, images, part), images, threat, o_.autoattack(), monitor, log);
   }
 
   /// False for a black box that Square alone attacked.
@@ -183,11 +197,13 @@ class Evaluate {
 
   /// Predictions on the adversarial images, and the checks.
   void finish(Evaluation& evaluation, const ThreatModel& threat, const RunDirectory& run) {
-    if (!evaluation.adversarial.defined()) return;
-    const auto target = subject(model_, images_);
-    const auto adversarial = evaluation.adversarial.set();
+    if (!evaluation.first().adversarial.defined()) return;
+    const auto target = subject(model_, images_, "model");
+    const auto adversarial = evaluation.first().adversarial.set();
     const auto batch_size = o_.compute.batch_size;
-    evaluation.adversarial_prediction = predict_logits(target, adversarial, batch_size).argmax(1).to(at::kCPU);
+    const auto logits = predict_logits(target, adversarial, batch_size);
+    evaluation.adversarial_prediction = logits.argmax(1).to(at::kCPU);
+    evaluation.not_finite = logits.isfinite().logical_not().sum().item<int64_t>();
     std::optional<ImageSet> saved;
     if (o_.save_adversarial) {
       write_image_file(run.file("adversarial.safetensors"), adversarial, batch_size);
@@ -202,45 +218,52 @@ class Evaluate {
     }
     for (size_t c = 0; c < evaluation.contexts.size(); ++c) {
       if (c > 0 && model_.head && model_.head->lambda == 1) break;  // every context is the l2 classifier
-      check(evaluation, c, threat, saved);
+      check(model_, evaluation, c, threat, saved, "model");
     }
   }
 
+  CheckOptions checks() const {
+    return {.level = o_.checks, .seed = o_.seed, .batch_size = o_.compute.batch_size, .conformance = o_.conformance};
+  }
+
   /// The checks of one context; in an HPM model's, what ste leaves or masks is tried by fc and stable.
-  void check(Evaluation& evaluation, size_t c, const ThreatModel& threat, const std::optional<ImageSet>& saved) {
-    const auto target = subject(model_, images_, c);
+  void check(const HpmModel& model, Evaluation& evaluation, size_t c, const ThreatModel& threat,
+             const std::optional<ImageSet>& saved, const std::string& part) {
+    const auto start = std::chrono::steady_clock::now();
+    const auto target = subject(model, images_, part, c);
     const auto attacked = target.attack_model();
-    std::vector<std::unique_ptr<AttackModel>> others;
-    for (const char* name : {"fc", "stable"})
-      if (model_.head && o_.is_msa()) others.push_back(target.attack_model(name));
-    CheckSubject subject{*attacked, target.context.kind == ContextKind::joint && model_.head.has_value(),
-                         [&](const Tensor& x, const Tensor& index) {
+    const bool joint = model.head && target.context.kind == ContextKind::joint;
+    CheckSubject subject{*attacked, joint, [&](const Tensor& x, const Tensor& index) {
                            return attacked->ask({x, index}, nullptr).target_logits;
                          }};
-    for (const auto& other : others) subject.others.push_back(other.get());
+    std::vector<std::unique_ptr<AttackModel>> others;
+    for (const char* name : {"fc", "stable"}) {
+      if (!model.head || !o_.is_msa()) break;
+      others.push_back(target.attack_model(name));
+      subject.others.emplace_back(name, others.back().get());
+    }
     subject.context = c;
-    auto checks = run_checks(subject, images_, threat, evaluation, saved,
-                             {.level = o_.checks,
-                              .seed = o_.seed,
-                              .batch_size = o_.compute.batch_size,
-                              .conformance = o_.conformance,
-                              .gradients = asks_for_gradients(evaluation)},
-                             line_.monitor());
-    std::move(checks.begin(), checks.end(), std::back_inserter(evaluation.checks));
+    if (joint) subject.batches = target.context.company->batches();
+    auto options = checks();
+    options.gradients = asks_for_gradients(evaluation);
+    auto lines = run_checks(subject, images_, threat, evaluation, saved, options, line_.monitor(), log_.below(part));
+    std::move(lines.begin(), lines.end(), std::back_inserter(evaluation.checks));
+    evaluation.checks_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
   /// Accuracy against eps in the first context, by increasing radius. An image that is broken within a radius is broken
   /// within every larger one: it is not attacked again (in solo and joint it is: it is company to the others), and
   /// where the headline's own attacks missed it, it counts as broken there too (not in joint, where batches are
   /// counted).
-  std::vector<RadiusOutcome> curve(std::vector<ThreatModel> radii, Evaluation& headline) {
+  std::vector<RadiusOutcome> curve(const HpmModel& model, std::vector<ThreatModel> radii, Evaluation& headline,
+                                   const std::string& part = "") {
     std::vector<RadiusOutcome> points;
     if (radii.size() < 2) return points;
     const double first = radii.front().eps;
     std::sort(radii.begin(), radii.end(), [](const auto& a, const auto& b) { return a.eps < b.eps; });
     const auto& context = o_.contexts.front();
-    const bool drop = !model_.head || context == "reference" || context == "alone";
-    const bool joint = model_.head && context == "joint";
+    const bool drop = !model.head || context == "reference" || context == "alone";
+    const bool joint = model.head && context == "joint";
     auto robust = headline.first().clean_correct;
     for (const auto& radius : radii) {
       if (radius.eps == first) {
@@ -249,7 +272,7 @@ class Evaluate {
         const auto rows = drop ? robust.nonzero().squeeze(1) : at::arange(images_.size());
         if (rows.numel() > 0) {
           const auto found =
-              run_protocol(model_, radius, images_.subset(rows), {context}, fmt::format("eps {}", radius.eps));
+              run_protocol(model, radius, images_.subset(rows), {context}, fmt::format("{}eps {}", part, radius.eps));
           const auto held = found.first().robust;
           robust = joint ? held : robust.index_copy(0, rows, robust.index_select(0, rows) & held);
           if (radius.eps < first && !joint) take_over(found, rows, radius.eps, headline);
@@ -268,10 +291,10 @@ class Evaluate {
     const auto places = (broken & context.robust.index_select(0, rows)).nonzero().squeeze(1);
     for (int64_t i = 0; i < places.numel(); ++i) {
       const auto from = places.slice(0, i, i + 1), to = rows.index_select(0, from);
-      headline.adversarial.put(to, smaller.adversarial.select(from));
+      context.adversarial.put(to, smaller.first().adversarial.select(from));
       context.robust.index_fill_(0, to, false);
-      if (!headline.broken_by.empty())
-        headline.broken_by[static_cast<size_t>(to.item<int64_t>())] = fmt::format("eps {:g}", eps);
+      if (!context.broken_by.empty())
+        context.broken_by[static_cast<size_t>(to.item<int64_t>())] = fmt::format("eps {:g}", eps);
     }
     if (places.numel() > 0)
       headline.notes.push_back(
@@ -283,7 +306,9 @@ class Evaluate {
     if (o_.is_msa()) {
       auto passes = estimate_passes(model_, peers_, threat, o_.msa(o_.contexts), !o_.transfer_only);
       const auto study = collusion_passes(o_.msa(o_.contexts).collusion, o_.company);
-      passes.forward += study.forward / images_.size(), passes.backward += study.backward / images_.size();
+      const auto n = images_.size();
+      passes.forward += (study.forward + n - 1) / n, passes.backward += (study.backward + n - 1) / n;
+      add_checks(passes);
       return passes;
     }
     Passes total{1, 0};
@@ -300,7 +325,18 @@ class Evaluate {
       }
     }
     const int64_t models = 1 + (peers_.base ? 1 : 0) + (peers_.control ? 1 : 0);
-    return {total.forward * models, total.backward * models};
+    total = {total.forward * models, total.backward * models};
+    if (o_.protocol != "clean") add_checks(total);
+    return total;
+  }
+
+  void add_checks(Passes& total) const {
+    const int64_t n = images_.size(), peers = o_.transfer_only ? 0 : (peers_.base ? 1 : 0) + (peers_.control ? 1 : 0);
+    const bool hpm = model_.head && o_.is_msa();
+    const auto contexts = !hpm || model_.head->lambda == 1 ? 1 : static_cast<int64_t>(o_.contexts.size());
+    const auto one = check_passes(checks(), n, 1), own = check_passes(checks(), n, hpm ? 3 : 1);
+    total.forward += (contexts * own.forward + peers * one.forward + n - 1) / n;
+    total.backward += (contexts * own.backward + peers * one.backward + n - 1) / n;
   }
 
   void print(const ResultsInput& in, const RunDirectory& run) {

@@ -21,13 +21,19 @@ std::string EvaluateOptions::budget(at::ScalarType search) const {
     text += fmt::format(" {}, {} steps of {}", loss, steps.value_or(40),
                         step_size ? fmt::format("{:g}", *step_size) : "eps / 4");
   if (!attacks.empty()) text += fmt::format(" {}", fmt::join(attacks, ","));
-  if (is_msa() && !surrogates.empty()) text += fmt::format(" {}", fmt::join(surrogates, ","));
+  if (is_msa()) {
+    if (!surrogates.empty()) text += fmt::format(" {}", fmt::join(surrogates, ","));
+    if (!own_surrogates.empty()) text += fmt::format(", surrogates of one's own {}", fmt::join(own_surrogates, ","));
+    if (!joint_surrogates.empty()) text += fmt::format(", in joint {}", fmt::join(joint_surrogates, ","));
+    if (full_matrix) text += ", full matrix";
+  }
   if (search != at::kFloat) text += ", search in bfloat16";
   const auto add = [&](const char* what, const std::optional<int64_t>& value) {
     if (value) text += fmt::format(", {} {}", *value, what);
   };
   if (protocol != "pgd") add("steps", steps);
-  add("restarts", protocol == "pgd" ? restarts.value_or(1) : restarts);
+  if (is_msa()) add("times the starts", restarts);
+  else add("restarts", protocol == "pgd" ? restarts.value_or(1) : restarts);
   add("targets", targets);
   add("queries", queries);
   return text;
@@ -42,7 +48,9 @@ MsaOptions EvaluateOptions::msa(const std::vector<std::string>& contexts) const 
                .company_seed = company_seed,
                .seed = seed,
                .batch_size = compute.batch_size,
+               .restarts = restarts.value_or(1),
                .steps = steps,
+               .queries = queries,
                .full_matrix = full_matrix,
                .sweep = sweep,
                .collusion = {{colluders.begin(), colluders.end()}, victims, steps.value_or(50)}};
@@ -73,7 +81,8 @@ void declare(Fields& f, EvaluateOptions& o) {
         "of msa: quick (default), standard, plus; of autoattack: standard (default), plus, rand, custom");
   f.add("attacks", o.attacks, "attacks of autoattack, version custom");
   f.add("steps", o.steps, "gradient steps per restart (none: pgd 40, else the version's)", {.min = 1, .max = 1000000});
-  f.add("restarts", o.restarts, "random starts (none: pgd 1, autoattack the version's)", {.min = 1, .max = 100000});
+  f.add("restarts", o.restarts, "random starts (none: pgd 1, autoattack the version's); of msa: times the version's",
+        {.min = 1, .max = 100000});
   f.add("step-size", o.step_size, "step length of pgd (none: eps / 4)", {.min = 0, .unit = "input range"});
   f.add("loss", o.loss, "loss of pgd", {.choices = {"ce", "dlr"}});
   f.add("context", o.contexts, "contexts of an HPM model, the first is headlined",
@@ -115,9 +124,9 @@ void check_options(const EvaluateOptions& o, CommandLine& line) {
   };
   unused(o.protocol == "pgd", {"step-size", "loss"}, "only --protocol pgd reads it");
   unused(o.protocol != "clean", {"steps"}, "nothing is attacked");
-  unused(o.protocol == "pgd" || o.protocol == "autoattack", {"restarts"}, "only --protocol pgd and autoattack read it");
-  unused(o.protocol == "autoattack", {"attacks", "conformance", "targets", "queries"},
-         "only --protocol autoattack reads it");
+  unused(o.protocol != "clean", {"restarts"}, "nothing is attacked");
+  unused(o.protocol == "autoattack" || o.is_msa(), {"queries"}, "only --protocol autoattack and msa read it");
+  unused(o.protocol == "autoattack", {"attacks", "conformance", "targets"}, "only --protocol autoattack reads it");
   unused(o.protocol != "clean", {"save-adversarial", "quantise"}, "there are no adversarial images");
   unused(o.is_msa(), {"surrogates", "surrogate", "joint-surrogates", "full-matrix", "sweep-lambda", "colluders"},
          "only --protocol msa reads it");
