@@ -51,6 +51,18 @@ Json surrogate_json(const SurrogateOutcome& s) {
   return j;
 }
 
+/// What broke the images, most of them first.
+Json broken_by_json(const std::vector<std::string>& broken_by) {
+  std::map<std::string, int64_t> counts;
+  for (const auto& by : broken_by)
+    if (!by.empty()) ++counts[by];
+  std::vector<std::pair<std::string, int64_t>> sorted(counts.begin(), counts.end());
+  std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  Json list = Json::array();
+  for (const auto& [by, images] : sorted) list.push_back({{"by", by}, {"images", images}});
+  return list;
+}
+
 Json context_json(const ContextOutcome& c, const ResultsInput& in) {
   Json j{{"context", c.context},
          {"clean_accuracy", rounded(percent(c.clean_correct))},
@@ -68,6 +80,7 @@ Json context_json(const ContextOutcome& c, const ResultsInput& in) {
   for (const auto& o : c.collusion)
     j["collusion"].push_back(
         {{"colluders", o.colluders}, {"victim_too", o.victim_too}, {"victims", o.victims}, {"broke", o.broke}});
+  j["broken_by"] = broken_by_json(c.broken_by);
   j["surrogates"] = Json::array();
   for (const auto& s : c.surrogates) j["surrogates"].push_back(surrogate_json(s));
   if (in.control) j["control"] = peer_json(*in.control, c.robust);

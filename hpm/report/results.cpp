@@ -128,6 +128,10 @@ void read_context(const Reader& r, int64_t n, ContextResult& c) {
     o.need("victims", out.victims);
     o.need("broke", out.broke);
   });
+  r.each("broken_by", c.broken_by, [](const Reader& o, BrokenBy& out) {
+    o.need("by", out.by);
+    o.need("images", out.images);
+  });
   r.read("clean_interval", c.clean_interval);
   r.read("interval", c.interval);
   r.read("clean_correct", c.clean_correct);

@@ -31,6 +31,12 @@ struct SurrogateResult {
   int64_t broke = 0, of = 0, first = 0;  ///< it broke `broke` of `of` images; `first` of them nobody had before
 };
 
+/// How many images a source broke first: "surrogate/attack", with " in CONTEXT" where it was aimed at another one.
+struct BrokenBy {
+  std::string by;
+  int64_t images = 0;
+};
+
 /// Of `victims` images of a joint batch, how many fell to an attacker among their neighbours.
 struct CollusionResult {
   int64_t colluders = 0, victims = 0, broke = 0;
@@ -43,6 +49,7 @@ struct ContextResult {
   std::optional<Interval> clean_interval, interval;
   Flags clean_correct, robust;
   std::vector<SurrogateResult> surrogates;
+  std::vector<BrokenBy> broken_by;
   std::vector<CollusionResult> collusion;
   std::optional<PairedModel> control;
 };

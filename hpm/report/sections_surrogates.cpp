@@ -57,6 +57,12 @@ std::string context_sentence(const ContextResult& c) {
     for (size_t i = 0; i < complete.size(); ++i) out += (i ? ", " : "") + complete[i];
     out += ".";
   }
+  int64_t lost = 0, aimed_elsewhere = 0;
+  for (const auto& [by, images] : c.broken_by)
+    lost += images, aimed_elsewhere += by.find(" in ") != std::string::npos ? images : 0;
+  if (aimed_elsewhere > 0)
+    out += fmt::format(" Of the {} images lost, {} fell to images made for another context of this run.",
+                       count_text(lost), count_text(aimed_elsewhere));
   if (c.joint_any)
     out +=
         fmt::format(" Counting an image as broken when any attacked batch breaks it leaves {}.", percent(*c.joint_any));

@@ -108,6 +108,11 @@ TEST(Page, TakesControlAndBaseFromTheRunWhenTheyHaveNoneOfTheirOwn) {
   EXPECT_TRUE(contains(page, "</i>FC, base"));
 }
 
+TEST(Page, SaysWhatFellToImagesMadeForAnotherContext) {
+  EXPECT_TRUE(
+      contains(sample_page(), "Of the 131 images lost, 51 fell to images made for another context of this run."));
+}
+
 TEST(Page, PrintsHowMuchThePerturbationIsMagnified) {
   EXPECT_TRUE(contains(sample_page(), "perturbation ×5"));
   auto run = test::sample_run("hpm");

@@ -310,6 +310,8 @@ RunFiles sample_run(const std::string& role, int64_t n, double hpm_shift) {
         context_of("solo", solo, control,
                    {{"ste", .78}, {"fc", .1}, {"hard", .06}, {"soft", .03}, {"stable", .02}, {"region", -1}}));
     contexts.push_back(context_of("joint", joint, control, {{"ste", .85}, {"fc", -1}}));
+    contexts[1]["broken_by"] = {{{"by", "fc/apgd-dlr"}, {"images", 80}},
+                                {{"by", "ste/apgd-ce in solo"}, {"images", 51}}};
     contexts[3]["joint_any"] = share(joint.robust) - 2.4;
     for (bool too : {true, false})
       contexts[3]["collusion"].push_back(
