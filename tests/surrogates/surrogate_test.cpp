@@ -167,7 +167,8 @@ TEST_F(Surrogates, ABfloat16SearchCountsWhatFloat32ConfirmsAndASweepDoesNotChang
       EXPECT_TRUE(judge.broken(t).any().item<bool>()) << "nothing was broken, nothing is tested";
     }
   }
-  EXPECT_TRUE(at::equal(answers[0], answers[1]));
+  // To the last bits of a pass with other rows; a row that bfloat16 and float32 see apart would show.
+  EXPECT_TRUE(at::allclose(answers[0], answers[1], 1e-5, 1e-5));
 }
 
 TEST_F(Surrogates, JudgeAsksJointOnlyAboutWholeBatches) {
