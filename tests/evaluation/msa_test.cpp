@@ -4,6 +4,7 @@
 #include "hpm/attacks/apgd.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/protocols.h"
+#include "hpm/models/network.h"
 #include "hpm/surrogates/hpm_attack_model.h"
 #include "surrogates/tiny_model.h"
 
@@ -516,8 +517,47 @@ TEST_F(Msa, AJudgeKeepsWhoFoundWhatAndTakesTheImageThatStands) {
   EXPECT_EQ(judge.source(0, 0), "");
 }
 
-// An iterate that the search's rounding calls wrong and a fresh pass does not must not hide what the attack went on to
-// find: the image it returned, confirmed, stands for the break.
+/// In its first pass with a gradient it takes the first image for another one: what a rounding may do at a near tie.
+class FalseAlarm : public Network {
+ public:
+  FalseAlarm(std::shared_ptr<Network> inner, Tensor other) : inner_(std::move(inner)), other_(std::move(other)) {}
+  Tensor features(const Tensor& x) override {
+    auto z = inner_->features(x);
+    if (!x.requires_grad() || std::exchange(given_, true)) return z;
+    return at::cat({other_.unsqueeze(0), z.slice(0, 1)});
+  }
+  std::shared_ptr<Network> fresh() const override { return inner_->fresh(); }
+  torch::nn::Linear head() override { return inner_->head(); }
+
+ private:
+  std::shared_ptr<Network> inner_;
+  Tensor other_;
+  bool given_ = false;
+};
+
+TEST_F(Msa, AFalseAlarmDoesNotHideWhatTheAttackWentOnToFind) {
+  auto o = options({"reference"});
+  o.surrogates = {"ste"};
+  threat.eps = .01;
+  const auto plain = msa(model, {}, images, threat, o).first();
+  const auto broken = (plain.clean_correct & plain.robust.logical_not()).nonzero().squeeze(1),
+             held = plain.robust.nonzero().squeeze(1);
+  ASSERT_GE(broken.numel(), 1);
+  ASSERT_GE(held.numel(), 8) << "with an eighth of the rows broken they would leave";
+  const auto victim = broken.slice(0, 0, 1);
+  const auto attacked = images.select(at::cat({victim, held}));
+  const auto strangers = images.y.ne(images.y[victim.item<int64_t>()]) & plain.clean_correct;
+  ASSERT_TRUE(strangers.any().item<bool>());
+  const auto other = model.run(images.select(strangers.nonzero().squeeze(1).slice(0, 0, 1)).x).features[0];
+  HpmModel alarmed{Classifier(std::make_shared<FalseAlarm>(model.classifier.network(), other), model.classifier.info()),
+                   model.head};
+  const auto result = msa(alarmed, {}, attacked, threat, o);
+  EXPECT_FALSE(result.first().robust[0].item<bool>()) << "APGD returned an image that breaks it";
+  const ProtocolSubject subject{model, {ContextKind::reference}};
+  EXPECT_TRUE(at::equal(predict_logits(subject, result.first().adversarial.set(), 16).argmax(1).eq(attacked.y),
+                        result.first().robust));
+}
+
 TEST_F(Msa, EveryImageThatTheMatrixCallsBrokenIsBrokenInTheOutcome) {
   const auto result = msa(model, {}, images, threat, options({"reference", "solo", "alone"}));
   for (const auto& record : result.attacks)
