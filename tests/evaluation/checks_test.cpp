@@ -115,6 +115,7 @@ TEST_F(ChecksTest, AreOfTheContextAskedForWithItsOwnImages) {
   EXPECT_EQ(first.at("transfer").status, Status::not_run);
   EXPECT_EQ(second.at("transfer").status, Status::failed) << "aimed at another context, and broken by transfer alone";
   evaluation.checks = {second.at("transfer")};
+  ASSERT_TRUE(evaluation.suspect());
   EXPECT_EQ(evaluation.reasons().front().substr(0, 18), "transfer in alone:");
   // Where ste breaks the image here itself, transfer was not needed.
   evaluation.attacks.push_back({"apgd-ce", "ste", "alone", alone.robust, {}, 0, at::full({40}, 2, at::kChar)});
