@@ -14,7 +14,8 @@ runs = {}
 for path in glob.glob(os.path.join(folder, "eval-*", "results.json")):
     with open(path) as file:
         runs[os.path.basename(os.path.dirname(path))[len("eval-"):]] = json.load(file)
-control = runs["control"]
+if not runs:
+    sys.exit(f"{folder}: holds no finished run; scripts/results makes them")
 
 
 def context_of(run, name):
@@ -34,14 +35,16 @@ def bounds(metric, lam):
     return least
 
 
-def cells(run):
+def cells(run, found):
+    """Of a lambda's own run; where the run of another lambda broke more of it, that counts."""
     first = run["contexts"][0]
     clean = context_of(run, "solo") or first
     out = [f"{clean['clean_accuracy']:.1f}"]
     for name in CONTEXTS:
         c = context_of(run, name)
-        gap = c.get("obfuscation_gap")
-        out.append(f"{c['robust_accuracy']:.1f}" + (f" ({max(gap, 0):.1f})" if gap is not None else ""))
+        worst = min(c["robust_accuracy"], found[name][0] if name in found else 100)
+        ste = c.get("ste_accuracy")
+        out.append(f"{worst:.1f}" + (f" ({max(ste - worst, 0):.1f})" if ste is not None else ""))
     joint = context_of(run, "joint")
     return out + [f"{joint['joint_any']:.1f}" if joint.get("joint_any") is not None else ""]
 
@@ -49,18 +52,21 @@ def cells(run):
 def main_table():
     print("| model | clean % | reference | solo | alone | joint | any attacked batch |\n|---|---|---|---|---|---|---|")
     for name, title in (("base", "base, FC"), ("control", "matched control, FC")):
-        print(f"| {title} | {runs[name]['clean_accuracy']:.1f} | {runs[name]['robust_accuracy']:.1f} | | | | |")
+        if name in runs:
+            print(f"| {title} | {runs[name]['clean_accuracy']:.1f} | {runs[name]['robust_accuracy']:.1f} | | | | |")
     rows = [("l2", "l2"), ("paper", "HPM, `--preset paper` (no metric, lambda .5)")]
     rows += [(f"{metric}-{lam}", f"HPM, {'learned metric' if metric == 'learned' else 'no metric'}, lambda {lam}")
              for metric in ("learned", "none") for lam in (".3", ".5", ".7", ".9", "1")]
     for name, title in rows:
+        found = {}
+        if "-" in name:
+            metric, _, lam = name.rpartition("-")
+            found = bounds(metric, float(lam))
         if name in runs:
-            print(f"| {title} | " + " | ".join(cells(runs[name])) + " |")
-        elif "-" in name:
-            found = bounds(*[f(x) for f, x in zip((str, float), name.rsplit("-", 1))])
-            if found:
-                values = [f"at most {found[c][0]:.1f}" if c in found else "" for c in CONTEXTS]
-                print(f"| {title} | {found['solo'][1]:.1f} | " + " | ".join(values) + " | |")
+            print(f"| {title} | " + " | ".join(cells(runs[name], found)) + " |")
+        elif found:
+            values = [f"at most {found[c][0]:.1f}" if c in found else "" for c in CONTEXTS]
+            print(f"| {title} | {found['solo'][1]:.1f} | " + " | ".join(values) + " | |")
 
 
 def yields():
@@ -87,10 +93,9 @@ def yields():
 
 
 def more_starts():
-    if "control-restarts-4" in runs:
-        more = runs["control-restarts-4"]
-        print(f"\ncontrol: {control['robust_accuracy']:.1f} with the version's starts, "
-              f"{more['robust_accuracy']:.1f} with four times as many")
+    if "control-restarts-4" in runs and "control" in runs:
+        print(f"\ncontrol: {runs['control']['robust_accuracy']:.1f} with the version's starts, "
+              f"{runs['control-restarts-4']['robust_accuracy']:.1f} with four times as many")
 
 
 def standard():
@@ -108,13 +113,18 @@ def standard():
                 line += f"; quick, same images: {100 * sum(before) / n:.1f}, " \
                         f"{sum(b and not a for b, a in zip(before, after))} more broken, " \
                         f"{sum(a and not b for b, a in zip(before, after))} broken by quick alone"
+            if name != "standard-control" and "standard-control" in runs:
+                theirs = runs["standard-control"]["robust"]
+                line += f"; against the control: {sum(a and not b for a, b in zip(c['robust'], theirs))} won, " \
+                        f"{sum(b and not a for a, b in zip(c['robust'], theirs))} lost"
             print(line)
             for s in c.get("surrogates", []):
                 if "of" in s and s["first"]:
                     print(f"  {s['name']}: first {s['first']} of {s['of']}")
 
 
-print(f"# {os.path.basename(folder.rstrip('/'))}, {control['n']} images, {control['norm']} {control['config']['threat']['eps']}\n")
+first = runs.get("control") or next(iter(runs.values()))
+print(f"# {os.path.basename(folder.rstrip('/'))}, {first['n']} images, {first['norm']} {first['config']['threat']['eps']}\n")
 main_table()
 yields()
 more_starts()
