@@ -11,7 +11,6 @@
 namespace hpm {
 namespace {
 
-using test::tiny_images;
 using test::tiny_model;
 
 /// Shows the inner model's answers with something wrong.
@@ -34,12 +33,6 @@ class Spoiled : public AttackModel {
 
 class ChecksTest : public testing::Test {
  protected:
-  ChecksTest() {
-    images.x = tiny_images(40, 1, at::kFloat);
-    images.index = at::arange(40);
-    images.y = model.classifier.logits(images.x).argmax(1);
-    evaluation = evaluate_pgd({model}, images, threat, {.steps = 5}, 0, 40);
-  }
   std::map<std::string, CheckOutcome> run(AttackModel& attacked, const std::optional<ImageSet>& saved = {},
                                           const std::string& level = "basic") {
     const auto predict = [&](const Tensor& x, const Tensor& index) {
@@ -53,9 +46,9 @@ class ChecksTest : public testing::Test {
   using Status = CheckOutcome::Status;
   HpmModel model{tiny_model(.4, at::kFloat).classifier, std::nullopt};
   ClassifierModel honest{model.classifier};
-  Images images;
+  Images images = test::tiny_labelled_images(model.classifier, 40);
   ThreatModel threat{Norm::linf, .03};
-  Evaluation evaluation;
+  Evaluation evaluation = evaluate_pgd({model}, images, threat, {.steps = 5}, 0, 40);
 };
 
 TEST_F(ChecksTest, HonestModelPassesWhatDoesNotDependOnTraining) {

@@ -6,19 +6,12 @@
 namespace hpm {
 namespace {
 
-using test::tiny_images;
 using test::tiny_model;
 
 class Protocols : public testing::Test {
  protected:
-  Protocols() {
-    images.x = tiny_images(18, 1, at::kFloat);
-    images.index = at::arange(18);
-    images.y = model.classifier.logits(images.x).argmax(1);
-  }
   HpmModel model = tiny_model(.4, at::kFloat);
-  Images images;
-  ThreatModel threat{Norm::linf, .03};
+  Images images = test::tiny_labelled_images(model.classifier, 18);
 };
 
 TEST_F(Protocols, NearTiesAreCountedByImageWhereverAVerdictIsGiven) {

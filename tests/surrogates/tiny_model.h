@@ -1,5 +1,6 @@
 // A small model with an HPM head whose context makes a difference.
 #pragma once
+#include "hpm/attacks/images.h"
 #include "hpm/models/registry.h"
 #include "hpm/prototypes/model.h"
 #include "support/support.h"
@@ -26,6 +27,12 @@ inline HpmModel tiny_model(double lambda = .4, at::ScalarType type = at::kDouble
 
 inline Tensor tiny_images(int64_t n, int64_t t, at::ScalarType type = at::kDouble) {
   return fill_rule(n * 192, t).view({n, 3, 8, 8}).to(type);
+}
+
+/// The first n of them, all as the classifier has them.
+inline Images tiny_labelled_images(const Classifier& classifier, int64_t n) {
+  const auto x = tiny_images(n, 1, at::kFloat);
+  return {x, classifier.logits(x).argmax(1), at::arange(n)};
 }
 
 }  // namespace hpm::test
