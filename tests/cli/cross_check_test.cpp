@@ -10,8 +10,7 @@ TEST(CrossCheck, AnIndependentImplementationAgreesOnTheExportedReferenceAndAlone
   HPM_NEED_FASHION_MNIST();
   const auto has = test::output_of("'" + test::python_path() + "' -c 'import torchattacks' 2>&1 && echo done");
   if (!has.ends_with("done\n"))
-    GTEST_SKIP() << "needs torchattacks: .venv/bin/pip install --no-deps torchattacks==3.5.1 requests urllib3 idna "
-                    "certifi charset-normalizer tqdm scipy";
+    GTEST_SKIP() << "needs torchattacks, absent here: scripts/setup installs it in .venv";
   const test::TemporaryFolder folder;
   const auto run = [&](const std::string& arguments) {
     const auto r = test::program(arguments + " --threads 1 --quiet", folder.path);
