@@ -268,17 +268,20 @@ ApgdRun run_with_large_radius(AttackModel& model, const Images& images, Tensor x
   return run;
 }
 
+/// Uniform in [-1,1] for Linf, normal otherwise; [N,C,H,W].
+Tensor start_noise(const Images& images, Norm norm, const RandomStreams& streams, const Purpose& purpose) {
+  const auto tail = images.x.sizes().slice(1);
+  const auto noise = norm == Norm::linf ? 2 * streams.uniform(images.index, purpose, tail) - 1
+                                        : streams.normal(images.index, purpose, tail);
+  return noise.to(images.x.options());
+}
+
 ApgdRun random_run(AttackModel& model, const Images& images, const Tensor& targets, const ThreatModel& threat,
                    const ApgdOptions& options, const RandomStreams& streams, const Purpose& purpose, Monitor& monitor) {
-  const auto tail = images.x.sizes().slice(1);
-  const auto draw = [&] {
-    const auto noise = threat.norm == Norm::linf ? 2 * streams.uniform(images.index, purpose, tail) - 1
-                                                 : streams.normal(images.index, purpose, tail);
-    return noise.to(images.x.options());
-  };
   if (threat.norm == Norm::l1 && options.large_radius)
-    return run_with_large_radius(model, images, images.x + draw(), targets, threat, options, streams, purpose, monitor);
-  return Run(model, threat, options, true)(images, {random_start(images.x, draw(), threat), true}, targets, monitor);
+    return run_with_large_radius(model, images, images.x + start_noise(images, threat.norm, streams, purpose), targets,
+                                 threat, options, streams, purpose, monitor);
+  return Run(model, threat, options, true)(images, apgd_start(images, threat, streams, purpose), targets, monitor);
 }
 
 void check_options(AttackModel& model, const ApgdOptions& options) {
@@ -308,6 +311,11 @@ std::vector<SurrogateTargets> surrogate_targets(AttackModel& model, const Images
     all.push_back({at::where(fresh, classes, ranked_target(clean, rank)), fresh});
   }
   return all;
+}
+
+ApgdStart apgd_start(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
+                     const Purpose& purpose) {
+  return {random_start(images.x, start_noise(images, threat.norm, streams, purpose), threat), true};
 }
 
 ApgdRun apgd_run(AttackModel& model, const Images& images, const ApgdStart& start, const Tensor& targets,

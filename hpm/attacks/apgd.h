@@ -1,4 +1,4 @@
-// defines: ApgdOptions, ApgdRun, ApgdStart, apgd(), apgd_run(), ranked_target(),
+// defines: ApgdOptions, ApgdRun, ApgdStart, apgd_start(), apgd(), apgd_run(), ranked_target(),
 //          surrogate_targets()
 #pragma once
 #include "hpm/attacks/attack_model.h"
@@ -29,6 +29,9 @@ struct ApgdStart {
   Tensor x;             ///< [N,C,H,W]
   bool random = false;  ///< L1: start with 20 % of the coordinates rather than the sparsity of x
 };
+/// The random start of apgd()'s runs.
+ApgdStart apgd_start(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
+                     const Purpose& purpose);
 
 /// What one run from one start found.
 struct ApgdRun {

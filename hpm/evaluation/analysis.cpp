@@ -95,7 +95,8 @@ class Study {
       const auto left = chunk_.select(rows);
       auto options = attack(plan_.iterations.back());
       options.conformance = true;
-      auto run = apgd_run(*attacked_, left, {start(left, options), true}, {}, threat_, options, monitor_);
+      auto run = apgd_run(*attacked_, left, apgd_start(left, threat_, streams_, {options.stream}), {}, threat_, options,
+                          monitor_);
       // The official L1 projection ends up to 5e-4 outside.
       if (threat_.norm == Norm::l1)
         for (auto* x : {&run.best, &run.adversarial}) *x = shrink_into(*x, left.x, threat_);
@@ -104,15 +105,6 @@ class Study {
     }
     measure(found, all);
     return held;
-  }
-
-  /// The start of apgd()'s first run.
-  Tensor start(const Images& images, const ApgdOptions& options) const {
-    const auto tail = images.x.sizes().slice(1);
-    const Purpose purpose{options.stream};
-    const auto noise = threat_.norm == Norm::linf ? 2 * streams_.uniform(images.index, purpose, tail) - 1
-                                                  : streams_.normal(images.index, purpose, tail);
-    return random_start(images.x, noise.to(images.x.options()), threat_);
   }
 
   void measure(const Tensor& found, NamedTensors& all) const {

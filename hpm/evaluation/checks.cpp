@@ -55,7 +55,7 @@ class Checks {
   /// wrong there needs none (and DLR is constant where the true class ranks third).
   CheckOutcome zero_gradients() {
     if (!options_.gradients) return without_gradients("zero gradients");
-    const auto x = start();
+    const auto x = apgd_start(sample_, threat_, streams_, {"check start"}).x;
     std::vector<std::string> each;
     const auto share = [&](LossKind kind) {
       const Loss loss{kind, sample_.y, {}};
@@ -260,15 +260,6 @@ class Checks {
     return first;
   }
 
-  /// A random start of the attacks on the sample.
-  Tensor start() const {
-    const auto tail = sample_.x.sizes().slice(1);
-    const Purpose purpose{"check start"};
-    const auto noise = threat_.norm == Norm::linf ? 2 * streams_.uniform(sample_.index, purpose, tail) - 1
-                                                  : streams_.normal(sample_.index, purpose, tail);
-    return random_start(sample_.x, noise.to(sample_.x.options()), threat_);
-  }
-
   /// How many of the survivors `attack(model, images) -> [N] bool` breaks with any of `models`, and how many there are.
   /// In joint batches are attacked whole, and what counts is how many fewer are right in the worst one found.
   template <class Attack>
@@ -291,7 +282,7 @@ class Checks {
       monitor_.step(std::min(seen, survivors.numel()), fmt::format("{} broken", broken));
     };
     if (coupled_) {
-      for (const auto& rows : batch_rows())
+      for (const auto& rows : subject_.batches)
         look(rows, [&](const Tensor& wrong) {
           const auto right_before = robust.index_select(0, rows).sum(), right_now = wrong.logical_not().sum(1).min();
           return at::relu(right_before - right_now);
@@ -303,15 +294,6 @@ class Checks {
     }
     monitor_.end();
     return {broken, survivors.numel()};
-  }
-
-  /// The positions of the images of each joint batch, [B] int64.
-  std::vector<Tensor> batch_rows() const {
-    auto position = at::full({images_.index.max().item<int64_t>() + 1}, -1, at::kLong);
-    position.index_copy_(0, images_.index, at::arange(images_.size()));
-    std::vector<Tensor> all;
-    for (const auto& index : subject_.batches) all.push_back(position.index_select(0, index));
-    return all;
   }
 
   double dims() const { return static_cast<double>(c10::multiply_integers(images_.shape())); }

@@ -19,7 +19,7 @@ struct CheckSubject {
   /// Further surrogates, by name, which attack what the first one leaves.
   std::vector<std::pair<std::string, AttackModel*>> others = {};
   size_t context = 0;                ///< which of the evaluation's contexts
-  std::vector<Tensor> batches = {};  ///< joint: the numbers of the images of each fixed batch
+  std::vector<Tensor> batches = {};  ///< joint: batch_rows()
 };
 
 struct CheckOptions {

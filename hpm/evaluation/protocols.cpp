@@ -64,16 +64,22 @@ Context make_context(const HpmModel& model, const std::string& name, const Image
   return context;
 }
 
+std::vector<Tensor> batch_rows(const Company& company, const Tensor& index) {
+  const auto position = at::full({index.max().item<int64_t>() + 1}, -1, at::kLong);
+  position.index_copy_(0, index, at::arange(index.size(0)));
+  std::vector<Tensor> all;
+  for (const auto& batch : company.batches()) all.push_back(position.index_select(0, batch));
+  return all;
+}
+
 Tensor predict_logits(const ProtocolSubject& subject, const ImageSet& images, int64_t batch_size) {
   torch::NoGradGuard guard;
   const auto attacked = subject.attack_model();
   if (attacked->coupling() == Coupling::batch) {
     Tensor all;
-    const auto position = at::full({images.index.max().item<int64_t>() + 1}, -1, at::kLong);
-    position.index_copy_(0, images.index, at::arange(images.size()));
-    for (const auto& index : subject.context.company->batches()) {
-      const auto rows = position.index_select(0, index);
-      const auto logits = attacked->ask({images.select(rows).x, index}, nullptr).target_logits;
+    for (const auto& rows : batch_rows(*subject.context.company, images.index)) {
+      const auto batch = images.select(rows);
+      const auto logits = attacked->ask({batch.x, batch.index}, nullptr).target_logits;
       if (!all.defined()) all = at::zeros({images.size(), logits.size(1)}, logits.options());
       all.index_copy_(0, rows.to(logits.device()), logits);
     }

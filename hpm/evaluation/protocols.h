@@ -1,4 +1,5 @@
-// defines: ProtocolSubject, make_context(), predict_logits(), evaluate_clean(), evaluate_pgd(), evaluate_autoattack()
+// defines: ProtocolSubject, make_context(), batch_rows(), predict_logits(), evaluate_clean(), evaluate_pgd(),
+//          evaluate_autoattack()
 #pragma once
 #include <memory>
 #include <string>
@@ -23,6 +24,9 @@ struct ProtocolSubject {
 /// The context of that name for these images; where it needs a company, from one clean pass, which is kept in the log.
 Context make_context(const HpmModel& model, const std::string& name, const ImageSet& images, int64_t company_size,
                      uint64_t company_seed, int64_t batch_size, const WorkLog& log = {});
+
+/// The positions of the images of each of a company's batches, [B] int64 (CPU), among images with numbers `index` [n].
+std::vector<Tensor> batch_rows(const Company& company, const Tensor& index);
 
 /// Target logits [n,K] in chunks; batches of a joint context are its company's.
 Tensor predict_logits(const ProtocolSubject& subject, const ImageSet& images, int64_t batch_size);

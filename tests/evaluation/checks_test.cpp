@@ -208,7 +208,7 @@ TEST_F(ChecksTest, InJointTheFullOnesAttackWholeBatches) {
   CheckSubject subject{*attacked, true, [&](const Tensor& x, const Tensor& index) {
                          return attacked->ask({x, index}, nullptr).target_logits;
                        }};
-  subject.batches = joint.context.company->batches();
+  subject.batches = batch_rows(*joint.context.company, images.index);
   std::map<std::string, CheckOutcome> all;
   for (auto& c : run_checks(subject, images, threat, weak, {}, {.level = "full"})) all[c.name] = c;
   EXPECT_EQ(all.at("convergence").status, Status::failed) << all.at("convergence").detail;

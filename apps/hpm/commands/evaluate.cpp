@@ -243,7 +243,7 @@ class Evaluate {
       subject.others.emplace_back(name, others.back().get());
     }
     subject.context = c;
-    if (joint) subject.batches = target.context.company->batches();
+    if (joint) subject.batches = batch_rows(*target.context.company, images_.index);
     auto options = checks();
     options.gradients = asks_for_gradients(evaluation);
     auto lines = run_checks(subject, images_, threat, evaluation, saved, options, line_.monitor(), log_.below(part));
