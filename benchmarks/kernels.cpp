@@ -83,7 +83,11 @@ void BM_Head(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * n);
   double bytes = 0;
   for (const auto& [name, tensor] : head.state()) bytes += static_cast<double>(tensor.nbytes());
-  if (context.company) bytes += static_cast<double>(context.company->neighbours().sums.nbytes());
+  if (context.company) {
+    const auto& rows = context.company->rows(index);
+    for (const auto& tensor : {rows.sums, rows.own_features, rows.columns, rows.counts, rows.uu, rows.us})
+      bytes += static_cast<double>(tensor.nbytes());
+  }
   state.SetLabel(fmt::format("{}, {:.0f} MB", to_string(context.kind), bytes / 1e6));
 }
 BENCHMARK(BM_Head)

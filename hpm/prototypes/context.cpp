@@ -2,14 +2,14 @@
 
 #include "hpm/core/error.h"
 #include "hpm/core/random.h"
+#include "hpm/core/stamp_impl.h"
 
 namespace hpm {
 namespace {
 
 Tensor company_logits(const HpmHead& head, const Company& company, const Tensor& h, const Assigned& assigned,
                       const Tensor& index, const HeadOptions& options) {
-  const auto rows = company.rows(index);
-  return row_logits(head, h, assigned, &company.neighbours(), &rows, options);
+  return row_logits(head, h, assigned, &company.rows(index), options);
 }
 
 /// [draws,N,K], or [draws,L,N,K] for several lambdas
@@ -32,33 +32,38 @@ Company::Company(const HpmHead& head, const Tensor& index, const Tensor& z, cons
   const int64_t n = index.size(0);
   TORCH_INTERNAL_ASSERT(z.size(0) == n && o.size(0) == n, "Company: one row of z and o an image");
   const auto order = seed == 0 ? at::arange(n) : RandomStreams(seed).permutation(n, {"company"});
-  own_features_ = head.embed(z);
-  own_class_ = o.argmax(1);
-  batch_ = at::empty({n}, at::kLong);
+  const auto h = head.embed(z);
+  const auto batch = at::empty({n}, at::kLong);
   const auto hard = hard_assignment(o);
   std::vector<Tensor> sums, counts;
   for (int64_t begin = 0; begin < n; begin += size) {
     const auto rows = order.slice(0, begin, std::min(begin + size, n));
     batches_.push_back(index.index_select(0, rows));
-    batch_.index_fill_(0, rows, static_cast<int64_t>(sums.size()));
+    batch.index_fill_(0, rows, static_cast<int64_t>(sums.size()));
     const auto here = rows.to(z.device());
-    const auto statistics = class_statistics(hard.index_select(0, here), own_features_.index_select(0, here));
+    const auto statistics = class_statistics(hard.index_select(0, here), h.index_select(0, here));
     sums.push_back(statistics.sums);
     counts.push_back(statistics.counts);
   }
-  neighbours_ = {at::stack(sums), at::stack(counts)};
-  batch_ = batch_.to(z.device());
+  neighbours_ = make_neighbours(head, at::stack(sums), at::stack(counts), batch.to(z.device()), o.argmax(1), h);
   position_ = at::full({n ? index.max().item<int64_t>() + 1 : 0}, -1, at::kLong);
   position_.index_copy_(0, index, at::arange(n));
 }
 
-RowCompany Company::rows(const Tensor& index) const {
+struct Company::Asked {
+  Stamp index;
+  RowCompany rows;
+};
+
+const RowCompany& Company::rows(const Tensor& index) const {
+  if (last_ && last_->index.holds(index)) return last_->rows;
   if (index.numel() > 0 && index.max().item<int64_t>() >= position_.size(0))
     fail("Company: image {} is not in the plan", index.max().item<int64_t>());
   const auto found = position_.index_select(0, index);
   if (found.lt(0).any().item<bool>()) fail("Company: an image of the query is not in the plan");
-  const auto at_rows = found.to(batch_.device());
-  return {batch_.index_select(0, at_rows), own_class_.index_select(0, at_rows), own_features_.index_select(0, at_rows)};
+  torch::NoGradGuard guard;
+  last_ = std::make_shared<Asked>(Asked{Stamp(index), neighbours_.of(found.to(neighbours_.batch.device()))});
+  return last_->rows;
 }
 
 std::vector<std::shared_ptr<const Company>> draw_companies(const HpmHead& head, const Tensor& index, const Tensor& z,
@@ -75,7 +80,7 @@ Tensor context_logits(const HpmHead& head, const Context& context, const Tensor&
   switch (context.kind) {
     case ContextKind::reference: return reference_logits(head, h, options);
     case ContextKind::joint: return joint_logits(head, h, assigned, options);
-    case ContextKind::alone: return row_logits(head, h, assigned, nullptr, nullptr, options);
+    case ContextKind::alone: return row_logits(head, h, assigned, nullptr, options);
     case ContextKind::solo_eot: return draw_logits(head, context, h, assigned, index, options).mean(0);
     default:
       TORCH_INTERNAL_ASSERT(context.company, "the context solo needs a company");

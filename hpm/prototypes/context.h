@@ -17,9 +17,9 @@ class Company {
 
   /// The statistics in the head's space.
   const Neighbours& neighbours() const { return neighbours_; }
-  /// The company of rows that are versions of `index` [N] (repetitions and any order allowed). Throws Error for an
-  /// image that is not in the plan.
-  RowCompany rows(const Tensor& index) const;
+  /// The company of rows that are versions of the images `index` [N]; kept, for an attack asks for the same rows again
+  /// and again. Throws Error for an image that is not in the plan.
+  const RowCompany& rows(const Tensor& index) const;
   /// The batches, as image numbers.
   const std::vector<Tensor>& batches() const { return batches_; }
   int64_t size() const { return size_; }
@@ -28,10 +28,9 @@ class Company {
   int64_t size_;
   std::vector<Tensor> batches_;
   Neighbours neighbours_;
-  Tensor position_;      // [largest index + 1]: row of the tensors below, -1 where absent
-  Tensor batch_;         // [n]
-  Tensor own_class_;     // [n]
-  Tensor own_features_;  // [n,R]
+  Tensor position_;  // [largest index + 1]: member of neighbours_, -1 where absent
+  struct Asked;
+  mutable std::shared_ptr<const Asked> last_;
 };
 
 constexpr int64_t kCompanyDraws = 10;  ///< of solo-eot

@@ -41,30 +41,14 @@ Tensor mix(const HpmHead& head, const Tensor& s, const Tensor& dynamic, const He
   return mixed(head, options, [&](const auto& lambda, const auto& rest) { return lambda * s + rest * dynamic; });
 }
 
-/// Inner products of each row with its company, [N,K] each: h.U, U.U, U.s, and the company's counts c.
-struct CompanyProducts {
-  Tensor hu, uu, us, counts;
-};
+Tensor centre_of(const Tensor& stable) { return stable.detach().mean(0, true); }
 
-CompanyProducts products(const Tensor& h, const Tensor& s, const Tensor& centre, const Neighbours& neighbours,
-                         const RowCompany& rows) {
-  const auto k = s.size(0);
-  const auto [touched, place] = at::_unique(rows.batch, true, true);
-  const auto counts = neighbours.counts.index_select(0, touched);                          // [b,K]
-  const auto u = neighbours.sums.index_select(0, touched) - counts.unsqueeze(2) * centre;  // [b,K,R]
-  // Every row against the few batches that occur, then its own batch's columns.
-  const auto columns = place.unsqueeze(1) * k + at::arange(k, place.options());
-  const auto own_products = [&](const Tensor& a) { return a.matmul(u.flatten(0, 1).t()).gather(1, columns); };
-  CompanyProducts p{own_products(h), squared(u).index_select(0, place), (u * s).sum(2).index_select(0, place),
-                    counts.index_select(0, place)};
-  // Leave the row's own clean part out of its class.
-  const auto own = rows.own_features - centre;
-  const auto left = at::zeros_like(p.counts).scatter_(1, rows.own_class.unsqueeze(1), 1);
-  p.hu = p.hu - left * (h * own).sum(1, true);
-  p.uu = p.uu - left * (2 * own_products(own) - squared(own).unsqueeze(1));
-  p.us = p.us - left * own.matmul(s.t());
-  p.counts = p.counts - left;
-  return p;
+/// h.U of each row's company [N,K]: every row against the few batches that occur, its own batch's columns, its own part
+/// left out of its class.
+Tensor company_products(const Tensor& h, const RowCompany& company) {
+  const auto u = company.sums.index_select(0, company.touched).flatten(0, 1);
+  const auto own = (h * company.own_features).sum(1, true);
+  return h.matmul(u.t()).gather(1, company.columns).scatter_add(1, company.own_class, -own);
 }
 
 }  // namespace
@@ -165,28 +149,60 @@ Tensor joint_logits(const HpmHead& head, const Tensor& h, const Assigned& assign
   return shared_logits(head, h, options.detached ? m.detach() : m);
 }
 
-Tensor row_logits(const HpmHead& head, const Tensor& h_in, const Assigned& assigned, const Neighbours* neighbours,
-                  const RowCompany* rows, const HeadOptions& options) {
-  TORCH_INTERNAL_ASSERT(!neighbours == !rows, "row_logits: neighbours and rows come together");
+Neighbours make_neighbours(const HpmHead& head, const Tensor& sums, const Tensor& counts, const Tensor& batch,
+                           const Tensor& own_class, const Tensor& own_features) {
+  const auto stable = head.stable();
+  const auto centre = centre_of(stable);
+  const auto s = stable - centre, own = own_features - centre;
+  const auto u = sums - counts.unsqueeze(2) * centre;
+  const auto own_u = u.flatten(0, 1).index_select(0, batch * head.classes() + own_class);
+  // |U|^2 - |U - own|^2
+  const auto uu = (own * (2 * own_u - own)).sum(1), us = (own * s.index_select(0, own_class)).sum(1);
+  return {u,   at::stack({counts, squared(u), (u * s).sum(2)}, 1), batch, own_class,
+          own, at::stack({at::ones_like(uu), uu, us}, 1)};
+}
+
+RowCompany Neighbours::of(const Tensor& rows) const {
+  const auto k = sums.size(1);
+  const auto their = batch.index_select(0, rows), their_class = own_class.index_select(0, rows).unsqueeze(1);
+  const auto [touched, place] = at::_unique(their, true, true);
+  const auto left_out = own_products.index_select(0, rows).unsqueeze(2);
+  const auto all =
+      products.index_select(0, their).scatter_add(2, their_class.unsqueeze(1).expand({-1, 3, 1}), -left_out).unbind(1);
+  return {sums,
+          touched,
+          place.unsqueeze(1) * k + at::arange(k, place.options()),
+          their_class,
+          own_features.index_select(0, rows),
+          all[0].contiguous(),
+          all[1].contiguous(),
+          all[2].contiguous()};
+}
+
+Tensor row_logits(const HpmHead& head, const Tensor& h_in, const Assigned& assigned, const RowCompany* company,
+                  const HeadOptions& options) {
   const auto stable = options.detached ? head.stable().detach() : head.stable();
-  const auto centre = stable.detach().mean(0, true);
+  const auto centre = centre_of(stable);
   const auto s = stable - centre, h = h_in - centre;
   const auto zero = at::zeros_like(assigned.hard);
-  const auto p = neighbours ? products(h, s, centre, *neighbours, *rows) : CompanyProducts{zero, zero, zero, zero};
+  const auto& counts = company ? company->counts : zero;
+  const auto& uu = company ? company->uu : zero;
+  const auto& us = company ? company->us : zero;
+  const auto hu = company ? company_products(h, *company) : zero;
 
   // m = a U + g h + b s with per-row coefficients [N,K]; a c + g + b = 1, so centring changes nothing.
-  const auto n = p.counts + assigned.weights;
-  const auto r = missing(n, p.counts + assigned.hard, assigned.kind);
+  const auto n = counts + assigned.weights;
+  const auto r = missing(n, counts + assigned.hard, assigned.kind);
   const auto hs = h.matmul(s.t()), hh = squared(h).unsqueeze(1), ss = squared(s).unsqueeze(0);
   return mixed(head, options, [&](const auto& lambda, const auto& rest) {
     auto a = rest / (n + r);
     auto g = a * assigned.weights, b = lambda + a * r;
     const auto g1 = 1 - g;
-    auto d = g1 * g1 * hh + a * a * p.uu + b * b * ss - 2 * g1 * (a * p.hu + b * hs) + 2 * a * b * p.us;
+    auto d = g1 * (g1 * hh - 2 * (a * hu + b * hs)) + a * (a * uu + 2 * b * us) + b * b * ss;
     if (options.detached) {
       // The gradient of |h|^2 - 2 h.m with m held constant; the value stays the distance.
       a = a.detach(), g = g.detach(), b = b.detach();
-      const auto through_h = hh - 2 * (a * p.hu + g * (h * h.detach()).sum(1, true) + b * hs);
+      const auto through_h = hh - 2 * (a * hu + g * (h * h.detach()).sum(1, true) + b * hs);
       d = through_h + (d - through_h).detach();
     }
     return -d / head.tau();

@@ -1,4 +1,4 @@
-// defines: HpmHead, MetricKind, ContextKind, Neighbours, RowCompany, joint_logits(), row_logits(), reference_logits()
+// defines: HpmHead, MetricKind, ContextKind, RowCompany, Neighbours, joint_logits(), row_logits(), reference_logits()
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -75,18 +75,33 @@ struct HpmHead {
   mutable std::shared_ptr<Projections> kept = {};  ///< of projected(); copies share it
 };
 
-/// Clean companies in the head's space, one a batch.
-struct Neighbours {
-  Tensor sums;    ///< U [B,K,R]
-  Tensor counts;  ///< c [B,K]
+/// Which company each of N rows keeps, its own clean part left out: all that solo needs and no attack changes. Lengths
+/// are from the mean of the stable prototypes, which spares digits.
+struct RowCompany {
+  Tensor sums;            ///< U [B,K,R] of all batches
+  Tensor touched;         ///< [b] int64: the batches that occur
+  Tensor columns;         ///< [N,K] int64: a row's own among the columns of h.U [N,bK]
+  Tensor own_class;       ///< [N,1] int64: the class its clean version was assigned to
+  Tensor own_features;    ///< [N,R]: its clean version's h
+  Tensor counts, uu, us;  ///< [N,K]: c, U.U and U.s
 };
 
-/// Which company each of N rows keeps, and its own clean part in it, which is left out.
-struct RowCompany {
-  Tensor batch;         ///< [N] int64: row of Neighbours
-  Tensor own_class;     ///< [N] int64: the class its clean version was assigned to
-  Tensor own_features;  ///< [N,R]: its clean version's h
+/// Clean companies in the head's space, one a batch, and what each of their n members has in them.
+struct Neighbours {
+  Tensor sums;          ///< U [B,K,R]
+  Tensor products;      ///< c, U.U and U.s [B,3,K]
+  Tensor batch;         ///< [n] int64
+  Tensor own_class;     ///< [n] int64
+  Tensor own_features;  ///< [n,R]
+  Tensor own_products;  ///< [n,3]: what a member adds to c, U.U and U.s of its class
+
+  /// The company of N rows that are versions of the members `rows` [N] int64 (repetitions and any order allowed).
+  RowCompany of(const Tensor& rows) const;
 };
+/// For the head as it is now. sums [B,K,R] of h and counts [B,K], as class_statistics() has them, with the members in
+/// them; batch [n] and own_class [n] int64, own_features [n,R] their clean h.
+Neighbours make_neighbours(const HpmHead& head, const Tensor& sums, const Tensor& counts, const Tensor& batch,
+                           const Tensor& own_class, const Tensor& own_features);
 
 /// How the head's logits depend on h.
 struct HeadOptions {
@@ -98,11 +113,10 @@ struct HeadOptions {
 /// The context joint: prototypes of the batch itself. h [N,R] -> [N,K].
 Tensor joint_logits(const HpmHead& head, const Tensor& h, const Assigned& assigned, const HeadOptions& options = {});
 
-/// The contexts alone (no neighbours) and solo: each row has its own prototypes,
+/// The contexts alone (no company) and solo: each row has its own prototypes,
 ///     d_ik = (U_ik + A_ik h_i + r_ik s_k) / (n_ik + r_ik),
 /// evaluated through inner products alone: nothing of size N x K x D is formed. h [N,R] -> [N,K].
-Tensor row_logits(const HpmHead& head, const Tensor& h, const Assigned& assigned,
-                  const Neighbours* neighbours = nullptr, const RowCompany* rows = nullptr,
+Tensor row_logits(const HpmHead& head, const Tensor& h, const Assigned& assigned, const RowCompany* company = nullptr,
                   const HeadOptions& options = {});
 
 /// The reference context's prototypes m [K,R]. Throws Error where the head has no calibration statistics.

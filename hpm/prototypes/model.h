@@ -26,7 +26,7 @@ struct HpmModel {
 
   /// Passes that were not looked at yet.
   struct Unchecked {
-    Tensor bad;  // any of them had a feature that is NaN or infinite
+    Tensor sum;  // of their features
     int64_t passes = 0;
   };
   std::shared_ptr<Unchecked> unchecked = std::make_shared<Unchecked>();

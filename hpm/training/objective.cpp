@@ -94,9 +94,11 @@ Tensor HpmFineTuning::logits(const Tensor& h, const Assigned& assigned, const Ou
   // The neighbours' features are constants, but they are seen through the metric that learns.
   const auto own = head.embed(clean.features);
   const auto company = class_statistics(hard_assignment(clean.logits), own);
-  const Neighbours neighbours{company.sums.unsqueeze(0), company.counts.unsqueeze(0)};
-  const RowCompany rows{at::zeros_like(clean.logits.argmax(1)), clean.logits.argmax(1), own};
-  return row_logits(head, h, assigned, &neighbours, &rows);
+  const auto own_class = clean.logits.argmax(1);
+  const auto neighbours = make_neighbours(head, company.sums.unsqueeze(0), company.counts.unsqueeze(0),
+                                          at::zeros_like(own_class), own_class, own);
+  const auto rows = neighbours.of(at::arange(h.size(0), own_class.options()));
+  return row_logits(head, h, assigned, &rows);
 }
 
 StepReport HpmFineTuning::loss(const TrainingBatch& batch) {

@@ -40,10 +40,10 @@ TEST_F(Protocols, ACompanyIsComputedOnceAndReadBackFromTheJournal) {
   torch::NoGradGuard guard;
   model.classifier.weight().mul_(-1);
   const auto again = make_context(model, "solo", images, 7, 2, 16, log);
-  EXPECT_TRUE(at::equal(first.company->neighbours().counts, again.company->neighbours().counts));
+  EXPECT_TRUE(at::equal(first.company->neighbours().products, again.company->neighbours().products));
   EXPECT_TRUE(at::equal(first.company->neighbours().sums, again.company->neighbours().sums));
   const auto fresh = make_context(model, "solo", images, 7, 2, 16);
-  EXPECT_FALSE(at::equal(first.company->neighbours().counts, fresh.company->neighbours().counts));
+  EXPECT_FALSE(at::equal(first.company->neighbours().products, fresh.company->neighbours().products));
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include <functional>
+
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.h"
@@ -230,49 +232,50 @@ class Bench {
   }
 
   /// A batch through the FC layer, and through the head in each context from statistics made before: a prediction, and
-  /// what an attack asks for, loss and gradient of a surrogate with the verdict.
+  /// what an attack asks for, loss and gradient of a surrogate with the verdict. In turns, each beside FC's of its
+  /// turn.
   void contexts(const Images& part) {
     if (!model_.head) return;
-    std::vector<std::string> names{"reference", "alone", "solo", "solo-eot", "joint"};
-    const auto time_asking = [&](const std::string& name, AttackModel& attacked) {
+    std::vector<std::pair<std::string, std::function<void()>>> predictions, searches;
+    std::vector<std::shared_ptr<AttackModel>> attacked{std::make_shared<ClassifierModel>(model_.classifier)};
+    const auto ask = [&part](AttackModel& model) {
       const SearchOperations faster;
       const Loss loss{LossKind::ce, part.y, {}};
-      const auto ask = [&] { attacked.ask({part.x, part.index}, &loss); };
-      std::vector<double> all;
-      ask();
-      for (int64_t i = 0; i < std::max<int64_t>(o_.repeats, 5); ++i) all.push_back(seconds_of(cpu(), ask));
-      const auto spread = spread_of(all);
-      rows_.push_back({name + ", with gradient",
-                       spread,
-                       {part.size(), part.size()},
-                       cost_.own.median * static_cast<double>(part.size()),
-                       fmt::format("{:.1f} us an image", 1e6 * spread.median / static_cast<double>(part.size()))});
+      model.ask({part.x, part.index}, &loss);
     };
-    const auto time = [&](const std::string& name, auto predict) {
-      std::vector<double> all;
-      predict();
-      for (int64_t i = 0; i < std::max<int64_t>(o_.repeats, 5); ++i) all.push_back(seconds_of(cpu(), predict));
-      const auto spread = spread_of(all);
-      rows_.push_back({name,
-                       spread,
-                       {part.size(), 0},
-                       cost_.forward.median * static_cast<double>(part.size()),
-                       fmt::format("{:.1f} us an image", 1e6 * spread.median / static_cast<double>(part.size()))});
-    };
-    torch::NoGradGuard guard;
-    time("FC", [&] { model_.classifier.logits(part.x); });
-    for (const auto& name : names) {
+    predictions.emplace_back("FC", [&] { model_.classifier.logits(part.x); });
+    searches.emplace_back("FC, with gradient", [&] { ask(*attacked.front()); });
+    for (const auto* name : {"reference", "alone", "solo", "solo-eot", "joint"}) {
       const auto context = make_context(model_, name, part, o_.company, 0, o_.compute.batch_size);
-      time(name, [&] {
+      predictions.emplace_back(name, [this, &part, context] {
         const auto out = model_.run(part.x);
         prediction_logits(*model_.head, context, out.features, out.logits, part.index);
       });
+      attacked.push_back(ProtocolSubject{model_, context}.attack_model());
+      searches.emplace_back(fmt::format("{}, with gradient", name), [&ask, model = attacked.back()] { ask(*model); });
     }
-    ClassifierModel plain(model_.classifier);
-    time_asking("FC", plain);
-    for (const auto& name : names) {
-      const ProtocolSubject subject{model_, make_context(model_, name, part, o_.company, 0, o_.compute.batch_size)};
-      time_asking(name, *subject.attack_model());
+    torch::NoGradGuard guard;
+    in_turns(predictions, {part.size(), 0}, cost_.forward.median);
+    in_turns(searches, {part.size(), part.size()}, cost_.own.median);
+  }
+
+  /// Lines of the table, the first one the peer. `each`: seconds of an image's passes alone.
+  void in_turns(const std::vector<std::pair<std::string, std::function<void()>>>& all, const Passes& passes,
+                double each) {
+    std::vector<std::vector<double>> seconds(all.size()), ratios(all.size());
+    for (int64_t turn = -1; turn < std::max<int64_t>(o_.repeats, 5); ++turn)
+      for (size_t i = 0; i < all.size(); ++i) {
+        const auto took = seconds_of(cpu(), all[i].second);
+        if (turn < 0) continue;
+        seconds[i].push_back(took);
+        ratios[i].push_back(took / seconds[0].back());
+      }
+    const auto n = static_cast<double>(passes.forward);
+    for (size_t i = 0; i < all.size(); ++i) {
+      const auto spread = spread_of(seconds[i]);
+      auto note = fmt::format("{:.1f} us an image", 1e6 * spread.median / n);
+      if (i > 0) note += fmt::format(", {:.3f} of FC", spread_of(ratios[i]).median);
+      rows_.push_back({all[i].first, spread, passes, each * n, note});
     }
   }
 
