@@ -303,11 +303,13 @@ std::vector<SurrogateTargets> surrogate_targets(AttackModel& model, const Images
                                                 int64_t targets) {
   std::vector<SurrogateTargets> all;
   if (!model.has_surrogate_logits() || targets + 1 >= model.classes()) return all;
-  const auto own = model.surrogate_logits({images.x, images.index});
+  // The true class first, wherever the surrogate has it: its own first class is a target where that is another one.
+  const auto own = model.surrogate_logits({images.x, images.index})
+                       .scatter(1, images.y.unsqueeze(1), std::numeric_limits<double>::infinity());
   const auto tried = std::get<1>(clean.topk(targets + 1, 1));
   for (int64_t rank = 2; rank < targets + 2; ++rank) {
     const auto classes = ranked_target(own, rank);
-    const auto fresh = tried.eq(classes.unsqueeze(1)).any(1).logical_not() & classes.ne(images.y);
+    const auto fresh = tried.eq(classes.unsqueeze(1)).any(1).logical_not();
     all.push_back({at::where(fresh, classes, ranked_target(clean, rank)), fresh});
   }
   return all;

@@ -10,11 +10,16 @@ class Stamp {
  public:
   Stamp() = default;
   explicit Stamp(const at::Tensor& t) : of_(t), data_(address(t)), version_(version(t)) {}
-  bool holds(const at::Tensor& t) const { return of_.is_same(t) && data_ == address(t) && version_ == version(t); }
+  /// Never for tensors of inference mode, which do not count what is written to them.
+  bool holds(const at::Tensor& t) const {
+    return of_.is_same(t) && data_ == address(t) && version_ == version(t) && !(t.defined() && t.is_inference());
+  }
 
  private:
   static const void* address(const at::Tensor& t) { return t.defined() ? t.const_data_ptr() : nullptr; }
-  static int64_t version(const at::Tensor& t) { return t.defined() ? static_cast<int64_t>(t._version()) : -1; }
+  static int64_t version(const at::Tensor& t) {
+    return t.defined() && !t.is_inference() ? static_cast<int64_t>(t._version()) : -1;
+  }
 
   at::Tensor of_;
   const void* data_ = nullptr;

@@ -12,14 +12,15 @@ namespace hpm {
 
 /// What the checks look at beside the evaluation itself.
 struct CheckSubject {
-  AttackModel& attacked;         ///< what gradient attacks see: the model, or its ste surrogate in a context
+  AttackModel& attacked;         ///< what gradient attacks see: the model, or a surrogate of it that attacked a context
   bool batch_dependent = false;  ///< joint: consistency is reported, not judged
   /// Target logits of images, as a fresh evaluation would compute them. [N,C,H,W], index [N] -> [N,K].
   std::function<Tensor(const Tensor& x, const Tensor& index)> predict;
-  /// Further surrogates, by name, which attack what the first one leaves.
+  /// Further surrogates that attacked it, by name: they attack what the first one leaves.
   std::vector<std::pair<std::string, AttackModel*>> others = {};
   size_t context = 0;                ///< which of the evaluation's contexts
   std::vector<Tensor> batches = {};  ///< joint: batch_rows()
+  std::string name = "the model";    ///< of `attacked`
 };
 
 struct CheckOptions {

@@ -26,9 +26,10 @@ CleanBatch clean_batch(const MsaRun& run, const Tensor& rows) {
   return batch;
 }
 
-/// Whether attackers in `rows` [M] break the victim; a fresh pass of the composed batch decides.
-bool breaks(const MsaRun& run, const CleanBatch& batch, const Tensor& rows, int64_t victim,
-            const RandomStreams& streams) {
+/// The images of attackers in `rows` [M] that break the victim, undefined where none were found; a fresh pass of the
+/// composed batch decides.
+Tensor breaks(const MsaRun& run, const CleanBatch& batch, const Tensor& rows, int64_t victim,
+              const RandomStreams& streams) {
   auto images = batch.images.select(rows);
   images.y = batch.images.y[victim].expand({rows.numel()}).contiguous();
   for (const auto* name : kSurrogates) {
@@ -41,9 +42,9 @@ bool breaks(const MsaRun& run, const CleanBatch& batch, const Tensor& rows, int6
     const auto out = run.model.run(composed);
     const auto logits =
         prediction_logits(*run.model.head, {ContextKind::joint}, out.features, out.logits, batch.images.index);
-    if (logits[victim].argmax().ne(batch.images.y[victim]).item<bool>()) return true;
+    if (logits[victim].argmax().ne(batch.images.y[victim]).item<bool>()) return found.images;
   }
-  return false;
+  return {};
 }
 
 }  // namespace
@@ -86,6 +87,7 @@ Passes collusion_passes(const CollusionOptions& options, int64_t company) {
         const auto each = options.victims * surrogates * rows;
         total.forward += each * (options.steps + 2) + options.victims * surrogates * company;
         total.backward += each * (options.steps + 1);
+        if (rows > m) total.forward += options.victims;  // judged in the other contexts
       }
   return total;
 }
@@ -107,33 +109,49 @@ Tensor attackers(const RandomStreams& streams, const Tensor& index, int64_t vict
   return victim_too ? at::cat({torch::tensor({victim}, at::kLong), rows}) : rows;
 }
 
-CollusionOutcome with_colluders(const MsaRun& run, int64_t m, bool victim_too) {
+/// What broke a victim in a crowd may break it in the other contexts: with no colluders, in solo.
+void judge_victims(const MsaRun& run, Judge& judge, const Query& query, const std::string& source) {
+  torch::NoGradGuard guard;
+  judge.name_source(source);
+  const auto out = run.model.run(query.x);
+  judge.see(query, *run.model.head, out.features, out.logits, false);
+}
+
+CollusionOutcome with_colluders(const MsaRun& run, Judge& judge, int64_t m, bool victim_too) {
   const auto& options = run.options.collusion;
   const RandomStreams streams(seed_of(run.options, "ste"));
-  const Judge numbers(run.images, run.threat, {});
   CollusionOutcome outcome{m, victim_too, 0, 0, at::zeros({run.images.size()}, at::kBool)};
   run.monitor.begin(fmt::format("joint, {} colluders{}", m, victim_too ? " and the victim" : ""), options.victims,
                     "victims");
   for (const auto& index : run.company->batches()) {
     if (outcome.victims >= options.victims) break;
     if (index.numel() <= m) continue;  // the last batch may be too short for so many neighbours
-    const auto batch = clean_batch(run, numbers.places(index));
+    const auto batch = clean_batch(run, judge.places(index));
     const auto victims = batch.right.nonzero().squeeze(1).slice(0, 0, options.victims - outcome.victims);
     const auto key = fmt::format("joint/collusion/{}/{}/{}", m, victim_too, outcome.victims);
     const auto done = run.log.once(key, batch.rows.index_select(0, victims), [&]() -> NamedTensors {
       auto broken = at::zeros({victims.numel()}, at::kBool);
+      std::vector<Tensor> images;
       for (int64_t v = 0; v < victims.numel(); ++v) {
         const auto victim = victims[v].item<int64_t>();
-        broken[v] = breaks(run, batch, attackers(streams, index, victim, m, victim_too), victim, streams);
+        const auto found = breaks(run, batch, attackers(streams, index, victim, m, victim_too), victim, streams);
+        broken[v] = found.defined();
+        if (found.defined() && victim_too) images.push_back(found.slice(0, 0, 1));
         run.monitor.step(outcome.victims + v + 1,
                          fmt::format("broke {}", outcome.broke + broken.sum().item<int64_t>()));
       }
-      return {{"broken", broken}};
+      NamedTensors done{{"broken", broken}};
+      if (!images.empty()) done.emplace_back("images", at::cat(images));
+      return done;
     });
     outcome.victims += victims.numel();
     const auto broken = find_tensor(done, "broken");
     outcome.broke += broken.sum().item<int64_t>();
-    outcome.broken.index_fill_(0, batch.rows.index_select(0, victims).index({broken}), true);
+    const auto places = batch.rows.index_select(0, victims).index({broken});
+    outcome.broken.index_fill_(0, places, true);
+    if (const auto images = find_tensor(done, "images"); images.defined())
+      judge_victims(run, judge, {images.to(run.images.y.device()), run.images.index.index_select(0, places)},
+                    fmt::format("colluders {}/apgd-ce in joint", m));
   }
   run.monitor.end();
   return outcome;
@@ -141,11 +159,11 @@ CollusionOutcome with_colluders(const MsaRun& run, int64_t m, bool victim_too) {
 
 }  // namespace
 
-std::vector<CollusionOutcome> collusion(const MsaRun& run) {
+std::vector<CollusionOutcome> collusion(const MsaRun& run, Judge& judge) {
   std::vector<CollusionOutcome> outcomes;
   for (auto m : run.options.collusion.colluders) {
-    outcomes.push_back(with_colluders(run, m, true));
-    if (m > 0) outcomes.push_back(with_colluders(run, m, false));
+    outcomes.push_back(with_colluders(run, judge, m, true));
+    if (m > 0) outcomes.push_back(with_colluders(run, judge, m, false));
   }
   return outcomes;
 }

@@ -72,7 +72,8 @@ std::unique_ptr<ContextAttack> rows_under_attack(const MsaRun& run, Judge& judge
 /// too.
 std::unique_ptr<ContextAttack> joint_under_attack(const MsaRun& run, Judge& judge, size_t target,
                                                   std::vector<size_t> swept);
-/// What colluding neighbours do to single images of the context joint.
-std::vector<CollusionOutcome> collusion(const MsaRun& run);
+/// What colluding neighbours do to single images of the context joint. Victims' images that were found are judged in
+/// the other contexts too.
+std::vector<CollusionOutcome> collusion(const MsaRun& run, Judge& judge);
 
 }  // namespace hpm

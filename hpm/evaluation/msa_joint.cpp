@@ -10,6 +10,7 @@ struct Composed {
   Tensor rows;                  // the images' positions in the evaluation, [B] int64 (CPU)
   std::vector<Tensor> correct;  // a lambda: [B] bool (CPU); the images of the own lambda's worst are in Joint::worst_
   std::string by;               // the attack that gave the own lambda's
+  std::optional<size_t> from;   // of a composition: the judge's target whose broken images it is made of
 };
 
 bool fewer(const Tensor& a, const Tensor& b) { return a.sum().item<int64_t>() < b.sum().item<int64_t>(); }
@@ -25,7 +26,7 @@ class Joint : public ContextAttack {
       const auto rows_of_batch = judge_.places(index);
       const auto images = run.images.select(rows_of_batch);
       const auto predictions = predict(images, images.x);
-      batches_.push_back({rows_of_batch, predictions.eq(images.y.to(at::kCPU)).unbind(0), ""});
+      batches_.push_back({rows_of_batch, predictions.eq(images.y.to(at::kCPU)).unbind(0), "", {}});
       outcome_.clean_prediction.index_copy_(0, rows_of_batch, predictions[0]);
     }
     for (size_t t = 0; t < places_.size(); ++t) clean_correct_.push_back(flags(t));
@@ -40,6 +41,7 @@ class Joint : public ContextAttack {
       if (step.runs()) attack(step, outcome, std::exchange(first, false));
       outcome_.surrogates.push_back(std::move(outcome));
     }
+    outcome_.collusion = collusion(run_, judge_);
   }
 
   ContextRun finish() override {
@@ -49,7 +51,6 @@ class Joint : public ContextAttack {
       if (kind != ContextKind::joint) compose(t, "found in " + to_string(kind));
     }
     outcome_.robust = flags(0);
-    outcome_.collusion = collusion(run_);
     for (const auto& colluders : outcome_.collusion) ever_wrong_ = ever_wrong_ | colluders.broken;
     outcome_.joint_any = percent((ever_wrong_ | judge_.broken(places_[0])).logical_not());
     outcome_.adversarial = worst_;
@@ -57,8 +58,11 @@ class Joint : public ContextAttack {
     for (const auto& batch : batches_) {
       const auto broken = batch.correct[0].logical_not() & clean_correct_[0].index_select(0, batch.rows);
       const auto places = batch.rows.index({broken});
-      for (int64_t i = 0; i < places.numel(); ++i)
-        outcome_.broken_by[static_cast<size_t>(places[i].item<int64_t>())] = batch.by;
+      for (int64_t i = 0; i < places.numel(); ++i) {
+        const auto place = places[i].item<int64_t>();
+        const bool composed = batch.from && judge_.broken(*batch.from)[place].item<bool>();
+        outcome_.broken_by[static_cast<size_t>(place)] = composed ? judge_.source(*batch.from, place) : batch.by;
+      }
     }
     ContextRun result{std::move(outcome_), {}};
     for (size_t t = 0; t < places_.size() && places_.size() > 1; ++t)
@@ -100,19 +104,22 @@ class Joint : public ContextAttack {
     return judged;
   }
 
-  /// `aimed`: at the own lambda. What was found for one of the sweep counts for the sweep alone, so that asking for it
-  /// changes nothing else but joint_any, which counts every batch that was composed.
-  void keep_worse(Composed& batch, const NamedTensors& judged, const std::string& by, bool aimed = true) {
+  /// `from`: of a composition, the judge's target. What was found for one of the sweep counts for the sweep alone, so
+  /// that asking for it changes nothing else but joint_any, which counts every batch that was composed.
+  void keep_worse(Composed& batch, const NamedTensors& judged, const std::string& by,
+                  std::optional<size_t> from = std::nullopt) {
     const auto correct = find_tensor(judged, "correct").unbind(0);
     ever_wrong_.index_copy_(0, batch.rows, ever_wrong_.index_select(0, batch.rows) | correct[0].logical_not());
     for (size_t t = 1; t < places_.size(); ++t)
       if (fewer(correct[t], batch.correct[t])) batch.correct[t] = correct[t];
     const auto images = find_tensor(judged, "images");
     // A piece of work that was read back may be no worse than what is there: compositions are found anew.
-    if (!images.defined() || !aimed || !fewer(correct[0], batch.correct[0])) return;
+    const bool swept = from && judge_.targets()[*from].lambda;
+    if (!images.defined() || swept || !fewer(correct[0], batch.correct[0])) return;
     worst_.put(batch.rows, images);
     batch.correct[0] = correct[0];
     batch.by = by;
+    batch.from = from;
   }
 
   /// `first`: nothing was attacked before, so that what is composed afterwards is this surrogate's alone.
@@ -174,8 +181,7 @@ class Joint : public ContextAttack {
       const auto found = judge_.images(place).select(batch.rows);
       const auto rows = per_row(broken.to(found.device()), found);
       for (const auto& elsewhere : {originals.x, worst_.select(batch.rows)})
-        keep_worse(batch, judged_batch(batch, originals, at::where(rows, found, elsewhere)), by,
-                   !judge_.targets()[place].lambda);
+        keep_worse(batch, judged_batch(batch, originals, at::where(rows, found, elsewhere)), by, place);
     }
   }
 

@@ -10,12 +10,17 @@ class RowContext : public ContextAttack {
     const auto& context = judge.targets()[target].context;
     const auto& head = *run.model.head;
     const HeadOptions options{.lambda = lambda()};
-    const auto assigned = assign(run.clean.o, Assignment::hard);
-    const auto h = head.embed(run.clean.z);
-    scale_l_ = context_logits(head, context, h, assigned, run.images.index, options).std().item<double>();
+    std::vector<Tensor> logits, predictions;
+    for (int64_t begin = 0; begin < run.images.size(); begin += run.options.batch_size) {
+      const auto rows = [&](const Tensor& t) { return t.slice(0, begin, begin + run.options.batch_size); };
+      const auto h = head.embed(rows(run.clean.z)), index = rows(run.images.index);
+      const auto assigned = assign(rows(run.clean.o), Assignment::hard);
+      logits.push_back(context_logits(head, context, h, assigned, index, options));
+      predictions.push_back(prediction_logits(head, context, h, assigned, index, options).argmax(1));
+    }
+    scale_l_ = at::cat(logits).std().item<double>();
     result_.outcome.context = to_string(context.kind);
-    result_.outcome.clean_prediction =
-        prediction_logits(head, context, h, assigned, run.images.index, options).argmax(1).to(at::kCPU);
+    result_.outcome.clean_prediction = at::cat(predictions).to(at::kCPU);
     const auto clean = judge_afresh(run.images);
     clean_logits_ = clean.logits;
     result_.outcome.clean_correct = clean.wrong.logical_not();

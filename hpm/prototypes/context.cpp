@@ -9,7 +9,8 @@ namespace {
 
 Tensor company_logits(const HpmHead& head, const Company& company, const Tensor& h, const Assigned& assigned,
                       const Tensor& index, const HeadOptions& options) {
-  return row_logits(head, h, assigned, &company.rows(index), options);
+  const auto rows = company.rows(index);
+  return row_logits(head, h, assigned, &rows, options);
 }
 
 /// [draws,N,K], or [draws,L,N,K] for several lambdas
@@ -55,15 +56,17 @@ struct Company::Asked {
   RowCompany rows;
 };
 
-const RowCompany& Company::rows(const Tensor& index) const {
+RowCompany Company::rows(const Tensor& index) const {
   if (last_ && last_->index.holds(index)) return last_->rows;
   if (index.numel() > 0 && index.max().item<int64_t>() >= position_.size(0))
     fail("Company: image {} is not in the plan", index.max().item<int64_t>());
   const auto found = position_.index_select(0, index);
   if (found.lt(0).any().item<bool>()) fail("Company: an image of the query is not in the plan");
+  const c10::InferenceMode ordinary(false);  // what is kept may meet a gradient later
   torch::NoGradGuard guard;
-  last_ = std::make_shared<Asked>(Asked{Stamp(index), neighbours_.of(found.to(neighbours_.batch.device()))});
-  return last_->rows;
+  const auto rows = neighbours_.of(found.to(neighbours_.batch.device()));
+  last_ = std::make_shared<Asked>(Asked{Stamp(index), rows});
+  return rows;
 }
 
 std::vector<std::shared_ptr<const Company>> draw_companies(const HpmHead& head, const Tensor& index, const Tensor& z,

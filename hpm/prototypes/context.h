@@ -15,11 +15,11 @@ class Company {
   /// last one is short, never wrapped. z [n,D], o [n,K]: their clean features and FC logits, row by row.
   Company(const HpmHead& head, const Tensor& index, const Tensor& z, const Tensor& o, int64_t size, uint64_t seed);
 
-  /// The statistics in the head's space.
+  /// The statistics in the head's space, for the head as it was (see Neighbours).
   const Neighbours& neighbours() const { return neighbours_; }
-  /// The company of rows that are versions of the images `index` [N]; kept, for an attack asks for the same rows again
-  /// and again. Throws Error for an image that is not in the plan.
-  const RowCompany& rows(const Tensor& index) const;
+  /// The company of rows that are versions of the images `index` [N]; the last one is kept, for an attack asks for the
+  /// same rows again and again (so not for several threads at once). Throws Error for an image that is not in the plan.
+  RowCompany rows(const Tensor& index) const;
   /// The batches, as image numbers.
   const std::vector<Tensor>& batches() const { return batches_; }
   int64_t size() const { return size_; }

@@ -99,6 +99,7 @@ Tensor HpmHead::projected(const Tensor& fixed) const {
   for (const auto& one : all)
     if (one.of.holds(fixed) && one.metric.holds(metric)) return one.value;
   if (all.size() >= 2) all.erase(all.begin());
+  const c10::InferenceMode ordinary(false);
   torch::NoGradGuard guard;
   return all.emplace_back(Stamp(metric), Stamp(fixed), project(fixed)).value;
 }
@@ -158,8 +159,8 @@ Neighbours make_neighbours(const HpmHead& head, const Tensor& sums, const Tensor
   const auto own_u = u.flatten(0, 1).index_select(0, batch * head.classes() + own_class);
   // |U|^2 - |U - own|^2
   const auto uu = (own * (2 * own_u - own)).sum(1), us = (own * s.index_select(0, own_class)).sum(1);
-  return {u,   at::stack({counts, squared(u), (u * s).sum(2)}, 1), batch, own_class,
-          own, at::stack({at::ones_like(uu), uu, us}, 1)};
+  const auto products = at::stack({counts, squared(u), (u * s).sum(2)}, 1);
+  return {centre, u, products, batch, own_class, own_features, at::stack({at::ones_like(uu), uu, us}, 1)};
 }
 
 RowCompany Neighbours::of(const Tensor& rows) const {
@@ -173,7 +174,7 @@ RowCompany Neighbours::of(const Tensor& rows) const {
           touched,
           place.unsqueeze(1) * k + at::arange(k, place.options()),
           their_class,
-          own_features.index_select(0, rows),
+          own_features.index_select(0, rows) - centre,
           all[0].contiguous(),
           all[1].contiguous(),
           all[2].contiguous()};

@@ -75,8 +75,9 @@ struct HpmHead {
   mutable std::shared_ptr<Projections> kept = {};  ///< of projected(); copies share it
 };
 
-/// Which company each of N rows keeps, its own clean part left out: all that solo needs and no attack changes. Lengths
-/// are from the mean of the stable prototypes, which spares digits.
+/// Which company each of N rows keeps: all that solo needs and no attack changes. Its own clean part is left out of
+/// counts, uu and us, and row_logits() leaves it out of h.U. U and h are from the mean of the stable prototypes, which
+/// spares digits.
 struct RowCompany {
   Tensor sums;            ///< U [B,K,R] of all batches
   Tensor touched;         ///< [b] int64: the batches that occur
@@ -86,20 +87,22 @@ struct RowCompany {
   Tensor counts, uu, us;  ///< [N,K]: c, U.U and U.s
 };
 
-/// Clean companies in the head's space, one a batch, and what each of their n members has in them.
+/// Clean companies, one a batch, and what each of their n members has in them. For the head they were made with:
+/// another lambda or tau is fine, other means or another metric are not.
 struct Neighbours {
-  Tensor sums;          ///< U [B,K,R]
-  Tensor products;      ///< c, U.U and U.s [B,3,K]
+  Tensor centre;        ///< [1,R]: the mean of the stable prototypes
+  Tensor sums;          ///< U [B,K,R], from the centre
+  Tensor products;      ///< c, U.U and U.s [B,3,K], from the centre
   Tensor batch;         ///< [n] int64
   Tensor own_class;     ///< [n] int64
-  Tensor own_features;  ///< [n,R]
+  Tensor own_features;  ///< [n,R]: their h, as given
   Tensor own_products;  ///< [n,3]: what a member adds to c, U.U and U.s of its class
 
   /// The company of N rows that are versions of the members `rows` [N] int64 (repetitions and any order allowed).
   RowCompany of(const Tensor& rows) const;
 };
-/// For the head as it is now. sums [B,K,R] of h and counts [B,K], as class_statistics() has them, with the members in
-/// them; batch [n] and own_class [n] int64, own_features [n,R] their clean h.
+/// sums [B,K,R] of h and counts [B,K], as class_statistics() has them, with the members in them; batch [n] and
+/// own_class [n] int64, own_features [n,R] their clean h.
 Neighbours make_neighbours(const HpmHead& head, const Tensor& sums, const Tensor& counts, const Tensor& batch,
                            const Tensor& own_class, const Tensor& own_features);
 

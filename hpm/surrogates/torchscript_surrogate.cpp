@@ -26,9 +26,12 @@ Surrogate torchscript_surrogate(const std::string& path, bool allow) {
   for (auto parameter : module->parameters()) parameter.requires_grad_(false);
   const auto name = std::filesystem::path(path).stem().string();
   const auto logits = [module, path](const SurrogateInput& in) {
-    if (const auto parameters = module->parameters();
-        parameters.size() > 0 && (*parameters.begin()).device() != in.x.device())
-      module->to(in.x.device());
+    const auto elsewhere = [&](const auto& tensors) {
+      for (const Tensor& t : tensors)
+        if (t.device() != in.x.device()) return true;
+      return false;
+    };
+    if (elsewhere(module->parameters()) || elsewhere(module->buffers())) module->to(in.x.device());
     c10::IValue out;
     try {
       out = module->forward({in.x, in.z, in.o});

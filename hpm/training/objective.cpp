@@ -58,15 +58,14 @@ Tensor HpmFineTuning::adversarial_images(const TrainingBatch& batch, const Outpu
   // Rows of the batch are numbered 0.. for the company; the random start keeps the images' own numbers.
   class Renumbered : public AttackModel {
    public:
-    explicit Renumbered(AttackModel& inner) : inner_(inner) {}
-    Answer ask(const Query& q, const Loss* loss) override {
-      return inner_.ask({q.x, at::arange(q.x.size(0)), q.draw}, loss);
-    }
+    Renumbered(AttackModel& inner, int64_t rows) : inner_(inner), index_(at::arange(rows)) {}
+    Answer ask(const Query& q, const Loss* loss) override { return inner_.ask({q.x, index_, q.draw}, loss); }
     int64_t classes() const override { return inner_.classes(); }
     Passes passes() const override { return inner_.passes(); }
 
    private:
     AttackModel& inner_;
+    Tensor index_;
   };
   const Images images{batch.x, batch.y, batch.index};
   const auto run = [&](AttackModel& attacked) {
@@ -83,7 +82,7 @@ Tensor HpmFineTuning::adversarial_images(const TrainingBatch& batch, const Outpu
     context.company = std::make_shared<Company>(*constant.head, at::arange(batch.x.size(0)), clean.features,
                                                 clean.logits, batch.x.size(0), 0);
   HpmAttackModel attacked(constant, {context}, find_surrogate(options_.adversary));
-  Renumbered renumbered(attacked);
+  Renumbered renumbered(attacked, batch.x.size(0));
   return run(renumbered);
 }
 

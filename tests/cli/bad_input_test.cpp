@@ -64,6 +64,16 @@ TEST_F(BadInput, OptionsOfTheMixedSurrogateAttackAreCheckedOrSaidToHaveNoEffect)
   EXPECT_EQ(idle.status, 0) << idle.err;
   for (const char* flag : {"--surrogate", "--colluders", "--lambda"})
     EXPECT_NE(idle.err.find(std::string(flag) + " had no effect"), std::string::npos) << idle.err;
+  const auto warned = [&](const std::string& flags, const std::string& flag) {
+    const auto r = program(run + "--count 5 --protocol msa " + flags, folder->path);
+    EXPECT_EQ(r.status, 0) << r.err;
+    return r.err.find(flag + " had no effect") != std::string::npos;
+  };
+  EXPECT_TRUE(warned("--queries 5000", "--queries")) << "quick has no Square";
+  EXPECT_FALSE(warned("--queries 5000 --version standard", "--queries"));
+  EXPECT_FALSE(warned("--queries 5000 --surrogates ste,query", "--queries"));
+  EXPECT_TRUE(warned("--joint-surrogates ste", "--joint-surrogates"));
+  EXPECT_TRUE(warned("--company-seed 4", "--company-seed"));
 }
 
 TEST_F(BadInput, FilesThatAreNoCheckpointsAreNamed) {
@@ -118,6 +128,11 @@ TEST_F(BadInput, OptionsWithoutEffectAreWarnedOf) {
   EXPECT_EQ(run.status, 0) << run.err;
   EXPECT_NE(run.err.find("--steps had no effect"), std::string::npos) << run.err;
   EXPECT_NE(run.err.find("--full-matrix had no effect"), std::string::npos) << run.err;
+  const auto clean =
+      program("evaluate --model good.safetensors --control good.safetensors --overwrite --out warned" +
+                  fashion,
+              folder->path);
+  EXPECT_NE(clean.err.find("--control had no effect"), std::string::npos) << clean.err;
 }
 
 }  // namespace

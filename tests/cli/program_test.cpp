@@ -163,6 +163,18 @@ TEST_F(Slice, AFailedCheckMakesTheResultSuspectEverywhere) {
   ASSERT_FALSE(j["reasons"].empty());
   EXPECT_NE(j["reasons"].dump().find("zero gradients"), std::string::npos) << j["reasons"];
   EXPECT_NE(text_of(*folder / "masked/report.html").find("suspect"), std::string::npos);
+  // As an HPM head, under the attack of its own gradient alone, and under all of them.
+  for (const std::string surrogates : {"--surrogates ste", ""}) {
+    run("finetune --model base/model.safetensors --head hpm --epochs 0 --tau 1e-6 --count 200 --overwrite --out sharp" +
+        data);
+    const auto head = program(
+        "evaluate --quiet --protocol msa --steps 5 --count 40 --eps 0.1 --context reference "
+        "--overwrite --out sharp-msa --model sharp/model.safetensors " +
+            surrogates + data,
+        folder->path);
+    EXPECT_EQ(head.status, 3) << head.err;
+    EXPECT_NE(results("sharp-msa")["reasons"].dump().find("zero gradients"), std::string::npos);
+  }
   run("report masked --html masked.html --table masked.md");
   EXPECT_NE(text_of(*folder / "masked.md").find("suspect"), std::string::npos);
 }
@@ -192,6 +204,13 @@ TEST_F(Slice, ResumingOnOtherImagesUnderTheSameNameIsRefused) {
   EXPECT_EQ(r.status, 1) << r.err;
   std::ofstream(*folder / "images.txt") << "1 2 3";
   EXPECT_EQ(program(settings + " --resume", folder->path).status, 0);
+  EXPECT_EQ(results("renumbered")["notes"].dump().find("resumed by"), std::string::npos);
+  // What another program left stays, and is said to be another's.
+  auto environment = nlohmann::json::parse(text_of(*folder / "renumbered/environment.json"));
+  environment["commit"] = "0123abc";
+  std::ofstream(*folder / "renumbered/environment.json") << environment.dump();
+  EXPECT_EQ(program(settings + " --resume", folder->path).status, 0);
+  EXPECT_NE(results("renumbered")["notes"].dump().find("begun by commit 0123abc"), std::string::npos);
   auto card = text_of(*folder / "base/model.safetensors.toml");
   const auto mean = card.find("mean = [");
   ASSERT_NE(mean, std::string::npos) << card;

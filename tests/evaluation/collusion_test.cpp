@@ -116,6 +116,21 @@ TEST_F(CollusionStudy, VictimsStandInBatchesThatHoldSoManyNeighbours) {
   EXPECT_GT(victims(4), victims(5)) << "the last batch has five images";
 }
 
+TEST_F(CollusionStudy, WhatBreaksAVictimAloneInItsBatchBreaksItInSoloToo) {
+  options.contexts = {"solo", "joint"}, options.surrogates = {"fc"}, options.steps = 1;
+  const auto solo_of = [&](const std::vector<int64_t>& colluders) {
+    options.collusion = {colluders, 18, 40};
+    return msa(model, {}, images, {Norm::linf, .02}, options);
+  };
+  const auto without = solo_of({}), with = solo_of({0});
+  const auto& study = with.contexts[1].collusion.front();
+  const auto missed = without.contexts[0].robust & study.broken;
+  ASSERT_TRUE(missed.any().item<bool>()) << "the study broke nothing that the attacks had left, nothing is tested";
+  EXPECT_FALSE((with.contexts[0].robust & study.broken).any().item<bool>());
+  const auto place = missed.nonzero()[0].item<int64_t>();
+  EXPECT_EQ(with.contexts[0].broken_by[static_cast<size_t>(place)], "colluders 0/apgd-ce in joint");
+}
+
 TEST_F(CollusionStudy, WhatColludersBreakCountsForJointAny) {
   options.steps = 1, options.collusion = {{8}, 18, 20};
   const auto joint = msa(model, {}, images, {Norm::linf, .06}, options).first();

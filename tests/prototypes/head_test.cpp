@@ -324,15 +324,24 @@ TEST(Company, KeepsWhatItWasAskedLastAndMakesItAnewForOtherRows) {
   auto index = torch::tensor({18, 11, 15}, at::kLong);
   const auto first = company.rows(index);
   EXPECT_TRUE(company.rows(index).columns.is_same(first.columns)) << "computed twice";
-  EXPECT_TRUE(at::equal(first.own_features, company.neighbours().own_features.index_select(0, index - 10)));
+  EXPECT_TRUE(at::equal(first.own_class.squeeze(1), company.neighbours().own_class.index_select(0, index - 10)));
   const auto other = torch::tensor({12, 11, 15}, at::kLong);
   const auto expected = company.rows(other);
   EXPECT_FALSE(at::equal(expected.counts, first.counts));
   company.rows(index);
   index[0] = 12;
-  const auto& written = company.rows(index);
+  const auto written = company.rows(index);
   EXPECT_TRUE(at::equal(written.counts, expected.counts)) << "the tensor was written to";
   EXPECT_TRUE(at::equal(written.own_features, expected.own_features));
+  Tensor inference;
+  {
+    const c10::InferenceMode mode;
+    inference = torch::tensor({12, 11, 15}, at::kLong);
+    EXPECT_TRUE(at::equal(company.rows(inference).counts, expected.counts));
+    inference[0] = 18;
+    EXPECT_TRUE(at::equal(company.rows(inference).counts, first.counts)) << "such tensors do not count what is written";
+  }
+  EXPECT_FALSE(company.rows(inference).counts.is_inference()) << "no gradient could go through it";
   index[0] = 19;
   EXPECT_NE(test::message_of<Error>([&] { company.rows(index); }).find("19 is not in the plan"), std::string::npos);
 }

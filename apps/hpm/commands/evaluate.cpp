@@ -47,6 +47,10 @@ class Evaluate {
       line_.monitor().say(fmt::format("going on after {} finished pieces of work", journal.size()));
     log_ = WorkLog(journal);
     auto evaluation = run_protocol(model_, radii.front(), images_, o_.contexts, "model");
+    if (const auto other = begun_by_another_build(run); !other.empty()) {
+      evaluation.notes.push_back(other);
+      line_.monitor().warn(other);
+    }
     const auto points = curve(model_, radii, evaluation);
     finish(evaluation, radii.front(), run);
     auto base = attack_peer("base", o_.base, peers_.base, radii, evaluation),
@@ -62,7 +66,8 @@ class Evaluate {
     require_classes(model_, data_);
     peers_ = {load_peer(o_.base), load_peer(o_.control)};
     if (!model_.head)
-      for (const char* name : {"context", "lambda", "sweep-lambda", "colluders", "surrogate"})
+      for (const char* name : {"context", "lambda", "sweep-lambda", "colluders", "surrogate", "joint-surrogates",
+                               "full-matrix", "company", "company-seed"})
         line_.warn_unused(name, "the model has no HPM head");
     if (!model_.head) o_.own_surrogates.clear();
     if (model_.head && o_.lambda) model_.head->lambda = *o_.lambda;
@@ -123,6 +128,16 @@ class Evaluate {
     if (line_.json) fmt::print("{}", results_json(input));
     else print(input, run);
     return input.evaluation.suspect() ? 3 : 0;
+  }
+
+  /// What to say where pieces of a resumed run may be of another program: they stay as they were made.
+  std::string begun_by_another_build(const RunDirectory& run) const {
+    const auto commit = [](std::string_view text) { return nlohmann::json::parse(text).value("commit", ""); };
+    const auto begun = commit(read_file(run.file("environment.json")).text()),
+               now = commit(environment_json(o_.compute, o_.seed));
+    return begun == now
+               ? ""
+               : fmt::format("begun by commit {}, resumed by {}: what was finished before is the former's", begun, now);
   }
 
   std::string role() const { return o_.role.empty() ? (model_.head ? model_.head_kind() : "") : o_.role; }
@@ -223,24 +238,41 @@ class Evaluate {
   }
 
   CheckOptions checks() const {
-    return {.level = o_.checks, .seed = o_.seed, .batch_size = o_.compute.batch_size, .conformance = o_.conformance};
+    return {.level = o_.checks,
+            .seed = o_.seed,
+            .batch_size = o_.compute.batch_size,
+            .conformance = o_.conformance && o_.protocol == "autoattack"};
   }
 
-  /// The checks of one context; in an HPM model's, what ste leaves or masks is tried by fc and stable.
+  /// The surrogates that the checks look at: of those that attacked this context ste, fc and stable, what one leaves
+  /// the next one tries; else the first with a gradient.
+  static std::vector<std::string> checked_surrogates(const ContextOutcome& outcome) {
+    std::vector<std::string> attacked, checked;
+    for (const auto& s : outcome.surrogates)
+      if (s.unavailable.empty() && s.name != "query" && s.name != "base" && s.name != "control")
+        attacked.push_back(s.name);
+    for (const char* name : {"ste", "fc", "stable"})
+      if (std::find(attacked.begin(), attacked.end(), name) != attacked.end()) checked.push_back(name);
+    if (checked.empty()) checked.push_back(attacked.empty() ? "ste" : attacked.front());
+    return checked;
+  }
+
+  /// The checks of one context.
   void check(const HpmModel& model, Evaluation& evaluation, size_t c, const ThreatModel& threat,
              const std::optional<ImageSet>& saved, const std::string& part) {
     const auto start = std::chrono::steady_clock::now();
     const auto target = subject(model, images_, part, c);
-    const auto attacked = target.attack_model();
+    const auto names = checked_surrogates(evaluation.contexts.at(c));
+    const auto attacked = target.attack_model(names.front());
     const bool joint = model.head && target.context.kind == ContextKind::joint;
     CheckSubject subject{*attacked, joint, [&](const Tensor& x, const Tensor& index) {
                            return attacked->ask({x, index}, nullptr).target_logits;
                          }};
+    if (model.head) subject.name = names.front();
     std::vector<std::unique_ptr<AttackModel>> others;
-    for (const char* name : {"fc", "stable"}) {
-      if (!model.head || !o_.is_msa()) break;
-      others.push_back(target.attack_model(name));
-      subject.others.emplace_back(name, others.back().get());
+    for (size_t i = 1; i < names.size(); ++i) {
+      others.push_back(target.attack_model(names[i]));
+      subject.others.emplace_back(names[i], others.back().get());
     }
     subject.context = c;
     if (joint) subject.batches = batch_rows(*target.context.company, images_.index);

@@ -14,6 +14,16 @@ std::string EvaluateOptions::effective_version() const {
   return "";
 }
 
+bool EvaluateOptions::has_square() const {
+  const auto holds = [](const std::vector<std::string>& names, const char* name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  if (is_msa())
+    return (surrogates.empty() ? effective_version() != "quick" : holds(surrogates, "query")) ||
+           (has_context("joint") && holds(joint_surrogates, "query"));
+  return protocol == "autoattack" && (attacks.empty() ? effective_version() != "rand" : holds(attacks, "square"));
+}
+
 std::string EvaluateOptions::budget(at::ScalarType search) const {
   if (protocol == "clean") return "";
   auto text = protocol + (effective_version().empty() ? "" : " " + effective_version());
@@ -24,7 +34,8 @@ std::string EvaluateOptions::budget(at::ScalarType search) const {
   if (is_msa()) {
     if (!surrogates.empty()) text += fmt::format(" {}", fmt::join(surrogates, ","));
     if (!own_surrogates.empty()) text += fmt::format(", surrogates of one's own {}", fmt::join(own_surrogates, ","));
-    if (!joint_surrogates.empty()) text += fmt::format(", in joint {}", fmt::join(joint_surrogates, ","));
+    if (!joint_surrogates.empty() && has_context("joint"))
+      text += fmt::format(", in joint {}", fmt::join(joint_surrogates, ","));
     if (full_matrix) text += ", full matrix";
   }
   if (search != at::kFloat) text += ", search in bfloat16";
@@ -35,7 +46,7 @@ std::string EvaluateOptions::budget(at::ScalarType search) const {
   if (is_msa()) add("times the starts", restarts);
   else add("restarts", protocol == "pgd" ? restarts.value_or(1) : restarts);
   add("targets", targets);
-  add("queries", queries);
+  if (has_square()) add("queries", queries);
   return text;
 }
 
@@ -125,7 +136,11 @@ void check_options(const EvaluateOptions& o, CommandLine& line) {
   unused(o.protocol == "pgd", {"step-size", "loss"}, "only --protocol pgd reads it");
   unused(o.protocol != "clean", {"steps"}, "nothing is attacked");
   unused(o.protocol != "clean", {"restarts"}, "nothing is attacked");
-  unused(o.protocol == "autoattack" || o.is_msa(), {"queries"}, "only --protocol autoattack and msa read it");
+  unused(o.has_square(), {"queries"}, "no Square is asked for");
+  unused(o.has_context("joint"), {"joint-surrogates"}, "it is of the context joint");
+  unused(o.has_context("joint") || o.has_context("solo") || o.has_context("solo-eot"), {"company", "company-seed"},
+         "no context asked for has a company");
+  unused(o.protocol != "clean", {"checks", "base", "control"}, "nothing is attacked");
   unused(o.protocol == "autoattack", {"attacks", "conformance", "targets"}, "only --protocol autoattack reads it");
   unused(o.protocol != "clean", {"save-adversarial", "quantise"}, "there are no adversarial images");
   unused(o.is_msa(), {"surrogates", "surrogate", "joint-surrogates", "full-matrix", "sweep-lambda", "colluders"},

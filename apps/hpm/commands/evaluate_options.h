@@ -31,6 +31,7 @@ struct EvaluateOptions {
   bool has_context(const std::string& name) const;
   std::string effective_version() const;  ///< the version asked for, or the protocol's default; "" where it has none
   std::string budget(at::ScalarType search) const;  ///< the attacks in words, equal for equal budgets
+  bool has_square() const;                          ///< whether Square is among the attacks asked for
   MsaOptions msa(const std::vector<std::string>& contexts) const;
   AutoAttackOptions autoattack() const;
 };
