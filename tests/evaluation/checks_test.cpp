@@ -212,6 +212,14 @@ TEST_F(ChecksTest, InJointTheFullOnesAttackWholeBatches) {
   for (auto& c : run_checks(subject, images, threat, weak, {}, {.level = "full"})) all[c.name] = c;
   EXPECT_EQ(all.at("convergence").status, Status::failed) << all.at("convergence").detail;
   EXPECT_NE(all.at("Square after white-box").status, Status::not_run);
+  // What transfer found elsewhere and is part of the worst batch counts; its own batches are counted as such.
+  auto composed = weak;
+  composed.contexts[0].surrogates.push_back({.name = "base", .of = 40});
+  composed.contexts[0].broken_by.assign(40, "base/apgd-ce");
+  composed.contexts[0].broken_by[3] = "base/apgd-ce in solo";
+  for (auto& c : run_checks(subject, images, threat, composed, {}, {})) all[c.name] = c;
+  EXPECT_EQ(all.at("transfer").status, Status::failed);
+  EXPECT_NEAR(*all.at("transfer").value, 100. / 40, 1e-9);
 }
 
 TEST_F(ChecksTest, FullOnesAreReadBackFromTheJournal) {
@@ -260,6 +268,21 @@ TEST_F(ChecksTest, AGradientThatVanishesInOneOfTheLossesIsFlagged) {
 TEST_F(ChecksTest, ImagesThatAreWrongNeedNoGradient) {
   images.y = std::get<1>(model.classifier.logits(images.x).topk(3)).select(1, 2).contiguous();  // here DLR is 1
   EXPECT_EQ(run(honest).at("zero gradients").value, 0);
+}
+
+TEST_F(ChecksTest, ASurrogateThatIsWrongThereNeedsNoGradientEither) {
+  class WrongSurrogate : public ClassifierModel {
+   public:
+    using ClassifierModel::ClassifierModel;
+    Answer ask(const Query& query, const Loss* loss) override {
+      auto answer = ClassifierModel::ask(query, loss);
+      if (answer.gradient.defined()) answer.gradient.zero_();
+      return answer;
+    }
+    Tensor surrogate_logits(const Query& query) override { return ask(query, nullptr).target_logits.roll(1, 1); }
+  };
+  WrongSurrogate wrong(model.classifier);
+  EXPECT_EQ(*run(wrong).at("zero gradients").value, 0);
 }
 
 TEST_F(ChecksTest, WhatSquareBreaksBeyondWhiteBoxIsFlagged) {
