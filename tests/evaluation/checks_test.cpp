@@ -271,17 +271,14 @@ TEST_F(ChecksTest, ImagesThatAreWrongNeedNoGradient) {
 }
 
 TEST_F(ChecksTest, ASurrogateThatIsWrongThereNeedsNoGradientEither) {
-  class WrongSurrogate : public ClassifierModel {
+  class WrongSurrogate : public Spoiled {
    public:
-    using ClassifierModel::ClassifierModel;
-    Answer ask(const Query& query, const Loss* loss) override {
-      auto answer = ClassifierModel::ask(query, loss);
-      if (answer.gradient.defined()) answer.gradient.zero_();
-      return answer;
-    }
+    using Spoiled::Spoiled;
     Tensor surrogate_logits(const Query& query) override { return ask(query, nullptr).target_logits.roll(1, 1); }
   };
-  WrongSurrogate wrong(model.classifier);
+  WrongSurrogate wrong(honest, [](Answer& a, const Query&) {
+    if (a.gradient.defined()) a.gradient.zero_();
+  });
   EXPECT_EQ(*run(wrong).at("zero gradients").value, 0);
 }
 
