@@ -249,7 +249,8 @@ class Checks {
     if (coupled_) {
       for (const auto& surrogate : outcome().surrogates)
         if (std::find(names.begin(), names.end(), surrogate.name) != names.end()) count += surrogate.first;
-      for (const auto& by : outcome().broken_by) count += named(by, names) && by.find(" in ") != std::string::npos;
+      for (const auto& by : outcome().broken_by)
+        count += named(by, names) && (by.find(" in ") != std::string::npos || by.ends_with(", composed"));
       return count;
     }
     auto by_ste = at::zeros({images_.size()}, at::kBool);

@@ -61,7 +61,8 @@ class Joint : public ContextAttack {
       for (int64_t i = 0; i < places.numel(); ++i) {
         const auto place = places[i].item<int64_t>();
         const bool composed = batch.from && judge_.broken(*batch.from)[place].item<bool>();
-        outcome_.broken_by[static_cast<size_t>(place)] = composed ? judge_.source(*batch.from, place) : batch.by;
+        outcome_.broken_by[static_cast<size_t>(place)] =
+            composed ? found_by(judge_.source(*batch.from, place)) : batch.by;
       }
     }
     ContextRun result{std::move(outcome_), {}};
@@ -72,6 +73,12 @@ class Joint : public ContextAttack {
   }
 
  private:
+  /// "surrogate/attack in context" of an image that is part of a composition.
+  static std::string found_by(const std::string& source) {
+    const std::string own = " in joint";
+    return source.ends_with(own) ? source.substr(0, source.size() - own.size()) + ", composed" : source;
+  }
+
   /// The head's own lambda first, then the sweep's.
   const JudgedTarget& target(size_t t) const { return judge_.targets()[places_[t]]; }
 

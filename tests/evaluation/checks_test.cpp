@@ -217,9 +217,10 @@ TEST_F(ChecksTest, InJointTheFullOnesAttackWholeBatches) {
   composed.contexts[0].surrogates.push_back({.name = "base", .of = 40});
   composed.contexts[0].broken_by.assign(40, "base/apgd-ce");
   composed.contexts[0].broken_by[3] = "base/apgd-ce in solo";
+  composed.contexts[0].broken_by[5] = "base/apgd-ce, composed";
   for (auto& c : run_checks(subject, images, threat, composed, {}, {})) all[c.name] = c;
   EXPECT_EQ(all.at("transfer").status, Status::failed);
-  EXPECT_NEAR(*all.at("transfer").value, 100. / 40, 1e-9);
+  EXPECT_NEAR(*all.at("transfer").value, 100. * 2 / 40, 1e-9);
 }
 
 TEST_F(ChecksTest, FullOnesAreReadBackFromTheJournal) {

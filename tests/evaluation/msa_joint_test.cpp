@@ -50,6 +50,22 @@ TEST_F(MsaJoint, JointIsNoMoreRobustThanWhatTheOtherContextsFoundWouldLeaveOfIts
   EXPECT_LE(percent(both.contexts[1].robust), percent(right) + 1e-9);
 }
 
+TEST_F(MsaJoint, ImagesOfAWorstBatchThatWasComposedNameTheAttackThatFoundThem) {
+  auto weak = options({"solo", "joint"});
+  weak.joint_surrogates = {"query"}, weak.queries = 1;
+  const auto both = msa(model, {}, images, threat, weak);
+  int64_t composed = 0;
+  for (int64_t i = 0; i < images.size(); ++i) {
+    const auto& by = both.contexts[1].broken_by[static_cast<size_t>(i)];
+    const bool broken = (both.contexts[1].clean_correct & both.contexts[1].robust.logical_not())[i].item<bool>();
+    EXPECT_EQ(by.empty(), !broken);
+    EXPECT_EQ(by.find(" in joint"), std::string::npos) << by;
+    composed +=
+        by.find('/') != std::string::npos && (by.ends_with(", composed") || by.find(" in ") != std::string::npos);
+  }
+  EXPECT_GT(composed, 0) << "no composition was worst, nothing is tested";
+}
+
 TEST_F(MsaJoint, ContextsComeOutInTheOrderAskedAndTheFirstOnesImagesAreKept) {
   const auto result = msa(model, {}, images, threat, options({"joint", "reference", "solo"}));
   ASSERT_EQ(result.contexts.size(), 3u);
