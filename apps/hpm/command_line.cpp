@@ -12,13 +12,13 @@ namespace {
 
 constexpr size_t kWidth = 80, kColumn = 28;
 
-/// `text` wrapped at kWidth, every line but the first indented to kColumn.
-std::string wrapped(const std::string& text) {
+/// `text` wrapped at kWidth, every line but the first indented to `indent`.
+std::string wrapped(const std::string& text, size_t indent = kColumn) {
   std::string out, line;
   std::istringstream words(text);
   for (std::string word; words >> word;) {
-    if (!line.empty() && kColumn + line.size() + 1 + word.size() > kWidth)
-      out += line + "\n" + std::string(kColumn, ' '), line.clear();
+    if (!line.empty() && indent + line.size() + 1 + word.size() > kWidth)
+      out += line + "\n" + std::string(indent, ' '), line.clear();
     line += (line.empty() ? "" : " ") + word;
   }
   return out + line;
@@ -52,7 +52,7 @@ void CommandLine::with_run_directory(bool resumable) { has_run_directory_ = true
 
 void CommandLine::print_help() const {
   fmt::print("usage: hpm {}{}{} [flags]\n\n{}\n\nexample: {}\n", verb_, positional_name_.empty() ? "" : " ",
-             positional_name_, summary_, example_);
+             positional_name_, wrapped(summary_, 0), example_);
   std::string open;
   for (const auto& field : fields.all()) {
     if (field.section != open) fmt::print("\n{}:\n", open = field.section);
