@@ -11,15 +11,18 @@ struct ArrayType {
   std::string_view name;
   ScalarType type;
 };
-constexpr std::array<ArrayType, 9> array_types{{{"b1", ScalarType::boolean},
-                                                {"u1", ScalarType::uint8},
-                                                {"i1", ScalarType::int8},
-                                                {"i2", ScalarType::int16},
-                                                {"i4", ScalarType::int32},
-                                                {"i8", ScalarType::int64},
-                                                {"f2", ScalarType::float16},
-                                                {"f4", ScalarType::float32},
-                                                {"f8", ScalarType::float64}}};
+constexpr std::array<ArrayType, 12> array_types{{{"b1", ScalarType::boolean},
+                                                 {"u1", ScalarType::uint8},
+                                                 {"i1", ScalarType::int8},
+                                                 {"i2", ScalarType::int16},
+                                                 {"i4", ScalarType::int32},
+                                                 {"i8", ScalarType::int64},
+                                                 {"u2", ScalarType::uint16},
+                                                 {"u4", ScalarType::uint32},
+                                                 {"u8", ScalarType::uint64},
+                                                 {"f2", ScalarType::float16},
+                                                 {"f4", ScalarType::float32},
+                                                 {"f8", ScalarType::float64}}};
 
 const ArrayType* find_type(const PickleNode& type) {
   const auto found = std::ranges::find(array_types, type.text, &ArrayType::name);
@@ -38,6 +41,11 @@ void set_array_state(PickleGraph& graph, const ByteReader& in, NodeId array, Nod
   const auto& given = graph.at(state);
   if (given.kind != NodeKind::tuple || given.items.size() != 5)
     in.fail("a numpy array needs a state (version, shape, type, order, data)");
+  if (const auto& type = graph.at(given.items[2]); type.kind == NodeKind::opaque || type.kind == NodeKind::foreign) {
+    auto& target = graph.at(array);
+    target.kind = NodeKind::opaque, target.text = "numpy.ndarray of " + type.text, target.integer = kNoState;
+    return;
+  }
   const auto& shape = graph.at(given.items[1]);
   const auto& order = graph.at(given.items[3]);
   const auto& data = graph.at(given.items[4]);
