@@ -78,17 +78,33 @@ ModelCard card_of_metadata(const std::map<std::string, std::string>& metadata, c
   return card;
 }
 
+bool has_normalisation(const ModelCard& card) { return !card.mean.empty() || !card.std.empty(); }
+
+/// Says that another normalisation than the one given is left aside; once.
+void note_overridden(const ModelCard& given, const ModelCard& other, const char* whose, Notes& notes) {
+  if (!has_normalisation(given) || !has_normalisation(other)) return;
+  if (given.mean == other.mean && given.std == other.std) return;
+  const auto said = std::any_of(notes.begin(), notes.end(), [](const auto& n) { return n.ends_with("is overridden"); });
+  if (!said)
+    notes.push_back(fmt::format("the {}'s normalisation, mean {} and std {}, is overridden", whose,
+                                fmt::join(other.mean, ","), fmt::join(other.std, ",")));
+}
+
 /// What was given, else the card beside the file.
 ModelCard given_card(const ModelCard& given, const std::string& path, Notes& notes) {
   const auto beside = read_card(path);
   if (!beside) return given;
   notes.push_back("card: " + card_path(path));
+  note_overridden(given, *beside, "card", notes);
   return merged(given, *beside);
 }
 
 /// `card` with what the file's metadata tell besides. Throws Error for a file with another checksum than the card names.
-ModelCard full_card(ModelCard card, const std::string& path, const CheckpointFile& file) {
-  card = merged(card, card_of_metadata(file.metadata, path));
+ModelCard full_card(ModelCard card, const ModelCard& given, const std::string& path, const CheckpointFile& file,
+                    Notes& notes) {
+  const auto metadata = card_of_metadata(file.metadata, path);
+  note_overridden(given, metadata, "metadata", notes);
+  card = merged(card, metadata);
   if (!card.sha256.empty() && card.sha256 != file.sha256)
     fail("{}: has SHA-256 {}, but {} is expected; the file was changed or the card belongs to another", path,
          file.sha256, card.sha256);
@@ -126,12 +142,13 @@ Normalisation normalisation_of(const ModelCard& card, const std::string& path, i
     return {file.mean, file.std};
   }
   const auto own = own_normalisation(card.arch, classes);
+  const bool inside = card.arch.starts_with("torchscript:");  // the module normalises
   if (!own.identity())
     loaded.notes.push_back(
         fmt::format("{} normalises inside; for {} classes {}, as RobustBench has it, are assumed "
                     "(--mean, --std)",
                     card.arch, classes, text(own.mean, own.std)));
-  else
+  else if (!inside)
     loaded.warnings.push_back(
         fmt::format("{}: no input normalisation is known: none is applied (--mean, --std or a card)", path));
   return own;
@@ -298,7 +315,7 @@ LoadedClassifier load_classifier(const std::string& path, const ModelCard& given
   tensors.erase(first_extra, tensors.end());
   say_reading(loaded.file, loaded, path);
 
-  card = full_card(card, path, loaded.file);
+  card = full_card(card, given, path, loaded.file, loaded.notes);
   if (loaded.file.container == kTorchScript)
     return load_script(std::move(loaded), path, card, data_shape, allow_torchscript);
   const auto shape = input_shape_of(card, data_shape, tensors, loaded.notes);
