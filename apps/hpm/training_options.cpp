@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
 #include "hpm/evaluation/fingerprint.h"
 #include "hpm/io/file.h"
 #include "hpm/io/sha256.h"
@@ -72,7 +73,8 @@ std::function<void(const EpochReport&)> TrainingLog::callback() {
 }
 
 void TrainingLog::done(const std::string& file) const {
-  if (line_.json) fmt::print("{}\n", nlohmann::ordered_json{{"out", run_.path()}, {"model", run_.file(file)}}.dump());
+  if (line_.json)
+    fmt::print("{}\n", json_text(nlohmann::ordered_json{{"out", run_.path()}, {"model", run_.file(file)}}));
   else fmt::print("{}\n", run_.file(file));
 }
 

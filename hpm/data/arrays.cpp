@@ -6,7 +6,7 @@
 #include "hpm/io/file.h"
 #include "hpm/io/npy.h"
 #include "hpm/io/npz.h"
-#include "hpm/io/text.h"
+#include "hpm/core/text.h"
 #include "hpm/io/tensors.h"
 
 namespace hpm {

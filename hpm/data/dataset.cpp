@@ -4,7 +4,7 @@
 #include "hpm/data/arrays.h"
 #include "hpm/data/catalogue.h"
 #include "hpm/data/image_folder.h"
-#include "hpm/io/text.h"
+#include "hpm/core/text.h"
 
 namespace hpm {
 namespace {

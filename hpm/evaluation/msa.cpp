@@ -403,7 +403,7 @@ Evaluation msa(const HpmModel& model, const Peers& peers, const ImageSet& images
   require(std::get<0>(at::_unique(images.index)).numel() == images.size(),
           "msa: an image is given twice; each needs a number of its own");
   check_colluders(options.collusion, std::min(options.company_size, images.size()));
-  const auto start = std::chrono::steady_clock::now();
+  const WorkTimer timer(log);
   Evaluation out;
   const auto classes = model.classifier.classes();
   const auto notes = few_classes_notes(msa_plan(options, threat.norm, classes, model.head.has_value()), classes);
@@ -432,7 +432,7 @@ Evaluation msa(const HpmModel& model, const Peers& peers, const ImageSet& images
     out.borderline = borderline.sum().item<int64_t>();
   }
   out.notes.insert(out.notes.begin(), notes.begin(), notes.end());
-  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  out.seconds = timer.seconds();
   return out;
 }
 

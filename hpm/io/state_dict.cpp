@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "hpm/core/fields.h"
-#include "hpm/io/text.h"
+#include "hpm/core/text.h"
 
 namespace hpm {
 namespace {

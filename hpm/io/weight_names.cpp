@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "hpm/io/state_dict.h"
-#include "hpm/io/text.h"
+#include "hpm/core/text.h"
 
 namespace hpm {
 namespace {

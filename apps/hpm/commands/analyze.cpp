@@ -3,14 +3,15 @@
 #include "commands/commands.h"
 #include "cost.h"
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
 #include "hpm/evaluation/analysis_results.h"
 #include "hpm/evaluation/analysis_summary.h"
 #include "hpm/evaluation/fingerprint.h"
 #include "hpm/evaluation/input_warnings.h"
 #include "hpm/io/file.h"
 #include "hpm/io/journal.h"
-#include "hpm/report/report.h"
 #include "options.h"
+#include "outputs.h"
 
 namespace hpm::app {
 namespace {
@@ -133,11 +134,10 @@ int analyze(const Arguments& arguments) {
   input.started =
       nlohmann::json::parse(std::string(read_file(run.file("environment.json")).text())).value("started", "");
   write_analysis(run, input);
-  write_analysis_charts(run.path());
-  write_report({run.path()}, run.file("report.html"));
+  const bool reported = write_run_report(run, RunKind::study);
   if (line.json) fmt::print("{}", analysis_json(input));
   else print(analysis, threat, run);
-  return 0;
+  return reported ? 0 : 1;
 }
 
 }  // namespace hpm::app

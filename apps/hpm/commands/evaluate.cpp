@@ -6,6 +6,7 @@
 #include "hpm/attacks/quantise.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/advice.h"
+#include "hpm/core/json_impl.h"
 #include "hpm/evaluation/checks.h"
 #include "hpm/evaluation/fingerprint.h"
 #include "hpm/evaluation/gradient_probe.h"
@@ -18,8 +19,8 @@
 #include "hpm/io/journal.h"
 #include "hpm/io/sha256.h"
 #include "hpm/models/normalisation.h"
-#include "hpm/report/report.h"
 #include "hpm/surrogates/torchscript_surrogate.h"
+#include "outputs.h"
 
 namespace hpm::app {
 namespace {
@@ -200,10 +201,10 @@ class Evaluate {
     input.started =
         nlohmann::json::parse(std::string(read_file(run.file("environment.json")).text())).value("started", "");
     write_run(run, input);
-    write_report({run.path()}, run.file("report.html"));
+    const bool reported = write_run_report(run, RunKind::evaluation);
     if (line_.json) fmt::print("{}", results_json(input));
     else print(input, run);
-    return input.evaluation.suspect() ? 3 : 0;
+    return !reported ? 1 : input.evaluation.suspect() ? 3 : 0;
   }
 
   /// What to say where pieces of a resumed run may be of another program: they stay as they were made.
@@ -350,7 +351,7 @@ class Evaluate {
   /// The checks of one context.
   void check(const HpmModel& model, Evaluation& evaluation, size_t c, const ThreatModel& threat,
              const std::optional<ImageSet>& saved, const std::string& part) {
-    const auto start = std::chrono::steady_clock::now();
+    const WorkTimer timer(log_);
     const auto target = subject(model, images_, part, o_.contexts[c]);
     const auto names = model.head ? checked_surrogates(evaluation.contexts.at(c)) : std::vector<std::string>{"ste"};
     const auto attacked = target.attack_model(names.front());
@@ -371,7 +372,7 @@ class Evaluate {
     options.differentiable = part != "model" || differentiable_;
     auto lines = run_checks(subject, images_, threat, evaluation, saved, options, line_.monitor(), log_.below(part));
     std::move(lines.begin(), lines.end(), std::back_inserter(evaluation.checks));
-    evaluation.checks_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    evaluation.checks_seconds += timer.seconds();
   }
 
   /// Accuracy against eps in the first context, by increasing radius. An image that is broken within a radius is broken

@@ -4,11 +4,12 @@
 #include <regex>
 
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
 #include "hpm/evaluation/input_warnings.h"
 #include "hpm/evaluation/protocols.h"
 #include "hpm/io/file.h"
 #include "hpm/io/npy.h"
-#include "hpm/io/text.h"
+#include "hpm/core/text.h"
 #include "options.h"
 
 namespace hpm::app {
@@ -73,7 +74,7 @@ int predict(const Arguments& arguments) {
   write_npy(run.file("logits.npy"), to_stored(logits));
   write_npy(run.file("labels.npy"), to_stored(labels));
   run.write("labels.csv", labels_csv(data, index, labels));
-  if (line.json) fmt::print("{}\n", nlohmann::ordered_json{{"out", run.path()}, {"n", labels.numel()}}.dump());
+  if (line.json) fmt::print("{}\n", json_text(nlohmann::ordered_json{{"out", run.path()}, {"n", labels.numel()}}));
   else fmt::print("{} images: {}\n", labels.numel(), run.path());
   if (const auto bad = not_finite(logits, index)) {
     line.monitor().warn(fmt::format("{}: {}; the label of a row with NaN is -1", model_options.model, bad->text()));
