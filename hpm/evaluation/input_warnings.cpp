@@ -43,15 +43,15 @@ Tensor clean_fc_logits(const HpmModel& model, const ImageSet& images, int64_t ba
   return find_tensor(kept, "logits").to(images.y.device());
 }
 
-std::string NotFinite::text() const {
+std::string NotFiniteLogits::text() const {
   return fmt::format("the logit of image {}, class {}, is NaN or infinite ({} logits of {} images are)", image, label,
                      values, images);
 }
 
-std::optional<NotFinite> not_finite(const Tensor& logits, const Tensor& index) {
+std::optional<NotFiniteLogits> not_finite(const Tensor& logits, const Tensor& index) {
   const auto places = logits.isfinite().logical_not().to(at::kCPU).nonzero();
   if (places.size(0) == 0) return std::nullopt;
-  return NotFinite{.values = places.size(0),
+  return NotFiniteLogits{.values = places.size(0),
                    .images = std::get<0>(at::_unique(places.select(1, 0))).numel(),
                    .image = index[places[0][0].item<int64_t>()].item<int64_t>(),
                    .label = places[0][1].item<int64_t>()};

@@ -1,4 +1,4 @@
-// defines: clean_fc_logits(), NotFinite, not_finite(), logits_warnings(), look_before_attacks(), look_at_verdicts(),
+// defines: clean_fc_logits(), NotFiniteLogits, not_finite(), logits_warnings(), look_before_attacks(), look_at_verdicts(),
 //          threat_warnings()
 #pragma once
 #include <optional>
@@ -18,13 +18,13 @@ namespace hpm {
 Tensor clean_fc_logits(const HpmModel& model, const ImageSet& images, int64_t batch_size, const WorkLog& log = {});
 
 /// Logits that are NaN or infinite.
-struct NotFinite {
+struct NotFiniteLogits {
   int64_t values = 0, images = 0;  ///< how many, on how many images
   int64_t image = 0, label = 0;    ///< the first: image number and class
   std::string text() const;        ///< "the logit of image 7, class 3, is not finite (10 logits of 10 images are not)"
 };
 /// logits [n,K], index [n]: the images' numbers.
-std::optional<NotFinite> not_finite(const Tensor& logits, const Tensor& index);
+std::optional<NotFiniteLogits> not_finite(const Tensor& logits, const Tensor& index);
 
 /// What clean logits [n,K] and labels [n] tell of a probable mistake, a line each: probabilities in place of logits; a
 /// float32 spacing that is coarse beside the differences between classes; an accuracy that is hardly better than
