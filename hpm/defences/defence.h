@@ -49,6 +49,7 @@ class Defence {
   /// Coupling::batch: whether the pass itself treats rows independently, so that the coupling lies behind it.
   virtual bool row_wise_pass() const { return true; }
   virtual bool random() const { return false; }  ///< the same query may be answered differently
+  virtual bool differentiable() const { return true; }  ///< false: a black box, whose pass records no gradient
   /// False where a pass with a gradient runs in reduced precision, so that what it calls wrong must be confirmed.
   virtual bool exact_search() const { return true; }
   virtual Passes passes() const = 0;  ///< image passes of the defended network, so far

@@ -39,7 +39,7 @@ Output clean_pass(const HpmModel& model, const ImageSet& images, int64_t batch_s
   return {find_tensor(kept, "z").to(device), find_tensor(kept, "o").to(device)};
 }
 
-HpmDefence::HpmDefence(HpmModel model, const ImageSet& images, HpmDefenceOptions options, const WorkLog& log)
+HpmDefence::HpmDefence(HpmModel model, const ImageSet& images, DefenceOptions options, const WorkLog& log)
     : model_(std::move(model)), options_(std::move(options)) {
   require(model_.head.has_value(), "HpmDefence: the model has no HPM head");
   const auto asked = parsed(options_.contexts);

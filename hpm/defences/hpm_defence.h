@@ -1,28 +1,15 @@
-// defines: HpmDefence, HpmDefenceOptions, clean_pass()
+// defines: HpmDefence, clean_pass()
 #pragma once
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "hpm/attacks/images.h"
-#include "hpm/defences/defence.h"
+#include "hpm/defences/defence_options.h"
 #include "hpm/io/journal.h"
 #include "hpm/prototypes/model.h"
-#include "hpm/surrogates/hpm_surrogates.h"
 
 namespace hpm {
-
-/// How an HPM model is evaluated.
-struct HpmDefenceOptions {
-  std::vector<std::string> contexts = {"reference"};  ///< the targets, in the order reported
-  Peers peers = {};                                   ///< the surrogates base and control
-  std::vector<double> sweep = {};                     ///< further mixing weights that judge in every context
-  int64_t company_size = 128;                         ///< images in a batch of solo and joint
-  uint64_t company_seed = 0;                          ///< order of the images in those batches; 0: as they come
-  int64_t batch_size = 256;                           ///< images a pass, when companies are made
-  std::vector<HpmSurrogate> own_surrogates = {};      ///< beside the built-in ones
-  std::vector<Surrogate> more_surrogates = {};        ///< the same for any defence
-};
 
 /// An HPM model as a defence. Its targets are the contexts asked for. With lambda = 1 nothing is dynamic, every context
 /// is the same l2 classifier, and the first context asked for is attacked for all of them.
@@ -30,7 +17,7 @@ class HpmDefence : public Defence {
  public:
   /// `images`: those to be evaluated, whose clean versions are each other's company in solo and joint. The clean pass is
   /// kept in `log`. Throws UsageError for a context named twice, or without the statistics that it needs.
-  HpmDefence(HpmModel model, const ImageSet& images, HpmDefenceOptions options, const WorkLog& log = {});
+  HpmDefence(HpmModel model, const ImageSet& images, DefenceOptions options, const WorkLog& log = {});
 
   int64_t classes() const override { return model_.classifier.classes(); }
   const std::vector<DefenceTarget>& targets() const override { return targets_; }
@@ -58,7 +45,7 @@ class HpmDefence : public Defence {
   HpmHead head_of(size_t target) const;
 
   HpmModel model_;
-  HpmDefenceOptions options_;
+  DefenceOptions options_;
   std::shared_ptr<const Company> company_;
   std::vector<std::shared_ptr<const Company>> draws_;  ///< of solo-eot
   Tensor clean_z_, clean_o_, index_;                   ///< [n,D], [n,K], [n]: of the images; made when needed

@@ -23,7 +23,7 @@ bool of_hpm(const std::string& name) {
 
 }  // namespace
 
-PlainDefence::PlainDefence(Classifier classifier, PlainDefenceOptions options)
+PlainDefence::PlainDefence(Classifier classifier, DefenceOptions options)
     : classifier_(std::move(classifier)), options_(std::move(options)) {}
 
 std::vector<Tensor> PlainDefence::predict(const Output& pass, const Tensor&, bool) { return {pass.logits}; }
@@ -31,6 +31,7 @@ Tensor PlainDefence::predict(const Output& pass, const Tensor&, size_t) { return
 
 std::vector<Surrogate> PlainDefence::surrogates(size_t, const SurrogateSelection& selection) const {
   std::vector<Surrogate> all{own_gradient()};
+  if (!options_.differentiable) all.front().unavailable = "the model has no gradient";
   all.insert(all.end(), options_.more_surrogates.begin(), options_.more_surrogates.end());
   all.push_back(transfer_surrogate("base", "transfer from the model before the defence", options_.peers.base,
                                    "--base FILE"));

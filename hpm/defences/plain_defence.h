@@ -1,22 +1,16 @@
-// defines: PlainDefence, PlainDefenceOptions
+// defines: PlainDefence
 #pragma once
 #include <vector>
 
-#include "hpm/defences/defence.h"
+#include "hpm/defences/defence_options.h"
 
 namespace hpm {
-
-struct PlainDefenceOptions {
-  Peers peers = {};                             ///< the surrogates base and control
-  std::vector<Surrogate> more_surrogates = {};  ///< of the user's own
-  bool random = false;                          ///< the model draws random numbers
-};
 
 /// A model without an HPM head: one target, its own prediction. Its surrogates are its own gradient, the networks that
 /// adversarial images may transfer from, those of the user, and queries.
 class PlainDefence : public Defence {
  public:
-  explicit PlainDefence(Classifier classifier, PlainDefenceOptions options = {});
+  explicit PlainDefence(Classifier classifier, DefenceOptions options = {});
 
   int64_t classes() const override { return classifier_.classes(); }
   const std::vector<DefenceTarget>& targets() const override { return targets_; }
@@ -27,13 +21,14 @@ class PlainDefence : public Defence {
   std::vector<Surrogate> surrogates(size_t target, const SurrogateSelection& selection) const override;
   int64_t starts(const SurrogateSelection& selection) const override;
   bool random() const override { return options_.random; }
+  bool differentiable() const override { return options_.differentiable; }
   bool exact_search() const override { return classifier_.search_precision() == at::kFloat; }
   Passes passes() const override { return classifier_.passes(); }
   std::unique_ptr<AttackModel> attack_model(size_t target) override;
 
  private:
   Classifier classifier_;
-  PlainDefenceOptions options_;
+  DefenceOptions options_;
   std::vector<DefenceTarget> targets_{DefenceTarget{}};
 };
 
