@@ -32,11 +32,23 @@ struct EvaluationPlan {
 /// attack by gradient on a black box, colluders that no batch has, options that contradict each other.
 EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOptions& options);
 
+/// What an evaluation came to.
+struct EvaluationOutcome {
+  Evaluation evaluation;
+  std::optional<PeerResult> base = {}, control = {};
+  std::vector<RadiusOutcome> curve = {};
+};
+
 /// Runs the protocol on the model and its peers at every radius, and the checks. Finished pieces of work are written to
-/// `run` and taken from there when `resume` goes on with them; adversarial images that were asked for are written there
-/// too. The results are not: see write_run(). Throws Error for logits that are not finite, and UsageError for another
-/// setting than the run was begun with.
-RunResultsInput evaluate(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan,
-                         const RunDirectory& run, bool resume, Monitor& monitor = silent());
+/// `run`, and with `resume` taken from there; adversarial images that were asked for are written there too (the results
+/// are not: write_results()). Throws Error for logits that are not finite, and UsageError for other settings than the
+/// run was begun with.
+EvaluationOutcome evaluate(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan,
+                           const RunDirectory& run, bool resume, Monitor& monitor = silent());
+
+/// results.json, verdicts.safetensors and gallery.safetensors of an outcome, in `run`; gives the text of results.json.
+/// `config`: the options as JSON.
+std::string write_results(const EvaluationInput& input, const EvaluationOptions& options,
+                          const EvaluationOutcome& outcome, const RunDirectory& run, const std::string& config);
 
 }  // namespace hpm
