@@ -7,6 +7,7 @@
 
 #include "hpm/core/error.h"
 #include "hpm/io/file.h"
+#include "hpm/io/sha256.h"
 
 namespace hpm {
 namespace {
@@ -79,7 +80,7 @@ Surrogate torchscript_surrogate(const std::string& path, bool allow) {
     return tensor;
   };
   return {.name = std::filesystem::path(path).stem().string(),
-          .summary = "from " + path,
+          .summary = fmt::format("from {}, SHA-256 {}", std::filesystem::path(path).filename().string(), sha256_of_file(path)),
           .kind = images_alone ? SurrogateKind::transfer : SurrogateKind::white_box,
           .logits = logits};
 }

@@ -10,6 +10,7 @@
 #include "hpm/evaluation/image_file.h"
 #include "hpm/evaluation/input_warnings.h"
 #include "hpm/evaluation/peers.h"
+#include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/evaluation/run/evaluate_impl.h"
 #include "hpm/evaluation/run_directory.h"
 #include "hpm/io/journal.h"
@@ -57,11 +58,13 @@ class Run {
     log_ = log;
     const auto model = subject(input_.model, "model");
     EvaluationOutcome outcome;
-    if (options_.attacks_anything()) look_before_attacks();
+    if (options_.attacks_anything()) look_at_logits();
     const Work work{monitor_, log_.below(model.part)};
     const auto defence = model.make(images_, options_.evaluated_contexts(), work.log);
     auto& evaluation = outcome.evaluation = run_protocol(*defence, {images_, radii_.front()}, options_, work);
-    if (!options_.attacks_anything()) look_at_verdicts(evaluation);
+    if (!options_.attacks_anything())
+      for (const auto& line : look_at_verdicts(input_.model, images_, options_.compute.batch_size, work.log, evaluation))
+        note(line);
     outcome.curve = run_curve(model, images_, radii_, options_, work, evaluation);
     evaluation.notes.insert(evaluation.notes.begin(), notes_.begin(), notes_.end());
     finish(model, *defence, work, evaluation);
@@ -87,36 +90,15 @@ class Run {
   }
 
   /// One pass of the images as they are, before the attacks: NaN is an error, a probable mistake a note.
-  void look_before_attacks() {
+  void look_at_logits() {
     const auto look = [&](const std::string& part, const HpmModel& model) {
       if (!model.classifier) return;
-      const auto& file = model.classifier.info().file;
-      const auto logits = clean_fc_logits(model, images_, options_.compute.batch_size, log_.below(part));
-      if (const auto bad = not_finite(logits, images_.index))
-        fail("{}: {}: nothing that an attack finds would mean anything. Mend the weights or the input, or leave the "
-             "images out (--indices); --protocol clean gives the accuracy as it is",
-             file, bad->text());
-      for (const auto& line : logits_warnings(logits, images_.y))
-        note(part == "model" ? line : fmt::format("{} {}: {}", part, file, line));
+      for (const auto& line : look_before_attacks(model, images_, options_.compute.batch_size, log_.below(part)))
+        note(part == "model" ? line : part + ": " + line);
     };
     look("model", input_.model);
     look("base", {input_.peers.base, std::nullopt});
     look("control", {input_.peers.control, std::nullopt});
-  }
-
-  /// The same of a run without attacks, from the verdicts' own logits; NaN makes it suspect.
-  void look_at_verdicts(Evaluation& evaluation) {
-    std::vector<std::pair<std::string, Tensor>> all;
-    if (input_.model.head)
-      all.emplace_back("FC", clean_fc_logits(input_.model, images_, options_.compute.batch_size, log_.below("model")));
-    for (const auto& c : evaluation.contexts) all.emplace_back(c.context, c.clean_logits);
-    for (const auto& [context, logits] : all) {
-      const auto bad = not_finite(logits, images_.index);
-      if (!bad) continue;
-      evaluation.checks.push_back({"NaN or infinite", CheckOutcome::Status::failed, static_cast<double>(bad->values), 0,
-                                   "values", bad->text(), context});
-    }
-    for (const auto& line : logits_warnings(all.front().second, images_.y)) note(line);
   }
 
   /// Predictions on the adversarial images, what is kept of them, and the checks.
@@ -183,6 +165,30 @@ class Run {
   WorkLog log_;
   std::vector<std::string> notes_;
 };
+
+/// Everything that the verdicts depend on: the options but those of computing, and contents in place of paths. A change
+/// of the batch size shows in the journal itself.
+Fingerprint fingerprint(const EvaluationInput& input, const EvaluationOptions& options) {
+  Fingerprint all;
+  Fields declared;
+  auto values = options;
+  fields(declared, values);
+  all.add_options(declared, {"compute", "role", "eps", "version"});
+  std::vector<double> eps;
+  for (const auto& radius : options.radii()) eps.push_back(radius.eps);
+  all.set("--eps", fmt::format("{}", fmt::join(eps, ",")));
+  all.set("--version", options.effective_version());
+  const auto& classifier = input.model.classifier;
+  all.set("--device", classifier.device().is_cuda() ? "cuda" : "cpu");
+  all.set("--precision", classifier.search_precision() == at::kFloat ? "float32" : "bfloat16");
+  all.set("SHA-256 of the images and labels", sha256_of_images(input.data, input.index));
+  all.add_model("the model", classifier);
+  if (input.peers.base) all.add_model("the base", input.peers.base);
+  if (input.peers.control) all.add_model("the control", input.peers.control);
+  for (const auto& surrogate : input.surrogates) all.set("surrogate " + surrogate.name, surrogate.summary);
+  for (const auto& surrogate : input.hpm_surrogates) all.set("surrogate " + surrogate.name, surrogate.summary);
+  return all;
+}
 
 /// What to say where pieces of a resumed run may be of another program: they stay as they were made.
 std::string begun_by_another_build(const RunDirectory& run, const EvaluationOptions& options) {

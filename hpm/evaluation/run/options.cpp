@@ -141,12 +141,8 @@ void fields(Fields& f, EvaluationOptions& o) {
   f.add("victims", o.victims, "victims of the colluders", {.min = 1, .unit = "images"});
   f.add("company", o.company, "company size of solo and joint", {.min = 1, .max = 65536, .unit = "images"});
   f.add("company-seed", o.company_seed, "order of the company (0: as the images come)");
-  f.add("base", o.base, "model before HPM: surrogate base, and attacked under the same budget");
-  f.add("control", o.control, "matched control: surrogate control, and the paired test");
   f.add("transfer-only", o.transfer_only, "msa: base and control are surrogates, and not attacked themselves");
   f.add("surrogates", o.surrogates, "surrogates of msa (none: the version's)");
-  f.add("surrogate", o.own_surrogates,
-        "TorchScript files: surrogates of your own beside these, of any model (needs --allow-torchscript)");
   f.add("joint-surrogates", o.joint_surrogates, "surrogates of the context joint (none: the same)");
   f.add("full-matrix", o.full_matrix, "every surrogate on every correct image, not the survivors alone");
   f.add("targets", o.targets, "targets of autoattack's targeted attacks (none: as the version)", {.min = 1});
@@ -162,8 +158,9 @@ void fields(Fields& f, EvaluationOptions& o) {
   hpm::fields(f, o.compute);
 }
 
-std::vector<std::string> setting_notes(const EvaluateOptions& o, const std::vector<ThreatModel>& radii) {
+std::vector<std::string> setting_notes(const EvaluationOptions& o) {
   std::vector<std::string> notes;
+  const auto radii = o.radii();
   if (o.protocol == "pgd" && o.step_size && *o.step_size == 0)
     notes.push_back("the step size is 0: no step moves an image, they stay at their random start");
   const bool none = std::any_of(radii.begin(), radii.end(), [](const auto& radius) { return radius.eps == 0; });
@@ -172,53 +169,43 @@ std::vector<std::string> setting_notes(const EvaluateOptions& o, const std::vect
   return notes;
 }
 
-Fingerprint option_fingerprint(const EvaluateOptions& o, const Fields& fields, const std::vector<ThreatModel>& radii) {
-  Fingerprint all;
-  all.add_options(fields, {"model", "data", "compute", "base", "control", "surrogate", "role", "eps", "version"});
-  std::vector<double> eps;
-  for (const auto& radius : radii) eps.push_back(radius.eps);
-  all.set("--eps", fmt::format("{}", fmt::join(eps, ",")));
-  all.set("--version", o.effective_version());
-  for (const auto& file : o.own_surrogates)
-    all.set("SHA-256 of the surrogate " + std::filesystem::path(file).stem().string(), sha256_of_file(file));
-  return all;
-}
-
-void check_options(const EvaluateOptions& o, CommandLine& line) {
+void check_options(const EvaluationOptions& o, bool has_head, bool has_peers,
+                   const std::function<void(const std::string&, const std::string&)>& has_no_effect) {
+  const bool msa = o.is("msa"), attacked = !o.is("clean");
   const auto unused = [&](bool used, std::initializer_list<const char*> names, const char* why) {
     if (!used)
-      for (const char* name : names) line.warn_unused(name, why);
+      for (const char* name : names) has_no_effect(name, why);
   };
   unused(o.protocol == "pgd", {"step-size", "loss"}, "only --protocol pgd reads it");
-  unused(o.protocol != "clean", {"steps"}, "nothing is attacked");
-  unused(o.protocol != "clean", {"restarts"}, "nothing is attacked");
+  unused(attacked, {"steps"}, "nothing is attacked");
+  unused(attacked, {"restarts"}, "nothing is attacked");
   unused(o.has_square(), {"queries"}, "no Square is asked for");
   unused(o.has_context("joint"), {"joint-surrogates"}, "it is of the context joint");
   unused(o.has_context("joint") || o.has_context("solo") || o.has_context("solo-eot"), {"company", "company-seed"},
          "no context asked for has a company");
-  unused(o.protocol != "clean", {"checks", "base", "control"}, "nothing is attacked");
+  unused(attacked, {"checks", "base", "control"}, "nothing is attacked");
   unused(o.protocol == "autoattack", {"attacks", "conformance", "targets"}, "only --protocol autoattack reads it");
-  unused(o.protocol != "clean", {"save-adversarial", "quantise"}, "there are no adversarial images");
-  require(o.is_msa() || o.own_surrogates.empty(),
-          "--surrogate: only --protocol msa attacks through a stand-in; {} differentiates the model itself", o.protocol);
-  unused(o.is_msa(), {"surrogates", "joint-surrogates", "full-matrix", "sweep-lambda", "colluders"},
+  unused(attacked, {"save-adversarial", "quantise"}, "there are no adversarial images");
+  unused(msa, {"surrogates", "joint-surrogates", "full-matrix", "sweep-lambda", "colluders"},
          "only --protocol msa reads it");
-  unused(o.is_msa() && !(o.base.empty() && o.control.empty()), {"transfer-only"},
+  unused(msa && has_peers, {"transfer-only"},
          "there is no --base or --control of msa");
   if ((o.protocol == "pgd" || o.protocol == "autoattack") && o.contexts.size() > 1)
-    line.monitor().warn("context: --protocol " + o.protocol + " evaluates the first, " + o.contexts.front());
+    has_no_effect("context", fmt::format("beyond the first, {}: --protocol {} evaluates one", o.contexts.front(), o.protocol));
   unused(o.has_context("joint"), {"colluders"}, "it is of the context joint");
   unused(!o.colluders.empty(), {"victims"}, "there are no colluders");
-  const auto first = threats(o.threat).front();
+  const auto first = o.radii().front();
   unused(first.eps > 0 || o.protocol == "clean", {"save-adversarial", "quantise"}, "nothing is attacked within eps 0");
-  unused(o.is_msa() || o.protocol == "autoattack", {"version"}, "only autoattack and msa have versions");
+  unused(msa || o.protocol == "autoattack", {"version"}, "only autoattack and msa have versions");
   if (o.protocol == "autoattack" && !o.attacks.empty() && o.effective_version() != "custom")
-    line.warn_unused("attacks", "only --version custom reads it");
+    has_no_effect("attacks", "only --version custom reads it");
   for (double m : o.colluders) require(m == std::floor(m), "--colluders: needs whole numbers, but got {}", m);
-  require(!o.random || !o.is_msa(),
+  require(!o.random || !msa,
           "evaluate: msa judges deterministic models; for a random one use --protocol autoattack --version rand "
           "--random");
-  unused(o.protocol != "clean", {"precision"}, "nothing is searched for");
+  unused(attacked, {"precision"}, "nothing is searched for");
+  unused(has_head, {"context", "lambda", "sweep-lambda", "colluders", "joint-surrogates", "company", "company-seed"},
+         "the model has no HPM head");
 }
 
 }  // namespace hpm

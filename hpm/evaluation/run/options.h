@@ -1,5 +1,6 @@
 // defines: EvaluationOptions, fields(), Protocol
 #pragma once
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -58,9 +59,13 @@ struct EvaluationOptions {
 
 void fields(Fields& f, EvaluationOptions& options);
 
-/// Throws UsageError for options that contradict each other. What has no effect is told to `unused(option, reason)`;
+/// What the settings make of a run that a reader of its results must know, a line each.
+std::vector<std::string> setting_notes(const EvaluationOptions& options);
+
+/// Throws UsageError for options that contradict each other. What has no effect is told to `has_no_effect(option,
+/// reason)`;
 /// `has_head`: the model has an HPM head; `has_peers`: a base or control is given.
 void check_options(const EvaluationOptions& options, bool has_head, bool has_peers,
-                   const std::function<void(const std::string&, const std::string&)>& unused);
+                   const std::function<void(const std::string&, const std::string&)>& has_no_effect);
 
 }  // namespace hpm
