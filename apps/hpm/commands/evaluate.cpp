@@ -16,22 +16,13 @@ namespace {
 struct EvaluateFlags {
   ModelOptions model;
   DataOptions data;
-  std::string base, control;
-  std::vector<std::string> surrogates;  ///< TorchScript files
   EvaluationOptions options;
-
-  bool has_peers() const { return !base.empty() || !control.empty(); }
 };
 
 void declare(Fields& f, EvaluateFlags& flags) {
   fields(f, flags.model);
   fields(f, flags.data, "test");
   hpm::fields(f, flags.options);
-  f.section("models");
-  f.add("base", flags.base, "model before the defence: surrogate base, and attacked under the same budget");
-  f.add("control", flags.control, "matched control: surrogate control, and the paired test");
-  f.add("surrogate", flags.surrogates,
-        "TorchScript files: surrogates of your own beside these, of any model (needs --allow-torchscript)");
 }
 
 /// Conformance holds for one thread, and the official batch size unless another is given.
@@ -53,7 +44,7 @@ Classifier load_peer(const std::string& name, const std::string& path, const Eva
 
 EvaluationInput load(EvaluateFlags& flags, CommandLine& line) {
   const auto& options = flags.options;
-  const bool compared = !options.is("clean") && flags.has_peers();
+  const bool compared = !options.is("clean") && options.has_peers();
   EvaluationInput input{.data = app::load(flags.data, line)};
   input.index = image_numbers(flags.data, input.data);
   input.model = app::load(flags.model, flags.model.model, input.data.image_shape(), line.monitor(),
@@ -64,13 +55,10 @@ EvaluationInput load(EvaluateFlags& flags, CommandLine& line) {
   for (const auto& text : unlikely_values(classifier.info().normalisation)) input.notes.push_back(text);
   require_classes(input.model, input.data);
   if (compared)
-    input.peers = {load_peer("base", flags.base, flags, line, input),
-                   load_peer("control", flags.control, flags, line, input)};
+    input.peers = {load_peer("base", options.base, flags, line, input),
+                   load_peer("control", options.control, flags, line, input)};
   if (input.model.head && options.lambda) input.model.head->lambda = *options.lambda;
-  require(options.is("msa") || flags.surrogates.empty(),
-          "--surrogate: only --protocol msa attacks through a stand-in; {} differentiates the model itself",
-          options.protocol);
-  for (const auto& file : flags.surrogates)
+  for (const auto& file : options.surrogate_files)
     input.surrogates.push_back(torchscript_surrogate(file, flags.model.allow_torchscript));
   return input;
 }
@@ -148,7 +136,7 @@ int evaluate(const Arguments& arguments) {
   official_computing(line, options);
   configure_threads(options.compute.threads);
   auto input = load(flags, line);
-  check_options(options, input.model.head.has_value(), flags.has_peers(),
+  check_options(options, input.model.head.has_value(),
                 [&](const auto& option, const auto& why) { line.warn_unused(option, why); });
   to_device(input, options);
   const auto plan = plan_evaluation(input, options);

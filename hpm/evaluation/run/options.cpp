@@ -141,8 +141,12 @@ void fields(Fields& f, EvaluationOptions& o) {
   f.add("victims", o.victims, "victims of the colluders", {.min = 1, .unit = "images"});
   f.add("company", o.company, "company size of solo and joint", {.min = 1, .max = 65536, .unit = "images"});
   f.add("company-seed", o.company_seed, "order of the company (0: as the images come)");
+  f.add("base", o.base, "model before the defence: surrogate base, and attacked under the same budget");
+  f.add("control", o.control, "matched control: surrogate control, and the paired test");
   f.add("transfer-only", o.transfer_only, "msa: base and control are surrogates, and not attacked themselves");
   f.add("surrogates", o.surrogates, "surrogates of msa (none: the version's)");
+  f.add("surrogate", o.surrogate_files,
+        "TorchScript files: surrogates of your own beside these, of any model (needs --allow-torchscript)");
   f.add("joint-surrogates", o.joint_surrogates, "surrogates of the context joint (none: the same)");
   f.add("full-matrix", o.full_matrix, "every surrogate on every correct image, not the survivors alone");
   f.add("targets", o.targets, "targets of autoattack's targeted attacks (none: as the version)", {.min = 1});
@@ -169,7 +173,7 @@ std::vector<std::string> setting_notes(const EvaluationOptions& o) {
   return notes;
 }
 
-void check_options(const EvaluationOptions& o, bool has_head, bool has_peers,
+void check_options(const EvaluationOptions& o, bool has_head,
                    const std::function<void(const std::string&, const std::string&)>& has_no_effect) {
   const bool msa = o.is("msa"), attacked = !o.is("clean");
   const auto unused = [&](bool used, std::initializer_list<const char*> names, const char* why) {
@@ -188,8 +192,7 @@ void check_options(const EvaluationOptions& o, bool has_head, bool has_peers,
   unused(attacked, {"save-adversarial", "quantise"}, "there are no adversarial images");
   unused(msa, {"surrogates", "joint-surrogates", "full-matrix", "sweep-lambda", "colluders"},
          "only --protocol msa reads it");
-  unused(msa && has_peers, {"transfer-only"},
-         "there is no --base or --control of msa");
+  unused(msa && o.has_peers(), {"transfer-only"}, "there is no --base or --control of msa");
   if ((o.protocol == "pgd" || o.protocol == "autoattack") && o.contexts.size() > 1)
     has_no_effect("context", fmt::format("beyond the first, {}: --protocol {} evaluates one", o.contexts.front(), o.protocol));
   unused(o.has_context("joint"), {"colluders"}, "it is of the context joint");
@@ -200,6 +203,8 @@ void check_options(const EvaluationOptions& o, bool has_head, bool has_peers,
   if (o.protocol == "autoattack" && !o.attacks.empty() && o.effective_version() != "custom")
     has_no_effect("attacks", "only --version custom reads it");
   for (double m : o.colluders) require(m == std::floor(m), "--colluders: needs whole numbers, but got {}", m);
+  require(msa || o.surrogate_files.empty(),
+          "--surrogate: only --protocol msa attacks through a stand-in; {} differentiates the model itself", o.protocol);
   require(!o.random || !msa,
           "evaluate: msa judges deterministic models; for a random one use --protocol autoattack --version rand "
           "--random");

@@ -32,6 +32,8 @@ struct EvaluationOptions {
   int64_t company = 128;
   uint64_t company_seed = 0, seed = 0;
   std::vector<std::string> surrogates, joint_surrogates;
+  std::string base, control;                 ///< files of the peers; whoever loads the models reads them
+  std::vector<std::string> surrogate_files;  ///< TorchScript files of the user's own surrogates; likewise
   bool full_matrix = false, transfer_only = false, conformance = false, save_adversarial = false, quantise = false,
        random = false;
   std::string checks = "basic";
@@ -41,6 +43,7 @@ struct EvaluationOptions {
   std::vector<ThreatModel> radii() const;      ///< the list `eps`
   bool is(const char* name) const { return protocol == name; }
   bool has_context(const std::string& name) const;
+  bool has_peers() const { return !base.empty() || !control.empty(); }
   /// The contexts to evaluate: those asked for, and what the version of msa brings along.
   std::vector<std::string> evaluated_contexts() const;
   std::string effective_version() const;  ///< the version asked for, or the protocol's default; "" where it has none
@@ -65,7 +68,7 @@ std::vector<std::string> setting_notes(const EvaluationOptions& options);
 /// Throws UsageError for options that contradict each other. What has no effect is told to `has_no_effect(option,
 /// reason)`;
 /// `has_head`: the model has an HPM head; `has_peers`: a base or control is given.
-void check_options(const EvaluationOptions& options, bool has_head, bool has_peers,
+void check_options(const EvaluationOptions& options, bool has_head,
                    const std::function<void(const std::string&, const std::string&)>& has_no_effect);
 
 }  // namespace hpm
