@@ -5,6 +5,7 @@
 #include "hpm/core/error.h"
 #include "hpm/evaluation/analysis_results.h"
 #include "hpm/evaluation/analysis_summary.h"
+#include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/io/file.h"
 #include "hpm/io/journal.h"
 #include "hpm/io/sha256.h"

@@ -245,13 +245,15 @@ class Bench {
     };
     predictions.emplace_back("FC", [&] { model_.classifier.logits(part.x); });
     searches.emplace_back("FC, with gradient", [&] { ask(*attacked.front()); });
+    std::vector<std::shared_ptr<Defence>> defences;
     for (const auto* name : {"reference", "alone", "solo", "solo-eot", "joint"}) {
-      const auto context = make_context(model_, name, part, o_.company, 0, o_.compute.batch_size);
-      predictions.emplace_back(name, [this, &part, context] {
-        const auto out = model_.run(part.x);
-        prediction_logits(*model_.head, context, out.features, out.logits, part.index);
+      DefenceOptions options;
+      options.contexts = {name}, options.company_size = o_.company, options.batch_size = o_.compute.batch_size;
+      defences.push_back(make_defence(model_, part, options));
+      predictions.emplace_back(name, [&part, defence = defences.back()] {
+        predict_once(*defence, {part.x, part.index}, 0);
       });
-      attacked.push_back(ProtocolSubject{model_, context}.attack_model());
+      attacked.push_back(defences.back()->attack_model(0));
       searches.emplace_back(fmt::format("{}, with gradient", name), [&ask, model = attacked.back()] { ask(*model); });
     }
     torch::NoGradGuard guard;

@@ -4,7 +4,9 @@
 #include <regex>
 
 #include "hpm/core/error.h"
+#include "hpm/defences/defence_options.h"
 #include "hpm/evaluation/protocols.h"
+#include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/io/file.h"
 #include "hpm/io/npy.h"
 #include "options.h"
@@ -61,9 +63,10 @@ int predict(const Arguments& arguments) {
   model.to(device);
   const auto run = open_run(line, "predict", compute, 0);
   const auto images = image_set(data, index, device, "");
-  const auto logits = predict_logits({model, make_context(model, context, images, company, 0, compute.batch_size)},
-                                     images, compute.batch_size)
-                          .to(at::kCPU);
+  DefenceOptions options;
+  options.contexts = {context}, options.company_size = company, options.batch_size = compute.batch_size;
+  const auto defence = make_defence(model, images, options);
+  const auto logits = predict_logits(*defence, 0, images, compute.batch_size).to(at::kCPU);
   const auto labels = logits.argmax(1);
   write_npy(run.file("logits.npy"), to_stored(logits));
   write_npy(run.file("labels.npy"), to_stored(labels));
