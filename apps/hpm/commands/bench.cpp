@@ -9,8 +9,9 @@
 #include "hpm/attacks/autoattack.h"
 #include "hpm/attacks/hyperplane.h"
 #include "hpm/core/error.h"
-#include "hpm/evaluation/protocols.h"
+#include "hpm/defences/hpm_defence.h"
 #include "hpm/models/operations.h"
+#include "hpm/surrogates/hpm_attack_model.h"
 #include "options.h"
 
 namespace hpm::app {
@@ -245,15 +246,12 @@ class Bench {
     };
     predictions.emplace_back("FC", [&] { model_.classifier.logits(part.x); });
     searches.emplace_back("FC, with gradient", [&] { ask(*attacked.front()); });
-    std::vector<std::shared_ptr<Defence>> defences;
     for (const auto* name : {"reference", "alone", "solo", "solo-eot", "joint"}) {
       DefenceOptions options;
       options.contexts = {name}, options.company_size = o_.company, options.batch_size = o_.compute.batch_size;
-      defences.push_back(make_defence(model_, part, options));
-      predictions.emplace_back(name, [&part, defence = defences.back()] {
-        predict_once(*defence, {part.x, part.index}, 0);
-      });
-      attacked.push_back(defences.back()->attack_model(0));
+      const auto defence = std::make_shared<HpmDefence>(model_, part, options);
+      predictions.emplace_back(name, [&part, defence] { predict_once(*defence, {part.x, part.index}, 0); });
+      attacked.push_back(std::make_shared<HpmAttackModel>(model_, defence->context(0), hpm_surrogate("ste")));
       searches.emplace_back(fmt::format("{}, with gradient", name), [&ask, model = attacked.back()] { ask(*model); });
     }
     torch::NoGradGuard guard;
