@@ -35,14 +35,9 @@ void say_notes(Dataset& data, Monitor& monitor);
 /// Loads the data set, with its notes and a warning for each option that has no effect on it.
 Dataset load(const DataOptions& options, CommandLine& line);
 
-/// Of the numbers, labels and contents of the images `index` [n] int64.
-std::string sha256_of_images(const Dataset& data, const Tensor& index);
-
 /// The numbers of the images asked for, int64. Throws UsageError for a range beyond the data set.
 Tensor image_numbers(const DataOptions& options, const Dataset& data);
 Images images_of(const Dataset& data, const Tensor& index);
-/// The same, loaded from the data set when they are asked for; adversarial versions go to an unnamed file in `scratch`.
-ImageSet image_set(const Dataset& data, const Tensor& index, at::Device device, const std::string& scratch = {});
 void require_classes(const HpmModel& model, const Dataset& data);
 
 struct ThreatOptions {

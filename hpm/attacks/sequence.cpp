@@ -82,7 +82,8 @@ std::vector<AttackSpec> standard(Norm norm) {
   const bool l1 = norm == Norm::l1;
   return {{.name = "apgd-ce", .restarts = l1 ? 5 : 1, .large_radius = l1},
           {.name = "apgd-t", .targets = l1 ? 5 : 9, .large_radius = l1},
-          {.name = "fab-t"},
+          {.name = "fab-t",
+       .repeats = false},
           {.name = "square"}};
 }
 
@@ -168,7 +169,8 @@ const std::vector<AttackEntry>& attack_table() {
        .summary = "Square: random search without gradients",
        .run = run_square,
        .budget = budget<square_options>,
-       .queries = true},
+       .queries = true,
+       .repeats = false},
       {.name = "relaxation",
        .summary = "constraint relaxation: a few steps towards each target class, more where it comes near",
        .run = run_relaxation,

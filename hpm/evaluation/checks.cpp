@@ -204,14 +204,11 @@ class Checks {
   }
 
   CheckOutcome transfer() {
-    const bool ran = std::any_of(outcome().surrogates.begin(), outcome().surrogates.end(), [](const auto& surrogate) {
-      return surrogate.unavailable.empty() && (surrogate.name == "base" || surrogate.name == "control");
-    });
-    if (!ran)
+    if (!attacked_by(SurrogateKind::transfer))
       return {"transfer", Status::not_run, {}, {}, "", "no transfer surrogate ran (msa with --base or --control)"};
-    const auto first = points(first_broken_by({"base", "control"}));
+    const auto first = points(first_broken_by(SurrogateKind::transfer));
     return judged("transfer", first, .5, "points",
-                  fmt::format("base and control broke {:.1f} points beyond white-box", first));
+                  fmt::format("transfer broke {:.1f} points beyond white-box", first));
   }
 
   /// The lines of one context.
@@ -242,61 +239,73 @@ class Checks {
     return {name, Status::not_run, {}, {}, "", why};
   }
 
-  /// A model without a head: its surrogates are the stand-ins alone, and Square is an attack of its own.
-  bool plain() const { return outcome().context.empty(); }
   const ContextOutcome& outcome() const { return evaluation_.contexts.at(subject_.context); }
   bool first() const { return subject_.context == 0; }
   double points(int64_t images) const {
     return 100. * static_cast<double>(images) / static_cast<double>(images_.size());
   }
 
-  /// Whether "surrogate/attack" is of one of these surrogates.
-  static bool named(const std::string& by, const std::vector<std::string>& names) {
-    return std::any_of(names.begin(), names.end(), [&](const auto& name) { return by.starts_with(name + "/"); });
-  }
-
-  /// Images of this context that surrogates of these names broke first, whichever context they were attacking, and ste
-  /// did not break here itself. In joint, where batches are attacked whole: by how many more they were wrong, and the
-  /// images of theirs that are part of a composition.
-  int64_t first_broken_by(const std::vector<std::string>& names) const {
+  /// Images of this context that surrogates of a kind broke first, whichever context they attacked, and that the leading
+  /// surrogate did not break here. In joint, where batches are attacked whole: by how many more images were wrong, and
+  /// the finds of other contexts that are part of a composition.
+  int64_t first_broken_by(SurrogateKind kind) const {
     int64_t count = 0;
     if (coupled_) {
-      for (const auto& surrogate : outcome().surrogates)
-        if (std::find(names.begin(), names.end(), surrogate.name) != names.end()) count += surrogate.first;
+      for (const auto& surrogate : outcome().surrogates) count += surrogate.kind == kind ? surrogate.first : 0;
       for (const auto& by : outcome().broken_by)
-        count += named(by, names) && (by.find(" in ") != std::string::npos || by.ends_with(", composed"));
+        count += by && by.kind == kind && (by.composed || by.target != outcome().context);
       return count;
     }
-    auto by_ste = at::zeros({images_.size()}, at::kBool);
-    for (const auto& attack : evaluation_.attacks)
-      if (attack.context == outcome().context && attack.surrogate == "ste" && attack.matrix.defined())
-        by_ste = by_ste | attack.matrix.eq(2);
+    const auto led = broken_by_leading();
     for (size_t i = 0; i < outcome().broken_by.size(); ++i) {
-      count += named(outcome().broken_by[i], names) && !by_ste[static_cast<int64_t>(i)].item<bool>();
+      const auto& by = outcome().broken_by[i];
+      count += by && by.kind == kind && !led[static_cast<int64_t>(i)].item<bool>();
     }
     return count;
+  }
+
+  /// [n] bool: broken in this context by the surrogate that leads.
+  Tensor broken_by_leading() const {
+    auto broken = at::zeros({images_.size()}, at::kBool);
+    for (const auto& surrogate : outcome().surrogates)
+      for (const auto& attack : evaluation_.attacks)
+        if (surrogate.leads && attack.surrogate == surrogate.name && attack.context == outcome().context &&
+            attack.matrix.defined())
+          broken = broken | attack.matrix.eq(2);
+    return broken;
+  }
+
+  static bool ran(const SurrogateOutcome& surrogate) { return surrogate.unavailable.empty(); }
+
+  /// Whether a surrogate of this kind attacked this context.
+  bool attacked_by(SurrogateKind kind) const {
+    const auto& all = outcome().surrogates;
+    return std::any_of(all.begin(), all.end(), [&](const auto& s) { return s.kind == kind && ran(s); });
   }
 
   /// Whether the evaluation had a Square of its own, after attacks with gradients.
   bool own_square() const {
     if (!options_.gradients) return false;
-    const auto& surrogates = outcome().surrogates;
-    if (!plain() && !surrogates.empty())
-      return std::any_of(surrogates.begin(), surrogates.end(),
-                         [](const auto& s) { return s.name == "query" && s.unavailable.empty(); });
+    if (!outcome().surrogates.empty()) return attacked_by(SurrogateKind::query);
     return std::any_of(evaluation_.attacks.begin(), evaluation_.attacks.end(), [&](const auto& attack) {
-      return attack.name == "square" && attack.context == outcome().context;
+      return asks_by_queries(attack) && attack.context == outcome().context;
     });
+  }
+
+  static bool asks_by_queries(const AttackRecord& attack) {
+    const auto& table = attack_table();
+    return std::any_of(table.begin(), table.end(),
+                       [&](const auto& entry) { return entry.name == attack.name && entry.queries; });
   }
 
   /// Images that the evaluation's own Square broke first, in this context.
   int64_t broken_by_square() const {
-    if (!plain() && !outcome().surrogates.empty()) return first_broken_by({"query"});
+    if (!outcome().surrogates.empty()) return first_broken_by(SurrogateKind::query);
     int64_t first = 0;
     Tensor before;  // after the attacks before it
     for (const auto& attack : evaluation_.attacks) {
       if (attack.context != outcome().context) continue;
-      if (attack.name == "square" && before.defined())
+      if (asks_by_queries(attack) && before.defined())
         first += (before & attack.robust.logical_not()).sum().item<int64_t>();
       before = attack.robust;
     }

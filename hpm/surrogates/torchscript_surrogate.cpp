@@ -3,11 +3,11 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
 
-#include <algorithm>
 #include <filesystem>
 
 #include "hpm/core/error.h"
 #include "hpm/io/file.h"
+#include "hpm/io/sha256.h"
 
 namespace hpm {
 namespace {
@@ -58,10 +58,9 @@ Surrogate torchscript_surrogate(const std::string& path, bool allow) {
     };
     if (elsewhere(module->parameters()) || elsewhere(module->buffers())) module->to(in.x.device());
     if (!images_alone && !in.z.defined())
-      fail(
-          "surrogate {}: its forward reads features, but the model is a black box and has none; give one that takes "
-          "images alone",
-          path);
+      fail("surrogate {}: its forward reads features, but the model is a black box and has none; give one that takes "
+           "images alone",
+           path);
     c10::IValue out;
     try {
       out = images_alone ? module->forward({in.x}) : module->forward({in.x, in.z, in.o});
@@ -81,9 +80,9 @@ Surrogate torchscript_surrogate(const std::string& path, bool allow) {
     return tensor;
   };
   return {.name = std::filesystem::path(path).stem().string(),
-          .summary = "from " + path,
-          .logits = logits,
-          .own_backbone = !images_alone};
+          .summary = fmt::format("from {}, SHA-256 {}", std::filesystem::path(path).filename().string(), sha256_of_file(path)),
+          .kind = images_alone ? SurrogateKind::transfer : SurrogateKind::white_box,
+          .logits = logits};
 }
 
 }  // namespace hpm

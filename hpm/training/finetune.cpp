@@ -90,7 +90,9 @@ void attach_head(HpmModel& model, const Dataset& data, const FinetuneOptions& op
   const MetricFit fit{.rank = options.rank, .steps = options.metric_steps};
   fit_metric(head, features, fit, options.loop.seed, monitor);
   for (int64_t round = 1; round < options.fit_rounds && head.kind == MetricKind::learned; ++round) {
-    HpmAttackModel fitted({model.classifier, head}, {{ContextKind::alone}, 1.}, find_surrogate("stable"));
+    auto l2 = head;  // the metric is that of the l2 classifier
+    l2.lambda = 1;
+    HpmAttackModel fitted({model.classifier, l2}, {ContextKind::alone}, hpm_surrogate("stable"));
     features = join(features, collect(model, data, options, &fitted,
                                       fmt::format("features, adversarial to the head, round {}", round + 1), monitor)
                                   .features);

@@ -8,6 +8,7 @@
 #include "hpm/evaluation/analysis_summary.h"
 #include "hpm/evaluation/fingerprint.h"
 #include "hpm/evaluation/input_warnings.h"
+#include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/io/file.h"
 #include "hpm/io/journal.h"
 #include "options.h"

@@ -5,8 +5,10 @@
 
 #include "hpm/core/error.h"
 #include "hpm/core/json_impl.h"
+#include "hpm/defences/defence_options.h"
 #include "hpm/evaluation/input_warnings.h"
 #include "hpm/evaluation/protocols.h"
+#include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/io/file.h"
 #include "hpm/io/npy.h"
 #include "hpm/core/text.h"
@@ -66,9 +68,10 @@ int predict(const Arguments& arguments) {
   model.to(device);
   const auto run = open_run(line, "predict", compute, 0);
   const auto images = image_set(data, index, device, "");
-  const auto logits = predict_logits({model, make_context(model, context, images, company, 0, compute.batch_size)},
-                                     images, compute.batch_size)
-                          .to(at::kCPU);
+  DefenceOptions options;
+  options.contexts = {context}, options.company_size = company, options.batch_size = compute.batch_size;
+  const auto defence = make_defence(model, images, options);
+  const auto logits = predict_logits(*defence, 0, images, compute.batch_size).to(at::kCPU);
   // A row with NaN has no largest logit.
   const auto labels = logits.argmax(1).masked_fill(logits.isnan().any(1), -1);
   write_npy(run.file("logits.npy"), to_stored(logits));

@@ -1,13 +1,16 @@
-#include "commands/evaluate_options.h"
+#include "hpm/evaluation/run/options.h"
 
-#include <filesystem>
+#include <cmath>
+#include <sstream>
 
-#include "hpm/attacks/sequence.h"
 #include "hpm/core/error.h"
-#include "hpm/io/sha256.h"
 
-namespace hpm::app {
+namespace hpm {
 namespace {
+
+bool holds(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
 
 std::vector<std::string> attack_names() {
   std::vector<std::string> names;
@@ -17,34 +20,46 @@ std::vector<std::string> attack_names() {
 
 }  // namespace
 
-bool EvaluateOptions::has_context(const std::string& name) const {
-  return std::find(contexts.begin(), contexts.end(), name) != contexts.end();
+std::vector<ThreatModel> EvaluationOptions::radii() const {
+  std::vector<ThreatModel> all;
+  std::istringstream parts(eps);
+  for (std::string part; std::getline(parts, part, ',');) all.push_back({parse_norm(norm), parse_radius(part, "--eps")});
+  return all;
 }
 
-std::string EvaluateOptions::effective_version() const {
-  if (is_msa()) return version.empty() ? "quick" : version;
-  if (protocol == "autoattack") return version.empty() ? (attacks.empty() ? "standard" : "custom") : version;
+bool EvaluationOptions::has_context(const std::string& name) const { return holds(contexts, name); }
+
+std::vector<std::string> EvaluationOptions::evaluated_contexts() const {
+  if (is("clean")) return contexts;
+  return is("msa") ? msa_contexts(contexts, effective_version()) : std::vector<std::string>{contexts.front()};
+}
+
+std::string EvaluationOptions::effective_version() const {
+  if (is("msa")) return version.empty() ? "quick" : version;
+  if (is("autoattack")) return version.empty() ? (attacks.empty() ? "standard" : "custom") : version;
   return "";
 }
 
-bool EvaluateOptions::has_square() const {
-  const auto holds = [](const std::vector<std::string>& names, const char* name) {
-    return std::find(names.begin(), names.end(), name) != names.end();
-  };
-  if (is_msa())
-    return (surrogates.empty() ? effective_version() != "quick" : holds(surrogates, "query")) ||
-           (has_context("joint") && holds(joint_surrogates, "query"));
-  return protocol == "autoattack" && (attacks.empty() ? effective_version() != "rand" : holds(attacks, "square"));
+bool EvaluationOptions::has_square() const {
+  if (is("msa"))
+    return (surrogates.empty() ? effective_version() != "quick" : holds(surrogates, query_surrogate().name)) ||
+           (has_context("joint") && holds(joint_surrogates, query_surrogate().name));
+  return is("autoattack") && (attacks.empty() ? effective_version() != "rand" : holds(attacks, "square"));
 }
 
-std::string EvaluateOptions::budget(at::ScalarType search) const {
+bool EvaluationOptions::attacks_anything() const {
+  const auto all = radii();
+  return !is("clean") && std::any_of(all.begin(), all.end(), [](const auto& threat) { return threat.eps > 0; });
+}
+
+std::string EvaluationOptions::budget(const std::vector<std::string>& own_surrogates, at::ScalarType search) const {
   if (protocol == "clean") return "";
   auto text = protocol + (effective_version().empty() ? "" : " " + effective_version());
   if (protocol == "pgd")
     text += fmt::format(" {}, {} steps of {}", loss, steps.value_or(40),
                         step_size ? fmt::format("{:g}", *step_size) : "eps / 4");
   if (!attacks.empty()) text += fmt::format(" {}", fmt::join(attacks, ","));
-  if (is_msa()) {
+  if (is("msa")) {
     if (!surrogates.empty()) text += fmt::format(" {}", fmt::join(surrogates, ","));
     if (!own_surrogates.empty()) text += fmt::format(", surrogates of one's own {}", fmt::join(own_surrogates, ","));
     if (!joint_surrogates.empty() && has_context("joint"))
@@ -56,56 +71,67 @@ std::string EvaluateOptions::budget(at::ScalarType search) const {
     if (value) text += fmt::format(", {} {}", *value, what);
   };
   if (protocol != "pgd") add("steps", steps);
-  if (is_msa()) add("times the starts", restarts);
+  if (is("msa")) add("times the starts", restarts);
   else add("restarts", protocol == "pgd" ? restarts.value_or(1) : restarts);
   add("targets", targets);
   if (has_square()) add("queries", queries);
   return text;
 }
 
-MsaOptions EvaluateOptions::msa(const std::vector<std::string>& contexts) const {
-  MsaOptions m{.version = effective_version(),
-               .contexts = contexts,
-               .surrogates = surrogates,
-               .joint_surrogates = joint_surrogates,
-               .company_size = company,
-               .company_seed = company_seed,
-               .seed = seed,
-               .batch_size = compute.batch_size,
-               .restarts = restarts.value_or(1),
-               .steps = steps,
-               .queries = queries,
-               .full_matrix = full_matrix,
-               .sweep = sweep,
-               .collusion = {{colluders.begin(), colluders.end()}, victims, steps.value_or(50)}};
-  for (const auto& file : own_surrogates) m.more_surrogates.push_back(std::filesystem::path(file).stem().string());
-  return m;
+MsaOptions EvaluationOptions::msa() const {
+  return {.version = effective_version(),
+          .surrogates = surrogates,
+          .joint_surrogates = joint_surrogates,
+          .seed = seed,
+          .batch_size = compute.batch_size,
+          .restarts = restarts.value_or(1),
+          .steps = steps,
+          .queries = queries,
+          .full_matrix = full_matrix,
+          .collusion = {{colluders.begin(), colluders.end()}, victims, steps.value_or(50)}};
 }
 
-AutoAttackOptions EvaluateOptions::autoattack() const {
-  AutoAttackOptions a{.version = effective_version(),
-                      .attacks = attacks,
-                      .seed = seed,
-                      .batch_size = compute.batch_size,
-                      .conformance = conformance};
-  a.steps = steps;
-  a.restarts = restarts;
-  a.targets = targets;
-  a.queries = queries;
-  return a;
+AutoAttackOptions EvaluationOptions::autoattack() const {
+  return {.version = effective_version(),
+          .attacks = attacks,
+          .seed = seed,
+          .batch_size = compute.batch_size,
+          .conformance = conformance,
+          .steps = steps,
+          .restarts = restarts,
+          .targets = targets,
+          .queries = queries};
 }
 
-void declare(Fields& f, EvaluateOptions& o) {
-  fields(f, o.model);
-  fields(f, o.data, "test");
-  fields(f, o.threat, true);
+PgdOptions EvaluationOptions::pgd() const { return {steps.value_or(40), step_size, restarts.value_or(1), loss}; }
+
+CheckOptions EvaluationOptions::check_options() const {
+  return {.level = checks,
+          .seed = seed,
+          .batch_size = compute.batch_size,
+          .conformance = conformance && is("autoattack")};
+}
+
+DefenceOptions EvaluationOptions::defence() const {
+  DefenceOptions options;
+  options.random = random;
+  options.contexts = evaluated_contexts();
+  options.sweep = is("msa") ? sweep : std::vector<double>{};
+  options.company_size = company, options.company_seed = company_seed;
+  options.batch_size = compute.batch_size;
+  return options;
+}
+
+void fields(Fields& f, EvaluationOptions& o) {
+  f.section("threat");
+  f.add("norm", o.norm, "norm of the perturbation", {.choices = {"Linf", "L2", "L1"}});
+  f.add("eps", o.eps, "radius, or a list for a curve", {.unit = "input range [0,1]", .radius = true});
   f.section("protocol");
   f.add("protocol", o.protocol, "protocol", {.choices = {"clean", "pgd", "autoattack", "msa"}});
   f.add("version", o.version,
         "of msa: quick (default), standard, plus; of autoattack: standard (default), plus, rand, custom",
         {.suggestions = {"quick", "standard", "plus", "rand", "custom"}});
-  f.add("attacks", o.attacks, "attacks of autoattack, version custom",
-        {.suggestions = attack_names()});
+  f.add("attacks", o.attacks, "attacks of autoattack, version custom", {.suggestions = attack_names()});
   f.add("steps", o.steps, "gradient steps per restart (none: pgd 40, else the version's)", {.min = 1, .max = 1000000});
   f.add("restarts", o.restarts, "random starts (none: pgd 1, autoattack the version's); of msa: times the version's",
         {.min = 1, .max = 100000});
@@ -122,11 +148,11 @@ void declare(Fields& f, EvaluateOptions& o) {
   f.add("victims", o.victims, "victims of the colluders", {.min = 1, .unit = "images"});
   f.add("company", o.company, "company size of solo and joint", {.min = 1, .max = 65536, .unit = "images"});
   f.add("company-seed", o.company_seed, "order of the company (0: as the images come)");
-  f.add("base", o.base, "model before HPM: surrogate base, and attacked under the same budget", {.place = Place::file});
+  f.add("base", o.base, "model before the defence: surrogate base, and attacked under the same budget", {.place = Place::file});
   f.add("control", o.control, "matched control: surrogate control, and the paired test", {.place = Place::file});
   f.add("transfer-only", o.transfer_only, "msa: base and control are surrogates, and not attacked themselves");
   f.add("surrogates", o.surrogates, "surrogates of msa (none: the version's)");
-  f.add("surrogate", o.own_surrogates,
+  f.add("surrogate", o.surrogate_files,
         "TorchScript files: surrogates of your own beside these, of any model (needs --allow-torchscript)",
         {.place = Place::file});
   f.add("joint-surrogates", o.joint_surrogates, "surrogates of the context joint (none: the same)");
@@ -145,8 +171,9 @@ void declare(Fields& f, EvaluateOptions& o) {
   hpm::fields(f, o.compute);
 }
 
-std::vector<std::string> setting_notes(const EvaluateOptions& o, const std::vector<ThreatModel>& radii) {
+std::vector<std::string> setting_notes(const EvaluationOptions& o) {
   std::vector<std::string> notes;
+  const auto radii = o.radii();
   if (o.protocol == "pgd" && o.step_size && *o.step_size == 0)
     notes.push_back("the step size is 0: no step moves an image, they stay at their random start");
   const bool none = std::any_of(radii.begin(), radii.end(), [](const auto& radius) { return radius.eps == 0; });
@@ -155,54 +182,44 @@ std::vector<std::string> setting_notes(const EvaluateOptions& o, const std::vect
   return notes;
 }
 
-Fingerprint option_fingerprint(const EvaluateOptions& o, const Fields& fields, const std::vector<ThreatModel>& radii) {
-  Fingerprint all;
-  all.add_options(fields, {"model", "data", "compute", "base", "control", "surrogate", "role", "eps", "version"});
-  std::vector<double> eps;
-  for (const auto& radius : radii) eps.push_back(radius.eps);
-  all.set("--eps", fmt::format("{}", fmt::join(eps, ",")));
-  all.set("--version", o.effective_version());
-  for (const auto& file : o.own_surrogates)
-    all.set("SHA-256 of the surrogate " + std::filesystem::path(file).stem().string(), sha256_of_file(file));
-  return all;
-}
-
-void check_options(const EvaluateOptions& o, CommandLine& line) {
+void check_options(const EvaluationOptions& o, bool has_head,
+                   const std::function<void(const std::string&, const std::string&)>& has_no_effect) {
+  const bool msa = o.is("msa"), attacked = !o.is("clean");
   const auto unused = [&](bool used, std::initializer_list<const char*> names, const char* why) {
     if (!used)
-      for (const char* name : names) line.warn_unused(name, why);
+      for (const char* name : names) has_no_effect(name, why);
   };
   unused(o.protocol == "pgd", {"step-size", "loss"}, "only --protocol pgd reads it");
-  unused(o.protocol != "clean", {"steps"}, "nothing is attacked");
-  unused(o.protocol != "clean", {"restarts"}, "nothing is attacked");
+  unused(attacked, {"steps"}, "nothing is attacked");
+  unused(attacked, {"restarts"}, "nothing is attacked");
   unused(o.has_square(), {"queries"}, "no Square is asked for");
   unused(o.has_context("joint"), {"joint-surrogates"}, "it is of the context joint");
   unused(o.has_context("joint") || o.has_context("solo") || o.has_context("solo-eot"), {"company", "company-seed"},
          "no context asked for has a company");
-  unused(o.protocol != "clean", {"checks", "base", "control"}, "nothing is attacked");
+  unused(attacked, {"checks", "base", "control"}, "nothing is attacked");
   unused(o.protocol == "autoattack", {"attacks", "conformance", "targets"}, "only --protocol autoattack reads it");
-  unused(o.protocol != "clean", {"save-adversarial", "quantise"}, "there are no adversarial images");
-  require(o.is_msa() || o.own_surrogates.empty(),
-          "--surrogate: only --protocol msa attacks through a stand-in; {} differentiates the model itself",
-          o.protocol);
-  unused(o.is_msa(), {"surrogates", "joint-surrogates", "full-matrix", "sweep-lambda", "colluders"},
+  unused(attacked, {"save-adversarial", "quantise"}, "there are no adversarial images");
+  unused(msa, {"surrogates", "joint-surrogates", "full-matrix", "sweep-lambda", "colluders"},
          "only --protocol msa reads it");
-  unused(o.is_msa() && !(o.base.empty() && o.control.empty()), {"transfer-only"},
-         "there is no --base or --control of msa");
+  unused(msa && o.has_peers(), {"transfer-only"}, "there is no --base or --control of msa");
   if ((o.protocol == "pgd" || o.protocol == "autoattack") && o.contexts.size() > 1)
-    line.monitor().warn("context: --protocol " + o.protocol + " evaluates the first, " + o.contexts.front());
+    has_no_effect("context", fmt::format("beyond the first, {}: --protocol {} evaluates one", o.contexts.front(), o.protocol));
   unused(o.has_context("joint"), {"colluders"}, "it is of the context joint");
   unused(!o.colluders.empty(), {"victims"}, "there are no colluders");
-  const auto first = threats(o.threat).front();
+  const auto first = o.radii().front();
   unused(first.eps > 0 || o.protocol == "clean", {"save-adversarial", "quantise"}, "nothing is attacked within eps 0");
-  unused(o.is_msa() || o.protocol == "autoattack", {"version"}, "only autoattack and msa have versions");
+  unused(msa || o.protocol == "autoattack", {"version"}, "only autoattack and msa have versions");
   if (o.protocol == "autoattack" && !o.attacks.empty() && o.effective_version() != "custom")
-    line.warn_unused("attacks", "only --version custom reads it");
+    has_no_effect("attacks", "only --version custom reads it");
   for (double m : o.colluders) require(m == std::floor(m), "--colluders: needs whole numbers, but got {}", m);
-  require(!o.random || !o.is_msa(),
+  require(msa || o.surrogate_files.empty(),
+          "--surrogate: only --protocol msa attacks through a stand-in; {} differentiates the model itself", o.protocol);
+  require(!o.random || !msa,
           "evaluate: msa judges deterministic models; for a random one use --protocol autoattack --version rand "
           "--random");
-  unused(o.protocol != "clean", {"precision"}, "nothing is searched for");
+  unused(attacked, {"precision"}, "nothing is searched for");
+  unused(has_head, {"context", "lambda", "sweep-lambda", "colluders", "joint-surrogates", "company", "company-seed"},
+         "the model has no HPM head");
 }
 
-}  // namespace hpm::app
+}  // namespace hpm
