@@ -3,6 +3,7 @@
 #include <set>
 
 #include "hpm/attacks/function_model.h"
+#include "hpm/defences/plain_defence.h"
 #include "hpm/evaluation/checks.h"
 #include "hpm/evaluation/peers.h"
 #include "hpm/evaluation/protocols.h"
@@ -15,7 +16,8 @@ TEST(Advice, KnowsEveryCheckThatCanFailAndNoOther) {
   const HpmModel model{test::tiny_model(.4, at::kFloat).classifier, std::nullopt};
   const Images images = test::tiny_labelled_images(model.classifier, 10);
   const ThreatModel threat{Norm::linf, .03};
-  const auto evaluation = evaluate_pgd({model}, images, threat, {.steps = 2}, 0, 10);
+  PlainDefence plain(model.classifier, {});
+  const auto evaluation = evaluate_pgd(plain, {images, threat}, {.steps = 2}, {.batch_size = 10});
   ClassifierModel attacked{model.classifier};
   const auto predict = [&](const Tensor& x, const Tensor& index) {
     return attacked.ask({x, index}, nullptr).target_logits;

@@ -169,64 +169,61 @@ TEST(FingerprintTest, NamesEachSettingThatDiffers) {
   EXPECT_EQ(message.find("--steps"), std::string::npos) << message;
 }
 
-/// A model without a head, attacked through stand-ins.
+/// A model without a head, attacked through other networks.
 class PlainMsa : public test::MsaFixture {
  protected:
   PlainMsa() {
-    plain.head.reset();
     images.y = plain.classifier.logits(images.x).argmax(1);
-    plan = options({"reference"});
-    plan.steps = 20;
+    setting.steps = 20, setting.batch_size = 16;
   }
-  HpmModel plain = test::tiny_model(.4, at::kFloat);
-  MsaOptions plan;
+  Evaluation run(const Peers& peers, bool differentiable, const ThreatModel& on, const WorkLog& log = {}) const {
+    DefenceOptions options;
+    options.peers = peers, options.differentiable = differentiable;
+    return hpm::msa(*make_defence(plain, images, options), {images, on}, setting, {silent(), log});
+  }
+  HpmModel plain{test::tiny_model(.4, at::kFloat).classifier, std::nullopt};
+  MsaOptions setting;
 };
 
 TEST_F(PlainMsa, IsAttackedThroughBaseAndControlAndEveryBreakIsTheModels) {
-  plan.differentiable = false;  // so that the stand-ins have something left to break
   const Peers peers{plain.classifier.clone(), test::tiny_model(.4, at::kFloat).classifier};
-  const auto result = msa(plain, peers, images, {Norm::linf, .1}, plan);
+  const auto result = run(peers, false, {Norm::linf, .1});  // so that the peers have something left to break
   const auto& outcome = result.first();
-  ASSERT_EQ(outcome.surrogates.size(), 2u);
-  EXPECT_EQ(outcome.surrogates[0].name, "base");
-  EXPECT_EQ(outcome.surrogates[0].of, 18);
-  EXPECT_GT(outcome.surrogates[0].broke, 0) << "the base is the model";
-  EXPECT_EQ(outcome.surrogates[1].of, 18 - outcome.surrogates[0].broke) << "survivors alone";
+  ASSERT_EQ(outcome.surrogates.size(), 3u);
+  EXPECT_EQ(outcome.surrogates[0].unavailable, "the model has no gradient");
+  EXPECT_EQ(outcome.surrogates[1].name, "base");
+  EXPECT_EQ(outcome.surrogates[1].of, 18);
+  EXPECT_GT(outcome.surrogates[1].broke, 0) << "the base is the model";
+  EXPECT_EQ(outcome.surrogates[2].of, 18 - outcome.surrogates[1].broke) << "survivors alone";
   ASSERT_EQ(result.attacks.size(), 2u);
   EXPECT_TRUE(at::equal(result.attacks[1].robust, outcome.robust));
   const auto verdict = plain.classifier.logits(outcome.adversarial.all()).argmax(1).eq(images.y);
   EXPECT_TRUE(at::equal(verdict, outcome.robust));
   for (int64_t i = 0; i < 18; ++i)
-    EXPECT_EQ(outcome.robust[i].item<bool>(), outcome.broken_by[static_cast<size_t>(i)].empty()) << i;
+    EXPECT_NE(outcome.robust[i].item<bool>(), static_cast<bool>(outcome.broken_by[static_cast<size_t>(i)])) << i;
 }
 
-TEST_F(PlainMsa, WithoutStandInsOrForAPeerNothingChanges) {
-  const Peers peers{plain.classifier.clone(), {}};
-  const auto alone = msa(plain, {}, images, threat, plan);
-  plan.through_stand_ins = false;
-  const auto as_peer = msa(plain, peers, images, threat, plan);
-  EXPECT_EQ(alone.attacks.size(), as_peer.attacks.size());
-  EXPECT_TRUE(at::equal(alone.first().robust, as_peer.first().robust));
-  plan.through_stand_ins = true;
-  const auto with = msa(plain, peers, images, threat, plan);
+TEST_F(PlainMsa, ItsOwnGradientComesFirstAndPeersGetTheSurvivors) {
+  const auto alone = run({}, true, threat), with = run({plain.classifier.clone(), {}}, true, threat);
   EXPECT_EQ(with.attacks.size(), alone.attacks.size() + 1);
   EXPECT_EQ(with.attacks.back().surrogate, "base");
-  EXPECT_TRUE(at::equal(with.attacks[0].robust, alone.attacks[0].robust));
+  EXPECT_TRUE(with.attacks.front().own_gradient && !with.attacks.back().own_gradient);
+  for (size_t i = 0; i < alone.attacks.size(); ++i)
+    EXPECT_TRUE(at::equal(with.attacks[i].robust, alone.attacks[i].robust)) << i;
 }
 
-TEST_F(PlainMsa, ResumesStandInsFromTheJournal) {
+TEST_F(PlainMsa, ResumesFromTheJournal) {
   const Peers peers{plain.classifier.clone(), test::tiny_model(.9, at::kFloat).classifier};
-  plan.differentiable = false;
   test::TemporaryFolder folder;
   Evaluation first;
   {
     Journal journal(folder.path, "a test", false);
-    first = msa(plain, peers, images, {Norm::linf, .1}, plan, silent(), WorkLog(journal));
+    first = run(peers, false, {Norm::linf, .1}, WorkLog(journal));
   }
   Journal journal(folder.path, "a test", true);
-  const auto before = plain.classifier.passes().backward;
-  const auto again = msa(plain, peers, images, {Norm::linf, .1}, plan, silent(), WorkLog(journal));
-  EXPECT_EQ(plain.classifier.passes().backward, before);
+  const auto before = peers.base.passes().backward;
+  const auto again = run(peers, false, {Norm::linf, .1}, WorkLog(journal));
+  EXPECT_EQ(peers.base.passes().backward, before);
   EXPECT_TRUE(at::equal(first.first().robust, again.first().robust));
   EXPECT_EQ(first.attacks[0].passes.forward, again.attacks[0].passes.forward);
 }
@@ -234,7 +231,9 @@ TEST_F(PlainMsa, ResumesStandInsFromTheJournal) {
 TEST(FewClasses, AreNotedWhereARatioOfLogitsNeedsMore) {
   const HpmModel two{make_classifier("conv4k3s2p1-relu-flatten-fc2", 2, {3, 8, 8}, {}, 5), std::nullopt};
   const Images images = test::tiny_labelled_images(two.classifier, 6);
-  const auto result = msa(two, {}, images, {Norm::linf, .02}, {.contexts = {"reference"}, .steps = 3});
+  test::MsaSetting setting;
+  setting.steps = 3;
+  const auto result = test::msa(two, {}, images, {Norm::linf, .02}, setting);
   ASSERT_EQ(result.notes.size(), 2u) << "apgd-dlr and apgd-t";
   EXPECT_NE(result.notes[1].find("apgd-t uses the difference of two logits"), std::string::npos) << result.notes[1];
 }
