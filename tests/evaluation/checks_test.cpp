@@ -115,6 +115,7 @@ TEST_F(ChecksTest, AreOfTheContextAskedForWithItsOwnImages) {
   ASSERT_TRUE(evaluation.suspect());
   EXPECT_EQ(evaluation.reasons().front().substr(0, 18), "transfer in alone:");
   // Where ste breaks the image here itself, transfer was not needed.
+  alone.surrogates.push_back({.name = "ste", .leads = true});
   evaluation.attacks.push_back({"apgd-ce", "ste", "alone", alone.robust, {}, 0, at::full({40}, 2, at::kChar)});
   for (auto& c : run_checks({honest, false, predict, {}, 1}, images, threat, evaluation, {}, {})) second[c.name] = c;
   EXPECT_EQ(second.at("transfer").status, Status::passed);
