@@ -24,6 +24,7 @@ struct AttackRecord {
 /// What one surrogate did in a context.
 struct SurrogateOutcome {
   std::string name, same_as, unavailable;
+  std::string summary = {};        ///< what it approximates, one line
   SurrogateKind kind = SurrogateKind::white_box;
   bool leads = false;              ///< what an evaluation with one surrogate would have attacked with
   bool checked = false;            ///< the checks look at it

@@ -40,7 +40,7 @@ Json peer_json(const PeerResult& peer, const Tensor& robust) {
 }
 
 Json surrogate_json(const SurrogateOutcome& s) {
-  Json j{{"name", s.name}};
+  Json j{{"name", s.name}, {"kind", to_string(s.kind)}, {"summary", s.summary}};
   if (!s.same_as.empty()) j["same_as"] = s.same_as;
   if (!s.unavailable.empty()) j["unavailable"] = s.unavailable;
   if (!s.same_as.empty() || !s.unavailable.empty()) return j;
@@ -68,6 +68,7 @@ Json broken_by_json(const ContextOutcome& context) {
     const auto& [by, images] = counted;
     Json entry{{"by", text}, {"images", images}, {"surrogate", by.surrogate}, {"attack", by.attack}};
     if (!by.target.empty()) entry["context"] = by.target;
+    entry["elsewhere"] = by.target != context.context;
     if (by.composed) entry["composed"] = true;
     if (by.colluders) entry["colluders"] = *by.colluders;
     if (by.radius) entry["eps"] = *by.radius;

@@ -27,6 +27,11 @@ const Surrogate& find(const std::vector<Surrogate>& all, const std::string& name
 
 }  // namespace
 
+std::string to_string(SurrogateKind kind) {
+  constexpr const char* names[] = {"white-box", "objective", "transfer", "query"};
+  return names[static_cast<size_t>(kind)];
+}
+
 std::vector<Surrogate> selected(const std::vector<Surrogate>& all, const SurrogateSelection& selection) {
   std::vector<std::string> names = selection.names;
   if (names.empty())

@@ -19,6 +19,8 @@ enum class SurrogateKind {
   query,      ///< no gradient: random search on the target's margin
 };
 
+std::string to_string(SurrogateKind kind);  ///< "white-box", "objective", "transfer" or "query"
+
 /// One forward pass of the defended network: what a surrogate is computed from.
 struct SurrogateInput {
   const Tensor& x;      ///< [N,C,H,W] in [0,1], the leaf that gradients are taken for

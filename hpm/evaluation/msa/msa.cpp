@@ -62,7 +62,10 @@ namespace {
 ContextOutcome under_another_name(ContextOutcome outcome, const std::string& name) {
   for (auto& surrogate : outcome.surrogates)
     if (surrogate.unavailable.empty())
-      surrogate = {.name = surrogate.name, .same_as = surrogate.name + " in " + outcome.context, .kind = surrogate.kind};
+      surrogate = {.name = surrogate.name,
+                   .same_as = surrogate.name + " in " + outcome.context,
+                   .summary = surrogate.summary,
+                   .kind = surrogate.kind};
   outcome.context = name;
   return outcome;
 }
