@@ -82,8 +82,7 @@ std::vector<AttackSpec> standard(Norm norm) {
   const bool l1 = norm == Norm::l1;
   return {{.name = "apgd-ce", .restarts = l1 ? 5 : 1, .large_radius = l1},
           {.name = "apgd-t", .targets = l1 ? 5 : 9, .large_radius = l1},
-          {.name = "fab-t",
-       .repeats = false},
+          {.name = "fab-t"},
           {.name = "square"}};
 }
 
@@ -164,7 +163,8 @@ const std::vector<AttackEntry>& attack_table() {
        .run = run_fab<true>,
        .budget = budget<fab_options<true>>,
        .targeted = true,
-       .surrogate_ranking = true},
+       .surrogate_ranking = true,
+       .repeats = false},
       {.name = "square",
        .summary = "Square: random search without gradients",
        .run = run_square,
