@@ -4,7 +4,7 @@
 
 #include "hpm/core/error.h"
 #include "hpm/evaluation/kept_generator_impl.h"
-#include "hpm/evaluation/msa_impl.h"
+#include "hpm/defences/hpm_defence.h"
 
 namespace hpm {
 namespace {
@@ -31,7 +31,7 @@ Tensor spacing(const Tensor& logits) {
 }  // namespace
 
 Tensor clean_fc_logits(const HpmModel& model, const ImageSet& images, int64_t batch_size, const WorkLog& log) {
-  if (model.head) return clean_pass(model, images, batch_size, log).o;
+  if (model.head) return clean_pass(model, images, batch_size, log).logits;
   const auto kept = log.once("clean logits", images.index, [&]() -> NamedTensors {
     const KeptGenerator generator;
     torch::NoGradGuard guard;

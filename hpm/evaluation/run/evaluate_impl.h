@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "hpm/evaluation/msa/msa.h"
 #include "hpm/evaluation/run/evaluate.h"
 
 namespace hpm {
