@@ -39,11 +39,17 @@ void fields(Fields& f, DataOptions& o, const std::string& split) {
   hpm::fields(f, o.images);
 }
 
+void say_notes(Dataset& data, Monitor& monitor) {
+  for (const auto& note : data.notes) monitor.warn(note);
+  if (data.reader) data.reader->on_note = [&monitor](const std::string& note) { monitor.warn(note); };
+}
+
 Dataset load(const DataOptions& options, CommandLine& line) {
   const auto& name = options.data;
   const bool folder = name.starts_with("images:"), file = name.starts_with("npz:") || name.starts_with("npy:");
   auto data = load_dataset(name, options.split, options.root, options.images);
   if (folder || file) line.warn_unused("data-root", name + " names its place itself");
+  say_notes(data, line.monitor());
   if (data.split == "all") line.warn_unused("split", name + " has no splits");
   if (!folder)
     for (const char* option : {"resize", "centre-crop", "interpolation"})

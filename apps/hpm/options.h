@@ -28,7 +28,9 @@ struct DataOptions {
   ImageOptions images;           ///< of image folders
 };
 void fields(Fields& f, DataOptions& o, const std::string& split);
-/// Loads the data set, with a warning for each option that has no effect on it.
+/// Puts on stderr what the loading of a data set noted, and what its reading will note.
+void say_notes(Dataset& data, Monitor& monitor);
+/// Loads the data set, with its notes and a warning for each option that has no effect on it.
 Dataset load(const DataOptions& options, CommandLine& line);
 
 /// Of the numbers, labels and contents of the images `index` [n] int64.

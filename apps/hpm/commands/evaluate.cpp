@@ -146,6 +146,7 @@ class Evaluate {
     if (path.empty()) return {};
     auto options = o_.model;
     options.card.sha256.clear();
+    options.card.key.clear();  // of the model's file; a peer's card names its own
     auto peer = load(options, path, data_.image_shape(), line_.monitor());
     if (peer.head) line_.monitor().warn(path + ": has an HPM head; as base or control its FC layer alone is used");
     require(peer.classifier.classes() == model_.classifier.classes(), "{}: has {} classes, but the model has {}", path,

@@ -7,6 +7,7 @@
 #include "hpm/evaluation/protocols.h"
 #include "hpm/io/file.h"
 #include "hpm/io/npy.h"
+#include "hpm/io/text.h"
 #include "options.h"
 
 namespace hpm::app {
@@ -17,7 +18,9 @@ Dataset load_input(const std::string& input, const DataOptions& options, Command
     line.warn_unused(name, "--input gives the images");
   if (!input.starts_with("images:"))
     for (const char* name : {"resize", "centre-crop", "interpolation"}) line.warn_unused(name, "it is for images:DIR");
-  return load_images(input, options.images);
+  auto data = load_images(input, options.images);
+  say_notes(data, line.monitor());
+  return data;
 }
 
 /// "index,label", and the file of an image that has its own.
@@ -27,7 +30,7 @@ std::string labels_csv(const Dataset& data, const Tensor& index, const Tensor& l
   for (int64_t i = 0; i < labels.numel(); ++i) {
     const auto number = index[i].item<int64_t>();
     csv += fmt::format("{},{}", number, labels[i].item<int64_t>());
-    if (files) csv += ",\"" + std::regex_replace(data.reader->path(number), std::regex("\""), "\"\"") + "\"";
+    if (files) csv += ",\"" + std::regex_replace(printable_utf8(data.reader->path(number)), std::regex("\""), "\"\"") + "\"";
     csv += "\n";
   }
   return csv;
