@@ -95,7 +95,7 @@ Tensor checked_pixels(const std::string& name, const Tensor& x, ScalarType type,
   }
   const auto [first, count] = images_where(outside);
   const double least = low.item<double>(), most = high.item<double>();
-  const auto hint = least >= 0 && most > 1.5 && most <= 255 ? "; these look like 0..255: divide by 255, or save them as uint8"
+  const auto hint = least > -.01 && most > 1.5 && most <= 255.01 ? "; these look like 0..255: divide by 255, or save them as uint8"
                     : least < -.5                           ? "; these look normalised: undo it (x * std + mean)"
                                                             : "; clip what is no image, or scale it";
   fail("{}: needs values in [0,1] (or uint8), but they span [{}, {}], first in image {}{}{}", name, digits(low),

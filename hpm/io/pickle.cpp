@@ -11,7 +11,7 @@
 namespace hpm {
 namespace {
 
-constexpr size_t line_limit = 1 << 20;
+constexpr size_t line_limit = 1 << 20, integer_limit = 1 << 16;
 
 std::string hex_of(std::string_view little_endian) {
   std::string out = "0x";
@@ -79,7 +79,7 @@ class Machine {
   }
 
   void push_long(uint64_t size) {
-    if (size > 1024) in_.fail("an integer of {} bytes", size);
+    if (size > integer_limit) in_.fail("an integer of {} bytes", size);
     const std::string digits = in_.text(size);
     if (size > 8) return push({.kind = NodeKind::text, .text = hex_of(digits)});
     uint64_t value = size > 0 && (digits.back() & 0x80) ? ~uint64_t{0} : 0;

@@ -11,7 +11,7 @@
 namespace hpm {
 namespace {
 
-constexpr std::array<std::string_view, 25> callables{"torch._utils._rebuild_tensor",
+constexpr std::array<std::string_view, 27> callables{"torch._utils._rebuild_tensor",
                                                      "torch._utils._rebuild_tensor_v2",
                                                      "torch._utils._rebuild_tensor_v3",
                                                      "torch._utils._rebuild_parameter",
@@ -33,6 +33,8 @@ constexpr std::array<std::string_view, 25> callables{"torch._utils._rebuild_tens
                                                      "numpy._core.multiarray.scalar",
                                                      "numpy.core.multiarray._reconstruct",
                                                      "numpy._core.multiarray._reconstruct",
+                                                     "numpy.core.numeric._frombuffer",
+                                                     "numpy._core.numeric._frombuffer",
                                                      "numpy.ndarray",
                                                      "numpy.dtype",
                                                      "_codecs.encode"};
@@ -212,6 +214,7 @@ NodeId call_global(PickleGraph& graph, const ByteReader& in, NodeId function, No
     return known ? call_global(graph, in, given.id(0), given.id(2)) : make_opaque(graph, in, std::move(name));
   }
   if (const auto tensor = make_tensor(graph, in, name, arguments)) return *tensor;
+  if (name.ends_with("numeric._frombuffer")) return make_array(graph, in, arguments);
   if (given.any_opaque()) return make_opaque(graph, in, std::move(name));
   if (name == "collections.OrderedDict") return make_ordered_dict(graph, in, given);
   if (name == "torch.Size") {

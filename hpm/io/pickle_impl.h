@@ -96,6 +96,8 @@ NodeId make_opaque(PickleGraph& graph, const ByteReader& in, std::string name);
 /// Gives a numpy array its state (version, shape, type, in Fortran order, bytes); throws Error where they disagree. An
 /// array of elements that are no numbers becomes opaque.
 void set_array_state(PickleGraph& graph, const ByteReader& in, NodeId array, NodeId state);
+/// _frombuffer(data, type, shape, order), as protocol 5 writes arrays.
+NodeId make_array(PickleGraph& graph, const ByteReader& in, NodeId arguments);
 /// The elements of a numpy array in C order; throws Error for one that was given no state.
 StoredTensor stored_array(const PickleGraph& graph, const PickleNode& array);
 /// What a persistent id of PyTorch names: ("storage", type, key, location, count[, view]), or ("module", class, file,

@@ -140,23 +140,19 @@ class NameStripper {
     return std::erase_if(tensors_, where) > 0;
   }
 
-  /// Counters and metrics: whole numbers and single values beside the prefix that all weights share. Without a prefix,
-  /// whole numbers whose module holds no weights.
+  /// Counters and metrics: whole numbers and single values beside the prefix that all weights share.
   bool drop_counters() {
     std::vector<std::string_view> weights;
-    std::set<std::string_view> modules;
-    const auto is_weight = [](const Named& named) {
-      return is_floating(named.second.type) && !named.second.shape.empty();
+    const auto is_counter = [](const Named& named) {
+      const auto type = named.second.type;
+      return named.second.shape.empty() || type == ScalarType::int32 || type == ScalarType::int64;
     };
-    const auto module_of = [](std::string_view name) { return name.substr(0, name.find('.')); };
     for (const auto& named : tensors_)
-      if (!is_own(named) && is_weight(named)) weights.push_back(named.first), modules.insert(module_of(named.first));
-    if (weights.empty()) return false;
+      if (!is_own(named) && !is_counter(named)) weights.push_back(named.first);
     const auto prefix = common_prefix(weights);
+    if (prefix.empty()) return false;
     return leave_out([&](const Named& named) {
-      if (is_own(named) || is_weight(named) || named.first.ends_with("num_batches_tracked")) return false;
-      if (!prefix.empty()) return !named.first.starts_with(prefix);
-      return !is_floating(named.second.type) && !modules.contains(module_of(named.first));
+      return !is_own(named) && is_counter(named) && !named.first.starts_with(prefix);
     });
   }
 

@@ -229,7 +229,11 @@ class NetworkSearch {
     Notes none;
     const auto arch = with_activation(card_.arch, card_, path_, none);
     if (!script_ && classes_of(tensors) < 2) return {};
-    return misfits(state_of(arch, tensors, shape), tensors).empty() ? card_.arch : std::string();
+    try {
+      return misfits(state_of(arch, tensors, shape), tensors).empty() ? card_.arch : std::string();
+    } catch (const Error&) {  // no such network: fail_unfitting() says why
+      return {};
+    }
   }
 
   /// Where the network takes images of another size than the data set has, that is the error.
@@ -257,14 +261,13 @@ class NetworkSearch {
 
 /// Says what was left out beside the network, and refuses it where it may be a part of it.
 void say_part(const NetworkPart& part, LoadedClassifier& loaded, const std::string& path) {
-  if (part.prefix.empty()) return;
   auto& file = loaded.file;
-  const auto name = part.prefix.substr(0, part.prefix.size() - 1);
+  const auto name = part.prefix.substr(0, std::max<size_t>(part.prefix.size(), 1) - 1);  // without the dot
   const auto full = [&](const std::string& key) { return file.key.empty() || file.key == "." ? key : file.key + "." + key; };
-  loaded.notes.push_back(fmt::format("peeled: prefix \"{}\"", part.prefix));
-  std::vector<std::string> weights, values;
+  if (!part.prefix.empty()) loaded.notes.push_back(fmt::format("peeled: prefix \"{}\"", part.prefix));
+  std::vector<std::string> weights, values, counters;
   for (const auto& [key, tensor] : part.beside)
-    (tensor.dim() >= 2 && tensor.is_floating_point() ? weights : values)
+    (!tensor.is_floating_point() ? counters : tensor.dim() >= 2 ? weights : values)
         .push_back(fmt::format("{} [{}]", key, fmt::join(tensor.sizes(), ",")));
   const auto dozen = [](const std::vector<std::string>& lines) {
     const auto shown = std::span(lines).first(std::min<size_t>(lines.size(), 12));
@@ -276,6 +279,8 @@ void say_part(const NetworkPart& part, LoadedClassifier& loaded, const std::stri
         "{}: below \"{}\" lies a whole {}, but beside it are weights that belong to no part of it: {}. If they take no "
         "part in the prediction, say so with --key {}",
         path, part.prefix, part.arch, dozen(weights), full(name));
+  for (const auto& counter : counters) file.ignored.push_back(counter), loaded.notes.push_back("left out: " + counter);
+  file.ignored.insert(file.ignored.end(), values.begin(), values.end());
   if (!values.empty())
     loaded.warnings.push_back(fmt::format("{}: left out, for they belong to no part of {}: {}", path, part.arch, dozen(values)));
   if (part.others.empty()) return;

@@ -29,6 +29,15 @@ std::vector<PrefixCount> prefixes_of(const NamedTensors& tensors) {
   return out;
 }
 
+/// A whole number in a module without weights.
+bool is_counter(const NamedTensors::value_type& named, const NamedTensors& all) {
+  const auto module_of = [](const std::string& name) { return name.substr(0, name.find('.')); };
+  const auto module = module_of(named.first);
+  return !named.second.is_floating_point() && std::ranges::none_of(all, [&](const auto& other) {
+    return other.second.is_floating_point() && module_of(other.first) == module;
+  });
+}
+
 std::vector<size_t> ranks_of(const std::string& prefix) {
   std::vector<size_t> out;
   for (size_t begin = 0, dot; (dot = prefix.find('.', begin)) != std::string::npos; begin = dot + 1)
@@ -58,6 +67,12 @@ NetworkPart find_network_part(const NamedTensors& tensors, const FitsWhole& fits
     whole.tensors = tensors;
     return whole;
   }
+  // Whole numbers that belong to no layer count something: "step" beside the layers of a network.
+  whole.notes.clear();
+  for (const auto& named : tensors)
+    (is_counter(named, tensors) ? whole.beside : whole.tensors).push_back(named);
+  if (!whole.beside.empty()) whole.arch = fits(whole.tensors, whole.notes);
+  if (whole) return whole;
   std::vector<NetworkPart> found;
   for (const auto& [prefix, count] : prefixes_of(tensors)) {
     const auto inside = [&, &p = prefix](const NetworkPart& part) { return p.starts_with(part.prefix); };

@@ -60,8 +60,8 @@ void append_dozen(std::string& text, const std::vector<std::string>& lines, std:
 }  // namespace
 
 std::string Misfits::text() const {
-  std::string text = fmt::format("{} keys missing, {} of another shape, {} unexpected", missing.size(),
-                                 misshapen.size(), unexpected.size());
+  std::string text = fmt::format("{} missing, {} of another shape, {} unexpected", missing.size(), misshapen.size(),
+                                 unexpected.size());
   append_dozen(text, missing, "missing");
   append_dozen(text, misshapen, "of another shape");
   append_dozen(text, unexpected, "unexpected");

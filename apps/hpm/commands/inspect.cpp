@@ -163,13 +163,19 @@ void describe(const LoadedModel& loaded, Json& j) {
   j["warnings"] = loaded.warnings;
 }
 
+/// Notes that repeat what has lines of its own.
+bool said_already(const std::string& note) {
+  return note.starts_with("peeled: ") || note.starts_with("left out: ") || note.starts_with("not read: ");
+}
+
 void print(const Json& j, bool json) {
   if (json) return fmt::print("{}\n", json_text(j, 1));
   for (const auto& [key, value] : j.items()) {
     if (value.empty() && value.is_structured()) continue;
-    if (value.is_array() && value.front().is_string())
-      for (const auto& item : value) fmt::print("{:<13} {}\n", key, item.get<std::string>());
-    else if (value.is_array() && value.front().is_object())
+    if (value.is_array() && value.front().is_string()) {
+      for (const auto& item : value)
+        if (!said_already(item.get<std::string>())) fmt::print("{:<13} {}\n", key, item.get<std::string>());
+    } else if (value.is_array() && value.front().is_object())
       for (const auto& item : value)
         fmt::print("{:<13} --key {}: {} tensors{}\n", key, item.at("key").get<std::string>(),
                    item.at("tensors").get<size_t>(), item.at("taken").get<bool>() ? " (taken)" : "");
@@ -226,6 +232,7 @@ int inspect(const Arguments& arguments) {
     print(j, line.json);  // what is known helps to see why it does not load
     throw;
   }
+  j["ignored"] = loaded.file.ignored;
   describe(loaded, j);
   add_candidates(j, loaded.file);
   const auto& info = loaded.model.classifier.info();
