@@ -6,6 +6,7 @@
 
 #include "hpm/core/error.h"
 #include "hpm/io/sha256.h"
+#include "hpm/models/normalisation.h"
 
 namespace hpm::app {
 
@@ -17,9 +18,12 @@ void fields(Fields& f, ModelOptions& o) {
 }
 
 HpmModel load(const ModelOptions& options, const std::string& path, const std::vector<int64_t>& data_shape,
-              Monitor& monitor) {
+              Monitor& monitor, const std::string& purpose) {
   require(!path.empty(), "--model: needs a checkpoint file");
   auto loaded = load_model(path, options.card, data_shape, options.allow_torchscript);
+  if (!purpose.empty()) require_normalisation(loaded.model.classifier, purpose);
+  for (const auto& line : unlikely_values(loaded.model.classifier.info().normalisation))
+    monitor.warn(path + ": " + line);
   for (const auto& note : loaded.notes) monitor.say(path + ": " + note);
   for (const auto& warning : loaded.warnings) monitor.warn(warning);
   return std::move(loaded.model);

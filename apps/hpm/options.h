@@ -18,8 +18,10 @@ struct ModelOptions {
 void fields(Fields& f, ModelOptions& o);
 
 /// Loads the model with its notes on stderr. A TorchScript file needs --allow-torchscript, or sha256 in its card.
+/// `purpose`: what its normalisation must be known for, the end of a sentence; where it is empty, a model without one
+/// is warned of and sees the images as they are.
 HpmModel load(const ModelOptions& options, const std::string& path, const std::vector<int64_t>& data_shape,
-              Monitor& monitor);
+              Monitor& monitor, const std::string& purpose = {});
 
 struct DataOptions {
   std::string data = "cifar10", root, split = "test";

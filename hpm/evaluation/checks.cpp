@@ -35,7 +35,7 @@ class Checks {
 
   /// With the whole box allowed, an attack that sees the gradient breaks everything.
   CheckOutcome unbounded() {
-    if (!options_.gradients) return without_gradients("unbounded");
+    if (!has_gradients()) return without_gradients("unbounded");
     const double eps = threat_.norm == Norm::linf ? 1. : threat_.norm == Norm::l2 ? std::sqrt(dims()) : dims();
     auto left = at::arange(sample_.size());
     for (const auto& [name, view] : views_) {
@@ -55,7 +55,7 @@ class Checks {
   /// target or the surrogate has wrong there needs none (and DLR is constant where the true class ranks third). Judged
   /// by the surrogate that has most: what blinds one of the attacks is not excused by another one.
   CheckOutcome zero_gradients() {
-    if (!options_.gradients) return without_gradients("zero gradients");
+    if (!has_gradients()) return without_gradients("zero gradients");
     const auto x = apgd_start(sample_, threat_, streams_, {"check start"}).x;
     std::vector<std::string> each;
     std::vector<Tensor> right;
@@ -93,14 +93,14 @@ class Checks {
       if (t.defined()) bad += t.isfinite().logical_not().sum().item<int64_t>();
     };
     for (const auto& [name, view] : views_) {
-      const auto answer = view->ask({sample_.x, sample_.index}, options_.gradients ? &loss : nullptr);
+      const auto answer = view->ask({sample_.x, sample_.index}, has_gradients() ? &loss : nullptr);
       count(answer.target_logits), count(answer.loss), count(answer.gradient);
     }
     if (outcome().adversarial.defined())
       for_chunks(outcome().adversarial.set(), options_.batch_size, [&](const Images& part, int64_t) { count(part.x); });
     return judged("NaN or infinite", static_cast<double>(bad), 0, "values",
                   fmt::format("{} in the logits{} of {} images, and in all adversarial images{}", bad,
-                              options_.gradients ? ", losses and gradients" : "", sample_.size(),
+                              has_gradients() ? ", losses and gradients" : "", sample_.size(),
                               first() ? " and their logits" : ""));
   }
 
@@ -174,7 +174,7 @@ class Checks {
 
   /// Four times the iterations should find little more.
   CheckOutcome convergence() {
-    if (!options_.gradients) return without_gradients("convergence");
+    if (!has_gradients()) return without_gradients("convergence");
     std::vector<AttackModel*> all;
     for (const auto& [name, view] : views_) all.push_back(view);
     const auto [broken, survivors] =
@@ -226,10 +226,14 @@ class Checks {
   }
 
  private:
-  static CheckOutcome without_gradients(const std::string& name) {
-    return {name, Status::not_run, {}, {}, "", "the attacks asked for no gradient"};
+  bool has_gradients() const { return options_.gradients && options_.differentiable; }
+  CheckOutcome without_gradients(const std::string& name) const {
+    const char* why = options_.differentiable ? "the attacks asked for no gradient" : "the model has no gradient";
+    return {name, Status::not_run, {}, {}, "", why};
   }
 
+  /// A model without a head: its surrogates are the stand-ins alone, and Square is an attack of its own.
+  bool plain() const { return outcome().context.empty(); }
   const ContextOutcome& outcome() const { return evaluation_.contexts.at(subject_.context); }
   bool first() const { return subject_.context == 0; }
   double points(int64_t images) const {
@@ -267,7 +271,7 @@ class Checks {
   bool own_square() const {
     if (!options_.gradients) return false;
     const auto& surrogates = outcome().surrogates;
-    if (!surrogates.empty())
+    if (!plain() && !surrogates.empty())
       return std::any_of(surrogates.begin(), surrogates.end(),
                          [](const auto& s) { return s.name == "query" && s.unavailable.empty(); });
     return std::any_of(evaluation_.attacks.begin(), evaluation_.attacks.end(), [&](const auto& attack) {
@@ -277,7 +281,7 @@ class Checks {
 
   /// Images that the evaluation's own Square broke first, in this context.
   int64_t broken_by_square() const {
-    if (!outcome().surrogates.empty()) return first_broken_by({"query"});
+    if (!plain() && !outcome().surrogates.empty()) return first_broken_by({"query"});
     int64_t first = 0;
     Tensor before;  // after the attacks before it
     for (const auto& attack : evaluation_.attacks) {
@@ -353,7 +357,8 @@ std::vector<CheckOutcome> run_checks(CheckSubject subject, const ImageSet& image
 
 Passes check_passes(const CheckOptions& options, int64_t n, int64_t surrogates) {
   if (options.level == "none") return {};
-  const auto sample = std::min(options.sample, n), gradients = options.gradients ? surrogates : 0;
+  const auto sample = std::min(options.sample, n),
+             gradients = options.gradients && options.differentiable ? surrogates : 0;
   // Unbounded: 50 steps and the start, after a clean pass; zero gradients: two losses and the surrogate's prediction;
   // finite: one pass. Determinism and consistency: eight predictions at most.
   Passes total{sample * (56 * gradients + surrogates + 8), sample * 54 * gradients};

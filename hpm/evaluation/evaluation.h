@@ -47,6 +47,7 @@ struct ContextOutcome {
   ImageStore adversarial;  ///< adversarial where broken (joint: the worst composed batches), else the original;
                            ///< undefined for clean
   std::vector<std::string> broken_by;  ///< per image: "surrogate/attack" that broke it first, "" where none
+  Tensor clean_logits = {};            ///< [n,K] of the prediction; kept by the protocol clean alone
 };
 
 /// A mixing weight that the iterates aimed at another were judged by.

@@ -68,15 +68,13 @@ std::vector<AttackSpec> attacks_of(const MsaOptions& options, Norm norm, int64_t
   return sequence;
 }
 
-Evaluation attack_plain(const HpmModel& model, const ImageSet& images, const ThreatModel& threat,
-                        const MsaOptions& options, Monitor& monitor, const WorkLog& log) {
-  ClassifierModel attacked(model.classifier);
-  AttackSequence sequence;
-  for (const auto& step : msa_plan(options, threat.norm, model.classifier.classes(), false))
-    sequence.attacks.insert(sequence.attacks.end(), step.attacks.begin(), step.attacks.end());
-  return evaluation_of(run_sequence(attacked, images, threat, sequence,
-                                    {.seed = seed_of(options, "fc"), .batch_size = options.batch_size}, monitor, log),
-                       "", "");
+/// Settings the user gave in place of the version's.
+void replace_settings(const MsaOptions& options, MsaStep& step) {
+  for (auto& spec : step.attacks) {
+    if (spec.name != "fab-t" && spec.name != "square") spec.restarts *= options.restarts;
+    spec.steps = options.steps.value_or(spec.steps);
+    spec.queries = options.queries.value_or(spec.queries);
+  }
 }
 
 }  // namespace
@@ -113,13 +111,36 @@ std::vector<MsaStep> msa_plan(const MsaOptions& options, Norm norm, int64_t clas
     for (const auto& name : surrogates_of(options))
       plan.push_back({find_surrogate(name).name, attacks_of(options, norm, classes, name, 1)});
   }
-  for (auto& step : plan)
-    for (auto& spec : step.attacks) {
-      if (spec.name != "fab-t" && spec.name != "square") spec.restarts *= options.restarts;
-      spec.steps = options.steps.value_or(spec.steps);
-      spec.queries = options.queries.value_or(spec.queries);
-    }
+  for (auto& step : plan) replace_settings(options, step);
   return plan;
+}
+
+std::vector<MsaStep> transfer_plan(const MsaOptions& options, Norm norm, int64_t classes, const Peers& peers) {
+  std::vector<MsaStep> plan;
+  if (!options.through_stand_ins) return plan;
+  const auto own = [&](const std::string& name) {
+    return std::find(options.more_surrogates.begin(), options.more_surrogates.end(), name) !=
+           options.more_surrogates.end();
+  };
+  for (const auto& name : surrogates_of(options)) {
+    const bool given = (name == "base" && peers.base) || (name == "control" && peers.control) || own(name);
+    if (given) plan.push_back({find_surrogate(name).name, attacks_of(options, norm, classes, name, 1)});
+  }
+  for (auto& step : plan) replace_settings(options, step);
+  return plan;
+}
+
+std::vector<std::string> few_classes_notes(const std::vector<MsaStep>& plan, int64_t classes) {
+  std::vector<std::string> notes;
+  for (const auto& step : plan)
+    for (const auto& spec : step.attacks) {
+      if (spec.name == "region" || attack_entry(spec.name).classes <= classes) continue;
+      const auto note =
+          fmt::format("{} uses the difference of two logits: its ratio needs {} classes, the model has {}", spec.name,
+                      attack_entry(spec.name).classes, classes);
+      if (std::find(notes.begin(), notes.end(), note) == notes.end()) notes.push_back(note);
+    }
+  return notes;
 }
 
 namespace {
@@ -260,7 +281,13 @@ Passes estimate_passes(const HpmModel& model, const Peers& peers, const ThreatMo
       add(step.attacks, Ranking::none, false);
     ++total.forward;  // the clean verdict
   };
-  if (!model.head) add_plain();
+  if (!model.head) {
+    add_plain();
+    for (const auto& step : transfer_plan(options, threat.norm, model.classifier.classes(), peers)) {
+      add(step.attacks, Ranking::row, transfers(step.surrogate));
+      ++total.forward;  // what stands is judged anew
+    }
+  }
   for (const auto* peer : {&peers.base, &peers.control})
     if (*peer && peers_attacked) add_plain();
   if (!model.head) return total;
@@ -378,8 +405,11 @@ Evaluation msa(const HpmModel& model, const Peers& peers, const ImageSet& images
   check_colluders(options.collusion, std::min(options.company_size, images.size()));
   const auto start = std::chrono::steady_clock::now();
   Evaluation out;
+  const auto classes = model.classifier.classes();
+  const auto notes = few_classes_notes(msa_plan(options, threat.norm, classes, model.head.has_value()), classes);
+  for (const auto& note : notes) monitor.warn(note);
   if (!model.head) {
-    out = attack_plain(model, images, threat, options, monitor, log);
+    out = attack_plain(model, peers, images, threat, options, monitor, log);
   } else {
     require(!options.contexts.empty(), "msa: needs at least one context");
     for (const auto& name : options.contexts)
@@ -401,6 +431,7 @@ Evaluation msa(const HpmModel& model, const Peers& peers, const ImageSet& images
                  out);
     out.borderline = borderline.sum().item<int64_t>();
   }
+  out.notes.insert(out.notes.begin(), notes.begin(), notes.end());
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return out;
 }

@@ -29,6 +29,10 @@ struct MsaOptions {
   /// no run, but in joint). Nothing is aimed at them: their accuracies are upper bounds, and cost a head each.
   std::vector<double> sweep = {};
   CollusionOptions collusion = {};  ///< of the context joint
+  /// A model without a head is also attacked through base, control and `more_surrogates`. False for a peer of the model
+  /// evaluated: the stand-ins are for that one.
+  bool through_stand_ins = true;
+  bool differentiable = true;  ///< false for a model without a head that has no gradient: stand-ins and queries alone
 };
 
 /// The contexts asked for; with version plus, solo brings solo-eot along: expectation over the company.
@@ -64,8 +68,8 @@ Passes estimate_passes(const HpmModel& model, const Peers& peers, const ThreatMo
 
 /// Runs the protocol; contexts come out in the order asked, the first is the one headlined. Images that are broken for
 /// a context stay broken there, whoever found it: iterates are judged in all of the asked row-wise contexts at once. A
-/// model without an HPM head is attacked directly with the same attacks. Each chunk of an attack is written to `log`,
-/// and taken from there when it was done before.
+/// model without an HPM head is attacked directly with the same attacks, and what stands through the stand-ins given.
+/// Each chunk of an attack is written to `log`, and taken from there when it was done before.
 Evaluation msa(const HpmModel& model, const Peers& peers, const ImageSet& images, const ThreatModel& threat,
                const MsaOptions& options, Monitor& monitor = silent(), const WorkLog& log = {});
 

@@ -19,6 +19,15 @@ Clean clean_pass(const HpmModel& model, const ImageSet& images, int64_t batch_si
 AttackResult run_attack(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
                         const RandomStreams& streams, Monitor& monitor);
 
+/// What a model without a head is attacked with beside its own gradient: `more_surrogates`, base and control as far as
+/// they are there.
+std::vector<MsaStep> transfer_plan(const MsaOptions& options, Norm norm, int64_t classes, const Peers& peers);
+Evaluation attack_plain(const HpmModel& model, const Peers& peers, const ImageSet& images, const ThreatModel& threat,
+                        const MsaOptions& options, Monitor& monitor, const WorkLog& log);
+
+/// A line for each attack of the plan whose loss needs more classes than the model has: what it uses instead.
+std::vector<std::string> few_classes_notes(const std::vector<MsaStep>& plan, int64_t classes);
+
 /// A seed of its own for each surrogate and context, so that the same attack starts elsewhere.
 uint64_t seed_of(const MsaOptions& options, const std::string& surrogate, ContextKind context = ContextKind::reference);
 

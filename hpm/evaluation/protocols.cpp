@@ -23,7 +23,8 @@ FreshVerdict judge_rows(AttackModel& model, const Images& images) {
 
 struct CleanVerdict {
   ContextOutcome context;
-  Tensor close;  // [n] bool: nearly a tie, and judged again alone (in joint no row stands alone)
+  Tensor close;   // [n] bool: nearly a tie, and judged again alone (in joint no row stands alone)
+  Tensor logits;  // [n,K]
 };
 
 CleanVerdict clean_verdict(const ProtocolSubject& subject, const ImageSet& images, int64_t batch_size) {
@@ -40,10 +41,11 @@ CleanVerdict clean_verdict(const ProtocolSubject& subject, const ImageSet& image
       logits.push_back(verdict.logits);
     });
   }
-  context.clean_prediction = at::cat(logits).argmax(1).to(at::kCPU);
+  const auto all = at::cat(logits);
+  context.clean_prediction = all.argmax(1).to(at::kCPU);
   context.clean_correct = context.clean_prediction.eq(images.y.to(at::kCPU));
   context.robust = context.clean_correct;
-  return {std::move(context), close};
+  return {std::move(context), close, all};
 }
 
 }  // namespace
@@ -95,7 +97,8 @@ Tensor predict_logits(const ProtocolSubject& subject, const ImageSet& images, in
 Evaluation evaluate_clean(const ProtocolSubject& subject, const ImageSet& images, int64_t batch_size) {
   const auto start = std::chrono::steady_clock::now();
   Evaluation out;
-  auto [context, close] = clean_verdict(subject, images, batch_size);
+  auto [context, close, logits] = clean_verdict(subject, images, batch_size);
+  context.clean_logits = logits;
   out.contexts.push_back(std::move(context));
   out.borderline = close.sum().item<int64_t>();
   out.seconds = since(start);
@@ -110,7 +113,7 @@ Evaluation evaluate_pgd(const ProtocolSubject& subject, const ImageSet& images, 
   const auto attacked = subject.attack_model();
   require(attacked->coupling() == Coupling::rows,
           "evaluate: the context joint needs --protocol msa, which attacks batches as a whole");
-  auto [context, close] = clean_verdict(subject, images, batch_size);
+  auto [context, close, logits] = clean_verdict(subject, images, batch_size);
   context.robust = context.clean_correct.clone();
   AttackRecord record{"pgd", subject.model.head ? "ste" : "", context.context};
   context.adversarial = ImageStore(images);

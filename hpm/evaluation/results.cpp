@@ -64,13 +64,14 @@ Json broken_by_json(const std::vector<std::string>& broken_by) {
 }
 
 Json context_json(const ContextOutcome& c, const ResultsInput& in) {
+  const bool clean_only = in.protocol == "clean";
   Json j{{"context", c.context},
          {"clean_accuracy", rounded(percent(c.clean_correct))},
-         {"robust_accuracy", rounded(percent(c.robust))},
+         {"robust_accuracy", clean_only ? Json() : rounded(percent(c.robust))},
          {"interval", interval_json(interval_of(c.robust))},
          {"clean_interval", interval_json(interval_of(c.clean_correct))},
          {"clean_correct", flags_json(c.clean_correct)},
-         {"robust", flags_json(c.robust)}};
+         {"robust", clean_only ? Json() : flags_json(c.robust)}};
   if (c.ste_accuracy) {
     j["ste_accuracy"] = rounded(*c.ste_accuracy);
     j["obfuscation_gap"] = rounded(*c.ste_accuracy - percent(c.robust));
@@ -236,6 +237,9 @@ std::string results_json(const ResultsInput& in) {
     for (const auto& c : e.contexts)
       if (!c.context.empty()) j["contexts"].push_back(context_json(c, in));
   }
+  // Of a model without a head: the stand-ins that attacked it.
+  if (first.context.empty())
+    for (const auto& s : first.surrogates) j["surrogates"].push_back(surrogate_json(s));
   add_curves(in, j);
   j["control"] = in.control ? peer_json(*in.control, first.robust) : Json();
   j["base"] = in.base ? peer_json(*in.base, first.robust) : Json();

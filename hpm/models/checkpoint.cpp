@@ -76,11 +76,19 @@ ModelCard card_of_metadata(const std::map<std::string, std::string>& metadata, c
 /// they name.
 ModelCard full_card(const ModelCard& given, const std::string& path, const CheckpointFile& file, Notes& notes) {
   auto card = given;
+  bool overridden = false;
+  const auto merge = [&](const ModelCard& other, const char* whose) {
+    const bool both = !(given.mean.empty() && given.std.empty()) && !(other.mean.empty() && other.std.empty());
+    if (!std::exchange(overridden, overridden || both) && both && (given.mean != other.mean || given.std != other.std))
+      notes.push_back(fmt::format("the {}'s normalisation, mean {} and std {}, is overridden", whose,
+                                  fmt::join(other.mean, ","), fmt::join(other.std, ",")));
+    card = merged(card, other);
+  };
   if (const auto beside = read_card(path)) {
-    card = merged(card, *beside);
     notes.push_back("card: " + card_path(path));
+    merge(*beside, "card");
   }
-  card = merged(card, card_of_metadata(file.metadata, path));
+  merge(card_of_metadata(file.metadata, path), "metadata");
   if (!card.sha256.empty() && card.sha256 != file.sha256)
     fail("{}: has SHA-256 {}, but {} is expected; the file was changed or the card belongs to another", path,
          file.sha256, card.sha256);
@@ -118,12 +126,13 @@ Normalisation normalisation_of(const ModelCard& card, const std::string& path, i
     return {file.mean, file.std};
   }
   const auto own = own_normalisation(card.arch, classes);
+  const bool inside = card.arch.starts_with("torchscript:");  // the module normalises
   if (!own.identity())
     loaded.notes.push_back(
         fmt::format("{} normalises inside; for {} classes {}, as RobustBench has it, are assumed "
                     "(--mean, --std)",
                     card.arch, classes, text(own.mean, own.std)));
-  else
+  else if (!inside)
     loaded.warnings.push_back(
         fmt::format("{}: no input normalisation is known: none is applied (--mean, --std or a card)", path));
   return own;

@@ -19,7 +19,7 @@ struct Peers {
 
 /// What a surrogate is made of in one pass.
 struct SurrogateInput {
-  const HpmHead& head;
+  const HpmHead& head;  ///< empty where the attacked model has none (TransferModel)
   const Context& context;
   const Peers& peers;
   const Tensor& x;      ///< [N,C,H,W]

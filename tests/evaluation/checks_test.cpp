@@ -297,7 +297,8 @@ TEST_F(ChecksTest, WhatSquareBreaksBeyondWhiteBoxIsFlagged) {
   const auto basic = run(honest, {}, "basic").at("Square after white-box");
   EXPECT_EQ(basic.status, Status::failed) << "it ran, and needs no further query to be judged: " << basic.detail;
   EXPECT_EQ(*basic.value, *check.value);
-  // In MSA it is the surrogate "query".
+  // In MSA on a model with a head it is the surrogate "query".
+  evaluation.contexts[0].context = "reference";
   evaluation.contexts[0].surrogates = {{.name = "query", .of = 40}};
   evaluation.contexts[0].broken_by.assign(40, "ste/apgd-ce");
   evaluation.contexts[0].broken_by[7] = "query/square";

@@ -7,6 +7,7 @@
 #include "hpm/core/error.h"
 #include "hpm/surrogates/hpm_attack_model.h"
 #include "hpm/surrogates/torchscript_surrogate.h"
+#include "hpm/surrogates/transfer_model.h"
 #include "surrogates/tiny_model.h"
 
 namespace hpm {
@@ -263,9 +264,9 @@ TEST_F(Surrogates, SoloEotAveragesTheLogitsAndVotesWithThePredictionsOfItsDraws)
 
 class OwnSurrogate : public Surrogates {
  protected:
-  std::string file(const std::string& name, const std::string& forward) {
+  std::string file(const std::string& name, const std::string& forward, const std::string& arguments = "x, z, o") {
     torch::jit::Module module("own");
-    module.define("def forward(self, x, z, o):\n    " + forward + "\n");
+    module.define("def forward(self, " + arguments + "):\n    " + forward + "\n");
     const auto path = (folder.path / (name + ".pt")).string();
     module.save(path);
     return path;
@@ -289,6 +290,35 @@ TEST_F(OwnSurrogate, FromATorchScriptFileGivesGradientsWhileTheVerdictStaysTheHa
       close(answer.target_logits,
             prediction_logits(*model.head, context(ContextKind::solo), out.features, out.logits, at::arange(24)), 1e-12,
             1e-12));
+}
+
+TEST_F(OwnSurrogate, OfImagesAloneIsAnyModelAndAttacksOneWithAHeadAndOneWithout) {
+  const Loss loss{LossKind::ce, y, {}};
+  const auto leaf = clean.detach().requires_grad_();
+  Answer expected;
+  differentiate(leaf, 3 * leaf.flatten(1).slice(1, 0, 5), loss, expected);
+  for (const auto& [name, forward] : {std::pair{"plain", "return 3 * x.flatten(1)[:, :5]"},
+                                      {"pair", "return (x.flatten(1), 3 * x.flatten(1)[:, :5])"}}) {
+    const auto own = torchscript_surrogate(file(name, forward, "x"), true);
+    EXPECT_FALSE(own.own_backbone);
+    HpmAttackModel with_head(model, {context(ContextKind::solo)}, own);
+    TransferModel without(model.classifier, own, {}, false);
+    for (AttackModel* attacked : std::initializer_list<AttackModel*>{&with_head, &without})
+      EXPECT_TRUE(close(attacked->ask({clean, at::arange(24)}, &loss).gradient, expected.gradient, 1e-12, 1e-12))
+          << name;
+    EXPECT_TRUE(
+        close(without.ask({clean, at::arange(24)}, &loss).target_logits, model.classifier.logits(clean), 1e-12));
+    EXPECT_EQ(without.passes().backward, 0) << "the model itself is not differentiated";
+  }
+  const auto four = file("four", "return x", "x, z, o, w");
+  EXPECT_NE(test::message_of<Error>([&] { torchscript_surrogate(four, true); }).find("takes 4 arguments"),
+            std::string::npos);
+  TransferModel constant(model.classifier,
+                         torchscript_surrogate(file("constant", "return x.detach().flatten(1)[:, :5]", "x"), true), {});
+  EXPECT_NE(test::message_of<Error>([&] {
+              constant.ask({clean, at::arange(24)}, &loss);
+            }).find("no gradient"),
+            std::string::npos);
 }
 
 TEST_F(OwnSurrogate, IsRefusedUnlessTrustedReadableAndOfTheRightShape) {

@@ -5,13 +5,19 @@
 #include "cost.h"
 #include "hpm/attacks/quantise.h"
 #include "hpm/core/error.h"
+#include "hpm/evaluation/advice.h"
 #include "hpm/evaluation/checks.h"
+#include "hpm/evaluation/fingerprint.h"
+#include "hpm/evaluation/gradient_probe.h"
 #include "hpm/evaluation/image_file.h"
+#include "hpm/evaluation/input_warnings.h"
+#include "hpm/evaluation/peers.h"
 #include "hpm/evaluation/protocols.h"
 #include "hpm/evaluation/results.h"
 #include "hpm/io/file.h"
 #include "hpm/io/journal.h"
 #include "hpm/io/sha256.h"
+#include "hpm/models/normalisation.h"
 #include "hpm/report/report.h"
 #include "hpm/surrogates/torchscript_surrogate.h"
 
@@ -28,6 +34,9 @@ class Evaluate {
     const auto radii = threats(o_.threat);
     if (o_.is_msa()) o_.contexts = msa_contexts(o_.msa(o_.contexts));
     check_options(o_, line_);
+    for (const auto& line : threat_warnings(radii)) note(line);
+    for (const auto& line : setting_notes(o_, radii)) note(line);
+    attacks_ = o_.protocol != "clean" && std::any_of(radii.begin(), radii.end(), [](auto& r) { return r.eps > 0; });
     data_ = load(o_.data, line_);
     const auto index = image_numbers(o_.data, data_);
     load_models();
@@ -35,6 +44,7 @@ class Evaluate {
     images_ = image_set(data_, index, device);
     if (o_.is_msa() && o_.has_context("joint"))
       check_colluders(o_.msa(o_.contexts).collusion, std::min(o_.company, images_.size()));
+    if (attacks_) probe(radii.front());
     if (!say_cost(radii)) return 0;
     if (o_.quantise)  // refuses images that are not 8-bit before the work
       for_chunks(images_, o_.compute.batch_size,
@@ -42,16 +52,24 @@ class Evaluate {
 
     const auto run = open_run(line_, "evaluate", o_.compute, o_.seed);
     images_ = image_set(data_, index, device, run.path());
-    Journal journal(run.path(), fingerprint(index), line_.resume);
+    const auto settings = fingerprint(index, radii);
+    if (line_.resume) settings.require_same(run.path());
+    Journal journal(run.path(), settings.digest(), line_.resume);
+    settings.write(run.path());
     if (journal.size() > 0)
       line_.monitor().say(fmt::format("going on after {} finished pieces of work", journal.size()));
     log_ = WorkLog(journal);
+    if (attacks_) look_at_logits();
     auto evaluation = run_protocol(model_, radii.front(), images_, o_.contexts, "model");
+    if (!attacks_)
+      for (const auto& line : look_at_verdicts(model_, images_, o_.compute.batch_size, log_.below("model"), evaluation))
+        note(line);
     if (const auto other = begun_by_another_build(run); !other.empty()) {
       evaluation.notes.push_back(other);
       line_.monitor().warn(other);
     }
     const auto points = curve(model_, radii, evaluation);
+    evaluation.notes.insert(evaluation.notes.begin(), notes_.begin(), notes_.end());
     finish(evaluation, radii.front(), run);
     auto base = attack_peer("base", o_.base, peers_.base, radii, evaluation),
          control = attack_peer("control", o_.control, peers_.control, radii, evaluation);
@@ -61,17 +79,63 @@ class Evaluate {
   }
 
  private:
+  /// A line for the user that stands in the results too.
+  void note(const std::string& line) {
+    line_.monitor().warn(line);
+    notes_.push_back(line);
+  }
+
   void load_models() {
-    model_ = load(o_.model, o_.model.model, data_.image_shape(), line_.monitor());
+    const bool compared = o_.protocol != "clean" && !(o_.base.empty() && o_.control.empty());
+    model_ = load(o_.model, o_.model.model, data_.image_shape(), line_.monitor(),
+                  compared ? "--base and --control are compared with it" : "");
+    const auto& classifier = model_.classifier;
+    if (!normalisation_known(classifier))
+      notes_.push_back("no input normalisation is known: none is applied (--mean, --std or a card)");
+    for (const auto& line : unlikely_values(classifier.info().normalisation)) notes_.push_back(line);
     require_classes(model_, data_);
-    peers_ = {load_peer(o_.base), load_peer(o_.control)};
+    if (compared) peers_ = {load_peer("base", o_.base), load_peer("control", o_.control)};
     if (!model_.head)
-      for (const char* name : {"context", "lambda", "sweep-lambda", "colluders", "surrogate", "joint-surrogates",
-                               "full-matrix", "company", "company-seed"})
+      for (const char* name : {"context", "lambda", "sweep-lambda", "colluders", "joint-surrogates", "full-matrix",
+                               "company", "company-seed"})
         line_.warn_unused(name, "the model has no HPM head");
-    if (!model_.head) o_.own_surrogates.clear();
     if (model_.head && o_.lambda) model_.head->lambda = *o_.lambda;
     for (const auto& file : o_.own_surrogates) add_surrogate(torchscript_surrogate(file, o_.model.allow_torchscript));
+  }
+
+  /// Whether the protocol differentiates the model, or peer, itself.
+  bool asks_for_gradients(const HpmModel& model, const ThreatModel& threat) const {
+    if (o_.protocol == "autoattack") return attacks_ask_for_gradients(sequence(threat).attacks);
+    if (o_.protocol == "pgd" || model.head) return true;
+    const auto plan = msa_plan(o_.msa(o_.contexts), threat.norm, model.classifier.classes(), false);
+    return std::any_of(plan.begin(), plan.end(), [](const auto& s) { return attacks_ask_for_gradients(s.attacks); });
+  }
+
+  /// Looks once whether the models have gradients, and refuses attacks that need one where there is none.
+  void probe(const ThreatModel& threat) {
+    const auto sample = images_.slice(0, std::min<int64_t>(images_.size(), 16));
+    const bool peers = (peers_.base || peers_.control) && o_.surrogates.empty();
+    const bool stand_ins = o_.is_msa() && !model_.head && (peers || !o_.own_surrogates.empty());
+    const auto look = [&](const HpmModel& model, bool has_stand_ins) {
+      const auto found = probe_gradient(model.classifier, sample);
+      const auto needed = asks_for_gradients(model, threat) ? o_.protocol : "";
+      for (const auto& line : require_gradient(model.classifier, found, needed, has_stand_ins)) note(line);
+      return found.differentiable();
+    };
+    differentiable_ = look(model_, stand_ins);
+    if (peers_.base) look({peers_.base, std::nullopt}, false);
+    if (peers_.control) look({peers_.control, std::nullopt}, false);
+  }
+
+  /// One pass of the images as they are, before the attacks.
+  void look_at_logits() {
+    const auto look = [&](const std::string& part, const HpmModel& model) {
+      for (const auto& line : look_before_attacks(model, images_, o_.compute.batch_size, log_.below(part)))
+        note(part == "model" ? line : part + ": " + line);
+    };
+    look("model", model_);
+    if (peers_.base) look("base", {peers_.base, std::nullopt});
+    if (peers_.control) look("control", {peers_.control, std::nullopt});
   }
 
   at::Device to_device() {
@@ -91,8 +155,12 @@ class Evaluate {
   bool say_cost(const std::vector<ThreatModel>& radii) {
     const bool attacks = o_.is_msa() || o_.protocol == "autoattack";
     if (!line_.dry_run && (line_.quiet || !attacks)) return true;
-    const auto cost = cost_of(model_.classifier, images_.slice(0, std::min<int64_t>(images_.size(), 64)),
-                              expected_passes(radii.front()), images_.size(), static_cast<int64_t>(radii.size()));
+    const auto attacked = std::count_if(radii.begin(), radii.end(), [](const auto& r) { return r.eps > 0; });
+    auto passes = expected_passes(radii.front());
+    if (!attacks_) passes = {1, 0};
+    if (!differentiable_) passes.backward = 0;  // stand-ins alone have any
+    const auto cost = cost_of(model_.classifier, images_.slice(0, std::min<int64_t>(images_.size(), 64)), passes,
+                              images_.size(), std::max<int64_t>(attacked, 1));
     if (line_.dry_run) cost.print(line_);
     else line_.monitor().say(cost.text());
     return !line_.dry_run;
@@ -102,12 +170,20 @@ class Evaluate {
   /// evaluation's too.
   std::optional<PeerResult> attack_peer(const std::string& name, const std::string& file, const Classifier& classifier,
                                         std::vector<ThreatModel> radii, Evaluation& evaluation) {
-    if (!classifier || o_.protocol == "clean" || o_.transfer_only) return std::nullopt;
+    if (!classifier || o_.protocol == "clean") return std::nullopt;
     const HpmModel model{classifier, std::nullopt};
+    if (o_.transfer_only) {  // a surrogate alone: but one that sees other inputs than in training transfers nothing
+      const auto clean = evaluate_clean({model}, images_, o_.compute.batch_size);
+      evaluation.checks.push_back(peer_accuracy(name, evaluation.first().clean_correct, clean.first().clean_correct));
+      return std::nullopt;
+    }
     PeerResult peer{name, file, run_protocol(model, radii.front(), images_, o_.contexts, name)};
-    std::erase_if(radii, [first = radii.front().eps](const auto& radius) { return radius.eps > first; });
+    const double first = radii.front().eps;
+    std::erase_if(radii, [&](const auto& radius) { return radius.eps > first; });
     curve(model, radii, peer.evaluation, name + " ");
-    check(model, peer.evaluation, 0, radii.front(), std::nullopt, name);
+    if (first > 0) check(model, peer.evaluation, 0, {radii.front().norm, first}, std::nullopt, name);
+    peer.evaluation.checks.push_back(
+        peer_accuracy(name, evaluation.first().clean_correct, peer.evaluation.first().clean_correct));
     for (auto& check : peer.evaluation.checks) {
       check.context = name;
       evaluation.checks.push_back(check);
@@ -142,31 +218,25 @@ class Evaluate {
 
   std::string role() const { return o_.role.empty() ? (model_.head ? model_.head_kind() : "") : o_.role; }
 
-  Classifier load_peer(const std::string& path) {
+  Classifier load_peer(const std::string& name, const std::string& path) {
     if (path.empty()) return {};
-    auto options = o_.model;
-    options.card.sha256.clear();
-    auto peer = load(options, path, data_.image_shape(), line_.monitor());
-    if (peer.head) line_.monitor().warn(path + ": has an HPM head; as base or control its FC layer alone is used");
-    require(peer.classifier.classes() == model_.classifier.classes(), "{}: has {} classes, but the model has {}", path,
-            peer.classifier.classes(), model_.classifier.classes());
+    auto peer = hpm::load_peer({name, path, o_.model.card, o_.model.allow_torchscript}, model_.classifier);
+    for (const auto& line : peer.notes) line_.monitor().say(path + ": " + line);
+    for (const auto& line : peer.warnings) line_.monitor().warn(line);
+    for (const auto& line : peer.findings) note(line);
     return peer.classifier;
   }
 
-  /// Everything the verdicts depend on: the options but those of computing, and the contents of images and files. A
-  /// change of the batch size shows in the journal itself.
-  std::string fingerprint(const Tensor& index) const {
-    auto all = nlohmann::json::parse(line_.fields.json());
-    all.erase("compute");
-    all["precision"] = o_.compute.precision;
-    all["images"] = sha256_of_images(data_, index);
-    for (const auto* classifier : {&model_.classifier, &peers_.base, &peers_.control})
-      if (*classifier) {
-        const auto& info = classifier->info();
-        all["files"].push_back({info.sha256, info.normalisation.mean, info.normalisation.std});
-      }
-    for (const auto& file : o_.own_surrogates) all["files"].push_back(sha256_of_file(file));
-    return sha256(all.dump());
+  /// Everything the verdicts depend on, contents in place of paths. A change of the batch size shows in the journal.
+  Fingerprint fingerprint(const Tensor& index, const std::vector<ThreatModel>& radii) const {
+    auto all = option_fingerprint(o_, line_.fields, radii);
+    all.set("--device", model_.classifier.device().is_cuda() ? "cuda" : "cpu");
+    all.set("--precision", model_.classifier.search_precision() == at::kFloat ? "float32" : "bfloat16");
+    all.set("SHA-256 of the images and labels", sha256_of_images(data_, index));
+    all.add_model("the model", model_.classifier);
+    if (peers_.base) all.add_model("the base", peers_.base);
+    if (peers_.control) all.add_model("the control", peers_.control);
+    return all;
   }
 
   /// Conformance holds for one thread, and the official batch size unless another is given.
@@ -175,10 +245,13 @@ class Evaluate {
     if (!line_.fields.given("batch-size")) o_.compute.batch_size = 250;
   }
 
-  ProtocolSubject subject(const HpmModel& model, const ImageSet& images, const std::string& part, size_t context = 0) {
+  ProtocolSubject subject(const HpmModel& model, const ImageSet& images, const std::string& part) {
+    return subject(model, images, part, o_.contexts.front());
+  }
+  ProtocolSubject subject(const HpmModel& model, const ImageSet& images, const std::string& part,
+                          const std::string& context) {
     return {model,
-            make_context(model, o_.contexts[context], images, o_.company, o_.company_seed, o_.compute.batch_size,
-                         log_.below(part)),
+            make_context(model, context, images, o_.company, o_.company_seed, o_.compute.batch_size, log_.below(part)),
             o_.random};
   }
 
@@ -186,13 +259,15 @@ class Evaluate {
                           const std::vector<std::string>& contexts, const std::string& part) {
     auto& monitor = line_.monitor();
     const auto log = log_.below(part);
+    if (o_.protocol == "clean" || threat.eps == 0) return clean_verdicts(model, images, contexts, part);
     if (o_.is_msa()) {
       auto options = o_.msa(contexts);
+      options.through_stand_ins = model.classifier.network() == model_.classifier.network();
+      options.differentiable = !options.through_stand_ins || differentiable_;
       if (part.find("eps ") != std::string::npos)
         options.sweep.clear(), options.collusion.colluders.clear();  // for the curve
       return msa(model, peers_, images, threat, options, monitor, log);
     }
-    if (o_.protocol == "clean") return evaluate_clean(subject(model, images, part), images, o_.compute.batch_size);
     if (model.head && o_.contexts.front() != "reference")
       monitor.warn(
           "one surrogate (ste) flatters a batch-dependent defence; --protocol msa is the honest judge in context " +
@@ -204,8 +279,22 @@ class Evaluate {
     return evaluate_autoattack(subject(model, images, part), images, threat, o_.autoattack(), monitor, log);
   }
 
+  /// Every context's verdicts on the images as they are: the protocol clean, and any other at radius 0.
+  Evaluation clean_verdicts(const HpmModel& model, const ImageSet& images, const std::vector<std::string>& contexts,
+                            const std::string& part) {
+    Evaluation all;
+    const bool every = model.head && (o_.protocol == "clean" || o_.is_msa());
+    for (const auto& name : every ? contexts : std::vector<std::string>{contexts.front()}) {
+      auto one = evaluate_clean(subject(model, images, part, name), images, o_.compute.batch_size);
+      all.contexts.push_back(std::move(one.contexts.front()));
+      all.borderline = std::max(all.borderline, one.borderline);
+      all.seconds += one.seconds;
+    }
+    return all;
+  }
+
   /// False for a black box that Square alone attacked.
-  static bool asks_for_gradients(const Evaluation& evaluation) {
+  static bool asked_for_gradients(const Evaluation& evaluation) {
     return std::any_of(evaluation.attacks.begin(), evaluation.attacks.end(),
                        [](const auto& attack) { return attack.name != "square"; });
   }
@@ -241,7 +330,8 @@ class Evaluate {
     return {.level = o_.checks,
             .seed = o_.seed,
             .batch_size = o_.compute.batch_size,
-            .conformance = o_.conformance && o_.protocol == "autoattack"};
+            .conformance = o_.conformance && o_.protocol == "autoattack",
+            .differentiable = differentiable_};
   }
 
   /// The surrogates that the checks look at: of those that attacked this context ste, fc and stable, what one leaves
@@ -261,8 +351,8 @@ class Evaluate {
   void check(const HpmModel& model, Evaluation& evaluation, size_t c, const ThreatModel& threat,
              const std::optional<ImageSet>& saved, const std::string& part) {
     const auto start = std::chrono::steady_clock::now();
-    const auto target = subject(model, images_, part, c);
-    const auto names = checked_surrogates(evaluation.contexts.at(c));
+    const auto target = subject(model, images_, part, o_.contexts[c]);
+    const auto names = model.head ? checked_surrogates(evaluation.contexts.at(c)) : std::vector<std::string>{"ste"};
     const auto attacked = target.attack_model(names.front());
     const bool joint = model.head && target.context.kind == ContextKind::joint;
     CheckSubject subject{*attacked, joint, [&](const Tensor& x, const Tensor& index) {
@@ -277,7 +367,8 @@ class Evaluate {
     subject.context = c;
     if (joint) subject.batches = batch_rows(*target.context.company, images_.index);
     auto options = checks();
-    options.gradients = asks_for_gradients(evaluation);
+    options.gradients = asked_for_gradients(evaluation);
+    options.differentiable = part != "model" || differentiable_;
     auto lines = run_checks(subject, images_, threat, evaluation, saved, options, line_.monitor(), log_.below(part));
     std::move(lines.begin(), lines.end(), std::back_inserter(evaluation.checks));
     evaluation.checks_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -348,10 +439,7 @@ class Evaluate {
       total = {2 + o_.restarts.value_or(1) * (o_.steps.value_or(40) + 1),
                o_.restarts.value_or(1) * o_.steps.value_or(40)};
     if (o_.protocol == "autoattack") {
-      const auto a = o_.autoattack();
-      for (const auto& spec : autoattack_sequence({a.version, threat.norm, model_.classifier.classes(), a.attacks,
-                                                   a.steps, a.restarts, a.targets, a.queries})
-                                  .attacks) {
+      for (const auto& spec : sequence(threat).attacks) {
         const auto passes = passes_of(spec);
         total.forward += passes.forward, total.backward += passes.backward;
       }
@@ -360,6 +448,12 @@ class Evaluate {
     total = {total.forward * models, total.backward * models};
     if (o_.protocol != "clean") add_checks(total);
     return total;
+  }
+
+  AttackSequence sequence(const ThreatModel& threat) const {
+    const auto a = o_.autoattack();
+    return autoattack_sequence(
+        {a.version, threat.norm, model_.classifier.classes(), a.attacks, a.steps, a.restarts, a.targets, a.queries});
   }
 
   void add_checks(Passes& total) const {
@@ -373,7 +467,13 @@ class Evaluate {
 
   void print(const ResultsInput& in, const RunDirectory& run) {
     const auto& e = in.evaluation;
-    for (const auto& reason : e.reasons()) fmt::print("SUSPECT  {}\n", reason);
+    const auto reasons = e.reasons();
+    size_t next = 0;
+    for (const auto& check : e.checks) {
+      if (check.status != CheckOutcome::Status::failed) continue;
+      fmt::print("SUSPECT  {}\n", reasons[next++]);
+      if (const auto advice = advice_for(check.name); !advice.empty()) fmt::print("  what to do next: {}\n", advice);
+    }
     std::vector<std::vector<std::string>> rows{{"", "clean %", "robust %", "95 %", "ste alone %", "vs control"}};
     for (const auto& c : e.contexts) {
       const auto interval = wilson(c.robust.sum().item<int64_t>(), c.robust.numel());
@@ -405,6 +505,9 @@ class Evaluate {
   Peers peers_;
   ImageSet images_;
   WorkLog log_;
+  std::vector<std::string> notes_;  // for the results: what was probably meant otherwise
+  bool attacks_ = true;             // some radius is attacked
+  bool differentiable_ = true;      // the model itself
 };
 
 }  // namespace

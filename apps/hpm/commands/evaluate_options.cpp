@@ -1,6 +1,9 @@
 #include "commands/evaluate_options.h"
 
+#include <filesystem>
+
 #include "hpm/core/error.h"
+#include "hpm/io/sha256.h"
 
 namespace hpm::app {
 
@@ -112,7 +115,7 @@ void declare(Fields& f, EvaluateOptions& o) {
   f.add("transfer-only", o.transfer_only, "msa: base and control are surrogates, and not attacked themselves");
   f.add("surrogates", o.surrogates, "surrogates of msa (none: the version's)");
   f.add("surrogate", o.own_surrogates,
-        "TorchScript files: surrogates of your own beside these (needs --allow-torchscript)");
+        "TorchScript files: surrogates of your own beside these, of any model (needs --allow-torchscript)");
   f.add("joint-surrogates", o.joint_surrogates, "surrogates of the context joint (none: the same)");
   f.add("full-matrix", o.full_matrix, "every surrogate on every correct image, not the survivors alone");
   f.add("targets", o.targets, "targets of autoattack's targeted attacks (none: as the version)", {.min = 1});
@@ -126,6 +129,28 @@ void declare(Fields& f, EvaluateOptions& o) {
   f.section("run");
   f.add("seed", o.seed, "of all random numbers");
   hpm::fields(f, o.compute);
+}
+
+std::vector<std::string> setting_notes(const EvaluateOptions& o, const std::vector<ThreatModel>& radii) {
+  std::vector<std::string> notes;
+  if (o.protocol == "pgd" && o.step_size && *o.step_size == 0)
+    notes.push_back("the step size is 0: no step moves an image, they stay at their random start");
+  const bool none = std::any_of(radii.begin(), radii.end(), [](const auto& radius) { return radius.eps == 0; });
+  if (o.protocol != "clean" && none)
+    notes.push_back("within eps 0 nothing can be attacked: the verdicts there are the clean ones");
+  return notes;
+}
+
+Fingerprint option_fingerprint(const EvaluateOptions& o, const Fields& fields, const std::vector<ThreatModel>& radii) {
+  Fingerprint all;
+  all.add_options(fields, {"model", "data", "compute", "base", "control", "surrogate", "role", "eps", "version"});
+  std::vector<double> eps;
+  for (const auto& radius : radii) eps.push_back(radius.eps);
+  all.set("--eps", fmt::format("{}", fmt::join(eps, ",")));
+  all.set("--version", o.effective_version());
+  for (const auto& file : o.own_surrogates)
+    all.set("SHA-256 of the surrogate " + std::filesystem::path(file).stem().string(), sha256_of_file(file));
+  return all;
 }
 
 void check_options(const EvaluateOptions& o, CommandLine& line) {
@@ -143,14 +168,19 @@ void check_options(const EvaluateOptions& o, CommandLine& line) {
   unused(o.protocol != "clean", {"checks", "base", "control"}, "nothing is attacked");
   unused(o.protocol == "autoattack", {"attacks", "conformance", "targets"}, "only --protocol autoattack reads it");
   unused(o.protocol != "clean", {"save-adversarial", "quantise"}, "there are no adversarial images");
-  unused(o.is_msa(), {"surrogates", "surrogate", "joint-surrogates", "full-matrix", "sweep-lambda", "colluders"},
+  require(o.is_msa() || o.own_surrogates.empty(),
+          "--surrogate: only --protocol msa attacks through a stand-in; {} differentiates the model itself",
+          o.protocol);
+  unused(o.is_msa(), {"surrogates", "joint-surrogates", "full-matrix", "sweep-lambda", "colluders"},
          "only --protocol msa reads it");
   unused(o.is_msa() && !(o.base.empty() && o.control.empty()), {"transfer-only"},
          "there is no --base or --control of msa");
-  if (!o.is_msa() && o.contexts.size() > 1)
+  if ((o.protocol == "pgd" || o.protocol == "autoattack") && o.contexts.size() > 1)
     line.monitor().warn("context: --protocol " + o.protocol + " evaluates the first, " + o.contexts.front());
   unused(o.has_context("joint"), {"colluders"}, "it is of the context joint");
   unused(!o.colluders.empty(), {"victims"}, "there are no colluders");
+  const auto first = threats(o.threat).front();
+  unused(first.eps > 0 || o.protocol == "clean", {"save-adversarial", "quantise"}, "nothing is attacked within eps 0");
   unused(o.is_msa() || o.protocol == "autoattack", {"version"}, "only autoattack and msa have versions");
   if (o.protocol == "autoattack" && !o.attacks.empty() && o.effective_version() != "custom")
     line.warn_unused("attacks", "only --version custom reads it");

@@ -2,6 +2,7 @@
 #pragma once
 #include "command_line.h"
 #include "hpm/attacks/autoattack.h"
+#include "hpm/evaluation/fingerprint.h"
 #include "hpm/evaluation/msa.h"
 #include "options.h"
 
@@ -37,6 +38,10 @@ struct EvaluateOptions {
 };
 
 void declare(Fields& f, EvaluateOptions& o);
+/// What the settings probably do not mean, or make superfluous: a line each.
+std::vector<std::string> setting_notes(const EvaluateOptions& o, const std::vector<ThreatModel>& radii);
+/// What a run depends on, as far as the options tell: resolved, and without paths, device and precision.
+Fingerprint option_fingerprint(const EvaluateOptions& o, const Fields& fields, const std::vector<ThreatModel>& radii);
 /// Warns of options without effect, refuses those that contradict each other.
 void check_options(const EvaluateOptions& o, CommandLine& line);
 

@@ -4,6 +4,7 @@
 #include <regex>
 
 #include "hpm/core/error.h"
+#include "hpm/evaluation/input_warnings.h"
 #include "hpm/evaluation/protocols.h"
 #include "hpm/io/file.h"
 #include "hpm/io/npy.h"
@@ -64,12 +65,17 @@ int predict(const Arguments& arguments) {
   const auto logits = predict_logits({model, make_context(model, context, images, company, 0, compute.batch_size)},
                                      images, compute.batch_size)
                           .to(at::kCPU);
-  const auto labels = logits.argmax(1);
+  // A row with NaN has no largest logit.
+  const auto labels = logits.argmax(1).masked_fill(logits.isnan().any(1), -1);
   write_npy(run.file("logits.npy"), to_stored(logits));
   write_npy(run.file("labels.npy"), to_stored(labels));
   run.write("labels.csv", labels_csv(data, index, labels));
   if (line.json) fmt::print("{}\n", nlohmann::ordered_json{{"out", run.path()}, {"n", labels.numel()}}.dump());
   else fmt::print("{} images: {}\n", labels.numel(), run.path());
+  if (const auto bad = not_finite(logits, index)) {
+    line.monitor().warn(fmt::format("{}: {}; the label of a row with NaN is -1", model_options.model, bad->text()));
+    return 3;
+  }
   return 0;
 }
 
