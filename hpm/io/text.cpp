@@ -1,5 +1,7 @@
 #include "hpm/io/text.h"
 
+#include <fmt/format.h>
+
 namespace hpm {
 namespace {
 
@@ -27,17 +29,26 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
+std::string printable_utf8(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const size_t length = utf8_length(text);
+    if (length == 0) out += fmt::format("\\x{:02X}", static_cast<unsigned char>(text.front()));
+    else out += text.substr(0, length);
+    text.remove_prefix(length == 0 ? 1 : length);
+  }
+  return out;
+}
+
 std::string printable(std::string text) {
+  text = printable_utf8(text);
   if (text.size() > 1000) {
     text.resize(1000);
     while (!text.empty() && (static_cast<unsigned char>(text.back()) & 0x80)) text.pop_back();
     text += "...";
   }
-  const bool utf8 = is_utf8(text);
-  for (char& c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7F || (byte >= 0x80 && !utf8)) c = '?';
-  }
+  for (char& c : text)
+    if (const auto byte = static_cast<unsigned char>(c); byte < 0x20 || byte == 0x7F) c = '?';
   return text;
 }
 

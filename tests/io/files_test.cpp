@@ -25,6 +25,15 @@ TEST(Bytes, CopiesAreEqualAndMovedFromIsEmpty) {
 
 TEST(Bytes, MoreThanTheMachineHasIsAnError) { EXPECT_THROW(Bytes(uint64_t{1} << 62), Error); }
 
+TEST(Text, NamesThatAreNotUtf8AreShownEscapedAndOthersAsTheyAre) {
+  for (const char* valid : {"", "chat", "modèle", "模型", "a\\b"}) EXPECT_EQ(printable_utf8(valid), valid);
+  EXPECT_EQ(printable_utf8("mod\xE8le"), "mod\\xE8le");
+  EXPECT_EQ(printable_utf8("\xFF\xC3"), "\\xFF\\xC3") << "a sequence that ends early";
+  EXPECT_EQ(printable_utf8("è\xE8"), "è\\xE8") << "both in one name";
+  EXPECT_EQ(printable_utf8("\xED\xA0\x80"), "\\xED\\xA0\\x80") << "a surrogate";
+  EXPECT_EQ(printable("a\nb\xE8"), "a?b\\xE8");
+}
+
 TEST(ByteReader, NeverReadsBeyondTheEnd) {
   const std::string text = "\x01\x02\x03";
   const MemorySource source("three", bytes_of(text));

@@ -1,0 +1,70 @@
+#include "hpm/evaluation/advice.h"
+
+#include <algorithm>
+
+namespace hpm {
+namespace {
+
+const CheckGuide* find_guide(const std::string& name) {
+  const auto& all = check_guides();
+  const auto found = std::find_if(all.begin(), all.end(), [&](const CheckGuide& guide) { return name == guide.name; });
+  return found == all.end() ? nullptr : &*found;
+}
+
+}  // namespace
+
+const std::vector<CheckGuide>& check_guides() {
+  static const std::vector<CheckGuide> all = {
+      {"unbounded",
+       "With no bound on the perturbation every image must fall. Survivors mean that the attack does not work.",
+       "The gradient does not lead to the prediction. Attack without it (--protocol autoattack --version custom "
+       "--attacks square), or through a differentiable stand-in (--protocol msa --surrogate FILE). Until one of them "
+       "breaks these images too, the robust accuracy is an upper bound and nothing more."},
+      {"zero gradients", "Where the loss has no gradient the attack stands still and the image looks robust.",
+       "Find what cuts the gradient: logits so large that the softmax saturates, a rounding, an argmax, a detach. "
+       "Dividing the logits by a constant changes no prediction and brings the gradient back; DLR (--loss dlr, "
+       "--protocol autoattack) does not depend on their scale, and Square (--attacks square) needs no gradient."},
+      {"NaN or infinite", "NaN or infinite values anywhere void the run.",
+       "Find where they come from: hpm predict writes the logits of clean images, hpm inspect shows what was read from "
+       "the file. Common causes are a broken checkpoint, a standard deviation of 0 in --std, and a division or a "
+       "logarithm in the model. Run again when the logits are finite."},
+      {"ball and box", "Every adversarial image must lie in the eps-ball and in [0,1], measured in double precision.",
+       "This is a fault of the attack, not of the model, and the images cannot count. Run again with --precision "
+       "float32. An attack of your own must end with the projection onto the ball and the box; if a built-in attack "
+       "leaves them, please report the command."},
+      {"determinism", "The same input must give the same prediction.",
+       "If the model draws random numbers, say so: --protocol autoattack --version rand --random. If it should not, "
+       "look for dropout or batch norm in training mode (module.eval() before the export), and try --threads 1."},
+      {"consistency", "Permuting, splitting, duplicating or padding a batch must not change what does not depend on it.",
+       "The prediction depends on the other images of the batch. Export the module in evaluation mode if that is not "
+       "meant. Where it is meant, attacks on single images do not measure this model."},
+      {"reload", "Adversarial images read back from disk must give the same predictions.",
+       "The images are stored as they were, in float32. Look at determinism and consistency first: if one of them "
+       "failed, mend that. If both passed, the file or the disk is at fault: run again with --overwrite."},
+      {"transfer",
+       "Adversarial images of another model must not beat the attack on this one. Otherwise gradients are masked.",
+       "The model's own gradients mislead the attack. Attack harder (--protocol msa --version standard, or --restarts "
+       "4), and report the worst case over everything that ran, the images of the other models included."},
+      {"convergence",
+       "Four times the iterations must break hardly any more. Otherwise the attack stopped too early.",
+       "The attack had not finished. Raise --steps, four times at first, or --restarts, until this check passes, and "
+       "report the figures of that run."},
+      {"Square after white-box",
+       "An attack without gradients must not beat those with gradients. Otherwise the gradients mislead.",
+       "The gradients mislead. Use every surrogate (--protocol msa --version standard) and a stand-in for what hides "
+       "the gradient (--surrogate FILE), or raise --queries until Square finds no more."},
+  };
+  return all;
+}
+
+std::string advice_for(const std::string& name) {
+  const auto* guide = find_guide(name);
+  return guide ? guide->advice : "";
+}
+
+std::string meaning_of_check(const std::string& name) {
+  const auto* guide = find_guide(name);
+  return guide ? guide->meaning : "";
+}
+
+}  // namespace hpm

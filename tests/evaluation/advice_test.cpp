@@ -1,0 +1,44 @@
+#include "hpm/evaluation/advice.h"
+
+#include <set>
+
+#include "hpm/evaluation/checks.h"
+#include "hpm/evaluation/protocols.h"
+#include "hpm/attacks/function_model.h"
+#include "surrogates/tiny_model.h"
+
+namespace hpm {
+namespace {
+
+TEST(Advice, KnowsEveryCheckThatCanFailAndNoOther) {
+  const HpmModel model{test::tiny_model(.4, at::kFloat).classifier, std::nullopt};
+  const Images images = test::tiny_labelled_images(model.classifier, 10);
+  const ThreatModel threat{Norm::linf, .03};
+  const auto evaluation = evaluate_pgd({model}, images, threat, {.steps = 2}, 0, 10);
+  ClassifierModel attacked{model.classifier};
+  const auto predict = [&](const Tensor& x, const Tensor& index) {
+    return attacked.ask({x, index}, nullptr).target_logits;
+  };
+  std::set<std::string> run, known;
+  for (const auto& check : run_checks({attacked, false, predict}, images, threat, evaluation,
+                                      evaluation.first().adversarial.set(), {.level = "full"})) {
+    run.insert(check.name);
+    EXPECT_FALSE(advice_for(check.name).empty()) << check.name;
+    EXPECT_FALSE(meaning_of_check(check.name).empty()) << check.name;
+  }
+  for (const auto& guide : check_guides()) EXPECT_TRUE(known.insert(guide.name).second) << guide.name << " is there twice";
+  EXPECT_EQ(run, known);
+  EXPECT_EQ(advice_for("no such check"), "");
+}
+
+TEST(Advice, IsTheSameOnTheDocsPage) {
+  std::stringstream page;
+  page << std::ifstream(test::source_dir() / "docs/checks.md").rdbuf();
+  for (const auto& guide : check_guides())
+    EXPECT_NE(page.str().find(fmt::format("| {} | {} | {} |\n", guide.name, guide.meaning, guide.advice)),
+              std::string::npos)
+        << "docs/checks.md needs the row of " << guide.name;
+}
+
+}  // namespace
+}  // namespace hpm
