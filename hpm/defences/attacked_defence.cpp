@@ -21,12 +21,12 @@ Tensor AttackedDefence::target_logits(const Query& query, const Output& pass) {
   const bool batch = coupling() == Coupling::batch;
   const auto seen = detached(pass);
   if (!observer_ && !batch) return defence_.predict(seen, query.index, target_);
-  auto logits = defence_.predict(seen, query.index, batch);
+  auto logits = defence_.predict_all(seen, query.index, batch);
   // A row is confirmed after the attack, by a fresh pass of its image. A batch is confirmed at once: in an attack's
   // search, convolutions round differently from PyTorch's own layers, which decide verdicts.
   if (batch && fast_operations(query.x) && breaks_the_batch(query, logits)) {
     const ReferenceOperations exact(true);
-    logits = defence_.predict(defence_.run(query.x), query.index, batch);
+    logits = defence_.predict_all(defence_.run(query.x), query.index, batch);
   }
   if (observer_) observer_->observe(query, logits);
   return logits[target_];
@@ -54,7 +54,7 @@ Tensor AttackedDefence::confirmed_logits(const Query& query, const Output& pass,
   const auto logits = defence_.predict(seen, query.index, target_);
   auto doubtful = logits.argmax(1).ne(loss.labels).to(at::kCPU), swept = at::zeros_like(doubtful);
   if (observer_) {
-    const auto fresh = observer_->new_breaks(query, defence_.predict(seen, query.index, batch));
+    const auto fresh = observer_->new_breaks(query, defence_.predict_all(seen, query.index, batch));
     for (size_t t = 0; t < defence_.targets().size(); ++t)
       (defence_.targets()[t].swept() ? swept : doubtful) |= fresh[static_cast<int64_t>(t)];
   }

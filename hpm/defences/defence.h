@@ -36,8 +36,8 @@ class Defence {
   virtual Output run(const Tensor& x) = 0;
   /// The logits [N,K] of each target's prediction, from a pass over versions of the images `index` [N]. Undefined for a
   /// target whose batch is one object (Coupling::batch) unless the rows are a `whole_batch`.
-  virtual std::vector<Tensor> predict(const Output& pass, const Tensor& index, bool whole_batch) = 0;
-  /// The same for one target.
+  virtual std::vector<Tensor> predict_all(const Output& pass, const Tensor& index, bool whole_batch) = 0;
+  /// The logits of one target.
   virtual Tensor predict(const Output& pass, const Tensor& index, size_t target) = 0;
   /// The surrogates of an attacked target that `selection` names, in the order in which they attack.
   virtual std::vector<Surrogate> surrogates(size_t target, const SurrogateSelection& selection) const = 0;

@@ -115,7 +115,7 @@ void HpmDefence::group_targets() {
   }
 }
 
-std::vector<Tensor> HpmDefence::predict(const Output& pass, const Tensor& index, bool whole_batch) {
+std::vector<Tensor> HpmDefence::predict_all(const Output& pass, const Tensor& index, bool whole_batch) {
   const auto& head = *model_.head;
   const auto h = head.embed(pass.features);
   const auto assigned = assign(pass.logits, Assignment::hard);

@@ -22,7 +22,7 @@ class HpmDefence : public Defence {
   int64_t classes() const override { return model_.classifier.classes(); }
   const std::vector<DefenceTarget>& targets() const override { return targets_; }
   Output run(const Tensor& x) override { return model_.run(x); }
-  std::vector<Tensor> predict(const Output& pass, const Tensor& index, bool whole_batch) override;
+  std::vector<Tensor> predict_all(const Output& pass, const Tensor& index, bool whole_batch) override;
   Tensor predict(const Output& pass, const Tensor& index, size_t target) override;
   std::vector<Surrogate> surrogates(size_t target, const SurrogateSelection& selection) const override;
   int64_t starts(const SurrogateSelection& selection) const override;

@@ -26,7 +26,7 @@ bool of_hpm(const std::string& name) {
 PlainDefence::PlainDefence(Classifier classifier, DefenceOptions options)
     : classifier_(std::move(classifier)), options_(std::move(options)) {}
 
-std::vector<Tensor> PlainDefence::predict(const Output& pass, const Tensor&, bool) { return {pass.logits}; }
+std::vector<Tensor> PlainDefence::predict_all(const Output& pass, const Tensor&, bool) { return {pass.logits}; }
 Tensor PlainDefence::predict(const Output& pass, const Tensor&, size_t) { return pass.logits; }
 
 std::vector<Surrogate> PlainDefence::surrogates(size_t, const SurrogateSelection& selection) const {

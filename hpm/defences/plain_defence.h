@@ -15,7 +15,7 @@ class PlainDefence : public Defence {
   int64_t classes() const override { return classifier_.classes(); }
   const std::vector<DefenceTarget>& targets() const override { return targets_; }
   Output run(const Tensor& x) override { return classifier_.run(x); }
-  std::vector<Tensor> predict(const Output& pass, const Tensor& index, bool whole_batch) override;
+  std::vector<Tensor> predict_all(const Output& pass, const Tensor& index, bool whole_batch) override;
   Tensor predict(const Output& pass, const Tensor& index, size_t target) override;
   /// Names of HPM's surrogates stand for the model's own gradient, so that a control can be run with the same command.
   std::vector<Surrogate> surrogates(size_t target, const SurrogateSelection& selection) const override;

@@ -17,7 +17,7 @@ TEST_F(Defences, GiveEachTargetTheLogitsOfItsOwnContextAndLambda) {
   auto hpm = defence({"solo", "reference"}, {.2, 1.});
   ASSERT_EQ(hpm.targets().size(), 6u);
   const auto pass = hpm.run(x);
-  const auto all = hpm.predict(pass, at::arange(24), false);
+  const auto all = hpm.predict_all(pass, at::arange(24), false);
   for (size_t t = 0; t < all.size(); ++t) {
     const auto logits = prediction_logits(*model.head, hpm.context(t), pass.features, pass.logits, at::arange(24),
                                           {.lambda = hpm.targets()[t].lambda});
@@ -110,7 +110,7 @@ TEST_F(Defences, ABfloat16SearchCountsWhatFloat32ConfirmsAndASweepDoesNotChangeI
     Observer observer(originals, threat, hpm);
     AttackedDefence attacked(hpm, 0, surrogate(hpm, "ste"), &observer);
     answers.push_back(attacked.ask({moved, originals.index}, &loss).target_logits);
-    const auto logits = hpm.predict(hpm.run(moved), originals.index, false);
+    const auto logits = hpm.predict_all(hpm.run(moved), originals.index, false);
     for (size_t t = 0; t < logits.size(); ++t) {
       const auto wrong = logits[t].argmax(1).ne(y);
       EXPECT_FALSE((observer.broken(t) & wrong.logical_not()).any().item<bool>()) << "float32 calls it right";

@@ -1,5 +1,6 @@
 // A small HPM model as a defence, with images that it has right in the context reference.
 #pragma once
+#include "hpm/core/norms.h"
 #include "hpm/defences/hpm_defence.h"
 #include "surrogates/tiny_model.h"
 

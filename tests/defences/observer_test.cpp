@@ -17,7 +17,7 @@ TEST_F(Observing, NewBreaksAreWhatAnyTargetCallsWrongAndNobodyNotedYet) {
   auto both = defence({"reference", "alone"});
   Observer observer(images(), threat, both);
   const Query query{x, at::arange(24)};
-  const auto logits = both.predict(both.run(x), query.index, false);
+  const auto logits = both.predict_all(both.run(x), query.index, false);
   const auto wrong = logits[0].argmax(1).ne(y) | logits[1].argmax(1).ne(y);
   ASSERT_TRUE(wrong.any().item<bool>() && logits[0].argmax(1).ne(logits[1].argmax(1)).any().item<bool>());
   EXPECT_TRUE(at::equal(observer.new_breaks(query, logits).any(0), wrong));
@@ -31,10 +31,10 @@ TEST_F(Observing, JointIsObservedInWholeBatchesAlone) {
   auto both = defence({"joint", "alone"});
   Observer observer(images(), threat, both);
   const auto pass = both.run(x);
-  EXPECT_FALSE(both.predict(pass, at::arange(24), false)[0].defined());
-  observer.observe({x, at::arange(24)}, both.predict(pass, at::arange(24), false));
+  EXPECT_FALSE(both.predict_all(pass, at::arange(24), false)[0].defined());
+  observer.observe({x, at::arange(24)}, both.predict_all(pass, at::arange(24), false));
   EXPECT_FALSE(observer.broken(0).any().item<bool>());
-  const auto logits = both.predict(pass, at::arange(24), true);
+  const auto logits = both.predict_all(pass, at::arange(24), true);
   ASSERT_TRUE(logits[0].argmax(1).ne(y).any().item<bool>());
   observer.observe({x, at::arange(24)}, logits);
   EXPECT_TRUE(at::equal(observer.broken(0), logits[0].argmax(1).ne(y)));

@@ -6,7 +6,6 @@
 #include "hpm/core/error.h"
 #include "hpm/surrogates/hpm_attack_model.h"
 #include "hpm/surrogates/torchscript_surrogate.h"
-#include "hpm/surrogates/transfer_model.h"
 #include "surrogates/tiny_model.h"
 
 namespace hpm {

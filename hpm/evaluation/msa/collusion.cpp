@@ -162,7 +162,7 @@ class Crowd {
   void observe_victims(const Query& query) {
     torch::NoGradGuard guard;
     run_.observer.begin_attack({.attack = "apgd-ce", .target = run_.target(target_).name, .colluders = colluders_});
-    run_.observer.observe(query, run_.defence.predict(run_.defence.run(query.x), query.index, false));
+    run_.observer.observe(query, run_.defence.predict_all(run_.defence.run(query.x), query.index, false));
   }
 
   const MsaRun& run_;
