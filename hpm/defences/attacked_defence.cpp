@@ -77,7 +77,7 @@ Answer AttackedDefence::ask(const Query& query, const Loss* loss) {
     return answer;
   }
   const at::AutoGradMode gradients(true);  // whatever the caller has
-  const bool own_pass = surrogate_.kind != SurrogateKind::transfer && defence_.differentiable();
+  const bool own_pass = surrogate_.through_network && defence_.differentiable();
   const auto leaf = query.x.detach().requires_grad_();
   Output pass;
   {

@@ -56,6 +56,7 @@ int64_t white_box_count(const std::vector<Surrogate>& surrogates) {
 Surrogate transfer_surrogate(const std::string& name, const std::string& summary, const Classifier& network,
                              const std::string& flag) {
   Surrogate surrogate{.name = name, .summary = summary, .kind = SurrogateKind::transfer};
+  surrogate.through_network = false;
   if (!network) {
     surrogate.unavailable = "needs " + flag;
     return surrogate;

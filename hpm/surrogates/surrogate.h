@@ -42,6 +42,7 @@ struct Surrogate {
   /// Image passes of a network of its own so far; transfer.
   std::function<Passes()> passes = nullptr;
 
+  bool through_network = true;  ///< it differentiates the defended network's own pass; false: images alone reach it
   /// Its gradient is the target's exact gradient: attacked as often as an undefended network is.
   bool exact = false;
   /// It attacks every correctly classified image, so that "under this surrogate alone" is an exact figure: what an

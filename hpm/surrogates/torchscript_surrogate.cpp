@@ -81,8 +81,8 @@ Surrogate torchscript_surrogate(const std::string& path, bool allow) {
   };
   return {.name = std::filesystem::path(path).stem().string(),
           .summary = fmt::format("from {}, SHA-256 {}", std::filesystem::path(path).filename().string(), sha256_of_file(path)),
-          .kind = images_alone ? SurrogateKind::transfer : SurrogateKind::white_box,
-          .logits = logits};
+          .logits = logits,
+          .through_network = !images_alone};
 }
 
 }  // namespace hpm

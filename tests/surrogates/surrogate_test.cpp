@@ -4,6 +4,9 @@
 
 #include "hpm/attacks/apgd.h"
 #include "hpm/core/error.h"
+#include "hpm/defences/attacked_defence.h"
+#include "hpm/defences/hpm_defence.h"
+#include "hpm/defences/plain_defence.h"
 #include "hpm/surrogates/hpm_attack_model.h"
 #include "hpm/surrogates/torchscript_surrogate.h"
 #include "surrogates/tiny_model.h"
@@ -91,9 +94,10 @@ TEST_F(Surrogates, AreMarkedExactWhereTheirGradientIsThePredictionsOwn) {
       model.head->lambda = lambda;
       const auto exact = ask("hard", kind, x, LossKind::ce).gradient;  // of the true prediction, by finite differences
       for (const auto& row : hpm_surrogates())
-        if (bound(row, *model.head, context(kind)).exact)
+        if (bound(row, *model.head, context(kind)).exact) {
           EXPECT_TRUE(close(ask(row, kind, x, LossKind::ce).gradient, exact, 1e-9, 1e-9))
               << row.name << " in " << to_string(kind);
+        }
     }
   EXPECT_TRUE(bound(hpm_surrogate("ste"), *model.head, context(ContextKind::solo)).exact) << "at lambda = 1";
   model.head->lambda = .4;
@@ -205,24 +209,25 @@ TEST_F(OwnSurrogate, OfImagesAloneIsAnyModelAndAttacksOneWithAHeadAndOneWithout)
   const auto leaf = clean.detach().requires_grad_();
   Answer expected;
   differentiate(leaf, 3 * leaf.flatten(1).slice(1, 0, 5), loss, expected);
+  HpmDefence with_head(model, Images{clean, y, at::arange(24)}, {.contexts = {"solo"}, .company_size = 10});
+  PlainDefence black_box(model.classifier, {.differentiable = false});
   for (const auto& [name, forward] : {std::pair{"plain", "return 3 * x.flatten(1)[:, :5]"},
                                       {"pair", "return (x.flatten(1), 3 * x.flatten(1)[:, :5])"}}) {
     const auto own = torchscript_surrogate(file(name, forward, "x"), true);
-    EXPECT_FALSE(own.own_backbone);
-    HpmAttackModel with_head(model, {context(ContextKind::solo)}, own);
-    TransferModel without(model.classifier, own, {}, false);
-    for (AttackModel* attacked : std::initializer_list<AttackModel*>{&with_head, &without})
-      EXPECT_TRUE(close(attacked->ask({clean, at::arange(24)}, &loss).gradient, expected.gradient, 1e-12, 1e-12))
-          << name;
-    EXPECT_TRUE(
-        close(without.ask({clean, at::arange(24)}, &loss).target_logits, model.classifier.logits(clean), 1e-12));
-    EXPECT_EQ(without.passes().backward, 0) << "the model itself is not differentiated";
+    EXPECT_FALSE(own.through_network);
+    for (Defence* defence : std::initializer_list<Defence*>{&with_head, &black_box}) {
+      AttackedDefence attacked(*defence, 0, own);
+      const auto answer = attacked.ask({clean, at::arange(24)}, &loss);
+      EXPECT_TRUE(close(answer.gradient, expected.gradient, 1e-12, 1e-12)) << name;
+      EXPECT_TRUE(close(answer.target_logits, predict_once(*defence, {clean, at::arange(24)}, 0), 1e-12));
+    }
   }
+  EXPECT_EQ(model.classifier.passes().backward, 0) << "the model itself is not differentiated";
   const auto four = file("four", "return x", "x, z, o, w");
   EXPECT_NE(test::message_of<Error>([&] { torchscript_surrogate(four, true); }).find("takes 4 arguments"),
             std::string::npos);
-  TransferModel constant(model.classifier,
-                         torchscript_surrogate(file("constant", "return x.detach().flatten(1)[:, :5]", "x"), true), {});
+  AttackedDefence constant(black_box, 0,
+                           torchscript_surrogate(file("constant", "return x.detach().flatten(1)[:, :5]", "x"), true));
   EXPECT_NE(test::message_of<Error>([&] {
               constant.ask({clean, at::arange(24)}, &loss);
             }).find("no gradient"),
