@@ -48,12 +48,9 @@ void look_at_fit(const HpmHead& head, const Dataset& data, const FinetuneOptions
   const auto needed = fit_images_needed(head), available = fit_order(data, options).numel();
   const auto n = std::min(options.fit_images, available);
   if (n >= needed) return;
-  const auto remedy = n == available       ? "there are no more training images; a lower --rank needs fewer"
-                      : available < needed ? "raise --fit-images, or lower --rank"
-                                           : "raise --fit-images";
   monitor.warn(
-      fmt::format("the metric of {} x {} numbers is fitted on {} images; fewer than {} cost clean accuracy: {}",
-                  head.metric.size(0), head.metric.size(1), n, needed, remedy));
+      fmt::format("the metric is fitted on {} images; fewer than {} cost clean accuracy (docs/training.md): {}", n,
+                  needed, n < available ? "raise --fit-images" : "there are no more training images"));
 }
 
 }  // namespace

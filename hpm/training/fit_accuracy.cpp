@@ -40,8 +40,7 @@ HeadAccuracy head_accuracy(const HpmModel& model, const Dataset& data, const Fin
 }
 
 int64_t fit_images_needed(const HpmHead& head) {
-  constexpr int64_t kImagesPerNumber = 4;
-  return head.metric.defined() ? kImagesPerNumber * head.metric.numel() : 0;
+  return head.metric.defined() ? std::max(300 * head.classes(), 6 * head.metric.size(1)) : 0;
 }
 
 }  // namespace hpm
