@@ -22,6 +22,7 @@ struct BrokenToml {};
 #include <toml++/toml.h>
 
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
 
 namespace hpm {
 namespace {
@@ -94,14 +95,7 @@ class ValueParser {
     *value = std::move(parsed);
   }
   void operator()(std::vector<std::string>* value) const {
-    auto parts = split_list(text_);
-    for (const auto& part : parts) {
-      const auto& choices = field_.rules.choices;
-      if (part.empty()) wrong("names separated by commas");
-      if (!choices.empty() && std::find(choices.begin(), choices.end(), part) == choices.end())
-        wrong(fmt::format("names out of {}", fmt::join(choices, ", ")));
-    }
-    *value = std::move(parts);
+    *value = checked(field_.rules.repeatable ? std::vector<std::string>{text_} : split_list(text_));
   }
   void operator()(std::optional<double>* value) const {
     if (text_.empty()) value->reset();
@@ -112,12 +106,22 @@ class ValueParser {
     else *value = integer<int64_t>();
   }
 
+  std::vector<std::string> checked(std::vector<std::string> parts) const {
+    const auto& choices = field_.rules.choices;
+    for (const auto& part : parts) {
+      if (part.empty()) wrong(field_.rules.repeatable ? "a text" : "names separated by commas");
+      if (!choices.empty() && std::find(choices.begin(), choices.end(), part) == choices.end())
+        wrong(fmt::format("names out of {}", fmt::join(choices, ", ")));
+    }
+    return parts;
+  }
+
  private:
   [[noreturn]] void wrong(const std::string& needed) const {
     fail_usage("{}: needs {}, but got \"{}\"", where_, needed, text_);
   }
   void check_range(double value) const {
-    const auto& [min, max, choices, unit, radius] = field_.rules;
+    const auto min = field_.rules.min, max = field_.rules.max;
     if (value >= min && value <= max) return;
     if (std::isinf(max)) wrong(fmt::format("a value of at least {}", number_text(min)));
     wrong(fmt::format("a value from {} to {}", number_text(min), number_text(max)));
@@ -173,9 +177,16 @@ std::string toml_literal(const Field& field) {
                           for (double d : *v) parts.push_back(number_text(d));
                           return fmt::format("[{}]", fmt::join(parts, ", "));
                         },
-                        [](const auto* v) { return nlohmann::json(*v).dump(); },
+                        [](const auto* v) { return json_text(nlohmann::json(*v)); },
                     },
                     field.member);
+}
+
+/// A comment for a value whose bytes TOML cannot hold: "" where it can.
+std::string toml_remark(const Field& field) {
+  const auto text = field.text();
+  return is_utf8(text) ? ""
+                       : fmt::format("# {} is not UTF-8: give it as the flag --{}\n", printable_utf8(text), field.name);
 }
 
 }  // namespace
@@ -240,7 +251,7 @@ std::string Field::text() const {
                     member);
 }
 
-std::string Field::json() const { return json_value(*this).dump(); }
+std::string Field::json() const { return json_text(json_value(*this)); }
 
 Fields& Fields::section(std::string name) {
   section_ = std::move(name);
@@ -267,20 +278,32 @@ bool Fields::given(const std::string& name) const {
          (field->origin >= Origin::set || (field->origin == Origin::file && field->text() != field->default_text));
 }
 
+Field& Fields::known_field(const std::string& name, const std::string& where) {
+  if (auto* field = const_cast<Field*>(find(name))) return *field;
+  std::vector<std::string> names;
+  for (const auto& known : fields_) names.push_back(known.name);
+  const auto dot = name.rfind('.');
+  const auto nearest = nearest_name(dot == std::string::npos ? name : name.substr(dot + 1), names);
+  const Field* known = nearest.empty() ? nullptr : find(nearest);
+  fail_usage("{}: unknown key \"{}\"{}", where, name,
+             known ? fmt::format("; the nearest known one is \"{}\" in [{}]", known->name, known->section) : "");
+}
+
 void Fields::set(const std::string& name, const std::string& text, Origin origin, const std::string& where) {
-  auto* field = const_cast<Field*>(find(name));
-  if (!field) {
-    std::vector<std::string> names;
-    for (const auto& known : fields_) names.push_back(known.name);
-    const auto dot = name.rfind('.');
-    const auto nearest = nearest_name(dot == std::string::npos ? name : name.substr(dot + 1), names);
-    const Field* known = nearest.empty() ? nullptr : find(nearest);
-    fail_usage("{}: unknown key \"{}\"{}", where, name,
-               known ? fmt::format("; the nearest known one is \"{}\" in [{}]", known->name, known->section) : "");
-  }
-  if (origin < field->origin) return;
-  std::visit(ValueParser(*field, text, where), field->member);
-  field->origin = origin;
+  auto& field = known_field(name, where);
+  if (origin < field.origin) return;
+  std::visit(ValueParser(field, text, where), field.member);
+  field.origin = origin;
+}
+
+void Fields::set_list(const std::string& name, const std::vector<std::string>& parts, Origin origin,
+                      const std::string& where) {
+  auto& field = known_field(name, where);
+  const auto text = fmt::format("{}", fmt::join(parts, ","));
+  if (!std::holds_alternative<std::vector<std::string>*>(field.member)) return set(name, text, origin, where);
+  if (origin < field.origin) return;
+  *std::get<std::vector<std::string>*>(field.member) = ValueParser(field, text, where).checked(parts);
+  field.origin = origin;
 }
 
 void Fields::read_toml(const std::string& path) {
@@ -293,17 +316,22 @@ void Fields::read_toml(const std::string& path) {
     fail_usage("{}: is no TOML that can be read", path);
   }
   const auto where = [&](const toml::node& node) { return fmt::format("{}:{}", path, node.source().begin.line); };
+  const auto take = [&](const std::string& name, const toml::node& node) {
+    const auto place = where(node) + ": " + name;
+    std::vector<std::string> parts;
+    if (const auto* array = node.as_array())
+      for (const auto& element : *array) parts.push_back(toml_text(element, where(node)));
+    if (node.is_array()) set_list(name, parts, Origin::file, place);
+    else set(name, toml_text(node, where(node)), Origin::file, place);
+  };
   for (const auto& [key, node] : root) {
     const std::string name(key.str());
     const auto* table = node.as_table();
     if (!table) {
-      set(name, toml_text(node, where(node)), Origin::file, where(node) + ": " + name);
+      take(name, node);
       continue;
     }
-    for (const auto& [inner_key, inner] : *table) {
-      const std::string full = name + "." + std::string(inner_key.str());
-      set(full, toml_text(inner, where(inner)), Origin::file, where(inner) + ": " + full);
-    }
+    for (const auto& [inner_key, inner] : *table) take(name + "." + std::string(inner_key.str()), inner);
   }
 }
 
@@ -313,6 +341,7 @@ std::string Fields::toml() const {
     if (field.section != open)
       text += fmt::format("{}[{}]\n", text.empty() ? "" : "\n", field.section), open = field.section;
     const auto literal = toml_literal(field);
+    text += toml_remark(field);
     text += literal.empty() ? fmt::format("# {} =\n", field.name) : fmt::format("{} = {}\n", field.name, literal);
   }
   return text;
@@ -321,7 +350,7 @@ std::string Fields::toml() const {
 std::string Fields::json() const {
   nlohmann::ordered_json root;
   for (const auto& field : fields_) root[field.section][field.name] = json_value(field);
-  return root.dump(2);
+  return json_text(root, 2);
 }
 
 }  // namespace hpm

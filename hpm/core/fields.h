@@ -18,13 +18,19 @@ double parse_radius(const std::string& text, std::string_view name = "eps");
 /// over half of the name's length).
 std::string nearest_name(const std::string& name, const std::vector<std::string>& names);
 
-/// What a value must satisfy.
+/// What a text stands for on the disk, so that a shell can complete it.
+enum class Place { none, file, folder };
+
+/// What a value must satisfy, and what help and completion say of it.
 struct FieldRules {
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
   std::vector<std::string> choices = {};  ///< of a string; empty = any
   std::string unit = {};                  ///< printed in the help, e.g. "images", "input range"
   bool radius = false;                    ///< of a string: a comma-separated list of radii, checked when set
+  Place place = Place::none;
+  std::vector<std::string> suggestions = {};  ///< names that completion offers beside others that are allowed
+  bool repeatable = false;  ///< of a list of strings: the flag is given once for each, and commas separate nothing
 };
 
 /// Where an option's value came from. A later kind overrides an earlier one.
@@ -66,6 +72,9 @@ class Fields {
   /// Sets an option from text ("threat.eps" or "eps"). Throws UsageError that names `where` (a flag, or file and line)
   /// for an unknown name, a wrong type or a value outside its rules.
   void set(const std::string& name, const std::string& text, Origin origin, const std::string& where);
+  /// The same for a list of strings, whose elements may hold commas.
+  void set_list(const std::string& name, const std::vector<std::string>& parts, Origin origin,
+                const std::string& where);
 
   /// Reads a TOML file: tables are sections, unknown keys are errors with file, line and the nearest known name.
   void read_toml(const std::string& path);
@@ -80,6 +89,7 @@ class Fields {
 
  private:
   void add_field(Field field);
+  Field& known_field(const std::string& name, const std::string& where);
   std::string section_;
   std::vector<Field> fields_;
 };

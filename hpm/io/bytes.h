@@ -14,7 +14,7 @@
 #include <utility>
 
 #include "hpm/core/error.h"
-#include "hpm/io/text.h"
+#include "hpm/core/text.h"
 
 namespace hpm {
 

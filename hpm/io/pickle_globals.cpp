@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "hpm/io/pickle_impl.h"
-#include "hpm/io/text.h"
+#include "hpm/core/text.h"
 
 namespace hpm {
 namespace {

@@ -4,7 +4,7 @@
 
 #include "hpm/io/pickle.h"
 #include "hpm/io/pickle_impl.h"
-#include "hpm/io/text.h"
+#include "hpm/core/text.h"
 
 namespace hpm {
 namespace {

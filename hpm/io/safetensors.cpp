@@ -6,9 +6,10 @@
 #include <numeric>
 #include <set>
 
+#include "hpm/core/json_impl.h"
+#include "hpm/core/text.h"
 #include "hpm/io/file.h"
 #include "hpm/io/safetensors_impl.h"
-#include "hpm/io/text.h"
 
 namespace hpm {
 namespace {
@@ -80,7 +81,7 @@ std::string header_of(const std::vector<SafetensorsEntry>& tensors, const std::v
     header[tensors[i].name] = {{"dtype", safetensors_type_name(tensors[i].type)},
                                {"shape", tensors[i].shape},
                                {"data_offsets", {begins[i], begins[i] + tensors[i].bytes()}}};
-  std::string text = header.dump();
+  std::string text = json_text(header);
   text.resize((text.size() + 7) / 8 * 8, ' ');
   return text;
 }

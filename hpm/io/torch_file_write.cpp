@@ -10,7 +10,7 @@
 
 #include "hpm/core/error.h"
 #include "hpm/io/file.h"
-#include "hpm/io/text.h"
+#include "hpm/core/text.h"
 
 namespace hpm {
 namespace {

@@ -1,6 +1,7 @@
 #include "hpm/core/fields.h"
 
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
 #include "support/support.h"
 
 namespace hpm {
@@ -102,6 +103,54 @@ TEST_F(FieldsTest, EffectiveTomlReadsBackToTheSameValues) {
 TEST(NearestName, FindsTyposAndNothingElse) {
   EXPECT_EQ(nearest_name("stepz", {"steps", "seed"}), "steps");
   EXPECT_EQ(nearest_name("quux", {"steps", "seed"}), "");
+}
+
+TEST(Fields, ARepeatableListKeepsCommasAndComesBackFromItsFile) {
+  std::vector<std::string> labels, names;
+  const auto declare = [&](Fields& f) {
+    f.section("output");
+    f.add("label", labels, "a label", {.repeatable = true});
+    f.add("names", names, "names");
+  };
+  Fields fields;
+  declare(fields);
+  fields.set_list("label", {"ours, beta 6", "theirs"}, Origin::flag, "--label");
+  fields.set("names", "a,b", Origin::flag, "--names");
+  EXPECT_EQ(labels, (std::vector<std::string>{"ours, beta 6", "theirs"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"a", "b"}));
+  const test::TemporaryFolder folder;
+  std::ofstream(folder / "run.toml") << fields.toml();
+  labels.clear(), names.clear();
+  Fields again;
+  declare(again);
+  again.read_toml((folder / "run.toml").string());
+  EXPECT_EQ(labels, (std::vector<std::string>{"ours, beta 6", "theirs"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"a", "b"}));
+}
+
+TEST(Fields, ATextThatIsNotUtf8IsEscapedInJsonAndTomlAndTheFileSaysSo) {
+  std::string model = "mod\xe8le.pth";
+  Fields fields;
+  fields.section("model").add("model", model, "checkpoint");
+  EXPECT_EQ(nlohmann::json::parse(fields.json())["model"]["model"], "mod\\xE8le.pth");
+  EXPECT_EQ(fields.toml(),
+            "[model]\n# mod\\xE8le.pth is not UTF-8: give it as the flag --model\nmodel = \"mod\\\\xE8le.pth\"\n");
+}
+
+TEST(Json, OfAnyBytesIsWrittenWithKeysAndStringsEscaped) {
+  const nlohmann::ordered_json json{{"a\xff", {"b\xc3", 1, {{"c", "\xe8"}}}}, {"good", "Gr\u00fcn"}};
+  EXPECT_EQ(json_text(json), "{\"a\\\\xFF\":[\"b\\\\xC3\",1,{\"c\":\"\\\\xE8\"}],\"good\":\"Gr\u00fcn\"}");
+}
+
+TEST(Json, IsWrittenByJsonTextAlone) {
+  for (const char* root : {"hpm", "apps"})
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(test::source_dir() / root)) {
+      if (!entry.is_regular_file() || entry.path().filename() == "json_impl.h") continue;
+      std::stringstream text;
+      text << std::ifstream(entry.path()).rdbuf();
+      EXPECT_EQ(text.str().find(".dump("), std::string::npos)
+          << entry.path() << ": dump() throws at a name that is not UTF-8; json_text() escapes it";
+    }
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "hpm/io/text.h"
+#include "hpm/core/text.h"
 
 #include <fmt/format.h>
 
