@@ -184,7 +184,7 @@ void add_scatter(ScatterRow& row, const HpmModel& model, const Tensor& z, const 
 
 Analysis analyze(const HpmModel& model, const ImageSet& images, const ThreatModel& threat,
                  const AnalysisOptions& options, Monitor& monitor, const WorkLog& log) {
-  const auto begun = std::chrono::steady_clock::now();
+  const WorkTimer timer(log);
   require(images.size() > 0, "analyze: needs at least one image");
   auto out = planned(threat, options);
   const auto heads = linear_heads(model);
@@ -209,7 +209,7 @@ Analysis analyze(const HpmModel& model, const ImageSet& images, const ThreatMode
     }
   });
   monitor.end();
-  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+  out.seconds = timer.seconds();
   return out;
 }
 

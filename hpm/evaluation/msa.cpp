@@ -376,7 +376,7 @@ Evaluation msa(const HpmModel& model, const Peers& peers, const ImageSet& images
   require(std::get<0>(at::_unique(images.index)).numel() == images.size(),
           "msa: an image is given twice; each needs a number of its own");
   check_colluders(options.collusion, std::min(options.company_size, images.size()));
-  const auto start = std::chrono::steady_clock::now();
+  const WorkTimer timer(log);
   Evaluation out;
   if (!model.head) {
     out = attack_plain(model, images, threat, options, monitor, log);
@@ -401,7 +401,7 @@ Evaluation msa(const HpmModel& model, const Peers& peers, const ImageSet& images
                  out);
     out.borderline = borderline.sum().item<int64_t>();
   }
-  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  out.seconds = timer.seconds();
   return out;
 }
 

@@ -105,7 +105,7 @@ Evaluation evaluate_clean(const ProtocolSubject& subject, const ImageSet& images
 Evaluation evaluate_pgd(const ProtocolSubject& subject, const ImageSet& images, const ThreatModel& threat,
                         const PgdOptions& options, uint64_t seed, int64_t batch_size, Monitor& monitor,
                         const WorkLog& log) {
-  const auto start = std::chrono::steady_clock::now();
+  const WorkTimer timer(log);
   Evaluation out;
   const auto attacked = subject.attack_model();
   require(attacked->coupling() == Coupling::rows,
@@ -146,13 +146,13 @@ Evaluation evaluate_pgd(const ProtocolSubject& subject, const ImageSet& images, 
   record.robust = context.robust.clone();  // a smaller radius may take from the outcome later
   out.attacks.push_back(std::move(record));
   out.contexts.push_back(std::move(context));
-  out.seconds = since(start);
+  out.seconds = timer.seconds();
   return out;
 }
 
 Evaluation evaluate_autoattack(const ProtocolSubject& subject, const ImageSet& images, const ThreatModel& threat,
                                const AutoAttackOptions& options, Monitor& monitor, const WorkLog& log) {
-  const auto start = std::chrono::steady_clock::now();
+  const WorkTimer timer(log);
   const auto attacked = subject.attack_model();
   require(attacked->coupling() == Coupling::rows,
           "evaluate: AutoAttack needs independent rows, and in the context joint a batch is one object; use --protocol "
@@ -161,7 +161,7 @@ Evaluation evaluate_autoattack(const ProtocolSubject& subject, const ImageSet& i
   const auto worst = percent(result.worst_draw & result.robust());
   auto out = evaluation_of(std::move(result), subject.context_name(), subject.model.head ? "ste" : "");
   if (attacked->random()) out.worst_draw_accuracy = worst;
-  out.seconds = since(start);
+  out.seconds = timer.seconds();
   return out;
 }
 

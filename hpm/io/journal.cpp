@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
 #include "hpm/io/crc32.h"
 #include "hpm/io/file.h"
 
@@ -38,7 +39,7 @@ Journal::Journal(const std::string& folder, const std::string& fingerprint, bool
   if (lines_ < 0 || data_ < 0) fail_to("be opened");
   recover(fingerprint);
   if (lines_size_ == 0)
-    append(lines_, sealed(Json{{"journal", 1}, {"fingerprint", fingerprint}}.dump(), ""), lines_size_);
+    append(lines_, sealed(json_text(Json{{"journal", 1}, {"fingerprint", fingerprint}}), ""), lines_size_);
 }
 
 Journal::~Journal() {
@@ -81,6 +82,7 @@ bool Journal::recover_line(std::string_view line, const std::string& fingerprint
     if (bytes > data.size() || data_size_ > data.size() - bytes) return false;
     const auto payload = data.read(data_size_, bytes);
     if (sealed(std::string(line.substr(0, seal)) + "}", payload.text()) != std::string(line) + "\n") return false;
+    piece.earlier_seconds = json.value("seconds", 0.);
     pieces_[json.at("key").get<std::string>()] = std::move(piece);
   } catch (const std::exception&) {
     return false;
@@ -89,9 +91,10 @@ bool Journal::recover_line(std::string_view line, const std::string& fingerprint
   return true;
 }
 
-NamedTensors Journal::read(const std::string& key) const {
-  const auto found = pieces_.find(key);
+NamedTensors Journal::read(const std::string& key) {
+  const auto found = pieces_.find(printable_utf8(key));
   if (found == pieces_.end()) fail("{}: has no piece {}", lines_path_, key);
+  earlier_seconds_ += std::exchange(found->second.earlier_seconds, 0);
   const FileSource data(data_path_);
   NamedTensors tensors;
   auto offset = found->second.offset;
@@ -103,8 +106,8 @@ NamedTensors Journal::read(const std::string& key) const {
   return tensors;
 }
 
-void Journal::write(const std::string& key, const NamedTensors& tensors) {
-  Json line{{"key", key}, {"tensors", Json::array()}};
+void Journal::write(const std::string& key, const NamedTensors& tensors, double seconds) {
+  Json line{{"key", printable_utf8(key)}, {"seconds", seconds}, {"tensors", Json::array()}};
   Piece piece{data_size_, {}};
   std::string payload;
   for (const auto& [name, tensor] : tensors) {
@@ -115,8 +118,8 @@ void Journal::write(const std::string& key, const NamedTensors& tensors) {
   }
   // The tensors first: a line is there only when its tensors are.
   append(data_, payload, data_size_);
-  append(lines_, sealed(line.dump(), payload), lines_size_);
-  pieces_[key] = std::move(piece);
+  append(lines_, sealed(json_text(line), payload), lines_size_);
+  pieces_[printable_utf8(key)] = std::move(piece);
 }
 
 void Journal::append(int descriptor, std::string_view bytes, uint64_t& size) {
@@ -147,9 +150,10 @@ NamedTensors WorkLog::recall(const std::string& key, const at::Tensor& rows) con
   return then.defined() && then.equal(rows) ? stored : NamedTensors{};
 }
 
-NamedTensors WorkLog::remember(const std::string& key, const at::Tensor& rows, NamedTensors done) const {
+NamedTensors WorkLog::remember(const std::string& key, const at::Tensor& rows, NamedTensors done,
+                               std::chrono::duration<double> took) const {
   done.emplace_back("rows", rows);
-  journal_->write(prefix_ + key, done);
+  journal_->write(prefix_ + key, done, took.count());
   return done;
 }
 

@@ -1,9 +1,11 @@
-// defines: Journal, WorkLog, find_tensor()
+// defines: Journal, WorkLog, WorkTimer, find_tensor()
 #pragma once
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <string>
 
+#include "hpm/core/text.h"
 #include "hpm/io/tensors.h"
 
 namespace hpm {
@@ -21,11 +23,14 @@ class Journal {
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
 
-  bool has(const std::string& key) const { return pieces_.contains(key); }
-  NamedTensors read(const std::string& key) const;
-  /// On the disk when it returns. A key that is there already is replaced.
-  void write(const std::string& key, const NamedTensors& tensors);
+  bool has(const std::string& key) const { return pieces_.contains(printable_utf8(key)); }
+  /// The first reading of a piece that an earlier process wrote adds its seconds to earlier_seconds().
+  NamedTensors read(const std::string& key);
+  /// On the disk when it returns. A key that is there already is replaced. `seconds`: what the work took.
+  void write(const std::string& key, const NamedTensors& tensors, double seconds = 0);
   size_t size() const { return pieces_.size(); }
+  /// What the pieces that were read took in the processes that wrote them, before this one.
+  double earlier_seconds() const { return earlier_seconds_; }
 
  private:
   struct Part {
@@ -36,6 +41,7 @@ class Journal {
   struct Piece {
     uint64_t offset = 0;
     std::vector<Part> parts;
+    double earlier_seconds = 0;  ///< not yet counted
   };
   void recover(const std::string& fingerprint);
   bool recover_line(std::string_view line, const std::string& fingerprint);
@@ -46,6 +52,7 @@ class Journal {
   int lines_ = -1, data_ = -1;
   uint64_t lines_size_ = 0, data_size_ = 0;
   std::map<std::string, Piece> pieces_;
+  double earlier_seconds_ = 0;
 };
 
 /// Where a protocol writes its work down: a journal and a prefix of keys, or nowhere.
@@ -62,14 +69,34 @@ class WorkLog {
   NamedTensors once(const std::string& key, const at::Tensor& rows, F work) const {
     if (!journal_) return work();
     if (auto stored = recall(key, rows); !stored.empty()) return stored;
-    return remember(key, rows, work());
+    const auto start = std::chrono::steady_clock::now();
+    auto done = work();
+    return remember(key, rows, std::move(done), std::chrono::steady_clock::now() - start);
   }
+  double earlier_seconds() const { return journal_ ? journal_->earlier_seconds() : 0; }
 
  private:
   NamedTensors recall(const std::string& key, const at::Tensor& rows) const;
-  NamedTensors remember(const std::string& key, const at::Tensor& rows, NamedTensors done) const;
+  NamedTensors remember(const std::string& key, const at::Tensor& rows, NamedTensors done,
+                        std::chrono::duration<double> took) const;
   Journal* journal_ = nullptr;
   std::string prefix_;
+};
+
+/// The seconds that work took in all the parts of a run: since the start here, and what the pieces read back from the
+/// journal took before.
+class WorkTimer {
+ public:
+  explicit WorkTimer(const WorkLog& log) : log_(log), earlier_(log.earlier_seconds()) {}
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count() + log_.earlier_seconds() -
+           earlier_;
+  }
+
+ private:
+  const WorkLog& log_;
+  double earlier_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
 /// The tensor of that name; undefined where there is none.

@@ -23,7 +23,7 @@ TEST(Journal, GivesBackWhatWasWrittenAlsoAfterReopening) {
     Journal journal(folder.path, "print", false);
     for (int64_t i = 0; i < 4; ++i) journal.write("piece " + std::to_string(i), piece(i));
   }
-  const Journal again(folder.path, "print", true);
+  Journal again(folder.path, "print", true);
   ASSERT_EQ(again.size(), 4u);
   for (int64_t i = 0; i < 4; ++i) {
     const auto found = again.read("piece " + std::to_string(i));
@@ -93,6 +93,36 @@ TEST(WorkLog, DoesAPieceOnceForTheSameRowsAndAgainForOthers) {
   EXPECT_EQ(done, 2);
   WorkLog().once("key", at::arange(4), work);
   EXPECT_EQ(done, 3);
+}
+
+TEST(WorkLog, CountsTheSecondsOfEarlierPartsOnceEach) {
+  test::TemporaryFolder folder;
+  {
+    Journal first(folder.path, "print", false);
+    first.write("slow", {{"rows", at::arange(3)}}, 100);
+    first.write("other", {{"rows", at::arange(3)}}, 1000);
+    const WorkLog log(first);
+    const WorkTimer timer(log);
+    log.once("slow", at::arange(3), [] { return NamedTensors{}; });
+    EXPECT_LT(timer.seconds(), 50) << "done in this process, and timed here";
+  }
+  Journal again(folder.path, "print", true);
+  const WorkLog log(again);
+  const WorkTimer timer(log);
+  for (int i = 0; i < 2; ++i) log.once("slow", at::arange(3), [] { return NamedTensors{}; });
+  EXPECT_NEAR(timer.seconds(), 100, 50);
+  const WorkTimer later(log);
+  EXPECT_LT(later.seconds(), 50);
+  log.once("new", at::arange(3), [] { return NamedTensors{}; });
+  EXPECT_LT(later.seconds(), 50);
+}
+
+TEST(Journal, KeepsPiecesUnderNamesThatAreNotUtf8) {
+  test::TemporaryFolder folder;
+  Journal(folder.path, "print", false).write("mod\xe8le/apgd", piece(3));
+  Journal again(folder.path, "print", true);
+  ASSERT_TRUE(again.has("mod\xe8le/apgd"));
+  EXPECT_TRUE(find_tensor(again.read("mod\xe8le/apgd"), "flags").equal(piece(3)[0].second));
 }
 
 TEST(FileLock, IsHeldByOne) {
