@@ -22,6 +22,12 @@ double since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+/// A full or closed stderr must not end the work: what cannot be said is left unsaid.
+void put(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+}
+
 }  // namespace
 
 void request_interrupt() { interrupted = true; }
@@ -68,19 +74,17 @@ void Monitor::draw(bool last) {
     text += fmt::format(" {}, {}", unit_, clock_text(elapsed));
   }
   if (!note_.empty()) text += ", " + note_;
-  if (terminal_) fmt::print(stderr, "\r\033[K{}{}", text, last ? "\n" : "");
-  else fmt::print(stderr, "{}\n", text);
-  std::fflush(stderr);
+  put(terminal_ ? fmt::format("\r\033[K{}{}", text, last ? "\n" : "") : text + "\n");
   visible_ = true;
   drawn_ = std::chrono::steady_clock::now();
 }
 
 void Monitor::say(const std::string& line) {
-  if (!quiet_) fmt::print(stderr, "{}{}\n", terminal_ && visible_ ? "\r\033[K" : "", line);
+  if (!quiet_) put(fmt::format("{}{}\n", terminal_ && visible_ ? "\r\033[K" : "", line));
 }
 
 void Monitor::warn(const std::string& line) {
-  fmt::print(stderr, "{}warning: {}\n", terminal_ && visible_ ? "\r\033[K" : "", line);
+  put(fmt::format("{}warning: {}\n", terminal_ && visible_ ? "\r\033[K" : "", line));
 }
 
 Monitor& silent() {

@@ -3,10 +3,11 @@
 #include <nlohmann/json.hpp>
 
 #include <ATen/Parallel.h>
+#include "hpm/core/json_impl.h"
+#include "hpm/core/version.h"
 #include "hpm/evaluation/analysis_csv_impl.h"
 #include "hpm/evaluation/analysis_summary.h"
 #include "hpm/evaluation/results_impl.h"
-#include "hpm_version.h"
 
 namespace hpm {
 namespace {
@@ -96,8 +97,8 @@ Json agreement_json(const Analysis& a, bool attacked) {
 std::string analysis_json(const AnalysisInput& in) {
   const auto& a = in.analysis;
   Json j{{"schema", 1},
-         {"hpm_version", HPM_VERSION},
-         {"commit", HPM_COMMIT},
+         {"hpm_version", this_build().version},
+         {"commit", this_build().commit},
          {"started", in.started},
          {"seconds", number(a.seconds)},
          {"model", in.model.classifier.info().file},
@@ -124,7 +125,7 @@ std::string analysis_json(const AnalysisInput& in) {
   j["transfer"] = Json::array();
   for (const auto& row : transfer_matrix(a).unbind(0)) j["transfer"].push_back(numbers(row));
   j["config"] = in.config.empty() ? Json() : Json::parse(in.config);
-  return j.dump(1) + "\n";
+  return json_text(j, 1) + "\n";
 }
 
 void write_analysis(const RunDirectory& run, const AnalysisInput& in) {

@@ -4,9 +4,10 @@
 
 #include <ATen/Parallel.h>
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
+#include "hpm/core/version.h"
 #include "hpm/evaluation/results_impl.h"
 #include "hpm/io/tensors.h"
-#include "hpm_version.h"
 
 namespace hpm {
 namespace {
@@ -113,8 +114,8 @@ Json attack_json(const AttackRecord& a) {
 /// What was evaluated, how and with what.
 Json setting_json(const ResultsInput& in) {
   Json j{{"schema", 1},
-         {"hpm_version", HPM_VERSION},
-         {"commit", HPM_COMMIT},
+         {"hpm_version", this_build().version},
+         {"commit", this_build().commit},
          {"started", in.started},
          {"seconds", rounded(in.evaluation.seconds)},
          {"checks_seconds", rounded(in.evaluation.checks_seconds)},
@@ -254,7 +255,7 @@ std::string results_json(const ResultsInput& in) {
   j["notes"] = e.notes;
   j["gallery"] = gallery_json(in, gallery_rows(in));
   j["config"] = in.config.empty() ? Json() : Json::parse(in.config);
-  return j.dump(1) + "\n";
+  return json_text(j, 1) + "\n";
 }
 
 void write_run(const RunDirectory& run, const ResultsInput& in) {

@@ -5,14 +5,15 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/native/DispatchStub.h>
-#include <torch/version.h>
 
 #include <ctime>
 #include <fstream>
+#include <set>
 
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
+#include "hpm/core/version.h"
 #include "hpm/io/file.h"
-#include "hpm_version.h"
 
 namespace hpm {
 namespace {
@@ -44,12 +45,59 @@ std::string date_text(const char* format) {
   return std::string(buffer, std::strftime(buffer, sizeof buffer, format, &utc));
 }
 
-/// The folder, made where it is missing.
+/// What the verbs write into a run's folder, beside config.toml and environment.json.
+bool is_of_a_run(const fs::path& file) {
+  static const std::set<std::string> names = {"results.json",
+                                              "analysis.json",
+                                              "report.html",
+                                              "verdicts.safetensors",
+                                              "log.csv",
+                                              "gallery.safetensors",
+                                              "events.jsonl",
+                                              "adversarial.safetensors",
+                                              "events.bin",
+                                              "model.safetensors.toml",
+                                              "model.safetensors",
+                                              "adversarial-8bit.safetensors",
+                                              "logits.npy",
+                                              "labels.npy",
+                                              "labels.csv",
+                                              "model.torchscript.pt",
+                                              "images.csv",
+                                              "distances.csv",
+                                              "training.safetensors"};
+  // Tables and charts of a study.
+  static const std::set<std::string> stems = {"against-eps",      "against-iterations",
+                                              "distances-clean",  "distances-attacked",
+                                              "distance-changes", "measures",
+                                              "slopes",           "feature-gains",
+                                              "head-slopes",      "scatter",
+                                              "agreement",        "transfer",
+                                              "prototypes-fc",    "prototypes-l2",
+                                              "prototypes-hpm"};
+  const bool of_a_study = file.extension() == ".csv" || file.extension() == ".svg";
+  return names.contains(file.filename().string()) || (of_a_study && stems.contains(file.stem().string()));
+}
+
+/// The files in a folder that a new run would replace or remove.
+std::vector<fs::path> files_of_a_run(const std::string& path) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(path, error))
+    if (is_of_a_run(entry.path())) found.push_back(entry.path());
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+/// The folder, made where it is missing. One without a run may hold files of somebody's that a run would take away.
 const std::string& checked_folder(const std::string& path, ExistingRun existing) {
   std::error_code error;
   const bool holds_run = fs::exists(path + "/config.toml", error) || fs::exists(path + "/results.json", error);
   if (holds_run && existing == ExistingRun::refuse)
     fail_usage("--out: {} holds another run; give --overwrite, --resume or another folder", path);
+  if (const auto found = files_of_a_run(path); !found.empty() && existing == ExistingRun::refuse)
+    fail_usage("--out: {} holds {}, which is of no run; give another folder, or --overwrite to replace it", path,
+               found.front().filename().string());
   fs::create_directories(path, error);
   if (error) fail("--out: cannot make the folder {}: {}", path, error.message());
   return path;
@@ -59,11 +107,12 @@ const std::string& checked_folder(const std::string& path, ExistingRun existing)
 
 std::string environment_json(const ComputeOptions& compute, uint64_t seed) {
   nlohmann::ordered_json e;
-  e["hpm_version"] = HPM_VERSION;
-  e["commit"] = HPM_COMMIT;
-  e["compiler"] = HPM_COMPILER;
-  e["flags"] = HPM_FLAGS;
-  e["torch"] = TORCH_VERSION;
+  const auto& build = this_build();
+  e["hpm_version"] = build.version;
+  e["commit"] = build.commit;
+  e["compiler"] = build.compiler;
+  e["flags"] = build.flags;
+  e["torch"] = build.torch;
   e["blas"] = blas_name();
   e["cpu"] = cpu_name();
   e["isa"] = at::get_cpu_capability();
@@ -73,7 +122,7 @@ std::string environment_json(const ComputeOptions& compute, uint64_t seed) {
   e["precision"] = compute.precision;
   e["seed"] = seed;
   e["started"] = date_text("%Y-%m-%dT%H:%M:%SZ");
-  return e.dump(2) + "\n";
+  return json_text(e, 2) + "\n";
 }
 
 std::string default_run_directory(const std::string& verb) {
@@ -88,12 +137,8 @@ RunDirectory::RunDirectory(std::string path, const Fields& options, const std::s
     : path_(std::move(path)), lock_(checked_folder(path_, existing) + "/lock") {
   std::error_code error;
   // A stale result must not stand beside a new configuration.
-  if (existing != ExistingRun::resume)
-    for (const char* stale :
-         {"results.json", "analysis.json", "report.html", "verdicts.safetensors", "adversarial.safetensors",
-          "adversarial-8bit.safetensors", "gallery.safetensors", "training.safetensors", "model.safetensors",
-          "model.safetensors.toml", "log.csv", "events.jsonl", "events.bin"})
-      fs::remove(path_ + "/" + stale, error);
+  if (existing == ExistingRun::overwrite)
+    for (const auto& stale : files_of_a_run(path_)) fs::remove(stale, error);
   // A run that goes on keeps what it was begun with: the verb may still refuse other settings.
   if (existing == ExistingRun::resume && fs::exists(file("config.toml"), error)) return;
   write("config.toml", options.toml());

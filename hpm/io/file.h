@@ -1,4 +1,4 @@
-// defines: FileSource, read_file(), AtomicFile, ScratchFile, FileLock, write_file_atomically()
+// defines: FileSource, read_file(), AtomicFile, ScratchFile, FileLock, write_file_atomically(), is_replaceable()
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -29,9 +29,22 @@ class FileSource : public ByteSource {
 /// The whole file.
 Bytes read_file(const std::string& path);
 
-/// A file that appears under its name complete or not at all: written beside it, flushed to the disk, renamed.
+/// The first `bytes` bytes of a regular file, or fewer where it ends; "" where it cannot be read.
+std::string beginning_of_file(const std::string& path, size_t bytes);
+
+/// Whether writing to `path` takes nothing from anybody: there is no file, it is empty, or it is a character device or
+/// a FIFO. Symbolic links stand for what they point to.
+bool is_replaceable(const std::string& path);
+
+/// Whether writing to `path` puts a regular file there. False for devices, FIFOs and descriptors such as /dev/stdout.
+bool becomes_a_file(const std::string& path);
+
+/// A file that appears under its name complete or not at all: written beside it, flushed to the disk, renamed. Where
+/// `path` is a symbolic link, the link stays and the file that it points to is written so. What is no regular file (a
+/// device, a FIFO, a descriptor such as /dev/stdout) is never replaced: the bytes go through it as they come.
 class AtomicFile {
  public:
+  /// Waits for a reader where `path` is a FIFO. Throws Error for a folder, or where nothing can be written.
   explicit AtomicFile(std::string path);
   ~AtomicFile();  ///< without commit() the temporary file is removed
   AtomicFile(const AtomicFile&) = delete;
@@ -43,7 +56,9 @@ class AtomicFile {
 
  private:
   [[noreturn]] void fail_to(const char* what) const;
-  std::string path_, temporary_;
+  void open_beside(const std::string& target);
+  void open_through();
+  std::string path_, target_, temporary_;  ///< temporary_: empty where the bytes go through
   uint64_t written_ = 0;
   int descriptor_ = -1;
 };

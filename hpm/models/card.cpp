@@ -35,6 +35,7 @@ ModelCard read_card_file(const std::string& path) {
 }
 
 void write_card(const std::string& checkpoint, const ModelCard& card) {
+  if (!becomes_a_file(checkpoint)) return;
   auto copy = card;
   Fields known;
   fields(known, copy);

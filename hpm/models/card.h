@@ -26,6 +26,7 @@ std::string card_path(const std::string& checkpoint);
 std::optional<ModelCard> read_card(const std::string& checkpoint);
 /// A card. Unknown keys and impossible values are errors with file and line.
 ModelCard read_card_file(const std::string& path);
+/// None is written beside a device or a FIFO.
 void write_card(const std::string& checkpoint, const ModelCard& card);
 
 }  // namespace hpm

@@ -187,7 +187,7 @@ void save_torchscript(const Classifier& classifier, const std::string& path, con
                     info.normalisation.std,
                     {info.input_shape.begin(), info.input_shape.end()},
                     source,
-                    sha256_of_file(path)});
+                    sha256(bytes.str())});
 }
 
 std::string torchscript_program(const std::string& architecture, const std::string& checkpoint) {

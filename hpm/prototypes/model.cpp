@@ -123,7 +123,8 @@ void save_model(const HpmModel& model, const std::string& path, const std::strin
   if (format == WeightsFormat::state_dict) {
     write_state_dict(path, model.state(), head);
   } else {
-    auto metadata = notes;
+    std::map<std::string, std::string> metadata;
+    for (const auto& [key, text] : notes) metadata[key] = printable_utf8(text);
     metadata.insert(head.begin(), head.end());
     metadata["format"] = "pt";
     metadata["model.arch"] = architecture;

@@ -136,7 +136,7 @@ void export_torchscript(const HpmModel& model, ContextKind context, const std::s
                     {},
                     {info.input_shape.begin(), info.input_shape.end()},
                     source,
-                    sha256_of_file(path)});
+                    sha256(bytes.str())});
 }
 
 }  // namespace hpm

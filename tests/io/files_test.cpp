@@ -1,6 +1,12 @@
 // Files, checksums, zip archives.
+#include <sys/stat.h>
+#include <unistd.h>
 #include <zlib.h>
 
+#include <csignal>
+#include <thread>
+
+#include "hpm/core/progress.h"
 #include "hpm/io/crc32.h"
 #include "hpm/io/file.h"
 #include "hpm/io/sha256.h"
@@ -80,6 +86,80 @@ TEST(File, AppearsCompleteOrNotAtAll) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path), {}), 1) << "a temporary file was left";
   EXPECT_THROW(write_file_atomically(folder.path, "x"), Error);
   EXPECT_THROW(write_file_atomically(folder / "absent/a", "x"), Error);
+}
+
+TEST(File, BehindASymbolicLinkIsReplacedAndTheLinkStays) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder.path / "there");
+  write_file_atomically(folder / "there/target", "first");
+  std::filesystem::permissions(folder.path / "there/target", std::filesystem::perms(0640));
+  std::filesystem::create_symlink("there/target", folder.path / "near");
+  std::filesystem::create_symlink("near", folder.path / "far");
+  std::filesystem::create_symlink("there/new", folder.path / "dangling");
+  std::filesystem::create_symlink("circle", folder.path / "circle");
+  write_file_atomically(folder / "far", "second");
+  write_file_atomically(folder / "dangling", "made");
+  EXPECT_EQ(read_file(folder / "there/target").text(), "second");
+  EXPECT_EQ(read_file(folder / "there/new").text(), "made");
+  for (const char* link : {"near", "far", "dangling"})
+    EXPECT_TRUE(std::filesystem::is_symlink(folder.path / link)) << link;
+  EXPECT_EQ(std::filesystem::status(folder.path / "there/target").permissions(), std::filesystem::perms(0640));
+  EXPECT_NE(message_of<Error>([&] { write_file_atomically(folder / "circle", "x"); }).find("circle"),
+            std::string::npos);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path / "there"), {}), 2) << "a file was left";
+}
+
+TEST(File, GoesThroughAFifoAndADevice) {
+  const TemporaryFolder folder;
+  const std::string fifo = folder / "fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  const std::string text(300000, 'x');  // more than a pipe holds
+  std::string read;
+  std::thread reader([&] {
+    std::ifstream in(fifo, std::ios::binary);
+    read.assign(std::istreambuf_iterator<char>(in), {});
+  });
+  write_file_atomically(fifo, text);
+  reader.join();
+  EXPECT_EQ(read, text);
+  EXPECT_TRUE(std::filesystem::is_fifo(fifo));
+  write_file_atomically("/dev/null", text);
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+  EXPECT_NE(message_of<Error>([&] { write_file_atomically("/dev/full", text); }).find("/dev/full: cannot be written"),
+            std::string::npos);
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/full"));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path), {}), 1) << "a temporary file was left";
+}
+
+TEST(File, WaitingForTheReaderOfAFifoIsInterrupted) {
+  const TemporaryFolder folder;
+  const std::string fifo = folder / "fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  EXPECT_EXIT(
+      {
+        std::signal(SIGALRM, [](int) { request_interrupt(); });
+        ::alarm(1);
+        try {
+          write_file_atomically(fifo, "x");
+        } catch (const Interrupted&) {
+          std::_Exit(130);
+        }
+        std::_Exit(0);
+      },
+      testing::ExitedWithCode(130), "");
+}
+
+TEST(File, IsReplaceableWhereNobodyLosesAnything) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "full", "x");
+  write_file_atomically(folder / "empty", "");
+  std::filesystem::create_symlink("full", folder.path / "link");
+  for (const auto& path : std::vector<std::string>{folder / "none", folder / "empty", "/dev/null"})
+    EXPECT_TRUE(is_replaceable(path)) << path;
+  for (const auto& path : std::vector<std::string>{folder / "full", folder / "link", folder.path})
+    EXPECT_FALSE(is_replaceable(path)) << path;
+  EXPECT_TRUE(becomes_a_file(folder / "none") && becomes_a_file(folder / "link"));
+  EXPECT_FALSE(becomes_a_file("/dev/null"));
 }
 
 TEST(Crc32, IsZlibsForEveryLengthAlignmentAndDivision) {
