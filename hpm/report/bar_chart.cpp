@@ -116,7 +116,7 @@ std::string interval_chart(const IntervalChart& chart) {
     if (row.interval)
       svg.line(x(row.interval->low), at.mark_middle(i), x(row.interval->high), at.mark_middle(i),
                row.tone + " interval");
-    svg.circle(x(row.value), at.mark_middle(i), 5, row.tone + " fill");
+    svg.circle(x(row.value), at.mark_middle(i), 5, row.tone + (row.full ? " fill" : " ring"));
     svg.close_group();
   }
   return svg.inline_element();

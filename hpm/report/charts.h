@@ -38,6 +38,7 @@ struct IntervalRow {
   std::string label = {}, tone = {}, text = {};
   double value = 0;
   std::optional<Interval> interval = {};
+  bool full = true;  ///< a dot, otherwise a ring
 };
 
 /// Differences with their intervals around a zero line, and a band that is too narrow for the sample to resolve.

@@ -83,18 +83,20 @@ std::string settings_text(const RunResults& run) {
   return (metric.empty() ? "" : "metric " + metric + ", ") + fmt::format("lambda {:.3g}", *run.lambda);
 }
 
-/// A title by role; where a role occurs twice, with what tells the runs apart: their settings, else their folders.
-void name_runs(std::vector<RunResults>& runs) {
+/// The user's label; else a title by role, and where two are the same, with what tells the runs apart: their
+/// settings, else their folders.
+void name_runs(std::vector<RunResults>& runs, bool has_heads) {
   const auto shared = [&](auto&& key) {
     return [&, key](const RunResults& run) {
       return std::count_if(runs.begin(), runs.end(), [&](const RunResults& r) { return key(r) == key(run); }) > 1;
     };
   };
-  const auto same_role = shared([](const RunResults& r) { return r.role; });
-  const auto same_settings = shared([](const RunResults& r) { return r.role + settings_text(r); });
+  const auto plain = [&](const RunResults& r) { return role_title(r.role, r.name, has_heads); };
+  const auto same_title = shared(plain);
+  const auto same_settings = shared([&](const RunResults& r) { return plain(r) + settings_text(r); });
   for (auto& run : runs) {
-    run.title = role_title(run.role, run.name);
-    if (!same_role(run)) continue;
+    run.title = run.label.empty() ? plain(run) : run.label;
+    if (!run.label.empty() || !same_title(run)) continue;
     if (const auto settings = settings_text(run); !settings.empty()) run.title += ", " + settings;
     if (same_settings(run) && run.title != run.folder && !run.folder.empty()) run.title += ", " + run.folder;
   }
@@ -116,9 +118,10 @@ void choose_subjects(Comparison& c) {
   if (c.subjects.empty()) c.subjects.push_back(c.control.value_or(0));
 }
 
-ModelRow summary_row(const std::string& role, const PairedModel& model, int64_t n) {
+ModelRow summary_row(const std::string& role, const PairedModel& model, int64_t n, bool has_heads) {
+  const auto file = file_title(model.file);
   ModelRow row{.role = role,
-               .title = role_title(role, model.name),
+               .title = role_title(role, file.empty() ? model.name : file, has_heads),
                .clean = model.clean_accuracy,
                .robust = model.robust_accuracy};
   const auto interval = [&](std::optional<double> accuracy) -> std::optional<Interval> {
@@ -135,9 +138,9 @@ void collect_rows(Comparison& c) {
   };
   for (size_t i : c.subjects) {
     const auto& run = c.runs[i];
-    if (run.base && !has_role("base")) c.rows.push_back(summary_row("base", *run.base, run.n));
+    if (run.base && !has_role("base")) c.rows.push_back(summary_row("base", *run.base, run.n, c.has_heads));
     if (run.headline().control && !has_role("control"))
-      c.rows.push_back(summary_row("control", *run.headline().control, run.n));
+      c.rows.push_back(summary_row("control", *run.headline().control, run.n, c.has_heads));
     if (!c.rows.empty()) break;
   }
   for (size_t i = 0; i < c.runs.size(); ++i) {
@@ -156,8 +159,8 @@ void collect_rows(Comparison& c) {
                    .clean_interval = context.clean_interval,
                    .interval = context.interval};
       row.suspect = is_suspect(run);
-      const bool fair = !row.suspect && !(c.control && is_suspect(c.runs[*c.control]));
-      if (run.role != "control" && fair) row.control = context.control;
+      row.doubtful = row.suspect || (c.control && is_suspect(c.runs[*c.control]));
+      if (run.role != "control") row.control = context.control;
       row.subject = std::find(c.subjects.begin(), c.subjects.end(), i) != c.subjects.end();
       c.rows.push_back(row);
     }
@@ -194,7 +197,10 @@ Comparison compare_runs(std::vector<RunResults> runs) {
   std::stable_sort(runs.begin(), runs.end(),
                    [](const RunResults& a, const RunResults& b) { return order_of(a.role) < order_of(b.role); });
   c.runs = std::move(runs);
-  name_runs(c.runs);
+  c.has_heads = std::any_of(c.runs.begin(), c.runs.end(), [](const RunResults& run) {
+    return run.role == "hpm" || run.role == "l2" || run.head == "hpm" || run.head == "l2";
+  });
+  name_runs(c.runs, c.has_heads);
   choose_subjects(c);
   const auto& reference = c.runs[c.subjects.front()];
   for (auto& run : c.runs)
@@ -207,9 +213,17 @@ Comparison compare_runs(std::vector<RunResults> runs) {
   return c;
 }
 
-std::string role_title(const std::string& role, const std::string& name) {
-  if (role == "base") return "FC, base";
-  if (role == "control") return "FC, control";
+Difference difference_of(const PairedModel& m) {
+  if (!m.p && !m.difference_interval) return Difference::not_tested;
+  const bool by_test = !m.p || *m.p < .05;
+  const bool by_interval = !m.difference_interval || m.difference_interval->low > 0 || m.difference_interval->high < 0;
+  const double d = m.difference.value_or(0);
+  if (!by_test || !by_interval || d == 0) return Difference::not_detectable;
+  return d > 0 ? Difference::gain : Difference::loss;
+}
+
+std::string role_title(const std::string& role, const std::string& name, bool has_heads) {
+  if (role == "base" || role == "control") return has_heads ? "FC, " + role : fmt::format("{} ({})", name, role);
   if (role == "l2") return "l2";
   if (role == "hpm") return "HPM";
   return name;

@@ -11,6 +11,11 @@ namespace hpm {
 /// Ours against theirs on the same images.
 PairedModel compare_flags(const Flags& ours, const Flags& theirs);
 
+/// What a paired comparison shows: the one rule that headline, badge, table and chart follow.
+enum class Difference { not_tested, not_detectable, gain, loss };
+/// A gain or a loss is a difference whose 95 % interval excludes 0 and whose McNemar p is under .05.
+Difference difference_of(const PairedModel& paired);
+
 /// With lambda = 1 nothing is dynamic: whatever the context, it is the l2 classifier.
 inline constexpr const char* kEveryContext = "every context";
 
@@ -21,9 +26,9 @@ struct ModelRow {
   std::optional<size_t> run = {};  ///< of Comparison::runs; absent: known from another run's comparison alone
   std::optional<double> clean = {}, robust = {}, gap = {}, joint_any = {};
   std::optional<Interval> clean_interval = {}, interval = {};
-  std::optional<PairedModel> control =
-      {};  ///< against the control; absent for the control itself and for a suspect pair
+  std::optional<PairedModel> control = {};  ///< against the control; absent for the control itself
   bool subject = false, suspect = false;
+  bool doubtful = false;  ///< the comparison: this run or the control is suspect
 };
 
 /// Several runs side by side: base, control, l2, HPM.
@@ -33,11 +38,12 @@ struct Comparison {
   std::optional<size_t> control;  ///< the run of role control
   std::vector<ModelRow> rows;
   std::vector<std::string> warnings;  ///< what makes the runs not comparable
+  bool has_heads = false;             ///< one of the models is HPM or l2: base and control are its FC models
 };
 Comparison compare_runs(std::vector<RunResults> runs);
 
-/// "base (FC)", "control (FC)", "l2", "HPM", or the model's own name.
-std::string role_title(const std::string& role, const std::string& name);
+/// "HPM", "l2"; beside one of these "FC, base" and "FC, control", otherwise "NAME (base)"; NAME for other roles.
+std::string role_title(const std::string& role, const std::string& name, bool has_heads);
 /// The colour class of a role: t-base, t-control, t-l2, t-hpm, t-other.
 std::string role_tone(const std::string& role);
 

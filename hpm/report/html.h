@@ -1,4 +1,4 @@
-// defines: escape_html(), typeset(), HtmlTable, html_page(), responsive(), page_style(), chart_style()
+// defines: escape_html(), typeset(), HtmlTable, html_page(), is_page(), responsive(), page_style(), chart_style()
 #pragma once
 #include <functional>
 #include <string>
@@ -7,15 +7,16 @@
 
 namespace hpm {
 
-/// Text as HTML or SVG text or attribute value: & < > " ' escaped, control characters and bytes that are not UTF-8
-/// replaced.
+/// Text as HTML or SVG text or attribute value: & < > " ' escaped, control characters replaced, bytes that are not
+/// UTF-8 written as printable_utf8 does.
 std::string escape_html(std::string_view text);
 
 /// escape_html, and minus signs, en dashes between numbers and thin no-break spaces before "%": "-1.9" and "57.0-65.4"
 /// as a book would set them. For text that the library wrote; names of the user's go through escape_html.
 std::string typeset(std::string_view text);
 
-/// Table cells hold HTML. On a phone each row becomes a card that repeats the column titles.
+/// Table cells hold HTML. On a phone each row becomes a card that repeats the column titles. Columns in which every
+/// cell is empty or a dash are left out.
 struct HtmlTable {
   std::string caption = {};
   std::vector<std::string> columns = {};
@@ -28,6 +29,9 @@ std::string html_table(const HtmlTable& table);
 
 /// A chart drawn twice, for wide and for narrow windows; the style sheet shows one of them.
 std::string responsive(const std::function<std::string(double width)>& chart);
+
+/// Whether a file that begins so was made by html_page.
+bool is_page(std::string_view beginning);
 
 /// A complete, self-contained document: no script, no external resource, a content security policy that forbids both.
 std::string html_page(const std::string& title, const std::string& body);

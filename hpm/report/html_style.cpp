@@ -97,6 +97,11 @@ gap:1.3rem 1.6rem;padding:0;margin:1rem 0}
 .triple img{width:100%;height:auto;display:block;image-rendering:pixelated;border-radius:2px;background:var(--panel)}
 .gallery figcaption{margin-top:.35rem;color:var(--ink);font-size:.84rem}
 .gallery figcaption small{color:var(--soft);display:block;font-size:.78rem}
+.kept{display:grid;grid-template-columns:repeat(auto-fill,minmax(5.6rem,1fr));gap:.9rem 1rem;margin:.6rem 0 1rem}
+.kept figure{margin:0;break-inside:avoid}
+.kept img{width:100%;height:auto;display:block;image-rendering:pixelated;border-radius:2px;background:var(--panel)}
+.kept figcaption{margin-top:.25rem;font-size:.8rem;line-height:1.35}
+.kept figcaption small{display:block;color:var(--soft);font-size:.74rem}
 .held{color:var(--good)}.broken{color:var(--bad)}
 code,pre{font-family:ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:.82rem}
 pre{background:var(--panel);padding:.8rem 1rem;border-radius:3px;white-space:pre-wrap;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "hpm/core/error.h"
+#include "hpm/core/text.h"
 #include "hpm/io/file.h"
 #include "hpm/io/safetensors.h"
 #include "hpm/report/analysis_impl.h"
@@ -107,7 +108,8 @@ ParsedRuns parse_runs(const std::vector<RunFiles>& files) {
   for (size_t i = 0; i < files.size(); ++i) {
     auto run = parse_results(files[i].results, results_path(files[i]));
     run.source = i;
-    run.folder = std::filesystem::path(files[i].directory).filename().string();
+    run.folder = printable_utf8(std::filesystem::path(files[i].directory).filename().string());
+    run.label = printable_utf8(files[i].label);
     (is_analysis(files[i]) ? out.studies : out.runs).push_back(std::move(run));
   }
   return out;
@@ -119,6 +121,15 @@ void write_text(const std::string& path, const std::string& text) {
   write_file_atomically(path, text);
 }
 
+std::vector<RunFiles> read_runs(const std::vector<std::string>& directories, const std::vector<std::string>& labels) {
+  require(labels.empty() || labels.size() == directories.size(),
+          "report: needs one label for each of the {} runs, but got {}", directories.size(), labels.size());
+  std::vector<RunFiles> runs;
+  for (const auto& directory : directories) runs.push_back(read_run(directory));
+  for (size_t i = 0; i < labels.size(); ++i) runs[i].label = labels[i];
+  return runs;
+}
+
 struct StudySections {
   std::string summaries, parts;
 };
@@ -128,10 +139,14 @@ StudySections study_sections(const std::vector<RunFiles>& files, std::vector<Run
   StudySections out;
   for (size_t i = 0; i < studies.size(); ++i) {
     auto& run = studies[i];
-    run.title = "Sensitivity study, " + run.folder;
+    run.title = "Sensitivity study, " + (run.label.empty() ? run.folder : run.label);
     const auto a = parse_analysis(files[run.source].results, results_path(files[run.source]));
     out.summaries += sections::analysis_summary(a);
-    out.parts += sections::analysis_parts(a, studies.size() > 1 ? run.folder : "", i ? fmt::format("-{}", i + 1) : "");
+    out.parts += sections::analysis_parts(a,
+                                          studies.size() < 2  ? ""
+                                          : run.label.empty() ? run.folder
+                                                              : run.label,
+                                          i ? fmt::format("-{}", i + 1) : "");
   }
   return out;
 }
@@ -191,20 +206,24 @@ RunFiles read_run(const std::string& directory) {
   return out;
 }
 
-void write_report(const std::vector<std::string>& directories, const std::string& html_path, const std::string& title) {
+void write_report(const std::vector<std::string>& directories, const std::string& html_path,
+                  const ReportOptions& options) {
   require(!directories.empty(), "write_report: needs at least one run directory, but got none");
-  std::vector<RunFiles> runs;
-  for (const auto& directory : directories) runs.push_back(read_run(directory));
-  write_text(html_path, make_report(runs, title));
+  write_text(html_path, make_report(read_runs(directories, options.labels), options.title));
 }
 
-void write_table(const std::vector<std::string>& directories, const std::string& path) {
-  std::vector<RunFiles> files;
-  for (const auto& directory : directories) files.push_back(read_run(directory));
+bool is_report_file(const std::string& path) {
+  const auto beginning = beginning_of_file(path, 4096);
+  return is_page(beginning) || is_table(beginning);
+}
+
+void write_table(const std::vector<std::string>& directories, const std::string& path, const TableOptions& options) {
+  const auto files = read_runs(directories, options.labels);
   auto runs = parse_runs(files).runs;
   require(!runs.empty(), "write_table: needs at least one run of hpm evaluate, but got {}",
           directories.empty() ? "none" : "studies of hpm analyze alone");
-  write_text(path, make_table(compare_runs(std::move(runs)), std::filesystem::path(path).extension().string()));
+  write_text(path, make_table(compare_runs(std::move(runs)), std::filesystem::path(path).extension().string(),
+                              printable_utf8(options.caption)));
 }
 
 }  // namespace hpm

@@ -22,6 +22,7 @@ struct RunFiles {
   nlohmann::json environment;  ///< environment.json; null: none
   std::string config;          ///< config.toml; empty: none
   GalleryImages gallery;       ///< gallery.safetensors; count = 0: none
+  std::string label = {};      ///< what the user calls the run; empty: nothing
 };
 
 /// Reads results.json (or else analysis.json) and, where they exist, the other files. Throws Error naming the file that

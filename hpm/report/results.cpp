@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
 
 namespace hpm {
 namespace {
@@ -51,7 +52,7 @@ class Reader {
 
  private:
   [[noreturn]] void wrong(const char* name, const char* needed) const {
-    fail("{}: \"{}\" needs {}, but holds {}", where_, name, needed, json_.at(name).dump().substr(0, 40));
+    fail("{}: \"{}\" needs {}, but holds {}", where_, name, needed, json_text(json_.at(name)).substr(0, 40));
   }
 
   void convert(const Json& v, const char* name, std::string& out) const {
@@ -98,6 +99,7 @@ void read_paired(const Reader& parent, const char* name, std::optional<PairedMod
     auto& model = out.emplace();
     model.name = name;
     r.read("name", model.name);
+    r.read("file", model.file);
     r.read("clean_accuracy", model.clean_accuracy);
     r.read("robust_accuracy", model.robust_accuracy);
     r.read("difference", model.difference);
@@ -165,9 +167,10 @@ void read_model(const Reader& r, RunResults& out) {
   });
   r.read("role", out.role);
   if (out.role.empty()) out.role = out.head == "hpm" || out.head == "l2" ? out.head : "";
-  // A plain model without a role goes by its file.
-  if (out.role.empty() && !out.model.empty()) out.name = std::filesystem::path(out.model).filename().string();
-  if (out.name.empty()) out.name = out.role.empty() ? "model" : out.role;
+  // A role of the user's own is a name; a model without one goes by its file.
+  const bool named = !out.role.empty() && !is_known_role(out.role);
+  out.name = named ? out.role : file_title(out.model);
+  if (out.name.empty()) out.name = "the model";
 }
 
 void read_data(const Reader& r, RunResults& out) {
@@ -234,6 +237,25 @@ void read_lists(const Reader& r, RunResults& out) {
 }
 
 }  // namespace
+
+bool is_known_role(const std::string& role) {
+  return role == "base" || role == "control" || role == "l2" || role == "hpm";
+}
+
+std::string file_title(const std::string& path) {
+  const std::filesystem::path file(path);
+  const auto folder = file.parent_path().filename().string();
+  const bool generic = file.filename() == "model.safetensors" && !folder.empty();
+  return (generic ? folder + "/" : "") + file.filename().string();
+}
+
+std::vector<std::string> failed_checks(const RunResults& run) {
+  std::vector<std::string> names;
+  for (const auto& check : run.checks)
+    if (check.status == "failed" && std::find(names.begin(), names.end(), check.name) == names.end())
+      names.push_back(check.name);
+  return names;
+}
 
 std::vector<std::string> suspicions(const RunResults& run) {
   if (!run.reasons.empty()) return run.reasons;

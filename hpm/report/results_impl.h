@@ -14,7 +14,7 @@ using Flags = std::vector<int>;  ///< one 0/1 per image
 
 /// The paired comparison with another model on the same images, as evaluation recorded it.
 struct PairedModel {
-  std::string name;
+  std::string name, file;
   std::optional<double> clean_accuracy, robust_accuracy;  ///< of the other model, percent
   std::optional<double> difference;                       ///< this model minus the other, points
   std::optional<Interval> difference_interval;            ///< 95 %
@@ -87,6 +87,7 @@ struct RunResults {
   std::string hpm_version, commit, started, model, name, head, architecture, sha256, role, dataset, split, norm,
       protocol, version, metric, budget;
   std::string folder;  ///< the run directory's name; set by the caller
+  std::string label;   ///< what the user calls the run, empty: nothing; set by the caller
   std::string title;   ///< what a comparison calls the run; set by compare_runs
   size_t source = 0;   ///< which of the runs given to the report; set by the caller
   std::optional<double> lambda, seconds, quantised_accuracy;
@@ -114,6 +115,13 @@ inline constexpr double kMaskedGradients = 1.0;
 /// `suspect`.
 std::vector<std::string> suspicions(const RunResults& run);
 bool is_suspect(const RunResults& run);
+/// The names of the checks that failed, each once.
+std::vector<std::string> failed_checks(const RunResults& run);
+
+/// base, control, l2 or hpm: the roles that a comparison understands. Any other is a name.
+bool is_known_role(const std::string& role);
+/// A short name for the model in a file: its name, with the folder's before it where every run has that file name.
+std::string file_title(const std::string& path);
 
 /// Reads results.json. Throws Error, naming `where` and the field, for another schema, a field of the wrong type, or
 /// flags that are not one per image.

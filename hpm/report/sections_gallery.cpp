@@ -24,12 +24,39 @@ std::string picture(const GalleryImages& images, F value, const std::string& alt
                      images.height, escape_html(alt));
 }
 
+size_t values_of_an_image(const GalleryImages& images) {
+  return static_cast<size_t>(images.channels * images.height * images.width);
+}
+
+double largest_change(const GalleryImages& images, size_t i) {
+  const size_t size = values_of_an_image(images);
+  double largest = 0;
+  for (size_t k = i * size; k < (i + 1) * size; ++k)
+    largest = std::max(largest, std::abs(static_cast<double>(images.adversarial[k]) - images.original[k]));
+  return largest;
+}
+
+/// Nothing broke it, and there is no perturbation to show.
+bool survived(const RunResults& run, const GalleryImages& images, size_t i) {
+  const auto& entry = run.gallery[i];
+  return entry.adversarial_prediction == entry.label && largest_change(images, i) == 0;
+}
+
+std::string survivor_figure(const RunResults& run, const GalleryImages& images, size_t i) {
+  const auto& entry = run.gallery[i];
+  const size_t start = i * values_of_an_image(images);
+  const auto label = class_name(run, entry.label);
+  return fmt::format("<figure>{}<figcaption class=\"held\">{}<small>image {}</small></figcaption></figure>\n",
+                     picture(
+                         images, [&](size_t k) { return static_cast<double>(images.original[start + k]); },
+                         fmt::format("image {}, {}, kept", entry.index, label)),
+                     escape_html(label), entry.index);
+}
+
 std::string entry_figure(const RunResults& run, const GalleryImages& images, size_t i) {
   const auto& entry = run.gallery[i];
-  const size_t size = static_cast<size_t>(images.channels * images.height * images.width), start = i * size;
-  double largest = 0;
-  for (size_t k = start; k < start + size; ++k)
-    largest = std::max(largest, std::abs(static_cast<double>(images.adversarial[k]) - images.original[k]));
+  const size_t start = i * values_of_an_image(images);
+  const double largest = largest_change(images, i);
   const double factor = largest > 0 ? .5 / largest : 1;
   const auto clean = [&](size_t k) { return static_cast<double>(images.original[start + k]); };
   const auto attacked = [&](size_t k) { return static_cast<double>(images.adversarial[start + k]); };
@@ -65,9 +92,13 @@ void check_images(const RunResults& run, const GalleryImages& images, const std:
 std::string run_gallery(const RunResults& run, const RunFiles& files) {
   check_images(run, files.gallery, files.directory);
   const auto shown = std::min(run.gallery.size(), kMostImages);
-  std::string out = "<div class=\"gallery\">\n";
-  for (size_t i = 0; i < shown; ++i) out += entry_figure(run, files.gallery, i);
-  out += "</div>\n";
+  std::string attacked, kept, out;
+  for (size_t i = 0; i < shown; ++i)
+    if (survived(run, files.gallery, i)) kept += survivor_figure(run, files.gallery, i);
+    else attacked += entry_figure(run, files.gallery, i);
+  if (!attacked.empty()) out += "<div class=\"gallery\">\n" + attacked + "</div>\n";
+  if (!kept.empty())
+    out += "<p class=\"note\">Images that nothing broke:</p>\n<div class=\"kept\">\n" + kept + "</div>\n";
   if (shown < run.gallery.size())
     out += fmt::format("<p class=\"note\">The first {} of {}.</p>\n", shown, run.gallery.size());
   return out;
@@ -88,11 +119,12 @@ std::string gallery(const Comparison& c, const std::vector<RunFiles>& files) {
           "<details><summary>" + escape_html(run.title) + "</summary>" + run_gallery(run, source) + "</details>\n";
   }
   if (out.empty() && others.empty()) return "";
+  const bool attacked = (out + others).find("<div class=\"triple\">") != std::string::npos;
   return heading("gallery", "Gallery") +
-         paragraph(
-             "Left the image, right the adversarial image, between them the perturbation on middle grey, magnified so "
-             "that its largest pixel has full contrast. Below: the true class, then the prediction before and after "
-             "the attack.") +
+         (attacked ? paragraph("Left the image, right the adversarial image, between them the perturbation on middle "
+                               "grey, magnified so that its largest pixel has full contrast. Below: the true class, "
+                               "then the prediction before and after the attack.")
+                   : "") +
          out + others;
 }
 

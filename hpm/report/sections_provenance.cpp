@@ -3,37 +3,12 @@
 
 #include <nlohmann/json.hpp>
 
+#include "hpm/core/json_impl.h"
+#include "hpm/evaluation/advice.h"
 #include "hpm/report/sections_impl.h"
 
 namespace hpm::sections {
 namespace {
-
-struct CheckMeaning {
-  const char *name, *meaning;
-};
-
-constexpr CheckMeaning kMeanings[] = {
-    {"unbounded",
-     "With no bound on the perturbation every image must fall. Survivors mean that the attack does not work."},
-    {"convergence", "Four times the iterations must break hardly any more. Otherwise the attack stopped too early."},
-    {"square", "An attack without gradients must not beat those with gradients. Otherwise the gradients mislead."},
-    {"transfer",
-     "Adversarial images of another model must not beat the attack on this one. Otherwise gradients are masked."},
-    {"zero", "Where the loss has no gradient the attack stands still and the image looks robust."},
-    {"nan", "NaN or infinite values anywhere void the run."},
-    {"ball", "Every adversarial image must lie in the eps-ball and in [0,1], measured in double precision."},
-    {"determinism", "The same input must give the same prediction."},
-    {"consistency", "Permuting, splitting, duplicating or padding a batch must not change what does not depend on it."},
-    {"reload", "Adversarial images read back from disk must give the same predictions."},
-};
-
-std::string meaning_of(const std::string& name) {
-  auto lower = name;
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
-  for (const auto& entry : kMeanings)
-    if (lower.find(entry.name) != std::string::npos) return entry.meaning;
-  return "";
-}
 
 int rank(const std::string& status) {
   return status == "failed" ? 0 : status == "reported" ? 1 : status == "passed" ? 2 : 3;
@@ -52,6 +27,14 @@ std::string measured(const CheckResult& check) {
   return out;
 }
 
+std::string seen_and_meant(const CheckResult& check) {
+  const auto small = [](const std::string& text) { return text.empty() ? "" : "<small>" + typeset(text) + "</small>"; };
+  auto out = typeset(check.detail) + small(meaning_of_check(check.name));
+  if (check.status == "failed" && !advice_for(check.name).empty())
+    out += small("What to do next: " + advice_for(check.name));
+  return out;
+}
+
 std::string check_table(const RunResults& run) {
   auto checks = run.checks;
   std::stable_sort(checks.begin(), checks.end(),
@@ -60,8 +43,7 @@ std::string check_table(const RunResults& run) {
   for (const auto& check : checks)
     table.rows.push_back(
         {escape_html(check.name) + (check.context.empty() ? "" : "<small>" + escape_html(check.context) + "</small>"),
-         status_chip(check.status), typeset(check.detail) + "<small>" + typeset(meaning_of(check.name)) + "</small>",
-         measured(check)});
+         status_chip(check.status), seen_and_meant(check), measured(check)});
   return html_table(table);
 }
 
@@ -96,7 +78,8 @@ void flatten(const nlohmann::json& json, const std::string& prefix, std::vector<
   for (const auto& [key, value] : json.items()) {
     const auto name = prefix.empty() ? key : prefix + "." + key;
     if (value.is_object()) flatten(value, name, rows);
-    else rows.push_back({escape_html(name), escape_html(value.is_string() ? value.get<std::string>() : value.dump())});
+    else
+      rows.push_back({escape_html(name), escape_html(value.is_string() ? value.get<std::string>() : json_text(value))});
   }
 }
 

@@ -7,13 +7,14 @@
 namespace hpm::sections {
 namespace {
 
-std::string tile(const std::string& tone, const std::string& number, const std::string& under) {
-  return fmt::format("<div class=\"{}\"><b>{}</b><span>{}</span></div>", tone, typeset(number), typeset(under));
-}
-
-std::string tiles(const RunResults& run) {
+/// `mark` stands before every figure's name.
+std::string tiles(const RunResults& run, const std::string& mark) {
   const auto& c = run.headline();
   std::string out;
+  const auto tile = [&](const std::string& tone, const std::string& number, const std::string& under) {
+    return fmt::format("<div class=\"{}\"><b>{}</b><span>{}</span></div>", tone, typeset(number),
+                       typeset(mark + under));
+  };
   const auto figure = [](const std::optional<Interval>& i) { return i ? ", 95 %: " + span_text(*i) : ""; };
   if (c.robust_accuracy)
     out += tile(role_tone(run.role), percent(*c.robust_accuracy),
@@ -40,19 +41,30 @@ std::string verdict_panel(const Comparison& c, size_t i) {
       "<section class=\"verdict is-{}\">{}<span class=\"chip\">{}</span>\n<p class=\"say\">{}</p>\n{}<ul>\n{}"
       "</ul>\n</section>\n",
       verdict.name(), subject_title(c, i), verdict.title(), typeset(verdict.sentence),
-      verdict.outcome == Outcome::suspect ? "" : tiles(run), remarks);
+      tiles(run, verdict.outcome == Outcome::suspect ? "suspect: " : ""), remarks);
+}
+
+/// What the table says of a difference; the chart's dots say the same.
+const char* difference_words(const ModelRow& row) {
+  if (row.doubtful) return "suspect";
+  switch (difference_of(*row.control)) {
+    case Difference::gain: return "more robust";
+    case Difference::loss: return "less robust";
+    case Difference::not_detectable: return "not detectable";
+    case Difference::not_tested: break;
+  }
+  return "not tested";
 }
 
 std::string difference_cell(const ModelRow& row) {
   if (row.role == "control") return "<small>is the control</small>";
-  if (row.suspect) return "<small>not drawn</small>";
   if (!row.control || !row.control->difference) return "–";
   auto out = typeset(points(*row.control->difference));
   std::string evidence;
   if (row.control->difference_interval) evidence = range_text(*row.control->difference_interval);
   if (row.control->p) evidence += (evidence.empty() ? "" : ", ") + p_text(*row.control->p);
   if (!evidence.empty()) out += "<small>" + typeset(evidence) + "</small>";
-  return out;
+  return out + "<small>" + difference_words(row) + "</small>";
 }
 
 std::string row_label(const ModelRow& row) { return row.title + (row.context.empty() ? "" : ", " + row.context); }
@@ -65,10 +77,9 @@ std::string name_cell(const ModelRow& row) {
 }
 
 std::string side_table(const Comparison& c) {
-  const bool compared = std::any_of(c.rows.begin(), c.rows.end(), [](const ModelRow& row) {
-    return row.control.has_value() || row.role == "control";
-  });
-  HtmlTable table{.columns = {"Model", "Clean", "Robust, worst case"}};
+  const bool compared =
+      std::any_of(c.rows.begin(), c.rows.end(), [](const ModelRow& row) { return row.control.has_value(); });
+  HtmlTable table{.columns = {"Model", "n", "Clean", "Robust, worst case"}};
   std::string caption =
       "Percent of the images, with 95 % Wilson intervals. Robust: still classified correctly after "
       "everything that attacked the model.";
@@ -79,7 +90,8 @@ std::string side_table(const Comparison& c) {
   }
   table.caption = typeset(caption);
   for (const auto& row : c.rows) {
-    std::vector<std::string> cells = {name_cell(row), with_interval(row.clean, row.clean_interval),
+    const auto& run = c.runs[row.run.value_or(c.subjects.front())];
+    std::vector<std::string> cells = {name_cell(row), count_text(run.n), with_interval(row.clean, row.clean_interval),
                                       with_interval(row.robust, row.interval)};
     if (compared) cells.push_back(difference_cell(row));
     table.rows.push_back(cells);
@@ -119,8 +131,11 @@ std::string difference_chart(const Comparison& c) {
                       .right = "better"};
   for (const auto& row : c.rows) {
     if (!row.control || !row.control->difference) continue;
-    chart.rows.push_back({row_label(row), role_tone(row.role), points(*row.control->difference),
-                          *row.control->difference, row.control->difference_interval});
+    const auto shown = difference_of(*row.control);
+    const bool detected = !row.doubtful && (shown == Difference::gain || shown == Difference::loss);
+    chart.rows.push_back({row_label(row), role_tone(row.role),
+                          points(*row.control->difference) + (row.doubtful ? ", suspect" : ""),
+                          *row.control->difference, row.control->difference_interval, detected});
     if (row.subject && !chart.band) chart.band = row.control->smallest_detectable;
   }
   if (chart.rows.empty()) return "";
@@ -134,7 +149,9 @@ std::string difference_chart(const Comparison& c) {
              "line is the model that was fine-tuned in the same way without the defence" +
              std::string(chart.band
                              ? "; a true difference inside the grey band is found with less than 80 % probability."
-                             : ".")) +
+                             : ".") +
+             " A full dot is a detectable difference (the interval excludes 0 and McNemar's p is under .05), a ring is "
+             "none, or a suspect one.") +
          "</figcaption></figure>\n";
 }
 

@@ -8,48 +8,97 @@ namespace {
 
 using Cells = std::vector<std::string>;
 
+constexpr const char* kMarker = "written by hpm report";  // by which the program knows its own tables again
+constexpr const char* kCsvBegin = "model,role,run,context,suspect,";
+
+/// A column of the table. `ours`: the library's own words, in which hyphens are minus signs and dashes.
+struct Column {
+  std::string title;
+  bool numbers = true, ours = true;
+  Cells cells = {};
+};
+
 std::string accuracy_text(const std::optional<double>& value, const std::optional<Interval>& interval) {
   if (!value) return "";
   return one_decimal(*value) + (interval ? " (" + span_text(*interval) + ")" : "");
 }
 
+bool is_detectable(const ModelRow& row) {
+  if (!row.control || !row.control->difference) return false;
+  const auto difference = difference_of(*row.control);
+  return difference == Difference::gain || difference == Difference::loss;
+}
+
 std::string difference_text(const ModelRow& row) {
-  if (row.suspect) return "suspect: not drawn";
   if (row.role == "control") return "0";
   if (!row.control || !row.control->difference) return "";
   Cells evidence;
   if (row.control->difference_interval) evidence.push_back(range_text(*row.control->difference_interval));
   if (row.control->p) evidence.push_back(p_text(*row.control->p));
-  return points(*row.control->difference) + (evidence.empty() ? "" : fmt::format(" ({})", fmt::join(evidence, "; ")));
+  return points(*row.control->difference) + (evidence.empty() ? "" : fmt::format(" ({})", fmt::join(evidence, "; "))) +
+         (row.doubtful         ? ", suspect"
+          : is_detectable(row) ? ", detectable"
+                               : "");
 }
 
-const Cells kColumns{
-    "model", "context", "clean %", "robust %, worst case", "ste alone minus worst case", "against the control"};
-
-/// One row in the words of kColumns.
-Cells words(const ModelRow& row) {
-  auto context = row.context;
-  if (row.joint_any) context += fmt::format(" (any attacked batch: {})", one_decimal(*row.joint_any));
-  return {row.title,
-          context,
-          accuracy_text(row.clean, row.clean_interval),
-          accuracy_text(row.robust, row.interval),
-          row.gap ? one_decimal(*row.gap) : "",
-          difference_text(row)};
+/// A row without a run of its own was measured within the first subject's.
+const RunResults& run_of(const Comparison& c, const ModelRow& row) {
+  return c.runs[row.run.value_or(c.subjects.front())];
 }
+
+/// The columns that hold anything.
+std::vector<Column> columns_of(const Comparison& c) {
+  std::vector<Column> all{
+      {"model", false, false},        {"context", false},     {"n"}, {"clean %"}, {"robust %, worst case"},
+      {"ste alone minus worst case"}, {"against the control"}};
+  for (const auto& row : c.rows) {
+    auto context = row.context;
+    if (row.joint_any) context += fmt::format(" (any attacked batch: {})", one_decimal(*row.joint_any));
+    const Cells cells{row.title + (row.suspect ? " (suspect)" : ""),
+                      context,
+                      count_text(run_of(c, row).n),
+                      accuracy_text(row.clean, row.clean_interval),
+                      accuracy_text(row.robust, row.interval),
+                      row.gap ? one_decimal(*row.gap) : "",
+                      difference_text(row)};
+    for (size_t i = 0; i < all.size(); ++i) all[i].cells.push_back(cells[i]);
+  }
+  const auto differences =
+      std::count_if(c.rows.begin(), c.rows.end(), [](const ModelRow& row) { return row.control.has_value(); });
+  if (differences == 0) all.pop_back();  // the control's 0 alone tells nothing
+  std::erase_if(all, [](const Column& column) {
+    return std::all_of(column.cells.begin(), column.cells.end(), [](const auto& cell) { return cell.empty(); });
+  });
+  return all;
+}
+
+/// `text` with a minus sign where a hyphen stands before a number, and a dash where it stands between two.
+std::string with_signs(const std::string& text, const std::string& minus, const std::string& dash) {
+  const auto digit = [&](size_t i) { return i < text.size() && text[i] >= '0' && text[i] <= '9'; };
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool number = text[i] == '-' && (digit(i + 1) || (i + 1 < text.size() && text[i + 1] == '.'));
+    out += !number ? std::string(1, text[i]) : i > 0 && digit(i - 1) ? dash : minus;
+  }
+  return out;
+}
+
+std::string name_of(const std::string& a, const std::string& b) { return b.empty() ? a : a + " " + b; }
 
 /// What was measured, and what must not be compared.
 Cells notes(const Comparison& c) {
   const auto& run = c.runs[c.subjects.front()];
-  const auto name = [](const std::string& a, const std::string& b) { return b.empty() ? a : a + " " + b; };
-  auto measured = fmt::format("{}, {} images", name(run.dataset, run.split), count_text(run.n));
+  auto measured = fmt::format("{}, {} images", name_of(run.dataset, run.split), count_text(run.n));
   if (run.protocol != "clean")
+    measured += fmt::format(", {} {}, {}, seed {}", run.norm, radius_text(run.eps), name_of(run.protocol, run.version),
+                            run.seed);
+  measured += ". Accuracies in percent with Wilson's 95 % intervals";
+  const auto compared = [](const ModelRow& row) { return row.control.has_value(); };
+  if (std::any_of(c.rows.begin(), c.rows.end(), compared))
     measured +=
-        fmt::format(", {} {}, {}, seed {}", run.norm, radius_text(run.eps), name(run.protocol, run.version), run.seed);
-  Cells out{
-      measured +
-      ". Accuracies in percent with Wilson's 95 % intervals; against the control: points on the same images, 95 % "
-      "interval, McNemar's exact p."};
+        "; against the control: points on the same images, 95 % interval, McNemar's exact p; detectable: the interval "
+        "excludes 0 and p < .05";
+  Cells out{measured + "."};
   out.insert(out.end(), c.warnings.begin(), c.warnings.end());
   return out;
 }
@@ -64,47 +113,88 @@ std::string replaced(const std::string& text, const std::vector<std::pair<char, 
   return out;
 }
 
-std::string markdown(const Comparison& c) {
+std::string markdown(const Comparison& c, const std::string& caption) {
+  const auto plain = [](const std::string& text) { return replaced(text, {{'<', "&lt;"}}); };  // names may hold HTML
   const auto line = [](const Cells& cells) {
     std::string out = "|";
     for (const auto& cell : cells)
       out += " " + replaced(cell, {{'|', "\\|"}, {'\n', " "}}) + (cell.empty() ? "|" : " |");
     return out + "\n";
   };
-  auto out = line(kColumns) + "|---|---|---|---|---|---|\n";
-  const auto plain = [](const std::string& text) { return replaced(text, {{'<', "&lt;"}}); };  // names may hold HTML
-  for (const auto& row : c.rows) {
-    auto cells = words(row);
-    cells.front() = plain(cells.front());
+  const auto columns = columns_of(c);
+  Cells titles;
+  std::string rule = "|";
+  for (const auto& column : columns) titles.push_back(column.title), rule += column.numbers ? "---:|" : "---|";
+  auto out = fmt::format("<!-- {} -->\n{}{}\n", kMarker, line(titles), rule);
+  for (size_t row = 0; row < c.rows.size(); ++row) {
+    Cells cells;
+    for (const auto& column : columns) {
+      const auto text = column.numbers ? column.cells[row] : plain(column.cells[row]);
+      cells.push_back(column.ours ? with_signs(text, "\u2212", "\u2013") : text);
+    }
     out += line(cells);
   }
+  if (!caption.empty()) out += "\nTable: " + plain(replaced(caption, {{'\n', " "}})) + "\n";
   for (const auto& note : notes(c)) out += "\n" + plain(note) + "\n";
   return out;
 }
 
-std::string latex(const Comparison& c) {
-  const auto line = [](const Cells& cells) {
-    Cells escaped;
-    for (const auto& cell : cells)
-      escaped.push_back(replaced(cell, {{'&', "\\&"},
-                                        {'%', "\\%"},
-                                        {'_', "\\_"},
-                                        {'#', "\\#"},
-                                        {'$', "\\$"},
-                                        {'{', "\\{"},
-                                        {'}', "\\}"},
-                                        {'~', "\\textasciitilde{}"},
-                                        {'^', "\\textasciicircum{}"},
-                                        {'\\', "\\textbackslash{}"},
-                                        {'<', "$<$"},
-                                        {'\n', " "}}));
-    return fmt::format("{}", fmt::join(escaped, " & ")) + " \\\\\n";
-  };
-  std::string out;
+std::string latex_text(const std::string& text) {
+  return replaced(text, {{'&', "\\&"},
+                         {'%', "\\%"},
+                         {'_', "\\_"},
+                         {'#', "\\#"},
+                         {'$', "\\$"},
+                         {'{', "\\{"},
+                         {'}', "\\}"},
+                         {'~', "\\textasciitilde{}"},
+                         {'^', "\\textasciicircum{}"},
+                         {'\\', "\\textbackslash{}"},
+                         {'<', "$<$"},
+                         {'>', "$>$"},
+                         {'\n', " "}});
+}
+
+/// "Clean and robust accuracy (%) on cifar10 test under ell_infinity perturbations, epsilon = 8/255 (msa quick)."
+std::string latex_caption(const Comparison& c) {
+  const auto& run = c.runs[c.subjects.front()];
+  const auto data = latex_text(name_of(run.dataset, run.split));
+  if (run.protocol == "clean") return fmt::format("Clean accuracy (\\%) on {}.", data);
+  const auto norm = run.norm == "Linf" ? "$\\ell_\\infty$" : run.norm == "L2" ? "$\\ell_2$" : "$\\ell_1$";
+  return fmt::format("Clean and robust accuracy (\\%) on {}, {} perturbations, $\\epsilon = {}$ ({}).", data, norm,
+                     radius_text(run.eps), latex_text(name_of(run.protocol, run.version)));
+}
+
+/// "tab:cifar10-linf-8-255"
+std::string latex_label(const Comparison& c) {
+  const auto& run = c.runs[c.subjects.front()];
+  std::string out = "tab:";
+  for (const char ch : fmt::format("{}-{}-{}", run.dataset, run.norm, radius_text(run.eps)))
+    if (std::isalnum(static_cast<unsigned char>(ch))) out += static_cast<char>(std::tolower(ch));
+    else if (!out.ends_with('-')) out += '-';
+  return out;
+}
+
+std::string latex(const Comparison& c, const std::string& caption) {
+  const auto columns = columns_of(c);
+  const auto line = [](const Cells& cells) { return fmt::format("{} \\\\\n", fmt::join(cells, " & ")); };
+  Cells titles;
+  std::string places;
+  for (const auto& column : columns) titles.push_back(latex_text(column.title)), places += column.numbers ? 'r' : 'l';
+  auto out = fmt::format("% {}\n", kMarker);
   for (const auto& note : notes(c)) out += "% " + replaced(note, {{'\n', " "}}) + "\n";
-  out += "\\begin{tabular}{llllll}\n\\toprule\n" + line(kColumns) + "\\midrule\n";
-  for (const auto& row : c.rows) out += line(words(row));
-  return out + "\\bottomrule\n\\end{tabular}\n";
+  out += fmt::format("\\begin{{table}}\n\\centering\n\\caption{{{}}}\n\\label{{{}}}\n",
+                     caption.empty() ? latex_caption(c) : latex_text(caption), latex_label(c));
+  out += "\\begin{tabular}{" + places + "}\n\\toprule\n" + line(titles) + "\\midrule\n";
+  for (size_t row = 0; row < c.rows.size(); ++row) {
+    Cells cells;
+    for (const auto& column : columns) {
+      const auto text = latex_text(column.cells[row]);
+      cells.push_back(column.ours ? with_signs(text, "$-$", "--") : text);
+    }
+    out += line(cells);
+  }
+  return out + "\\bottomrule\n\\end{tabular}\n\\end{table}\n";
 }
 
 std::string csv(const Comparison& c) {
@@ -150,8 +240,7 @@ std::string csv(const Comparison& c) {
                    "losses",
                    "p"});
   for (const auto& row : c.rows) {
-    // A row without a run of its own was measured within the first subject's.
-    const auto& run = c.runs[row.run.value_or(c.subjects.front())];
+    const auto& run = run_of(c, row);
     Cells cells{row.title,
                 row.role,
                 row.run ? run.folder : "",
@@ -188,11 +277,16 @@ std::string csv(const Comparison& c) {
 
 }  // namespace
 
-std::string make_table(const Comparison& comparison, const std::string& extension) {
-  if (extension == ".md") return markdown(comparison);
-  if (extension == ".tex") return latex(comparison);
+std::string make_table(const Comparison& comparison, const std::string& extension, const std::string& caption) {
+  if (extension == ".md") return markdown(comparison, caption);
+  if (extension == ".tex") return latex(comparison, caption);
   if (extension == ".csv") return csv(comparison);
   fail_usage("make_table: a table's file needs to end in .md, .tex or .csv, but got \"{}\"", extension);
+}
+
+bool is_table(std::string_view beginning) {
+  return beginning.starts_with(fmt::format("<!-- {}", kMarker)) ||
+         beginning.starts_with(fmt::format("% {}", kMarker)) || beginning.starts_with(kCsvBegin);
 }
 
 }  // namespace hpm

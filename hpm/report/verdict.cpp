@@ -1,11 +1,14 @@
 #include "hpm/report/verdict_impl.h"
 
+#include "hpm/evaluation/advice.h"
+
 namespace hpm {
 namespace {
 
 bool is_defence(const RunResults& run) { return run.role == "hpm" || run.role == "l2"; }
 
 std::string subject(const RunResults& run) {
+  if (!run.label.empty()) return run.label;
   return run.role == "hpm" ? "HPM" : run.role == "l2" ? "The l2 classifier" : run.name;
 }
 
@@ -15,15 +18,6 @@ std::string join(const std::vector<std::string>& items, const std::string& separ
   std::string out;
   for (const auto& item : items) out += (out.empty() ? "" : separator) + item;
   return out;
-}
-
-/// -1, 0 or 1: loss, no detectable difference, gain.
-int direction(const PairedModel& m) {
-  const double d = m.difference.value_or(0);
-  if (m.p && *m.p >= .05) return 0;
-  if (m.difference_interval && m.difference_interval->low <= 0 && m.difference_interval->high >= 0) return 0;
-  if (!m.p && !m.difference_interval) return 0;
-  return d > 0 ? 1 : d < 0 ? -1 : 0;
 }
 
 std::string evidence(const PairedModel& m, int64_t n) {
@@ -66,42 +60,75 @@ std::string suspect_sentence(const RunResults& run, const RunResults* control) {
   const bool own = is_suspect(run);
   const auto reasons = suspicions(own ? run : *control);
   return fmt::format(
-      "Suspect result: {} did not pass the checks{}. No figure below can be taken as robustness, and no "
-      "comparison drawn, until that is explained.",
-      own ? "the evaluation of " + (is_defence(run) ? subject(run) : run.name) : "the control's evaluation",
+      "Suspect result: {} did not pass the checks{}. No figure below can be taken as robustness, and no difference as "
+      "shown, until that is explained.",
+      own ? "the evaluation of " + subject(run) : "the control's evaluation",
       reasons.empty() ? "" : ": " + join(reasons, "; "));
+}
+
+void remark_advice(const RunResults& run, const RunResults* control, Verdict& v) {
+  for (const auto& name : failed_checks(is_suspect(run) ? run : *control))
+    if (const auto advice = advice_for(name); !advice.empty())
+      v.remarks.push_back(fmt::format("What to do next ({}): {}", name, advice));
+}
+
+bool has_comparison(const RunResults& run) {
+  const auto& control = run.headline().control;
+  return run.role != "control" && run.headline().robust_accuracy && control && control->robust_accuracy &&
+         control->difference;
+}
+
+/// "61.2 % against 60.8 % (difference ...)".
+std::string figures(const RunResults& run) {
+  const auto& c = run.headline();
+  return fmt::format("{} against {} {}", percent(*c.robust_accuracy), percent(*c.control->robust_accuracy),
+                     evidence(*c.control, run.n));
+}
+
+/// What the difference is called: an outcome, which has a badge, and the same in a sentence.
+struct Claim {
+  Outcome outcome;
+  const char* words;
+};
+
+Claim claim_of(Difference difference) {
+  switch (difference) {
+    case Difference::gain: return {Outcome::gain, "is more robust than the matched control"};
+    case Difference::loss: return {Outcome::loss, "is less robust than the matched control"};
+    case Difference::not_detectable:
+      return {Outcome::no_difference, "shows no detectable difference to the matched control"};
+    case Difference::not_tested: break;
+  }
+  return {Outcome::not_tested, "was not tested for a difference to the matched control"};
 }
 
 void compare_sentence(const RunResults& run, Verdict& v) {
   const auto& c = run.headline();
-  const auto& m = *c.control;
-  const int way = direction(m);
-  v.outcome = way > 0 ? Outcome::gain : way < 0 ? Outcome::loss : Outcome::no_difference;
-  const auto claim = way > 0   ? "makes this model more robust"
-                     : way < 0 ? "makes this model less robust"
-                               : "does not make this model more robust";
-  v.sentence = fmt::format("{} {}{}: {} against {} for the matched control {}.", subject(run), claim, in_context(c),
-                           percent(*c.robust_accuracy), percent(*m.robust_accuracy), evidence(m, run.n));
+  const auto claim = claim_of(difference_of(*c.control));
+  v.outcome = claim.outcome;
+  v.sentence = fmt::format("{} {}{}: {}.", subject(run), claim.words, in_context(c), figures(run));
   std::vector<std::string> losing;
   for (size_t i = 1; i < run.contexts.size(); ++i) {
     const auto& other = run.contexts[i];
-    if (other.control && other.control->difference && direction(*other.control) < 0)
+    if (other.control && difference_of(*other.control) == Difference::loss)
       losing.push_back(fmt::format("{} ({} points)", other.context, points(*other.control->difference)));
   }
-  if (way >= 0 && !losing.empty())
-    v.sentence += fmt::format(" It makes the model less robust in context {}.", join(losing, " and "));
+  if (v.outcome != Outcome::loss && !losing.empty())
+    v.sentence += fmt::format(" It is less robust than the control in context {}.", join(losing, " and "));
 }
 
 void remark_resolution(const RunResults& run, Verdict& v) {
   const auto& m = *run.headline().control;
-  if (!m.smallest_detectable) return;
-  const auto size = one_decimal(*m.smallest_detectable), n = count_text(run.n);
-  if (v.outcome == Outcome::no_difference)
+  if (m.smallest_detectable)
     v.remarks.push_back(
-        fmt::format("{} images would have shown a difference of {} points or more (with 80 % power); a "
-                    "smaller gain or loss can go unseen.",
-                    n, size));
-  else v.remarks.push_back(fmt::format("{} images show a difference of {} points or more with 80 % power.", n, size));
+        fmt::format("{} images detect a true difference of {} points or more with 80 % probability{}.",
+                    count_text(run.n), one_decimal(*m.smallest_detectable),
+                    v.outcome == Outcome::no_difference ? "; a smaller gain or loss can go unseen" : ""));
+  const bool by_interval = m.difference_interval && (m.difference_interval->low > 0 || m.difference_interval->high < 0);
+  if (v.outcome == Outcome::no_difference && m.p && by_interval != (*m.p < .05))
+    v.remarks.push_back(fmt::format(
+        "The 95 % interval {} 0 and the exact test gives {}: a difference is called detectable only where both agree.",
+        by_interval ? "excludes" : "contains", p_text(*m.p)));
 }
 
 void remark_clean(const RunResults& run, Verdict& v) {
@@ -118,9 +145,13 @@ void remark_base(const RunResults& run, Verdict& v) {
   if (!run.base || !run.base->robust_accuracy || !c.robust_accuracy) return;
   const double gained = *c.robust_accuracy - *run.base->robust_accuracy;
   auto text = fmt::format("Against the model before fine-tuning: {} points", points(gained));
+  if (run.base->difference_interval)
+    text += fmt::format(" (95 % interval {})", range_text(*run.base->difference_interval));
   if (c.control && c.control->robust_accuracy)
     text += fmt::format("; the same fine-tuning without {} (the control) brings {}.",
-                        run.role == "hpm" ? "HPM" : "the new head",
+                        run.role == "hpm"  ? "HPM"
+                        : run.role == "l2" ? "the new head"
+                                           : "the defence",
                         points(*c.control->robust_accuracy - *run.base->robust_accuracy));
   else text += ". That contains what fine-tuning alone would have brought; only a matched control tells them apart.";
   v.remarks.push_back(text);
@@ -131,7 +162,10 @@ void remark_contexts(const RunResults& run, Verdict& v) {
   for (size_t i = 1; i < run.contexts.size(); ++i) {
     const auto& c = run.contexts[i];
     if (!c.robust_accuracy) continue;
-    const auto difference = c.control && c.control->difference ? " (" + points(*c.control->difference) + ")" : "";
+    std::string difference;
+    if (c.control && c.control->difference)
+      difference = fmt::format(" ({}{})", points(*c.control->difference),
+                               difference_of(*c.control) == Difference::not_detectable ? ", not detectable" : "");
     others.push_back(c.context + " " + percent(*c.robust_accuracy) + difference);
   }
   if (!others.empty()) v.remarks.push_back("The same model in its other contexts: " + join(others) + ".");
@@ -181,7 +215,7 @@ void remark_checks(const RunResults& run, Verdict& v) {
 }  // namespace
 
 const char* Verdict::name() const {
-  const char* kNames[] = {"suspect", "no-attack", "no-control", "gain", "no-difference", "loss"};
+  const char* kNames[] = {"suspect", "no-attack", "no-control", "not-tested", "gain", "no-difference", "loss"};
   return kNames[static_cast<int>(outcome)];
 }
 
@@ -189,6 +223,7 @@ const char* Verdict::title() const {
   const char* kTitles[] = {"Suspect result",
                            "No attack was run",
                            "No control to compare with",
+                           "Difference not tested",
                            "More robust than the control",
                            "No detectable difference",
                            "Less robust than the control"};
@@ -201,7 +236,11 @@ Verdict verdict_of(const RunResults& run, const RunResults* control) {
   if (is_suspect(run) || (control && is_suspect(*control))) {
     v.outcome = Outcome::suspect;
     v.sentence = suspect_sentence(run, control);
-    if (c.robust_accuracy) v.remarks.push_back("For the record: " + kept(run) + ".");
+    remark_advice(run, control, v);
+    if (has_comparison(run))
+      v.remarks.push_back(fmt::format("For the record, suspect: {} against the matched control{}: {}.", subject(run),
+                                      in_context(c), figures(run)));
+    else if (c.robust_accuracy) v.remarks.push_back("For the record, suspect: " + kept(run) + ".");
     return v;
   }
   if (!c.robust_accuracy) {
@@ -210,7 +249,7 @@ Verdict verdict_of(const RunResults& run, const RunResults* control) {
                              c.clean_accuracy ? percent(*c.clean_accuracy) : "the", count_text(run.n));
     return v;
   }
-  const bool compared = run.role != "control" && c.control && c.control->robust_accuracy && c.control->difference;
+  const bool compared = has_comparison(run);
   if (compared) {
     compare_sentence(run, v);
     remark_resolution(run, v);

@@ -3,11 +3,11 @@
 #include <string>
 #include <vector>
 
-#include "hpm/report/results_impl.h"
+#include "hpm/report/comparison_impl.h"
 
 namespace hpm {
 
-enum class Outcome { suspect, no_attack, no_control, gain, no_difference, loss };
+enum class Outcome { suspect, no_attack, no_control, not_tested, gain, no_difference, loss };
 
 /// What a run shows, in plain ASCII words made from its numbers. `sentence` states the outcome; a suspect result says
 /// so before any number. `remarks` say what limits it: the smallest difference that could have been seen, what the
@@ -18,11 +18,11 @@ struct Verdict {
   std::vector<std::string> remarks;
 
   const char* name() const;   ///< "gain", "no-difference", ...
-  const char* title() const;  ///< "Gain", "No detectable difference", ...
+  const char* title() const;  ///< "More robust than the control", "No detectable difference", ...
 };
 
-/// The verdict on `run` in its first context, worst case over everything that attacked it. A gain or a loss is one
-/// whose 95 % interval excludes 0 and whose McNemar p is under .05. `control`: the control's own run, whose checks
+/// The verdict on `run` in its first context, worst case over everything that attacked it, by difference_of():
+/// sentence and title() say the same of it. `control`: the control's own run, whose checks
 /// count too.
 Verdict verdict_of(const RunResults& run, const RunResults* control = nullptr);
 

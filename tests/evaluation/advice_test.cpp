@@ -2,9 +2,9 @@
 
 #include <set>
 
+#include "hpm/attacks/function_model.h"
 #include "hpm/evaluation/checks.h"
 #include "hpm/evaluation/protocols.h"
-#include "hpm/attacks/function_model.h"
 #include "surrogates/tiny_model.h"
 
 namespace hpm {
@@ -26,7 +26,8 @@ TEST(Advice, KnowsEveryCheckThatCanFailAndNoOther) {
     EXPECT_FALSE(advice_for(check.name).empty()) << check.name;
     EXPECT_FALSE(meaning_of_check(check.name).empty()) << check.name;
   }
-  for (const auto& guide : check_guides()) EXPECT_TRUE(known.insert(guide.name).second) << guide.name << " is there twice";
+  for (const auto& guide : check_guides())
+    EXPECT_TRUE(known.insert(guide.name).second) << guide.name << " is there twice";
   EXPECT_EQ(run, known);
   EXPECT_EQ(advice_for("no such check"), "");
 }

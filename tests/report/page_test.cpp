@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "hpm/evaluation/advice.h"
 #include "hpm/report/charts.h"
 #include "hpm/report/html.h"
 #include "hpm/report/png.h"
@@ -60,7 +61,7 @@ TEST(Page, OfASuspectRunShowsTheFailedCheckBeforeAnyPercentage) {
   const auto body = page.substr(page.find("<main>"));
   EXPECT_LT(position(body, "Suspect result: the evaluation of HPM"), body.find("\u202F%"));
   EXPECT_TRUE(contains(body, "is-suspect"));
-  EXPECT_TRUE(contains(body, "not drawn"));
+  EXPECT_TRUE(contains(body, "For the record, suspect: HPM against the matched control"));
 }
 
 TEST(Page, IsWellFormedAndLoadsNothing) {
@@ -120,6 +121,55 @@ TEST(Page, PrintsHowMuchThePerturbationIsMagnified) {
   EXPECT_TRUE(contains(make_report({run}), "perturbation ×1"));
 }
 
+TEST(Page, SaysWhatToDoNextBesideAFailedCheckAndNowhereElse) {
+  auto run = test::sample_run("hpm");
+  for (auto& check : run.results["checks"])
+    if (check["name"] == "transfer") check["status"] = "failed";
+  const auto page = make_report({run});
+  const auto table = page.substr(position(page, "<h2 id=\"checks\""));
+  EXPECT_TRUE(contains(table, "What to do next: " + typeset(advice_for("transfer"))));
+  EXPECT_EQ(table.find("What to do next"), table.rfind("What to do next"));
+  EXPECT_TRUE(contains(table, typeset(meaning_of_check("determinism"))));
+}
+
+TEST(Page, LeavesOutColumnsWithoutAnEntry) {
+  auto run = test::sample_run("base");
+  run.results["protocol"] = "clean", run.results["robust_accuracy"] = nullptr;
+  for (const char* field : {"robust", "interval", "attacks", "curve", "checks"}) run.results.erase(field);
+  const auto page = make_report({run});
+  EXPECT_FALSE(contains(page, "Robust, worst case"));
+  EXPECT_TRUE(contains(page, "<th scope=\"col\" class=\"num\">n</th>"));
+}
+
+TEST(Page, CallsRunsByTheirLabels) {
+  auto runs = test::sample_runs();
+  runs[0].label = "Ours <1>";
+  const auto page = make_report(runs);
+  EXPECT_TRUE(contains(page, "</i>Ours &lt;1&gt;"));
+  EXPECT_TRUE(contains(page, "Ours &lt;1&gt; shows no detectable difference"));
+}
+
+TEST(Page, ShowsAnImageThatNothingBrokeOnceAndWithoutAnEmptyPerturbation) {
+  auto run = test::sample_run("base");
+  const size_t size = 28 * 28;
+  run.gallery = {.original = std::vector<float>(2 * size, .25f),
+                 .adversarial = std::vector<float>(2 * size, .25f),
+                 .count = 2,
+                 .channels = 1,
+                 .height = 28,
+                 .width = 28};
+  const auto entry = [](int64_t index, int64_t prediction) {
+    return nlohmann::json{
+        {"index", index}, {"label", 1}, {"clean_prediction", 1}, {"adversarial_prediction", prediction}, {"norm", 0}};
+  };
+  run.results["gallery"] = {entry(3, 1), entry(4, 1)};
+  const auto page = make_report({run});
+  EXPECT_TRUE(contains(page, "alt=\"image 3, trouser, kept\""));
+  EXPECT_FALSE(contains(page, "<div class=\"triple\">"));
+  run.results["gallery"] = {entry(3, 1), entry(4, 6)};
+  EXPECT_TRUE(contains(make_report({run}), "<div class=\"triple\">")) << "one that broke has its three pictures";
+}
+
 TEST(Page, RejectsAGalleryThatDoesNotFitTheResults) {
   auto run = test::sample_run("hpm");
   run.gallery.adversarial.pop_back();
@@ -135,7 +185,9 @@ TEST(Page, IsWrittenFromRunDirectoriesWithTheirGalleries) {
     test::write_sample(run, directories.back());
   }
   const auto html = folder / "new/report.html";
-  write_report(directories, html.string(), "A title");
+  write_report(directories, html.string(), {.title = "A title"});
+  EXPECT_TRUE(is_report_file(html.string()));
+  EXPECT_FALSE(is_report_file((folder / "hpm/results.json").string()));
   auto expected = test::sample_runs();
   for (size_t i = 0; i < expected.size(); ++i) expected[i].directory = directories[i];
   EXPECT_EQ(test::read_text(html), make_report(expected, "A title"));
@@ -157,8 +209,8 @@ TEST(Page, OfABrokenRunDirectoryIsAClearErrorAndLeavesTheOldReport) {
 
 TEST(Html, EscapesMarkupControlCharactersAndBrokenUtf8) {
   EXPECT_EQ(escape_html("<a href=\"x\">&'"), "&lt;a href=&quot;x&quot;&gt;&amp;&#39;");
-  EXPECT_EQ(escape_html("a\x01\xff\xc3(\xed\xa0\x80z"), "a���(���z");
-  EXPECT_EQ(escape_html("\xc3"), "�");
+  EXPECT_EQ(escape_html("a\x01\xff\xc3(\xed\xa0\x80z"), "a�\\xFF\\xC3(\\xED\\xA0\\x80z");
+  EXPECT_EQ(escape_html("\xc3"), "\\xC3");
   EXPECT_EQ(escape_html("Grün ↦ 猫 🐈"), "Grün ↦ 猫 🐈");
 }
 

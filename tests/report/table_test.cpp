@@ -39,10 +39,10 @@ RunResults parsed(const Json& json, const std::string& folder) {
   return run;
 }
 
-std::string table(const std::string& extension, const std::vector<Json>& runs) {
+std::string table(const std::string& extension, const std::vector<Json>& runs, const std::string& caption = {}) {
   std::vector<RunResults> all;
   for (const auto& json : runs) all.push_back(parsed(json, "run" + std::to_string(all.size())));
-  return make_table(compare_runs(all), extension);
+  return make_table(compare_runs(all), extension, caption);
 }
 
 std::vector<std::string> lines(const std::string& text) {
@@ -60,12 +60,81 @@ size_t count(const std::string& text, const std::string& part) {
 
 TEST(Table, HasALineForEachContextWithItsIntervalsAndItsMaskedGradients) {
   const auto rows = lines(table(".md", {small_run()}));
-  ASSERT_EQ(rows.size(), 6u);
-  EXPECT_EQ(rows[1], "|---|---|---|---|---|---|");
+  ASSERT_EQ(rows.size(), 7u);
+  EXPECT_EQ(rows[1], "| model | context | n | clean % | robust %, worst case | ste alone minus worst case |");
+  EXPECT_EQ(rows[2], "|---|---|---:|---:|---:|---:|");
   // Wilson's interval of 3 and 2 of 4, and of 1 of 4.
-  EXPECT_EQ(rows[2], "| HPM | solo | 75.0 (30.1-95.4) | 50.0 (15.0-85.0) | 12.5 | |");
-  EXPECT_EQ(rows[3], "| HPM | alone | 75.0 (30.1-95.4) | 25.0 (4.6-69.9) | 50.0 | |");
-  EXPECT_EQ(rows[5].substr(0, 62), "cifar10 test, 4 images, Linf 8/255, msa quick, seed 3. Accurac");
+  EXPECT_EQ(rows[3], "| HPM | solo | 4 | 75.0 (30.1\u201395.4) | 50.0 (15.0\u201385.0) | 12.5 |");
+  EXPECT_EQ(rows[4], "| HPM | alone | 4 | 75.0 (30.1\u201395.4) | 25.0 (4.6\u201369.9) | 50.0 |");
+  EXPECT_EQ(rows[6].substr(0, 62), "cifar10 test, 4 images, Linf 8/255, msa quick, seed 3. Accurac");
+}
+
+/// A run of a plain model with a control that did better.
+Json plain_run() {
+  auto json = small_run();
+  for (const char* field : {"contexts", "model_info"}) json.erase(field);
+  json["role"] = "", json["model"] = "models/trades.pth", json["n"] = 500;
+  json["control"] = {{"name", "control"},
+                     {"file", "at.pth"},
+                     {"clean_accuracy", 76.},
+                     {"robust_accuracy", 54.},
+                     {"difference", -4.},
+                     {"difference_interval", {-6.2, -1.8}},
+                     {"p", .002}};
+  return json;
+}
+
+TEST(Table, HasNoColumnWithoutAnEntryAndCallsPlainModelsByTheirFiles) {
+  const auto rows = lines(table(".md", {plain_run()}));
+  EXPECT_EQ(rows[1], "| model | n | clean % | robust %, worst case | against the control |");
+  EXPECT_EQ(rows[3].substr(0, 26), "| at.pth (control) | 500 |");
+  EXPECT_EQ(rows[4],
+            "| trades.pth | 500 | 75.0 (71.0\u201378.6) | 50.0 (45.6\u201354.4) | \u22124.0 (\u22126.2 to \u22121.8; p "
+            "= .002), detectable |");
+  auto clean = plain_run();
+  clean["protocol"] = "clean", clean["robust_accuracy"] = nullptr, clean.erase("control");
+  EXPECT_EQ(lines(table(".md", {clean}))[1], "| model | n | clean % |");
+}
+
+TEST(Table, InLatexIsATableWithCaptionLabelMinusSignsAndDashes) {
+  const auto text = table(".tex", {plain_run()});
+  EXPECT_NE(text.find("\\begin{tabular}{lrrrr}"), std::string::npos) << text;
+  EXPECT_NE(
+      text.find(
+          "\\caption{Clean and robust accuracy (\\%) on cifar10 test, $\\ell_\\infty$ perturbations, $\\epsilon = "
+          "8/255$ (msa quick).}\n\\label{tab:cifar10-linf-8-255}\n"),
+      std::string::npos)
+      << text;
+  EXPECT_NE(text.find("trades.pth & 500 & 75.0 (71.0--78.6) & 50.0 (45.6--54.4) & $-$4.0 ($-$6.2 to $-$1.8; p = .002), "
+                      "detectable \\\\\n"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(table(".tex", {plain_run()}, "Ours & theirs").find("\\caption{Ours \\& theirs}"), std::string::npos);
+  EXPECT_NE(table(".md", {plain_run()}, "Ours").find("\nTable: Ours\n"), std::string::npos);
+}
+
+TEST(Table, IsCompiledByLatexWhereThereIsOne) {
+  const auto latex = test::find_program("pdflatex lualatex");
+  if (latex.empty()) GTEST_SKIP() << "needs pdflatex with booktabs (apt-get install texlive-latex-extra)";
+  const test::TemporaryFolder folder;
+  test::write_text(folder / "page.tex", "\\documentclass{article}\\usepackage{booktabs}\\begin{document}" +
+                                            table(".tex", {plain_run(), small_run()}) + "\\end{document}");
+  EXPECT_NE(test::output_of("cd '" + folder.path.string() + "' && '" + latex +
+                            "' -interaction=nonstopmode -halt-on-error page.tex && echo compiled")
+                .find("compiled"),
+            std::string::npos);
+}
+
+TEST(Table, IsKnownAgainAndOthersFilesAreNot) {
+  for (const char* extension : {".md", ".tex", ".csv"}) EXPECT_TRUE(is_table(table(extension, {small_run()})));
+  for (const char* other : {"", "| model | n |\n", "% my table\n", "model,role\n"}) EXPECT_FALSE(is_table(other));
+}
+
+TEST(Table, NamesRowsByLabel) {
+  auto run = parsed(small_run(), "run");
+  run.label = "Ours, K-10";
+  const auto text = make_table(compare_runs({run}), ".md");
+  EXPECT_EQ(count(text, "| Ours, K-10 |"), 2u) << text;
 }
 
 TEST(Table, ShowsEveryContextAsOneLineWhereNothingIsDynamic) {
@@ -87,16 +156,18 @@ TEST(Table, HoldsThePairedDifferenceToTheControlThatThePageShows) {
   std::vector<RunResults> runs;
   for (const auto& file : files) runs.push_back(parse_results(file.results, "results.json"));
   const auto c = compare_runs(runs);
-  const auto text = make_table(c, ".md");
-  EXPECT_NE(text.find("| FC, control | |"), std::string::npos) << text;
-  EXPECT_EQ(count(text, "| 0 |\n"), 1u) << "the control against itself";
+  const auto text = make_table(c, ".csv");
+  EXPECT_NE(make_table(c, ".md").find("| FC, control | |"), std::string::npos);
+  EXPECT_EQ(count(make_table(c, ".md"), "| 0 |\n"), 1u) << "the control against itself";
   const auto& row = c.rows.back();
   ASSERT_TRUE(row.control && row.control->difference && row.control->p) << text;
-  EXPECT_NE(text.find(points(*row.control->difference)), std::string::npos);
-  EXPECT_NE(text.find(p_text(*row.control->p) + ") |\n"), std::string::npos) << text;
+  EXPECT_NE(text.find(fmt::format(",{:.6g},{:.6g},", *row.control->difference, row.control->difference_interval->low)),
+            std::string::npos)
+      << text;
+  EXPECT_NE(make_table(c, ".md").find(p_text(*row.control->p) + ")"), std::string::npos);
 }
 
-TEST(Table, OfASuspectRunDrawsNoDifference) {
+TEST(Table, OfASuspectRunShowsTheComparisonMarkedAsSuspect) {
   auto files = test::sample_runs();
   std::vector<RunResults> runs;
   for (auto& file : files) {
@@ -104,8 +175,9 @@ TEST(Table, OfASuspectRunDrawsNoDifference) {
     runs.push_back(parse_results(file.results, "results.json"));
   }
   const auto text = make_table(compare_runs(runs), ".tex");
-  EXPECT_EQ(count(text, "HPM & "), count(text, "suspect: not drawn"));
-  EXPECT_GT(count(text, "HPM & "), 0u);
+  EXPECT_EQ(count(text, "HPM (suspect) & "), 4u) << text;
+  EXPECT_EQ(count(text, "), suspect \\\\"), 4u) << text;
+  EXPECT_EQ(count(text, ", detectable"), 1u) << "that of l2, which is not suspect: " << text;
 }
 
 TEST(Table, AsCsvReadsBackWithEveryFigureInItsColumn) {
@@ -127,7 +199,7 @@ TEST(Table, AsCsvReadsBackWithEveryFigureInItsColumn) {
 TEST(Table, EscapesWhatMeansSomethingToLatexAndMarkdown) {
   auto hostile = small_run();
   hostile["role"] = "", hostile["model"] = "50%_{x}|<b>\\&";
-  EXPECT_NE(table(".tex", {hostile}).find("50\\%\\_\\{x\\}|$<$b>\\textbackslash{}\\& & solo & 75.0 (30.1-95.4)"),
+  EXPECT_NE(table(".tex", {hostile}).find("50\\%\\_\\{x\\}|$<$b$>$\\textbackslash{}\\& & solo & 4 & 75.0 (30.1--95.4)"),
             std::string::npos)
       << table(".tex", {hostile});
   EXPECT_NE(table(".md", {hostile}).find("| 50%_{x}\\|&lt;b>\\& | solo |"), std::string::npos);

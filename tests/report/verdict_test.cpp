@@ -3,7 +3,9 @@
 #include <nlohmann/json.hpp>
 
 #include "hpm/core/error.h"
+#include "hpm/evaluation/advice.h"
 #include "hpm/report/comparison_impl.h"
+#include "hpm/report/report_impl.h"
 #include "report/sample.h"
 #include "support/support.h"
 
@@ -50,31 +52,34 @@ TEST(Verdict, SaysThatADifferenceWithinTheNoiseIsNone) {
   const auto v = judged(hand_made(61.2, 61.0, -1.9, 2.3, .83));
   EXPECT_EQ(v.outcome, Outcome::no_difference);
   EXPECT_EQ(v.sentence,
-            "HPM does not make this model more robust: 61.2 % against 61.0 % for the matched control (difference +0.2 "
+            "HPM shows no detectable difference to the matched control: 61.2 % against 61.0 % (difference +0.2 "
             "points, 95 % interval -1.9 to 2.3, McNemar p = .83, n = 500).");
   EXPECT_TRUE(contains(v.remarks[0], "3.1 points or more")) << v.remarks[0];
+  EXPECT_TRUE(contains(v.remarks[0], "a smaller gain or loss can go unseen")) << v.remarks[0];
 }
 
 TEST(Verdict, CallsAGainWhatExcludesZeroBothWays) {
   const auto v = judged(hand_made(65.2, 61.0, 1.9, 6.5, .0004));
   EXPECT_EQ(v.outcome, Outcome::gain);
   EXPECT_EQ(v.sentence,
-            "HPM makes this model more robust: 65.2 % against 61.0 % for the matched control (difference +4.2 points, "
-            "95 % interval 1.9 to 6.5, McNemar p < .001, n = 500).");
+            "HPM is more robust than the matched control: 65.2 % against 61.0 % (difference +4.2 points, 95 % interval "
+            "1.9 to 6.5, McNemar p < .001, n = 500).");
 }
 
 TEST(Verdict, DoesNotCallAGainWhatOnlyOneOfTheTwoTestsSupports) {
-  EXPECT_EQ(judged(hand_made(63, 61, .1, 3.9, .06)).outcome, Outcome::no_difference);
+  const auto v = judged(hand_made(63, 61, .1, 3.9, .06));
+  EXPECT_EQ(v.outcome, Outcome::no_difference);
+  EXPECT_TRUE(contains(all_remarks(v), "interval excludes 0 and the exact test gives p = .06")) << all_remarks(v);
   EXPECT_EQ(judged(hand_made(63, 61, -.1, 4.1, .04)).outcome, Outcome::no_difference);
   auto bare = hand_made(70, 61, 0, 0, 0);
   for (const char* field : {"p", "difference_interval"}) bare["control"].erase(field);
-  EXPECT_EQ(judged(bare).outcome, Outcome::no_difference);
+  EXPECT_EQ(judged(bare).outcome, Outcome::not_tested);
 }
 
 TEST(Verdict, CallsALossALoss) {
   const auto v = judged(hand_made(57.0, 61.0, -6.2, -1.8, .002));
   EXPECT_EQ(v.outcome, Outcome::loss);
-  EXPECT_TRUE(contains(v.sentence, "HPM makes this model less robust: 57.0 % against 61.0 %")) << v.sentence;
+  EXPECT_TRUE(contains(v.sentence, "HPM is less robust than the matched control: 57.0 % against 61.0 %")) << v.sentence;
   EXPECT_TRUE(contains(v.sentence, "p = .002")) << v.sentence;
 }
 
@@ -100,6 +105,58 @@ TEST(Verdict, OfASuspectResultComesBeforeAnyNumber) {
   EXPECT_TRUE(contains(v.sentence, "unbounded (APGD-CE with eps = 1 left 40 images)")) << v.sentence;
   EXPECT_FALSE(contains(v.sentence, "90")) << v.sentence;
   EXPECT_FALSE(contains(v.sentence, "more robust")) << v.sentence;
+  const auto remarks = all_remarks(v);
+  EXPECT_TRUE(contains(remarks, "What to do next (unbounded): " + advice_for("unbounded"))) << remarks;
+  EXPECT_TRUE(contains(remarks, "For the record, suspect: HPM against the matched control: 90.0 % against 61.0 %"))
+      << remarks;
+}
+
+TEST(Verdict, HeadlineBadgeTableAndChartSayTheSame) {
+  struct Case {
+    double low, high, p;
+    const char *badge, *words, *cell;
+    bool full;
+  };
+  for (const auto& [low, high, p, badge, words, cell, full] :
+       {Case{1.9, 6.5, .0004, "More robust than the control", "is more robust than", "more robust", true},
+        Case{-6.5, -1.9, .0004, "Less robust than the control", "is less robust than", "less robust", true},
+        Case{-1.9, 2.3, .83, "No detectable difference", "no detectable difference", "not detectable", false},
+        Case{.1, 3.9, .06, "No detectable difference", "no detectable difference", "not detectable", false},
+        Case{-.1, 4.1, .04, "No detectable difference", "no detectable difference", "not detectable", false}}) {
+    auto json = hand_made(61 + (low + high) / 2, 61, low, high, p);
+    const auto page =
+        make_report({{.directory = "run", .results = json, .environment = {}, .config = {}, .gallery = {}}});
+    EXPECT_TRUE(contains(page, std::string("<span class=\"chip\">") + badge + "</span>")) << badge;
+    EXPECT_TRUE(contains(page, std::string("<p class=\"say\">HPM ") + (cell[0] == 'n' ? "shows " : "") + words))
+        << words;
+    EXPECT_TRUE(contains(page, std::string("<small>") + cell + "</small>")) << cell;
+    EXPECT_EQ(contains(page, "r=\"5\" class=\"t-hpm fill\""), full) << badge;
+    EXPECT_EQ(contains(page, "r=\"5\" class=\"t-hpm ring\""), !full) << badge;
+    json["suspect"] = true;
+    const auto suspect =
+        make_report({{.directory = "run", .results = json, .environment = {}, .config = {}, .gallery = {}}});
+    EXPECT_TRUE(contains(suspect, "<small>suspect</small>")) << "the comparison is shown, and marked";
+    EXPECT_FALSE(contains(suspect, "r=\"5\" class=\"t-hpm fill\""));
+  }
+}
+
+TEST(Verdict, CallsAPlainModelByItsFileItsRoleOrItsLabelAndNotByHpmsWords) {
+  auto json = hand_made(61.2, 61.0, -1.9, 2.3, .83);
+  json["role"] = "", json["model"] = "models/trades.pth", json["control"]["file"] = "models/at.pth";
+  const auto words = [&](const std::string& label = {}) {
+    const auto page = make_report(
+        {{.directory = "run", .results = json, .environment = {}, .config = {}, .gallery = {}, .label = label}});
+    EXPECT_FALSE(contains(page.substr(page.find("<main>")), "HPM"));
+    EXPECT_FALSE(contains(page, "FC,"));
+    EXPECT_TRUE(contains(page, "</i>at.pth (control)"));
+    return page;
+  };
+  EXPECT_TRUE(contains(words(), "<p class=\"say\">trades.pth shows no detectable"));
+  json["model"] = "runs/trades/model.safetensors";
+  EXPECT_TRUE(contains(words(), "<p class=\"say\">trades/model.safetensors shows"));
+  json["role"] = "TRADES";
+  EXPECT_TRUE(contains(words(), "<p class=\"say\">TRADES shows"));
+  EXPECT_TRUE(contains(words("TRADES, beta 6"), "<p class=\"say\">TRADES, beta 6 shows"));
 }
 
 TEST(Verdict, IsSuspectWhenACheckFailedEvenIfNobodySetTheFlag) {
@@ -137,8 +194,8 @@ TEST(Verdict, NamesTheContextsThatLoseBesideAHeadlineThatDoesNot) {
   json["contexts"] = {first, second};
   const auto v = judged(json);
   EXPECT_EQ(v.outcome, Outcome::gain);
-  EXPECT_TRUE(contains(v.sentence, "more robust in context reference:")) << v.sentence;
-  EXPECT_TRUE(contains(v.sentence, "It makes the model less robust in context solo (-4.0 points).")) << v.sentence;
+  EXPECT_TRUE(contains(v.sentence, "more robust than the matched control in context reference:")) << v.sentence;
+  EXPECT_TRUE(contains(v.sentence, "It is less robust than the control in context solo (-4.0 points).")) << v.sentence;
 }
 
 TEST(Verdict, SaysWhatLimitsIt) {
