@@ -1,14 +1,15 @@
 # The commands of the project. `make` lists them. PRESET=dev|asan-ubsan works on another build folder, JOBS=n sets the
-# number of processes.
+# number of processes, PREFIX=folder where install puts things.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 PRESET ?= release
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 600
+PREFIX ?= /usr/local
 BUILD := build/$(PRESET)
 
-.PHONY: help setup program build demo test quick oracles fuzz format tidy clean FORCE
+.PHONY: help setup program build install demo test quick oracles fuzz format tidy clean FORCE
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +27,9 @@ program: $(BUILD)/build.ninja  ## build the program alone: build/release/hpm
 
 build: $(BUILD)/build.ninja  ## build everything: the library, build/release/hpm, the tests
 	@cmake --build $(BUILD) -j $(JOBS); echo "build: $$SECONDS s"
+
+install: program  ## program, library, man pages and completions into PREFIX (/usr/local)
+	@cmake --install $(BUILD) --prefix $(PREFIX) > build/install.log; echo "installed into $(PREFIX): build/install.log lists the files"
 
 demo: program  ## the main job on Fashion-MNIST, from nothing to runs/demo/report.html
 	@scripts/demo

@@ -24,4 +24,19 @@ if(HPM_BUILD_APP)
   # The installed program finds LibTorch where the build found it.
   set_target_properties(hpm_app PROPERTIES INSTALL_RPATH ${TORCH_INSTALL_PREFIX}/lib)
   install(TARGETS hpm_app RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+
+  # Man pages and completions are written by the program itself, from the declarations of its flags.
+  if(NOT CMAKE_CROSSCOMPILING)
+    set(hpm_made ${PROJECT_BINARY_DIR}/for_install)
+    install(CODE "
+      execute_process(COMMAND \"$<TARGET_FILE:hpm_app>\" man \"${hpm_made}/man1\" OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
+      foreach(shell IN ITEMS bash zsh fish)
+        execute_process(COMMAND \"$<TARGET_FILE:hpm_app>\" completion \${shell}
+                        OUTPUT_FILE \"${hpm_made}/hpm.\${shell}\" COMMAND_ERROR_IS_FATAL ANY)
+      endforeach()")
+    install(DIRECTORY ${hpm_made}/man1/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 FILES_MATCHING PATTERN "*.1")
+    install(FILES ${hpm_made}/hpm.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME hpm)
+    install(FILES ${hpm_made}/hpm.zsh DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions RENAME _hpm)
+    install(FILES ${hpm_made}/hpm.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
+  endif()
 endif()

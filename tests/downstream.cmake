@@ -36,6 +36,16 @@ endif()
 
 # The installed program starts: it finds LibTorch.
 run(ignored ${prefix}/bin/hpm --help)
+foreach(made share/man/man1/hpm.1 share/man/man1/hpm-evaluate.1 share/bash-completion/completions/hpm
+        share/zsh/site-functions/_hpm share/fish/vendor_completions.d/hpm.fish)
+  if(NOT EXISTS ${prefix}/${made})
+    message(FATAL_ERROR "${made} was not installed")
+  endif()
+  file(STRINGS ${prefix}/${made} names REGEX "evaluate")
+  if(NOT names)
+    message(FATAL_ERROR "${made} does not know the verb evaluate")
+  endif()
+endforeach()
 
 set(launcher)
 if(ccache)

@@ -1,7 +1,6 @@
 #include "cost.h"
 
-#include <nlohmann/json.hpp>
-
+#include "hpm/core/json_impl.h"
 #include "hpm/models/operations.h"
 
 namespace hpm::app {
@@ -16,12 +15,11 @@ std::string Cost::text() const {
 
 void Cost::print(const CommandLine& line) const {
   if (line.json)
-    fmt::print("{}\n", nlohmann::ordered_json{{"forward_passes_per_image", passes.forward},
-                                              {"backward_passes_per_image", passes.backward},
-                                              {"images", images},
-                                              {"radii", radii},
-                                              {"seconds_at_most", std::ceil(seconds)}}
-                           .dump());
+    fmt::print("{}\n", json_text(nlohmann::ordered_json{{"forward_passes_per_image", passes.forward},
+                                                        {"backward_passes_per_image", passes.backward},
+                                                        {"images", images},
+                                                        {"radii", radii},
+                                                        {"seconds_at_most", std::ceil(seconds)}}));
   else fmt::print("{}\n", text());
 }
 

@@ -4,40 +4,23 @@
 #include <csignal>
 #include <cstdio>
 
-#include "commands/commands.h"
 #include "hpm/core/error.h"
 #include "hpm/core/fields.h"
 #include "hpm/core/progress.h"
+#include "hpm/core/version.h"
+#include "library_warnings.h"
 #include "options.h"
+#include "standard_streams.h"
+#include "verbs.h"
 
 namespace {
 
 using namespace hpm;
 
-struct Verb {
-  const char* name;
-  const char* summary;
-  int (*run)(const app::Arguments&);
-};
-
-constexpr Verb kVerbs[] = {
-    {"doctor", "what this build and machine have, and what is missing", app::doctor},
-    {"data", "list and verify data sets", app::data},
-    {"inspect", "what a checkpoint holds, without running code from it", app::inspect},
-    {"predict", "logits and labels for images", app::predict},
-    {"train", "adversarial training, from scratch or from a checkpoint", app::train},
-    {"finetune", "attach Hybrid Prototype Mixing and fine-tune", app::finetune},
-    {"evaluate", "clean, PGD, AutoAttack and the Mixed Surrogate Attack", app::evaluate},
-    {"analyze", "the sensitivity study: FC, l2 and HPM on the same features", app::analyze},
-    {"export", "write a model in another form; --fold makes HPM an FC layer", app::export_model},
-    {"report", "one HTML file for a run, or comparing several", app::report},
-    {"bench", "passes, whole attacks and contexts, timed", app::bench},
-};
-
-void print_verbs(std::FILE* out) {
-  fmt::print(out, "usage: hpm VERB [flags]        hpm VERB --help\n\n");
-  for (const auto& verb : kVerbs) fmt::print(out, "  {:<10} {}\n", verb.name, verb.summary);
-  fmt::print(out, "\nExit status: 0 done, 1 failure, 2 usage, 3 finished but suspect, 130 interrupted.\n");
+std::string verb_list() {
+  std::string text = "usage: hpm VERB [flags]        hpm VERB --help        hpm --version\n\n";
+  for (const auto& verb : app::verbs()) text += fmt::format("  {:<10} {}\n", verb.name, verb.summary);
+  return text + "\nExit status: 0 done, 1 failure, 2 usage, 3 finished but suspect, 130 interrupted.\n";
 }
 
 std::string shell_quoted(const std::string& word) {
@@ -49,7 +32,7 @@ std::string shell_quoted(const std::string& word) {
 }
 
 /// Training keeps the state of its last finished epoch, evaluate and analyze every finished chunk of an attack.
-void print_resume_command(const std::string& name, const app::Arguments& arguments) {
+void say_resume_command(const std::string& name, const app::Arguments& arguments) {
   const auto& folder = app::run_in_progress();
   const bool resumable = name == "train" || name == "finetune" || name == "evaluate" || name == "analyze";
   if (!resumable || folder.empty()) return;
@@ -58,45 +41,60 @@ void print_resume_command(const std::string& name, const app::Arguments& argumen
     if (argument != "--resume" && argument != "--overwrite") command += " " + shell_quoted(argument);
   const bool named = std::any_of(arguments.begin(), arguments.end(),
                                  [](const auto& a) { return a == "--out" || a.rfind("--out=", 0) == 0; });
-  fmt::print(stderr, "to go on: {}{} --resume\n", command, named ? "" : " --out " + folder);
+  app::say_error(fmt::format("to go on: {}{} --resume", command, named ? "" : " --out " + folder));
 }
 
 int run(const std::string& name, const app::Arguments& rest) {
+  if (name == "--version" || name == "version")
+    return fmt::print("hpm {} (commit {}), LibTorch {}\n", this_build().version, this_build().commit,
+                      this_build().torch),
+           0;
+  if (name == "--help" || name == "-h" || (name == "help" && rest.empty())) return fmt::print("{}", verb_list()), 0;
+  if (name == "help") return run(rest.front(), {"--help"});
   std::vector<std::string> names;
-  for (const auto& verb : kVerbs) {
+  for (const auto& verb : app::verbs()) {
     if (verb.name == name) return verb.run(rest);
     names.emplace_back(verb.name);
   }
-  const auto nearest = nearest_name(name, names);
-  fmt::print(stderr, "hpm: unknown verb \"{}\"{}\n\n", name, nearest.empty() ? "" : "; did you mean " + nearest + "?");
-  print_verbs(stderr);
+  if (!name.empty()) {
+    const auto nearest = nearest_name(name, names);
+    app::say_error(
+        fmt::format("hpm: unknown verb \"{}\"{}\n", name, nearest.empty() ? "" : "; did you mean " + nearest + "?"));
+  }
+  app::say_error(verb_list());
   return 2;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  app::prepare_standard_streams();
   std::signal(SIGINT, [](int) { request_interrupt(); });
   std::signal(SIGTERM, [](int) { request_interrupt(); });
-  const std::string name = argc > 1 ? argv[1] : "";
-  if (name.empty() || name == "--help" || name == "-h" || name == "help") {
-    print_verbs(name.empty() ? stderr : stdout);
-    return name.empty() ? 2 : 0;
-  }
+  const app::Arguments arguments(argv + std::min(argc, 1), argv + argc);
+  const auto name = arguments.empty() ? "" : arguments.front();
+  const app::Arguments rest(arguments.begin() + (arguments.empty() ? 0 : 1), arguments.end());
+  const auto failed = [&](const std::string& what) { return app::say_error(fmt::format("hpm {}: {}", name, what)); };
+  int status = 1;
+  std::error_code unwritten;
   try {
-    return run(name, {argv + 2, argv + argc});
+    const app::LibraryWarnings warnings;
+    status = run(name, rest);
   } catch (const UsageError& error) {
-    fmt::print(stderr, "hpm {}: {}\n", name, error.what());
-    return 2;
+    failed(error.what());
+    status = 2;
   } catch (const Interrupted&) {
-    fmt::print(stderr, "\nhpm {}: interrupted\n", name);
-    print_resume_command(name, {argv + 2, argv + argc});
-    return 130;
+    app::say_error("");
+    failed("interrupted");
+    say_resume_command(name, rest);
+    status = 130;
   } catch (const c10::Error& error) {
-    fmt::print(stderr, "hpm {}: {}\n", name, error.what_without_backtrace());
-    return 1;
+    failed(error.what_without_backtrace());
+  } catch (const std::system_error& error) {
+    if (std::ferror(stdout)) unwritten = error.code();
+    else failed(error.what());
   } catch (const std::exception& error) {
-    fmt::print(stderr, "hpm {}: {}\n", name, error.what());
-    return 1;
+    failed(error.what());
   }
+  return app::finish_standard_output(status, name, unwritten);
 }

@@ -11,7 +11,7 @@ namespace hpm::app {
 
 void fields(Fields& f, ModelOptions& o) {
   f.section("model");
-  f.add("model", o.model, "checkpoint (PyTorch, safetensors or TorchScript file)");
+  f.add("model", o.model, "checkpoint (PyTorch, safetensors or TorchScript file)", {.place = Place::file});
   hpm::fields(f, o.card);
   f.add("allow-torchscript", o.allow_torchscript, "load TorchScript, which may run code from the file");
 }
@@ -30,12 +30,14 @@ void fields(Fields& f, DataOptions& o, const std::string& split) {
   f.section("data");
   f.add("data", o.data,
         "data set: fashion-mnist, mnist, cifar10, cifar100, svhn, images:DIR (a sub-folder for each class), npz:FILE "
-        "or npy:FILE (docs/data.md)");
-  f.add("data-root", o.root, "parent of the data set's folder (none: HPM_DATA, then the system's places)");
+        "or npy:FILE (docs/data.md)",
+        {.suggestions = {"fashion-mnist", "mnist", "cifar10", "cifar100", "svhn", "images:", "npz:", "npy:"}});
+  f.add("data-root", o.root, "parent of the data set's folder (none: HPM_DATA, then the system's places)",
+        {.place = Place::folder});
   f.add("split", o.split, "which images", {.choices = {"train", "test"}});
   f.add("count", o.count, "number of images (0: all)", {.min = 0});
   f.add("first", o.first, "first image", {.min = 0});
-  f.add("indices", o.indices, "file of image numbers, separated by blanks or commas");
+  f.add("indices", o.indices, "file of image numbers, separated by blanks or commas", {.place = Place::file});
   hpm::fields(f, o.images);
 }
 

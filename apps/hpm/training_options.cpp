@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
 #include "hpm/io/file.h"
 #include "hpm/io/sha256.h"
 #include "hpm/models/torchscript.h"
@@ -39,7 +40,7 @@ void TrainingOptions::finish(const RunDirectory& run, const CommandLine& line, c
   auto all = nlohmann::json::parse(line.fields.json());
   all.erase("compute");
   all["checkpoint"] = model.model.empty() ? "" : sha256_of_file(model.model);
-  loop.fingerprint = sha256(all.dump());
+  loop.fingerprint = sha256(json_text(all));
 }
 
 void say_frozen(CommandLine& line, const Classifier& classifier) {
@@ -62,7 +63,8 @@ std::function<void(const EpochReport&)> TrainingLog::callback() {
 }
 
 void TrainingLog::done(const std::string& file) const {
-  if (line_.json) fmt::print("{}\n", nlohmann::ordered_json{{"out", run_.path()}, {"model", run_.file(file)}}.dump());
+  if (line_.json)
+    fmt::print("{}\n", json_text(nlohmann::ordered_json{{"out", run_.path()}, {"model", run_.file(file)}}));
   else fmt::print("{}\n", run_.file(file));
 }
 

@@ -3,13 +3,14 @@
 #include "commands/commands.h"
 #include "cost.h"
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
 #include "hpm/evaluation/analysis_results.h"
 #include "hpm/evaluation/analysis_summary.h"
 #include "hpm/io/file.h"
 #include "hpm/io/journal.h"
 #include "hpm/io/sha256.h"
-#include "hpm/report/report.h"
 #include "options.h"
+#include "outputs.h"
 
 namespace hpm::app {
 namespace {
@@ -58,7 +59,7 @@ std::string fingerprint(const CommandLine& line, const HpmModel& model, const Da
   all.erase("compute");
   all["images"] = sha256_of_images(data, index);
   all["file"] = {info.sha256, info.normalisation.mean, info.normalisation.std};
-  return sha256(all.dump());
+  return sha256(json_text(all));
 }
 
 std::string title_of(const std::string& head) { return head == "fc" ? "FC" : head == "hpm" ? "HPM" : head; }
@@ -124,11 +125,10 @@ int analyze(const Arguments& arguments) {
   input.started =
       nlohmann::json::parse(std::string(read_file(run.file("environment.json")).text())).value("started", "");
   write_analysis(run, input);
-  write_analysis_charts(run.path());
-  write_report({run.path()}, run.file("report.html"));
+  const bool reported = write_run_report(run, RunKind::study);
   if (line.json) fmt::print("{}", analysis_json(input));
   else print(analysis, threat, run);
-  return 0;
+  return reported ? 0 : 1;
 }
 
 }  // namespace hpm::app

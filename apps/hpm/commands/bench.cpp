@@ -9,6 +9,7 @@
 #include "hpm/attacks/autoattack.h"
 #include "hpm/attacks/hyperplane.h"
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
 #include "hpm/evaluation/protocols.h"
 #include "hpm/models/operations.h"
 #include "options.h"
@@ -305,7 +306,7 @@ class Bench {
         all["robust"] =
             std::vector<int64_t>(flags.const_data_ptr<int64_t>(), flags.const_data_ptr<int64_t>() + flags.numel());
       }
-      return fmt::print("{}\n", all.dump(1));
+      return fmt::print("{}\n", json_text(all, 1));
     }
     const bool csv = o_.format == "csv";
     const auto line = [&](const std::vector<std::string>& cells) {

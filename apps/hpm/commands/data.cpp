@@ -2,6 +2,7 @@
 
 #include "commands/commands.h"
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
 #include "hpm/data/catalogue.h"
 #include "hpm/io/unpack.h"
 #include "options.h"
@@ -21,7 +22,7 @@ int list(const std::string& root, bool json) {
         {{"name", format.name}, {"test", test.place}, {"train", train.place}, {"how_to_get", format.how_to_get}});
     rows.push_back({format.name, test ? test.place : "-", train ? train.place : "-", format.how_to_get});
   }
-  if (json) fmt::print("{}\n", all.dump(1));
+  if (json) fmt::print("{}\n", json_text(all, 1));
   else fmt::print("{}", table(rows));
   return 0;
 }
@@ -50,7 +51,7 @@ class Verification {
           fmt::format("{}", fmt::join(data.image_shape(), "x")));
     }
     if (!any) load_dataset(format_.name, "test", root_);  // says where it was looked for
-    if (json_) fmt::print("{}\n", Json{{"name", format_.name}, {"ok", good_}, {"files", files_}}.dump(1));
+    if (json_) fmt::print("{}\n", json_text(Json{{"name", format_.name}, {"ok", good_}, {"files", files_}}, 1));
     if (!good_) fail("data verify: a file of {} differs from the published one; get it anew", format_.name);
     return 0;
   }
@@ -105,7 +106,7 @@ int unpack(const std::string& what, const std::string& root, bool json) {
   const auto done = unpack_archive(archive.string(), folder);
   if (json)
     fmt::print("{}\n",
-               Json{{"folder", folder}, {"made", done.top}, {"files", done.files}, {"bytes", done.bytes}}.dump());
+               json_text(Json{{"folder", folder}, {"made", done.top}, {"files", done.files}, {"bytes", done.bytes}}));
   else
     fmt::print("{} files, {} bytes: {} in {}\n", done.files, done.bytes, fmt::join(done.top, ", "),
                folder.empty() ? "." : folder);
@@ -121,8 +122,8 @@ int data(const Arguments& arguments) {
                    "hpm data verify cifar10 --data-root DIR");
   std::vector<std::string> words;
   std::string root;
-  line.positional("list|verify|unpack [NAME|FILE]", words);
-  line.fields.section("data").add("data-root", root, "parent of the data sets' folders");
+  line.positional("list|verify|unpack [NAME|FILE]", words, {.suggestions = {"list", "verify", "unpack"}});
+  line.fields.section("data").add("data-root", root, "parent of the data sets' folders", {.place = Place::folder});
   if (!line.parse(arguments)) return 0;
   const auto what = words.empty() ? "list" : words[0], name = words.size() > 1 ? words[1] : "";
   require(words.size() <= 2, "data: too many arguments");

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "commands/commands.h"
+#include "hpm/core/json_impl.h"
 #include "hpm/data/catalogue.h"
 #include "hpm/io/optional_parts.h"
 #include "options.h"
@@ -12,7 +13,7 @@ int doctor(const Arguments& arguments) {
   CommandLine line("doctor", "What this build and machine have, and what is missing with the command that brings it.",
                    "hpm doctor");
   std::string root;
-  line.fields.section("data").add("data-root", root, "parent of the data sets' folders");
+  line.fields.section("data").add("data-root", root, "parent of the data sets' folders", {.place = Place::folder});
   if (!line.parse(arguments)) return 0;
   configure_threads(0);
   auto found = nlohmann::ordered_json::parse(environment_json({}, 0));
@@ -34,10 +35,10 @@ int doctor(const Arguments& arguments) {
   found["optional_parts"] = parts;
   found["data"] = data;
   found["missing"] = missing;
-  if (line.json) return fmt::print("{}\n", found.dump(1)), 0;
+  if (line.json) return fmt::print("{}\n", json_text(found, 1)), 0;
   for (const auto& [key, value] : found.items())
     if (!value.is_structured())
-      fmt::print("{:<12} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+      fmt::print("{:<12} {}\n", key, value.is_string() ? value.get<std::string>() : json_text(value));
   for (const auto& [name, library] : parts.items())
     if (!library.is_null()) fmt::print("{:<12} {}: {}\n", "reads", name, library.get<std::string>());
   for (const auto& [name, folder] : data.items())

@@ -5,6 +5,7 @@
 #include "cost.h"
 #include "hpm/attacks/quantise.h"
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
 #include "hpm/evaluation/checks.h"
 #include "hpm/evaluation/image_file.h"
 #include "hpm/evaluation/protocols.h"
@@ -12,8 +13,8 @@
 #include "hpm/io/file.h"
 #include "hpm/io/journal.h"
 #include "hpm/io/sha256.h"
-#include "hpm/report/report.h"
 #include "hpm/surrogates/torchscript_surrogate.h"
+#include "outputs.h"
 
 namespace hpm::app {
 namespace {
@@ -124,10 +125,10 @@ class Evaluate {
     input.started =
         nlohmann::json::parse(std::string(read_file(run.file("environment.json")).text())).value("started", "");
     write_run(run, input);
-    write_report({run.path()}, run.file("report.html"));
+    const bool reported = write_run_report(run, RunKind::evaluation);
     if (line_.json) fmt::print("{}", results_json(input));
     else print(input, run);
-    return input.evaluation.suspect() ? 3 : 0;
+    return !reported ? 1 : input.evaluation.suspect() ? 3 : 0;
   }
 
   /// What to say where pieces of a resumed run may be of another program: they stay as they were made.
@@ -166,7 +167,7 @@ class Evaluate {
         all["files"].push_back({info.sha256, info.normalisation.mean, info.normalisation.std});
       }
     for (const auto& file : o_.own_surrogates) all["files"].push_back(sha256_of_file(file));
-    return sha256(all.dump());
+    return sha256(json_text(all));
   }
 
   /// Conformance holds for one thread, and the official batch size unless another is given.
@@ -260,7 +261,7 @@ class Evaluate {
   /// The checks of one context.
   void check(const HpmModel& model, Evaluation& evaluation, size_t c, const ThreatModel& threat,
              const std::optional<ImageSet>& saved, const std::string& part) {
-    const auto start = std::chrono::steady_clock::now();
+    const WorkTimer timer(log_);
     const auto target = subject(model, images_, part, c);
     const auto names = checked_surrogates(evaluation.contexts.at(c));
     const auto attacked = target.attack_model(names.front());
@@ -280,7 +281,7 @@ class Evaluate {
     options.gradients = asks_for_gradients(evaluation);
     auto lines = run_checks(subject, images_, threat, evaluation, saved, options, line_.monitor(), log_.below(part));
     std::move(lines.begin(), lines.end(), std::back_inserter(evaluation.checks));
-    evaluation.checks_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    evaluation.checks_seconds += timer.seconds();
   }
 
   /// Accuracy against eps in the first context, by increasing radius. An image that is broken within a radius is broken

@@ -1,8 +1,18 @@
 #include "commands/evaluate_options.h"
 
+#include "hpm/attacks/sequence.h"
 #include "hpm/core/error.h"
 
 namespace hpm::app {
+namespace {
+
+std::vector<std::string> attack_names() {
+  std::vector<std::string> names;
+  for (const auto& attack : attack_table()) names.push_back(attack.name);
+  return names;
+}
+
+}  // namespace
 
 bool EvaluateOptions::has_context(const std::string& name) const {
   return std::find(contexts.begin(), contexts.end(), name) != contexts.end();
@@ -89,8 +99,10 @@ void declare(Fields& f, EvaluateOptions& o) {
   f.section("protocol");
   f.add("protocol", o.protocol, "protocol", {.choices = {"clean", "pgd", "autoattack", "msa"}});
   f.add("version", o.version,
-        "of msa: quick (default), standard, plus; of autoattack: standard (default), plus, rand, custom");
-  f.add("attacks", o.attacks, "attacks of autoattack, version custom");
+        "of msa: quick (default), standard, plus; of autoattack: standard (default), plus, rand, custom",
+        {.suggestions = {"quick", "standard", "plus", "rand", "custom"}});
+  f.add("attacks", o.attacks, "attacks of autoattack, version custom",
+        {.suggestions = attack_names()});
   f.add("steps", o.steps, "gradient steps per restart (none: pgd 40, else the version's)", {.min = 1, .max = 1000000});
   f.add("restarts", o.restarts, "random starts (none: pgd 1, autoattack the version's); of msa: times the version's",
         {.min = 1, .max = 100000});
@@ -107,12 +119,12 @@ void declare(Fields& f, EvaluateOptions& o) {
   f.add("victims", o.victims, "victims of the colluders", {.min = 1, .unit = "images"});
   f.add("company", o.company, "company size of solo and joint", {.min = 1, .max = 65536, .unit = "images"});
   f.add("company-seed", o.company_seed, "order of the company (0: as the images come)");
-  f.add("base", o.base, "model before HPM: surrogate base, and attacked under the same budget");
-  f.add("control", o.control, "matched control: surrogate control, and the paired test");
+  f.add("base", o.base, "model before HPM: surrogate base, and attacked under the same budget", {.place = Place::file});
+  f.add("control", o.control, "matched control: surrogate control, and the paired test", {.place = Place::file});
   f.add("transfer-only", o.transfer_only, "msa: base and control are surrogates, and not attacked themselves");
   f.add("surrogates", o.surrogates, "surrogates of msa (none: the version's)");
   f.add("surrogate", o.own_surrogates,
-        "TorchScript files: surrogates of your own beside these (needs --allow-torchscript)");
+        "TorchScript files: surrogates of your own beside these (needs --allow-torchscript)", {.place = Place::file});
   f.add("joint-surrogates", o.joint_surrogates, "surrogates of the context joint (none: the same)");
   f.add("full-matrix", o.full_matrix, "every surrogate on every correct image, not the survivors alone");
   f.add("targets", o.targets, "targets of autoattack's targeted attacks (none: as the version)", {.min = 1});
@@ -120,7 +132,8 @@ void declare(Fields& f, EvaluateOptions& o) {
   f.add("conformance", o.conformance, "autoattack: the official code's draws, batches and operations");
   f.add("random", o.random, "the model draws random numbers");
   f.add("checks", o.checks, "checks of the evaluation", {.choices = {"none", "basic", "full"}});
-  f.add("role", o.role, "how a comparison calls this run: base, control, l2 or hpm");
+  f.add("role", o.role, "what the run is in a comparison: base, control, l2 or hpm; any other is its name",
+        {.suggestions = {"base", "control", "l2", "hpm"}});
   f.add("save-adversarial", o.save_adversarial, "keep all adversarial images and check them after reloading");
   f.add("quantise", o.quantise, "round the adversarial images to 8 bits, save and judge them");
   f.section("run");

@@ -2,6 +2,7 @@
 
 #include "commands/commands.h"
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
 #include "hpm/io/file.h"
 #include "hpm/io/sha256.h"
 #include "hpm/io/torch_file.h"
@@ -109,15 +110,15 @@ void describe(const LoadedModel& loaded, Json& j) {
 }
 
 void print(const Json& j, bool json) {
-  if (json) return fmt::print("{}\n", j.dump(1));
+  if (json) return fmt::print("{}\n", json_text(j, 1));
   for (const auto& [key, value] : j.items()) {
     if (value.empty() && value.is_structured()) continue;
     if (value.is_array() && value.front().is_string())
       for (const auto& item : value) fmt::print("{:<13} {}\n", key, item.get<std::string>());
     else if (value.is_object())
       for (const auto& [k, v] : value.items())
-        fmt::print("{:<13} {} {}\n", key, k, v.is_string() ? v.get<std::string>() : v.dump());
-    else fmt::print("{:<13} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+        fmt::print("{:<13} {} {}\n", key, k, v.is_string() ? v.get<std::string>() : json_text(v));
+    else fmt::print("{:<13} {}\n", key, value.is_string() ? value.get<std::string>() : json_text(value));
   }
 }
 
@@ -139,7 +140,7 @@ int inspect(const Arguments& arguments) {
   std::vector<std::string> words;
   ModelOptions options;
   bool card = false, keys = false;
-  line.positional("FILE", words);
+  line.positional("FILE", words, {.place = Place::file});
   fields(line.fields, options);
   line.fields.section("output").add("write-card", card, "write what was found to FILE.toml");
   line.fields.add("keys", keys, "list every key with its shape");

@@ -4,6 +4,7 @@
 #include <regex>
 
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
 #include "hpm/evaluation/protocols.h"
 #include "hpm/io/file.h"
 #include "hpm/io/npy.h"
@@ -68,7 +69,7 @@ int predict(const Arguments& arguments) {
   write_npy(run.file("logits.npy"), to_stored(logits));
   write_npy(run.file("labels.npy"), to_stored(labels));
   run.write("labels.csv", labels_csv(data, index, labels));
-  if (line.json) fmt::print("{}\n", nlohmann::ordered_json{{"out", run.path()}, {"n", labels.numel()}}.dump());
+  if (line.json) fmt::print("{}\n", json_text(nlohmann::ordered_json{{"out", run.path()}, {"n", labels.numel()}}));
   else fmt::print("{} images: {}\n", labels.numel(), run.path());
   return 0;
 }
