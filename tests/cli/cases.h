@@ -29,7 +29,7 @@ inline const Cases& cases() {
 
 }  // namespace hpm::test
 
-/// `folder` is where the cases lie; skips the test with a printed reason where they cannot be made.
-#define HPM_NEED_CASES(folder)                                                              \
+/// `variable` is where the cases lie; skips the test with a printed reason where they cannot be made.
+#define HPM_NEED_CASES(variable)                                                           \
   if (!::hpm::test::cases().missing.empty()) GTEST_SKIP() << ::hpm::test::cases().missing; \
-  const std::filesystem::path folder = ::hpm::test::cases().folder->path
+  const std::filesystem::path variable = ::hpm::test::cases().folder->path
