@@ -43,6 +43,7 @@ int finish_standard_output(int status, const std::string& name, std::error_code 
 bool is_standard_output(const std::string& path) {
   struct stat file {
   }, output{};
+  if ((::fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) == O_RDONLY) return false;  // closed: prepare_standard_streams()
   return ::stat(path.c_str(), &file) == 0 && ::fstat(STDOUT_FILENO, &output) == 0 && file.st_dev == output.st_dev &&
          file.st_ino == output.st_ino;
 }

@@ -119,11 +119,12 @@ std::string gallery(const Comparison& c, const std::vector<RunFiles>& files) {
           "<details><summary>" + escape_html(run.title) + "</summary>" + run_gallery(run, source) + "</details>\n";
   }
   if (out.empty() && others.empty()) return "";
+  const bool attacked = (out + others).find("<div class=\"triple\">") != std::string::npos;
   return heading("gallery", "Gallery") +
-         paragraph(
-             "Left the image, right the adversarial image, between them the perturbation on middle grey, magnified so "
-             "that its largest pixel has full contrast. Below: the true class, then the prediction before and after "
-             "the attack.") +
+         (attacked ? paragraph("Left the image, right the adversarial image, between them the perturbation on middle "
+                               "grey, magnified so that its largest pixel has full contrast. Below: the true class, "
+                               "then the prediction before and after the attack.")
+                   : "") +
          out + others;
 }
 

@@ -37,11 +37,19 @@ class Outputs : public testing::Test {
 
 TEST_F(Outputs, AFullOrClosedStandardOutputIsAnErrorOfEveryVerb) {
   const auto checkpoint = (test::source_dir() / "checkpoints/fashion-mnist-linf-0.1.safetensors").string();
-  for (const std::string arguments :
-       {std::string("--help"), std::string("--version"), std::string("help report"), std::string("evaluate --help"),
-        std::string("train -h"), std::string("evaluate --print-config"), std::string("doctor --json"),
-        std::string("data list"), std::string("completion zsh"), "inspect '" + checkpoint + "'",
-        "inspect --json '" + checkpoint + "'", "report '" + (folder / "run").string() + "' --html /dev/null"})
+  const std::vector<std::string> all{"--help",
+                                     "--version",
+                                     "help report",
+                                     "evaluate --help",
+                                     "train -h",
+                                     "evaluate --print-config",
+                                     "doctor --json",
+                                     "data list",
+                                     "completion zsh",
+                                     "inspect '" + checkpoint + "'",
+                                     "inspect --json '" + checkpoint + "'",
+                                     "report '" + (folder / "run").string() + "' --html /dev/null"};
+  for (const auto& arguments : all)
     for (const char* target : {" >/dev/full", " >&-"}) {
       const auto run = program(arguments + target, folder.path);
       EXPECT_EQ(run.status, 1) << arguments << target;
@@ -341,16 +349,21 @@ TEST(ManPages, AreThereForEveryVerbAndHaveNoWarnings) {
   for (const auto& entry : std::filesystem::directory_iterator(folder / "pages")) {
     const auto page = "'" + entry.path().string() + "' 2>&1";
     names.insert(entry.path().filename().string());
-    if (!groff.empty()) EXPECT_EQ(test::output_of(groff + " -man -ww -Tutf8 -z " + page), "");
-    if (!mandoc.empty()) EXPECT_EQ(test::output_of(mandoc + " -T lint -W warning " + page), "");
+    if (!groff.empty()) {
+      EXPECT_EQ(test::output_of(groff + " -man -ww -Tutf8 -z " + page), "");
+    }
+    if (!mandoc.empty()) {
+      EXPECT_EQ(test::output_of(mandoc + " -T lint -W warning " + page), "");
+    }
   }
   for (const std::string name : {"hpm", "hpm-evaluate", "hpm-report", "hpm-export", "hpm-man"})
     EXPECT_TRUE(names.contains(name + ".1")) << name;
   EXPECT_NE(text_of(folder / "pages/hpm-evaluate.1").find("\\fB\\-\\-protocol\\fP"), std::string::npos);
-  if (!groff.empty())
+  if (!groff.empty()) {
     EXPECT_NE(test::output_of(groff + " -man -Tascii -P-cbou '" + (folder / "pages/hpm-export.1").string() + "'")
                   .find("--lambda NUMBER"),
               std::string::npos);
+  }
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ TEST(Browser, ShowsTheTextAndLogsNothing) {
   HPM_NEED_BROWSER();
   const test::TemporaryFolder folder;
   const auto opened = open_page(folder, make_report(test::sample_runs(), "The report's title"));
-  for (const char* text : {"The report's title", "HPM does not make this model more robust", "Side by side",
+  for (const char* text : {"The report's title", "HPM shows no detectable difference", "Side by side",
                            "What each surrogate broke", "perturbation ×5", "hpm evaluate --config"})
     EXPECT_NE(opened.dom.find(text), std::string::npos) << text;
   EXPECT_EQ(console(opened.log), "");
