@@ -107,6 +107,21 @@ TEST_F(Msa, ASweepJudgesTheSameIteratesByOtherMixingWeightsAndChangesNothingElse
     EXPECT_GT(broken[context], 0) << "nothing was broken, nothing is tested";
 }
 
+TEST_F(Msa, ASweepsFlagsDoNotDependOnTheBatchSize) {
+  auto o = options({"reference", "solo", "alone"});
+  o.sweep = {.1, .7, 1}, o.surrogates = {"ste", "fc", "hard"};
+  std::vector<SweepOutcome> expected;
+  for (const int64_t batch_size : {256, 64, 7, 1}) {
+    o.batch_size = batch_size;
+    const auto sweep = msa(model, {}, images, threat, o).sweep;
+    if (expected.empty()) expected = sweep;
+    ASSERT_EQ(sweep.size(), expected.size());
+    for (size_t i = 0; i < sweep.size(); ++i)
+      EXPECT_TRUE(at::equal(sweep[i].robust, expected[i].robust))
+          << sweep[i].context << " " << sweep[i].lambda << " in batches of " << batch_size;
+  }
+}
+
 TEST_F(Msa, SoloEotIsTheMajorityOverDrawnCompaniesAndItsWorstDrawIsNoHigher) {
   const auto result = msa(model, {}, images, threat, options({"solo-eot", "solo"}));
   const auto& eot = result.first();
