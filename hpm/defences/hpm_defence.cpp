@@ -42,6 +42,7 @@ Output clean_pass(const HpmModel& model, const ImageSet& images, int64_t batch_s
 HpmDefence::HpmDefence(HpmModel model, const ImageSet& images, DefenceOptions options, const WorkLog& log)
     : model_(std::move(model)), options_(std::move(options)) {
   require(model_.head.has_value(), "HpmDefence: the model has no HPM head");
+  require(images.size() > 0, "msa: needs at least one image");
   const auto asked = parsed(options_.contexts);
   make_companies(images, log);
   const double own = model_.head->lambda;
