@@ -139,7 +139,7 @@ class NpyImages : public ImageReader {
   mutable std::atomic<bool> noted_ = false;
 };
 
-/// Sets what holds the images, and returns how many there are.
+/// Puts the images into the data set, and returns how many they are.
 int64_t set_images(Dataset& data, const std::string& name, StoredTensor stored) {
   const auto type = stored.type;
   const auto layout = layout_of(name, stored.shape, type);

@@ -16,7 +16,7 @@ Tensor augment(const Tensor& x, const Tensor& index, const AugmentOptions& optio
   const auto shift = [&](int64_t column) {
     return (u.select(1, column) * static_cast<double>(2 * pad + 1)).floor().to(at::kLong);
   };
-  // Row and column numbers in the padded image, one set an image, then one gather.
+  // The row and column numbers of each image in the padded one, then one gather.
   const auto rows = shift(0).unsqueeze(1) + at::arange(height, u.options().dtype(at::kLong));
   auto columns = shift(1).unsqueeze(1) + at::arange(width, u.options().dtype(at::kLong));
   if (options.flip) columns = at::where(u.select(1, 2).unsqueeze(1) < .5, columns.flip(1), columns);

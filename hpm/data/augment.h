@@ -12,7 +12,7 @@ struct AugmentOptions {
 };
 void fields(Fields& f, AugmentOptions& o);
 
-/// x [N,C,H,W]; row i is moved as the stream of (seed, index[i], epoch) says, whatever the batch. index [N] int64
+/// Moves row i of x [N,C,H,W] as the random stream of (seed, index[i], epoch) says, whatever the batch. index [N] int64
 /// (CPU).
 Tensor augment(const Tensor& x, const Tensor& index, const AugmentOptions& options, const RandomStreams& streams,
                int64_t epoch);

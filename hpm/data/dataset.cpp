@@ -14,7 +14,7 @@ Tensor to_unit_range(const Tensor& pixels) {
   return pixels.scalar_type() == at::kByte ? pixels.to(at::kFloat).div_(255) : pixels.clone();
 }
 
-/// What follows "images:" and the like; empty where `name` does not begin so.
+/// The part of `name` behind a prefix such as "images:"; empty without the prefix.
 std::string after(const std::string& name, const char* prefix) {
   if (!name.starts_with(prefix)) return {};
   const auto path = name.substr(std::string_view(prefix).size());

@@ -32,7 +32,7 @@ struct Dataset {
   std::string split;   ///< "train" or "test"; "all" where the files are not split
   std::string folder;  ///< where the files are
   Tensor pixels;       ///< [N,C,H,W] uint8, or float32 in [0,1]; undefined where `reader` has the images
-  Tensor labels;       ///< [N] int64; -1 where nobody knows them
+  Tensor labels;       ///< [N] int64; -1 where unknown
   std::vector<std::string> class_names;
   bool names_known = true;  ///< false: class_names are numbers, up to the largest label that occurs
   std::shared_ptr<ImageReader> reader = {};

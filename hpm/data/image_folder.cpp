@@ -51,7 +51,8 @@ class FolderImages : public ImageReader {
   std::vector<int64_t> shape_;
 };
 
-/// What torchvision's ImageFolder takes and this build does not: leaving it out would shift every number.
+/// Endings that torchvision's ImageFolder reads and this build does not. Leaving such a file out would shift the
+/// numbers of all later images.
 bool is_foreign_image(const std::string& name) {
   auto extension = fs::path(name).extension().string();
   std::ranges::transform(extension, extension.begin(), [](unsigned char c) { return std::tolower(c); });

@@ -12,7 +12,7 @@ namespace hpm {
 
 namespace {
 
-/// libarchive does not always give one.
+/// libarchive's reason for an error, which it does not always have.
 const char* reason_of(archive* reader) {
   const char* reason = archive_error_string(reader);
   return reason ? reason : "no reason given";

@@ -53,7 +53,8 @@ class Bytes {
   size_t size_ = 0;
 };
 
-/// a * b, and a + b, or the largest number where that overflows: sizes read from files are compared with a bound next.
+/// a * b and a + b, or the largest number where these overflow. Sizes read from files are compared with a bound
+/// afterwards.
 inline uint64_t saturating_product(uint64_t a, uint64_t b) {
   uint64_t out;
   return __builtin_mul_overflow(a, b, &out) ? std::numeric_limits<uint64_t>::max() : out;
@@ -90,7 +91,7 @@ class ByteSource {
   std::string name_;
 };
 
-/// Borrowed memory.
+/// Memory that belongs to somebody else.
 class MemorySource : public ByteSource {
  public:
   MemorySource(std::string name, std::span<const std::byte> bytes) : ByteSource(std::move(name)), bytes_(bytes) {}
@@ -103,7 +104,7 @@ class MemorySource : public ByteSource {
   std::span<const std::byte> bytes_;
 };
 
-/// Memory of its own.
+/// Memory that the source owns.
 class BytesSource : public ByteSource {
  public:
   BytesSource(std::string name, Bytes bytes) : ByteSource(std::move(name)), bytes_(std::move(bytes)) {}

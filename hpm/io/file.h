@@ -63,7 +63,7 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
-/// A file without a name, for what does not fit into memory; it is gone with the process, however that ends.
+/// A file without a name, for what does not fit into memory. It disappears with the process, however that ends.
 class ScratchFile {
  public:
   /// In `folder`; "" = the system's folder for temporary files. Throws Error where none can be made.
@@ -80,7 +80,7 @@ class ScratchFile {
   int descriptor_ = -1;
 };
 
-/// A file that at most one process holds; the system lets it go when the process ends, however it does.
+/// A file that at most one process holds. The system releases it when the process ends, however that happens.
 class FileLock {
  public:
   /// Makes the file where it is missing. Throws Error where another process holds it, or it cannot be made.

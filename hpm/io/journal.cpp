@@ -21,7 +21,7 @@ constexpr std::string_view kChecksum = ",\"crc\":\"";
 
 uint32_t crc(uint32_t before, std::string_view bytes) { return crc32_of(std::as_bytes(std::span(bytes)), before); }
 
-/// {...} -> {...,"crc":"0123abcd"}: of the line up to there, then of its tensors' bytes.
+/// {...} -> {...,"crc":"0123abcd"}: the checksum of the line up to there, continued over the bytes of its tensors.
 std::string sealed(std::string line, std::string_view payload) {
   line.pop_back();
   return fmt::format("{}{}{:08x}\"}}\n", line, kChecksum, crc(crc(0, line), payload));
@@ -59,7 +59,7 @@ void Journal::recover(const std::string& fingerprint) {
     fail_to("be shortened to its last whole piece");
 }
 
-/// False for a line that is broken, or whose tensors are: the end of what was written.
+/// False for a line that is broken, or whose tensors are: here the journal was cut off.
 bool Journal::recover_line(std::string_view line, const std::string& fingerprint) {
   const auto seal = line.rfind(kChecksum);
   const auto json = Json::parse(line, nullptr, false);
@@ -116,7 +116,7 @@ void Journal::write(const std::string& key, const NamedTensors& tensors, double 
     piece.parts.push_back({name, stored.type, stored.shape});
     payload += stored.data.text();
   }
-  // The tensors first: a line is there only when its tensors are.
+  // Tensors are written before their line, so that a line proves that its tensors are there.
   append(data_, payload, data_size_);
   append(lines_, sealed(json_text(line), payload), lines_size_);
   pieces_[printable_utf8(key)] = std::move(piece);

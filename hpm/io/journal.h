@@ -10,14 +10,14 @@
 
 namespace hpm {
 
-/// Finished pieces of work of a run, each written down when it is done, so that a run that was killed at any moment
-/// goes on where it was. Two files that only grow: `events.jsonl` (a line of JSON for each piece, its CRC-32 last) and
-/// `events.bin` (the tensors). What a kill left half-written at the end is cut off at the next start.
+/// Finished pieces of work of a run. Each is written down when it is done, so that a run that was killed at any moment
+/// can go on. There are two files that only grow: `events.jsonl` (a line of JSON for each piece, its CRC-32 last) and
+/// `events.bin` (the tensors). A piece that a kill left half-written is cut off at the next start.
 class Journal {
  public:
   /// Opens the journal of a run directory. `fingerprint` stands for everything that the work depends on. With `resume`
-  /// the pieces there are kept; otherwise it starts empty. Throws Error where it belongs to a run with another
-  /// fingerprint, or cannot be written. One writer at a time (FileLock).
+  /// the pieces there are kept, otherwise it starts empty. Throws Error if the journal belongs to a run with another
+  /// fingerprint, or cannot be written. Only one process may write (FileLock).
   Journal(const std::string& folder, const std::string& fingerprint, bool resume);
   ~Journal();
   Journal(const Journal&) = delete;
@@ -26,7 +26,7 @@ class Journal {
   bool has(const std::string& key) const { return pieces_.contains(printable_utf8(key)); }
   /// The first reading of a piece that an earlier process wrote adds its seconds to earlier_seconds().
   NamedTensors read(const std::string& key);
-  /// On the disk when it returns. A key that is there already is replaced. `seconds`: what the work took.
+  /// Returns when the piece is on the disk. A key that is there already is replaced.
   void write(const std::string& key, const NamedTensors& tensors, double seconds = 0);
   size_t size() const { return pieces_.size(); }
   /// What the pieces that were read took in the processes that wrote them, before this one.
@@ -55,7 +55,7 @@ class Journal {
   double earlier_seconds_ = 0;
 };
 
-/// Where a protocol writes its work down: a journal and a prefix of keys, or nowhere.
+/// Where a protocol writes its finished work: a journal and a prefix of keys, or nowhere.
 class WorkLog {
  public:
   WorkLog() = default;
@@ -63,8 +63,8 @@ class WorkLog {
   /// The same journal, with keys below `name`.
   WorkLog below(const std::string& name) const;
 
-  /// The tensors of a piece of work: from the journal where it is there for the same `rows` [M] int64, otherwise from
-  /// `work()`, and then written down.
+  /// The tensors of a piece of work. If the journal has the piece for the same `rows` [M] int64, they are read;
+  /// otherwise `work()` gives them, and they are written down.
   template <class F>
   NamedTensors once(const std::string& key, const at::Tensor& rows, F work) const {
     if (!journal_) return work();

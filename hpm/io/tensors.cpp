@@ -70,7 +70,7 @@ std::span<const std::byte> bytes_of(const at::Tensor& contiguous) {
 
 at::Tensor on_cpu(const at::Tensor& tensor) { return tensor.detach().to(at::kCPU).contiguous(); }
 
-// The shortest decimals: a float32 .4914 means .4914, not .49140000343.
+// The shortest decimals that give the same float32: .4914 instead of .49140000343.
 std::vector<double> decimals(StoredTensor&& stored) {
   const auto values = to_tensor(std::move(stored)).flatten();
   std::vector<double> out;
@@ -154,7 +154,7 @@ std::string container_of(const std::string& path) {
 
 CheckpointFile read_checkpoint(const std::string& path, const std::string& key) {
   const FileSource source(path);
-  // The checksum needs a pass of its own over the file; it runs beside the reading.
+  // The checksum needs another pass over the file, so it is computed on a second thread during reading.
   auto digest = std::async(std::launch::async, [&] { return sha256_of(source); });
   CheckpointFile out = read_by_content(source, key);
   out.sha256 = digest.get();

@@ -8,10 +8,10 @@
 
 namespace hpm {
 
-/// What weights alone do not tell: written beside a checkpoint as FILE.toml, and given on the command line.
+/// What weights alone do not tell. Written beside a checkpoint as FILE.toml, and given on the command line.
 struct ModelCard {
   std::string arch = "auto";      ///< a name of the registry, a LAYERS string, or auto: recognised from keys and shapes
-  int64_t classes = 0;            ///< 0: as the last layer has
+  int64_t classes = 0;            ///< 0: as many as the last layer has outputs
   std::vector<double> mean, std;  ///< of the input, per channel; empty: identity
   std::vector<double> input;      ///< C,H,W; empty: as the data set has, or assumed from the first layer
   std::string source;             ///< where the weights come from; for people
@@ -23,9 +23,9 @@ void fields(Fields& f, ModelCard& c);
 
 /// FILE.toml.
 std::string card_path(const std::string& checkpoint);
-/// The card beside a checkpoint; none where there is none.
+/// The card beside a checkpoint, if there is one.
 std::optional<ModelCard> read_card(const std::string& checkpoint);
-/// A card. Unknown keys and impossible values are errors with file and line.
+/// Reads a card. Unknown keys and impossible values are errors with file and line.
 ModelCard read_card_file(const std::string& path);
 /// None is written beside a device or a FIFO.
 void write_card(const std::string& checkpoint, const ModelCard& card);

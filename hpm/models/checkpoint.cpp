@@ -16,7 +16,7 @@ namespace {
 using Shape = std::vector<int64_t>;
 using Notes = std::vector<std::string>;
 
-/// The tensors become the network's own, converted to its types where they have others; nothing else is copied.
+/// Makes the tensors the network's own. They are converted where the network has another type; nothing else is copied.
 void adopt_weights(const Classifier& classifier, NamedTensors tensors) {
   torch::NoGradGuard guard;
   std::map<std::string, Tensor> given;
@@ -90,7 +90,8 @@ void note_overridden(const ModelCard& given, const ModelCard& other, const char*
                                 fmt::join(other.mean, ","), fmt::join(other.std, ",")));
 }
 
-/// What was given, else the card beside the file.
+/// The card given, completed by the card beside the file and then by its metadata. Throws Error if the file has another
+/// checksum than they name.
 ModelCard given_card(const ModelCard& given, const std::string& path, Notes& notes) {
   const auto beside = read_card(path);
   if (!beside) return given;
@@ -111,7 +112,7 @@ ModelCard full_card(ModelCard card, const ModelCard& given, const std::string& p
   return card;
 }
 
-/// The name with the activation asked for: keys do not tell it.
+/// The architecture's name with the activation that `card` asks for, which keys do not tell.
 std::string with_activation(const std::string& arch, const ModelCard& card, const std::string& path, Notes& notes) {
   const bool open = arch.starts_with("dm_"), relu = arch.ends_with("_relu");
   if (card.activation.empty()) {

@@ -40,18 +40,18 @@ struct ClassifierInfo {
   std::string file = {}, sha256 = {};  ///< where it came from; empty for a network made in memory
 };
 
-/// A network with its input normalisation, cut at the penultimate features: images in [0,1] -> z -> FC logits. A
-/// handle: copies share the weights; clone() does not. In evaluation mode and without parameter gradients unless told
-/// otherwise.
+/// A network with its input normalisation, cut at the penultimate features: images in [0,1] -> z -> FC logits. It is a
+/// handle: copies share the weights, clone() copies them. It is in evaluation mode, and its parameters have no
+/// gradients, until told otherwise.
 ///
-/// Counts the image passes through the network, forward and (by a hook on the input's gradient) backward.
+/// It counts the image passes through the network: forward ones, and backward ones by a hook on the input's gradient.
 class Classifier {
  public:
   Classifier() = default;
   Classifier(std::shared_ptr<Network> network, ClassifierInfo info);
 
-  /// x [N,C,H,W] float in [0,1] -> features and FC logits of one pass. Throws Error for another shape, and, where
-  /// `check_finite` was set, for NaN features.
+  /// x [N,C,H,W] float in [0,1] -> features and FC logits of one pass. Throws Error for another shape. NaN and infinite
+  /// values pass through; HpmModel::run() refuses them in features.
   Output run(const Tensor& x) const;
   Tensor logits(const Tensor& x) const { return run(x).logits; }      ///< [N,C,H,W] -> [N,K]
   Tensor features(const Tensor& x) const { return run(x).features; }  ///< [N,C,H,W] -> [N,D]
@@ -76,8 +76,9 @@ class Classifier {
   at::ScalarType scalar_type() const;
   void set_training(bool training);            ///< batch norm: batch statistics or running ones
   void set_requires_grad(bool requires_grad);  ///< of all parameters
-  /// float32 or bfloat16 (autocast) for the passes that carry an input gradient: an attack's search. Verdicts come from
-  /// passes without one, always in the weights' own precision. Outputs are in that precision in both.
+  /// float32 or bfloat16 (autocast) for an attack's search, that is for passes with an input gradient. Passes without
+  /// one decide verdicts, and always have the precision of the weights. The outputs have the weights' type in both
+  /// cases.
   void set_search_precision(at::ScalarType type) { search_precision_ = type; }
   at::ScalarType search_precision() const { return search_precision_; }
 

@@ -12,12 +12,12 @@ namespace {
 
 namespace nn = torch::nn;
 
-/// Larger layers stay with the library: transformed weights, for both directions, take 32 bytes a weight.
+/// Larger layers stay with oneDNN: transformed weights for both directions take 32 bytes a weight.
 constexpr int64_t kMostWeights = 9 * 256 * 256;
 
 bool is_fixed(const Tensor& t) { return !t.defined() || !t.requires_grad(); }
 
-/// 3x3, stride 1, padding 1, with channels that fill registers and a map that fills tiles.
+/// Whether the layer is 3x3 with stride 1 and padding 1, its channels fill whole registers, and the map fills a tile.
 bool suits(const Tensor& x, nn::Conv2dImpl& layer) {
   const auto& o = layer.options;
   const auto all = [](const torch::ExpandingArray<2>& values, int64_t value) {
@@ -53,7 +53,7 @@ struct FusedConvolution::Folded {
                       [](const auto& stamp, const auto& t) { return stamp.holds(t); });
   }
   Tensor bias;
-  std::shared_ptr<const WinogradWeights> forward, backward;  // shared with the graphs of passes under way
+  std::shared_ptr<const WinogradWeights> forward, backward;  // shared with graphs that are not yet differentiated
 };
 
 FusedConvolution::FusedConvolution() = default;
@@ -112,7 +112,8 @@ class WinogradFunction : public torch::autograd::Function<WinogradFunction> {
 
 Tensor FusedConvolution::operator()(const Tensor& x, nn::Conv2dImpl& layer, nn::BatchNorm2dImpl* norm, bool relu) {
   if (!may_be_fused(x, layer, norm)) {
-    // With channels last the library turns the weights in each pass: where they are the larger part, the images are.
+    // With channels-last images oneDNN reorders the weights in every pass. Where the weights are larger than the
+    // images, we reorder the images instead.
     const bool turn = layer.weight.numel() > x.numel() && fast_operations(x);
     auto y = layer.forward(turn ? x.contiguous() : x);
     if (norm) y = norm->forward(y);

@@ -9,10 +9,11 @@ namespace hpm {
 
 using at::Tensor;
 
-/// A convolution, the batch norm behind it where there is one, and ReLU where it is wanted, in one step. In an attack's
-/// search (`fast_operations`), on the CPU in float32, with fixed weights, a 3x3 layer of stride 1 is computed by
-/// `winograd_convolution` with the batch norm folded into its weights; transformed weights are kept until a weight
-/// changes. In every other case the layers compute themselves.
+/// A convolution, the batch norm behind it (if any) and ReLU (if wanted) in one step.
+///
+/// A 3x3 layer of stride 1 is computed by `winograd_convolution`, with the batch norm folded into its weights, if the
+/// pass belongs to an attack's search (`fast_operations`), runs on the CPU in float32, and the weights are fixed. The
+/// transformed weights are kept until a weight changes. In every other case the layers compute themselves.
 class FusedConvolution {
  public:
   FusedConvolution();

@@ -9,8 +9,8 @@
 
 namespace hpm {
 
-/// The architecture that keys and shapes fit: a name of the registry or a LAYERS string; "" where none fits. What they
-/// cannot tell is assumed and said in `notes`.
+/// The architecture that fits keys and shapes: a name of the registry or a LAYERS string. What keys and shapes cannot
+/// tell is assumed; `notes` says what. Throws Error that lists the keys when none fits.
 std::string recognised(const NamedTensors& tensors, const std::vector<int64_t>& input_shape,
                        std::vector<std::string>& notes);
 

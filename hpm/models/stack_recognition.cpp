@@ -20,13 +20,13 @@ struct Geometry {
   int64_t stride, padding;
 };
 
-/// What comes between two layers, and how often it halves the maps.
+/// The layers without weights between two layers, and how often they halve the maps.
 struct Gap {
   std::string text;
   bool pools = false;
 };
 
-/// A stack whose convolutions' strides and paddings are open.
+/// A stack whose strides and paddings are not chosen yet.
 struct Stack {
   std::vector<Weighted> layers;
   std::vector<Gap> before;           ///< each layer
@@ -78,7 +78,7 @@ std::optional<Stack> stack_of(const NamedTensors& tensors) {
   for (size_t i = 0; i < out.layers.size(); ++i) {
     auto& layer = out.layers[i];
     const auto* from = i > 0 ? &out.layers[i - 1] : nullptr;
-    // A norm after a linear layer works on vectors: as `from` it counts as one.
+    // A batch norm behind a linear layer works on vectors, so what follows it follows a linear layer.
     Weighted before = from ? *from : Weighted{};
     if (vector) before.kind = Weighted::Kind::linear;
     auto found = gap(from ? &before : nullptr, layer, layer.position - (from ? from->position + 1 : 0));
@@ -114,7 +114,7 @@ bool fits(const Stack& stack, const std::vector<Geometry>& chosen, const std::ve
   return false;
 }
 
-/// All choices of geometries that fit, those alike for all convolutions first.
+/// All strides and paddings that fit; first those that are the same for all convolutions.
 std::vector<std::vector<Geometry>> fitting_geometries(const Stack& stack, const std::vector<int64_t>& input_shape) {
   constexpr size_t most_choices = 20000;
   std::vector<std::vector<Geometry>> options, alike, mixed;

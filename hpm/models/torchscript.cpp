@@ -25,7 +25,7 @@ class SharedLinear : public torch::nn::LinearImpl {
   }
 };
 
-/// What initial weights and a random module take from the global generator is put back.
+/// Restores the global generator: initial weights and random modules draw from it.
 class ScopedGenerator {
  public:
   ScopedGenerator() : state_(generator_.get_state()) {}

@@ -11,8 +11,8 @@ namespace {
 
 constexpr int64_t kFeatureBatch = 256;
 
-/// Penultimate features and FC logits of the fitting images, clean and under PGD on each of `attacked` (none: clean
-/// alone).
+/// Penultimate features and FC logits of the fitting images: of clean ones, or of those that PGD makes against
+/// `attacked`.
 struct Collected {
   FeatureSet features;
   Tensor o;
@@ -56,7 +56,7 @@ void look_at_fit(const HpmHead& head, const Dataset& data, const FinetuneOptions
 }  // namespace
 
 Tensor fit_order(const Dataset& data, const FinetuneOptions& options) {
-  // The images that training reads, and no others: a held-out part stays unseen, and the control sees the same.
+  // Only images that training reads too: a held-out part stays unseen, and the control sees the same images.
   const int64_t available = options.loop.images > 0 ? std::min(options.loop.images, data.size()) : data.size();
   return RandomStreams(options.loop.seed).permutation(available, {"fit images"});
 }

@@ -11,7 +11,7 @@ struct FinetuneOptions {
   std::string metric = "learned";  ///< none, l2norm or learned
   int64_t rank = 0;                ///< R of the learned metric; 0: K - 1
   double lambda = .9;              ///< weight of the stable prototypes
-  std::optional<double> tau = {};  ///< none: by cross-entropy on a grid, then learned
+  std::optional<double> tau = {};  ///< none: fitted by cross-entropy on a grid, then learned
   double temperature = 1;          ///< T_a of the soft assignment
   double ema = .99;                ///< beta
   int64_t fit_images = 10000;  ///< training images whose features fit the metric and calibrate the reference context
@@ -22,17 +22,17 @@ struct FinetuneOptions {
   TrainOptions loop;
 };
 
-/// Attaches a head: exact class means, the metric in rounds of adversaries, tau, calibration statistics. Nothing of the
-/// backbone moves.
+/// Attaches a head: exact class means, the metric fitted in rounds of adversaries, tau. The backbone does not change.
 void attach_head(HpmModel& model, const Dataset& data, const FinetuneOptions& options, Monitor& monitor = silent());
 
 /// The training images in the order that fitting takes them: the first `fit_images` of it. int64.
 Tensor fit_order(const Dataset& data, const FinetuneOptions& options);
 
-/// Statistics of clean and adversarial training features, assigned by FC, for the reference context.
+/// Stores the statistics of the reference context: clean and adversarial training features, assigned by FC.
 void calibrate(HpmModel& model, const Dataset& data, const FinetuneOptions& options, Monitor& monitor = silent());
 
-/// attach_head (unless head = fc), `epochs` of training, calibrate. Returns the model, evaluation mode, no gradients.
+/// attach_head (unless head = fc), `epochs` of training, calibrate. Returns the model in evaluation mode, without
+/// gradients.
 HpmModel finetune(HpmModel model, const Dataset& data, const FinetuneOptions& options, Monitor& monitor = silent(),
                   const std::function<void(const EpochReport&)>& after_epoch = nullptr);
 

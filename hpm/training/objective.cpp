@@ -6,7 +6,8 @@
 namespace hpm {
 namespace {
 
-/// Forward passes of training proper use the batch's statistics where asked; adversaries and means never do.
+/// The passes whose loss is differentiated use each batch's statistics if asked to. Adversaries and class means never
+/// do.
 class ScopedBatchNorm {
  public:
   ScopedBatchNorm(Classifier& classifier, const AdversaryOptions& options) : classifier_(classifier) {
@@ -55,7 +56,7 @@ std::vector<Tensor> HpmFineTuning::parameters() {
 }
 
 Tensor HpmFineTuning::adversarial_images(const TrainingBatch& batch, const Output& clean) {
-  // Rows of the batch are numbered 0.. for the company; the random start keeps the images' own numbers.
+  // The company numbers the batch's rows from 0, while random starts follow the images' numbers in the training set.
   class Renumbered : public AttackModel {
    public:
     Renumbered(AttackModel& inner, int64_t rows) : inner_(inner), index_(at::arange(rows)) {}
@@ -90,7 +91,7 @@ Tensor HpmFineTuning::logits(const Tensor& h, const Assigned& assigned, const Ou
   const auto& head = *model_.head;
   if (options_.context == ContextKind::joint) return joint_logits(head, h, assigned);
   if (options_.context == ContextKind::alone) return row_logits(head, h, assigned);
-  // The neighbours' features are constants, but they are seen through the metric that learns.
+  // The neighbours' features z are constants, but gradients reach the metric through their h = P z.
   const auto own = head.embed(clean.features);
   const auto company = class_statistics(hard_assignment(clean.logits), own);
   const auto own_class = clean.logits.argmax(1);

@@ -15,7 +15,7 @@ struct TrainingBatch {
   int64_t epoch;  ///< chooses the adversary's random start
 };
 
-/// What training sees of a batch.
+/// What an objective gives for a batch.
 struct StepReport {
   Tensor loss;  ///< scalar, to be differentiated
   Tensor correct_adversarial;
@@ -58,7 +58,7 @@ class AdversarialTraining : public Objective {
 struct HpmTrainingOptions {
   ContextKind context = ContextKind::solo;  ///< solo: the batch's clean neighbours; joint, alone
   std::string adversary = "hard";           ///< the surrogate PGD climbs: hard, ste or fc
-  double fc_weight = .5;                    ///< of CE(FC) beside CE(HPM)
+  double fc_weight = .5;                    ///< weight of CE(FC) beside CE(HPM)
 };
 
 /// HPM fine-tuning, end to end: CE(HPM) + fc_weight CE(FC) on PGD images; backbone, FC layer, metric and tau learn, the

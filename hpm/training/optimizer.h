@@ -16,7 +16,7 @@ namespace hpm {
 
 using at::Tensor;
 
-/// How weights move.
+/// The optimiser and its learning rate.
 struct OptimizerOptions {
   std::string optimizer = "adam";   ///< adam or sgd
   double lr = 3e-4;                 ///< highest learning rate
@@ -35,7 +35,8 @@ class Optimizer {
  public:
   Optimizer(const OptimizerOptions& options, std::vector<Tensor> parameters);
   ~Optimizer();
-  /// Sets gradients to zero, differentiates `loss`, moves the parameters at the rate of `step` out of `total`.
+  /// Sets gradients to zero, differentiates `loss`, and moves the parameters with the learning rate of `step` out of
+  /// `total`.
   void step(const Tensor& loss, int64_t step, int64_t total);
   Tensor state() const;               ///< uint8 [bytes]
   void restore(const Tensor& state);  ///< from state()

@@ -13,7 +13,7 @@ void save_state(const std::string& path, Objective& objective, const Optimizer& 
   write_safetensors(path, tensors, {{"epochs", std::to_string(epochs_done)}, {"fingerprint", fingerprint}});
 }
 
-/// Copies a stored state into objective and optimiser; the number of finished epochs.
+/// Copies a stored state into objective and optimiser; returns the number of finished epochs.
 int64_t restore_state(const std::string& path, Objective& objective, Optimizer& optimizer,
                       const std::string& fingerprint) {
   const auto file = read_checkpoint(path);

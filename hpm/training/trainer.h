@@ -24,7 +24,7 @@ struct TrainOptions {
   std::string fingerprint;  ///< of everything that decides the result; a state of another one is refused
 };
 
-/// What an epoch came to.
+/// The outcome of an epoch.
 struct EpochReport {
   int64_t epoch = 0;
   double loss = 0, adversarial_accuracy = 0, seconds = 0;  ///< accuracy in percent, of the training batches as seen
