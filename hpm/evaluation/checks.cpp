@@ -1,6 +1,7 @@
 #include "hpm/evaluation/checks.h"
 
 #include "hpm/attacks/apgd.h"
+#include "hpm/attacks/finite_answers.h"
 #include "hpm/attacks/square.h"
 #include "hpm/core/error.h"
 
@@ -215,17 +216,26 @@ class Checks {
 
   /// The lines of one context.
   std::vector<CheckOutcome> run(const std::optional<ImageSet>& saved) {
-    std::vector<CheckOutcome> all{unbounded(),    zero_gradients(), finite(),
-                                  ball_and_box(), determinism(),    consistency()};
+    std::vector<CheckOutcome> all{attacked("unbounded", &Checks::unbounded), zero_gradients(), finite(),
+                                  ball_and_box(), determinism(), consistency()};
     if (first()) all.push_back(reload(saved));
     all.push_back(transfer());
-    if (options_.level == "full") all.push_back(convergence());
-    if (options_.level == "full" || own_square()) all.push_back(query_after_white_box());
+    if (options_.level == "full") all.push_back(attacked("convergence", &Checks::convergence));
+    if (options_.level == "full" || own_square()) all.push_back(attacked("Square after white-box", &Checks::query_after_white_box));
     for (auto& check : all) check.context = outcome().context;
     return all;
   }
 
  private:
+  /// A check that attacks. It fails where the model's answers are not finite: no attack can judge it.
+  CheckOutcome attacked(const std::string& name, CheckOutcome (Checks::*check)()) {
+    try {
+      return (this->*check)();
+    } catch (const NotFinite& error) {
+      return {name, Status::failed, {}, {}, "", error.what()};
+    }
+  }
+
   static CheckOutcome without_gradients(const std::string& name) {
     return {name, Status::not_run, {}, {}, "", "the attacks asked for no gradient"};
   }

@@ -47,7 +47,7 @@ std::vector<AttackSpec> attacks_of(const MsaOptions& options, Norm norm, int64_t
                                    int64_t restarts) {
   const int64_t others = classes - 1;
   if (options.version == "quick") {
-    if (surrogate == "region") return {{.name = "region", .steps = 50, .targets = 3}};
+    if (surrogate == "region") return {{.name = "apgd-own", .steps = 50, .targets = 3}};
     if (queries(surrogate)) return {{.name = "square", .queries = 1000}};
     if (transfers(surrogate)) return {{.name = "apgd-ce", .steps = 50, .large_radius = norm == Norm::l1}};
     std::vector<AttackSpec> all{
@@ -60,7 +60,7 @@ std::vector<AttackSpec> attacks_of(const MsaOptions& options, Norm norm, int64_t
   }
   const int64_t factor = options.version == "plus" ? 5 : 1;
   if (surrogate == "region")
-    return {{.name = "region", .steps = 100, .restarts = factor, .targets = std::min<int64_t>(4, classes)}};
+    return {{.name = "apgd-own", .steps = 100, .restarts = factor, .targets = std::min<int64_t>(4, classes)}};
   auto sequence = autoattack_sequence({.version = "standard", .norm = norm, .classes = classes}).attacks;
   if (queries(surrogate)) return {sequence.back()};
   sequence.pop_back();  // Square is the query surrogate's: no other surrogate changes what it sees
@@ -189,14 +189,7 @@ std::vector<PlannedStep> planned_steps(const MsaOptions& given, Norm norm, const
 AttackResult run_attack(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
                         const RandomStreams& streams, Monitor& monitor) {
   const SearchOperations faster;
-  if (spec.name != "region") return attack_entry(spec.name).run(model, images, threat, spec, streams, monitor);
-  return apgd(model, images, threat,
-              {.loss = LossKind::own,
-               .steps = spec.steps,
-               .restarts = spec.restarts,
-               .targets = spec.targets,
-               .stream = "region"},
-              streams, monitor);
+  return attack_entry(spec.name).run(model, images, threat, spec, streams, monitor);
 }
 
 NamedTensors judged_attack(Judge& judge, const AttackModel& attacked, const std::function<NamedTensors()>& attack) {

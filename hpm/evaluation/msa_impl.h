@@ -15,7 +15,7 @@ struct Clean {
 };
 Clean clean_pass(const HpmModel& model, const ImageSet& images, int64_t batch_size, const WorkLog& log);
 
-/// Runs an attack of the table, or APGD on the surrogate's own objective for "region".
+/// Runs an attack of the table, with the operations of a search.
 AttackResult run_attack(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
                         const RandomStreams& streams, Monitor& monitor);
 
