@@ -4,6 +4,7 @@
 
 #include "hpm/attacks/apgd.h"
 #include "hpm/attacks/fab.h"
+#include "hpm/attacks/relaxation.h"
 #include "hpm/attacks/square.h"
 #include "hpm/core/error.h"
 #include "hpm/core/fields.h"
@@ -56,6 +57,19 @@ SquareOptions square_options(const AttackSpec& spec) {
 AttackResult run_square(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
                         const RandomStreams& streams, Monitor& monitor) {
   return square(model, images, threat, square_options(spec), streams, monitor);
+}
+
+/// Steps are shared out to the cycles' parts; a restart towards a target takes place where it came near.
+RelaxationOptions relaxation_options(const AttackSpec& spec) {
+  RelaxationOptions options{.targets = spec.targets, .starts = std::max<int64_t>(spec.restarts - 1, 0)};
+  options.part = std::max<int64_t>(spec.steps / (3 * options.cycles), 1);
+  options.stream = spec.name;
+  return options;
+}
+
+AttackResult run_relaxation(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
+                            const RandomStreams& streams, Monitor& monitor) {
+  return relaxation(model, images, threat, relaxation_options(spec), streams, monitor);
 }
 
 /// The budget of the attack whose options `options(spec)` are.
@@ -155,6 +169,14 @@ const std::vector<AttackEntry>& attack_table() {
        .run = run_square,
        .budget = budget<square_options>,
        .queries = true},
+      {.name = "relaxation",
+       .summary = "constraint relaxation: a few steps towards each target class, more where it comes near",
+       .run = run_relaxation,
+       .budget = budget<relaxation_options>,
+       .targeted = true,
+       .surrogate_ranking = true,
+       .restarts = 3,
+       .steps = 150},
   };
   return table;
 }

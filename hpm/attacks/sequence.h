@@ -16,7 +16,7 @@ namespace hpm {
 /// One attack of a sequence with its settings. An attack reads those that it has.
 struct AttackSpec {
   std::string name;     ///< of attack_table()
-  int64_t steps = 100;  ///< gradient steps per restart (and target)
+  int64_t steps = 100;  ///< gradient steps per restart (and target); of relaxation at most so many, 150 by default
   int64_t restarts = 1;
   int64_t targets = 9;        ///< of targeted attacks
   int64_t queries = 5000;     ///< of Square

@@ -147,6 +147,10 @@ TEST(Budget, IsWhatASurvivorOfEachAttackTakes) {
       const auto stated = passes_of(spec);
       const bool fab = spec.name.starts_with("fab");  // its second pass of a step is not always needed
       EXPECT_LE(used.forward, 3 * (stated.forward - 1));  // the verdict is the sequence's
+      if (spec.name == "relaxation") {  // it gives most targets up early
+        EXPECT_LE(used.backward, 3 * stated.backward);
+        continue;
+      }
       EXPECT_GE(used.forward, 3 * (stated.forward - 1) / (fab ? 2 : 1));
       if (spec.name == "fab") continue;  // one pass gives the gradients of all classes
       EXPECT_LE(used.backward, 3 * stated.backward);
