@@ -10,6 +10,8 @@
 namespace hpm {
 namespace {
 
+constexpr double kReach = .3;  // L1: how far a step moves a coordinate, about
+
 // x (the iterate), images.x (the originals) [M,C,H,W]; every per-row value [M]. M shrinks as rows leave.
 
 /// s of a cycle: a share of eps.
@@ -38,6 +40,18 @@ Tensor onto_ball(const Tensor& x, const Tensor& originals, const ThreatModel& ba
   return shrink_into(projected, originals, ball);  // rounding leaves it outside by a little
 }
 
+/// L1: the step goes to the coordinates of largest slope among those that the box lets move, and to so few of them that
+/// each moves by about kReach. Norm 1.
+Tensor sparse_direction(const Tensor& x, const Tensor& gradient, double length) {
+  const auto stuck = (x.ge(1) & gradient.gt(0)) | (x.le(0) & gradient.lt(0));
+  const auto slope = gradient.masked_fill(stuck, 0.);
+  const auto size = slope.abs().flatten(1);
+  const auto kept = std::clamp<int64_t>(static_cast<int64_t>(std::ceil(length / kReach)), 1, size.size(1));
+  const auto threshold = std::get<0>(size.topk(kept, 1)).select(1, -1);
+  const auto sign = (slope * slope.abs().ge(per_row(threshold, slope))).sign();
+  return sign / (per_row(norm_of_rows(sign, Norm::l1), sign) + 1e-12);
+}
+
 /// A step of steepest ascent, back onto the ball.
 Tensor climbed(const Tensor& x, const Tensor& gradient, const Tensor& originals, double length,
                const ThreatModel& ball) {
@@ -45,6 +59,7 @@ Tensor climbed(const Tensor& x, const Tensor& gradient, const Tensor& originals,
     return linf_momentum_step(originals, x, x, gradient, at::full({x.size(0)}, length, x.options()), 1., ball.eps);
   // Where a gradient is not a number there is no direction. The square of a very large or small one would not be finite.
   const auto known = gradient.nan_to_num(0., 0., 0.);
+  if (ball.norm == Norm::l1) return onto_ball(x + length * sparse_direction(x, known, length), originals, ball);
   const auto largest = known.abs().flatten(1).amax(1).clamp_min(std::numeric_limits<float>::min());
   return onto_ball(x + length * steepest_direction(known / per_row(largest, known), ball.norm), originals, ball);
 }

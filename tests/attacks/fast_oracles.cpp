@@ -197,11 +197,14 @@ TEST(RelaxationAblation, PrintsWhatEachIngredientIsWorth) {
       {"give up at .8 s", {.give_up = .8}},
       {"no further start", {.starts = 0}},
       {"4 further starts", {.starts = 4}},
+      {"near is .05", {.near = .05}},
+      {"6 further starts, near is .05", {.starts = 6, .near = .05}},
+      {"give up at .8 s, 6 further starts, near is .05", {.give_up = .8, .starts = 6, .near = .05}},
       {"with the tail", {}, true},
   };
   for (const auto norm : {Norm::linf, Norm::l2, Norm::l1}) {
     const auto files = oracles(norm);
-    HPM_NEED_ORACLES(files);
+    if (files.empty()) continue;
     head(to_string(norm).c_str());
     for (const auto& variant : variants) {
       Outcome all;
