@@ -5,7 +5,8 @@
 #include <cstdio>
 
 #include "annealed_surrogate.h"
-#include "hpm/evaluation/msa.h"
+#include "hpm/defences/hpm_defence.h"
+#include "hpm/evaluation/msa/msa.h"
 #include "hpm/models/registry.h"
 
 namespace {
@@ -32,10 +33,10 @@ int main() {
   const auto model = small_model(x);
   const hpm::Images images{x, model.classifier.logits(x).argmax(1), torch::arange(64)};
 
-  hpm::add_surrogate(annealed_surrogate());
-  hpm::MsaOptions options{.contexts = {"solo"}, .surrogates = {"ste", "fc", "annealed"}, .company_size = 32};
-  options.full_matrix = true;  // each of them on every image, to compare them
-  const auto result = hpm::msa(model, {}, images, {hpm::Norm::linf, 4.0 / 255}, options);
+  hpm::DefenceOptions as{.contexts = {"solo"}, .company_size = 32, .own_surrogates = {annealed_surrogate()}};
+  hpm::HpmDefence defence(model, images, as);
+  // Each of them on every image, to compare them.
+  const auto result = hpm::msa(defence, {images, {hpm::Norm::linf, 4.0 / 255}}, {.surrogates = {"ste", "fc"}, .full_matrix = true});
   for (const auto& surrogate : result.first().surrogates)
     std::printf("%-9s broke %2d of %2d\n", surrogate.name.c_str(), static_cast<int>(surrogate.broke),
                 static_cast<int>(surrogate.of));

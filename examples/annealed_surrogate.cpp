@@ -1,7 +1,7 @@
 #include "annealed_surrogate.h"
 
-hpm::Surrogate annealed_surrogate() {
-  const auto logits = [](const hpm::SurrogateInput& in) {
+hpm::HpmSurrogate annealed_surrogate() {
+  const auto logits = [](const hpm::HpmSurrogateInput& in) {
     at::Tensor sum;
     for (double temperature : {4., 1., .25}) {
       const auto assigned = hpm::assign(in.o, hpm::Assignment::soft, temperature);

@@ -6,6 +6,7 @@
 
 #include "hpm/core/error.h"
 #include "hpm/io/sha256.h"
+#include "hpm/models/normalisation.h"
 
 namespace hpm::app {
 
@@ -17,9 +18,12 @@ void fields(Fields& f, ModelOptions& o) {
 }
 
 HpmModel load(const ModelOptions& options, const std::string& path, const std::vector<int64_t>& data_shape,
-              Monitor& monitor) {
+              Monitor& monitor, const std::string& purpose) {
   require(!path.empty(), "--model: needs a checkpoint file");
   auto loaded = load_model(path, options.card, data_shape, options.allow_torchscript);
+  if (!purpose.empty()) require_normalisation(loaded.model.classifier, purpose);
+  for (const auto& line : unlikely_values(loaded.model.classifier.info().normalisation))
+    monitor.warn(path + ": " + line);
   for (const auto& note : loaded.notes) monitor.say(path + ": " + note);
   for (const auto& warning : loaded.warnings) monitor.warn(warning);
   return std::move(loaded.model);
@@ -41,34 +45,22 @@ void fields(Fields& f, DataOptions& o, const std::string& split) {
   hpm::fields(f, o.images);
 }
 
+void say_notes(Dataset& data, Monitor& monitor) {
+  for (const auto& note : data.notes) monitor.warn(note);
+  if (data.reader) data.reader->on_note = [&monitor](const std::string& note) { monitor.warn(note); };
+}
+
 Dataset load(const DataOptions& options, CommandLine& line) {
   const auto& name = options.data;
   const bool folder = name.starts_with("images:"), file = name.starts_with("npz:") || name.starts_with("npy:");
   auto data = load_dataset(name, options.split, options.root, options.images);
   if (folder || file) line.warn_unused("data-root", name + " names its place itself");
+  say_notes(data, line.monitor());
   if (data.split == "all") line.warn_unused("split", name + " has no splits");
   if (!folder)
     for (const char* option : {"resize", "centre-crop", "interpolation"})
       line.warn_unused(option, "it is for images:DIR");
   return data;
-}
-
-std::string sha256_of_images(const Dataset& data, const Tensor& index) {
-  Sha256 hash;
-  const auto update = [&](const Tensor& tensor) {
-    const auto t = tensor.contiguous();
-    hash.update({static_cast<const std::byte*>(t.data_ptr()), t.nbytes()});
-  };
-  update(index), update(data.labels.index_select(0, index));
-  for (const auto& some : index.split(256)) {
-    const bool files = data.reader && !data.reader->path(some[0].item<int64_t>()).empty();
-    if (!files) update(data.reader ? data.reader->read(some) : data.pixels.index_select(0, some));
-    for (int64_t i = 0; files && i < some.numel(); ++i) {
-      const auto of_file = sha256_of_file(data.reader->path(some[i].item<int64_t>()));
-      hash.update(std::as_bytes(std::span(of_file)));
-    }
-  }
-  return hash.hex();
 }
 
 Tensor image_numbers(const DataOptions& options, const Dataset& data) {
@@ -102,11 +94,6 @@ Tensor image_numbers(const DataOptions& options, const Dataset& data) {
 
 Images images_of(const Dataset& data, const Tensor& index) {
   return {data.images(index), data.labels.index_select(0, index), index};
-}
-
-ImageSet image_set(const Dataset& data, const Tensor& index, at::Device device, const std::string& scratch) {
-  return {[data, index](const Tensor& places) { return data.images(index.index_select(0, places)); },
-          data.image_shape(), data.labels.index_select(0, index).to(device), index, scratch};
 }
 
 void require_classes(const HpmModel& model, const Dataset& data) {

@@ -18,8 +18,10 @@ struct ModelOptions {
 void fields(Fields& f, ModelOptions& o);
 
 /// Loads the model with its notes on stderr. A TorchScript file needs --allow-torchscript, or sha256 in its card.
+/// `purpose`: what its normalisation must be known for, the end of a sentence; where it is empty, a model without one
+/// is warned of and sees the images as they are.
 HpmModel load(const ModelOptions& options, const std::string& path, const std::vector<int64_t>& data_shape,
-              Monitor& monitor);
+              Monitor& monitor, const std::string& purpose = {});
 
 struct DataOptions {
   std::string data = "cifar10", root, split = "test";
@@ -28,17 +30,14 @@ struct DataOptions {
   ImageOptions images;           ///< of image folders
 };
 void fields(Fields& f, DataOptions& o, const std::string& split);
-/// Loads the data set, with a warning for each option that has no effect on it.
+/// Puts on stderr what the loading of a data set noted, and what its reading will note.
+void say_notes(Dataset& data, Monitor& monitor);
+/// Loads the data set, with its notes and a warning for each option that has no effect on it.
 Dataset load(const DataOptions& options, CommandLine& line);
-
-/// Of the numbers, labels and contents of the images `index` [n] int64.
-std::string sha256_of_images(const Dataset& data, const Tensor& index);
 
 /// The numbers of the images asked for, int64. Throws UsageError for a range beyond the data set.
 Tensor image_numbers(const DataOptions& options, const Dataset& data);
 Images images_of(const Dataset& data, const Tensor& index);
-/// The same, loaded from the data set when they are asked for; adversarial versions go to an unnamed file in `scratch`.
-ImageSet image_set(const Dataset& data, const Tensor& index, at::Device device, const std::string& scratch = {});
 void require_classes(const HpmModel& model, const Dataset& data);
 
 struct ThreatOptions {

@@ -4,6 +4,7 @@
 
 #include "hpm/core/error.h"
 #include "hpm/core/json_impl.h"
+#include "hpm/evaluation/fingerprint.h"
 #include "hpm/io/file.h"
 #include "hpm/io/sha256.h"
 #include "hpm/models/torchscript.h"
@@ -33,14 +34,23 @@ void TrainingOptions::resolve() {
   adversary.threat = radii.front();
 }
 
-void TrainingOptions::finish(const RunDirectory& run, const CommandLine& line, const ModelOptions& model) {
+void TrainingOptions::finish(const RunDirectory& run, const CommandLine& line, const Classifier& start,
+                             const Dataset& data) {
   loop.state_file = run.file("training.safetensors");
   loop.resume = line.resume;
-  // Everything the result depends on: the options but those of computing, and the checkpoint's content.
-  auto all = nlohmann::json::parse(line.fields.json());
-  all.erase("compute");
-  all["checkpoint"] = model.model.empty() ? "" : sha256_of_file(model.model);
-  loop.fingerprint = sha256(json_text(all));
+  // Everything the result depends on: the options but those of computing, and contents in place of paths. The images
+  // themselves are not read for it, their labels are.
+  Fingerprint all;
+  all.add_options(line.fields, {"model", "data-root", "compute"});
+  all.set("--device", start.device().is_cuda() ? "cuda" : "cpu");
+  all.add_model("the model", start);
+  const auto labels = data.labels.contiguous();
+  Sha256 hash;
+  hash.update({static_cast<const std::byte*>(labels.data_ptr()), labels.nbytes()});
+  all.set("SHA-256 of the labels", hash.hex());
+  if (line.resume) all.require_same(run.path());
+  loop.fingerprint = all.digest();
+  all.write(run.path());
 }
 
 void say_frozen(CommandLine& line, const Classifier& classifier) {

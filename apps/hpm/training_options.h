@@ -14,7 +14,7 @@ struct TrainingOptions {
   /// Threat model and loop from what was given.
   void resolve();
   /// State file, resume and fingerprint of the run.
-  void finish(const RunDirectory& run, const CommandLine& line, const ModelOptions& model);
+  void finish(const RunDirectory& run, const CommandLine& line, const Classifier& start, const Dataset& data);
 };
 void fields(Fields& f, TrainingOptions& o);
 /// Says of a module from TorchScript that its batch norm is frozen.

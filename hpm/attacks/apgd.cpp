@@ -2,6 +2,8 @@
 
 #include "hpm/attacks/compaction.h"
 #include "hpm/attacks/cpu_kernels_impl.h"
+#include "hpm/attacks/finite_answers.h"
+#include "hpm/core/error.h"
 
 namespace hpm {
 namespace {
@@ -68,6 +70,7 @@ class Run {
       monitor.tick();
     }
     flush(at::arange(s_.row.numel(), s_.row.options()));
+    if (coupled_) result_.adversarial = worst_.images, result_.correct = worst_.wrong.logical_not();
     return std::move(result_);
   }
 
@@ -157,18 +160,9 @@ class Run {
 
   void judge(const Tensor& correct_now) {
     s_.correct = s_.correct & correct_now;
-    if (coupled_) return judge_batch(correct_now);
+    if (coupled_) return worst_.see(s_.x_adv, correct_now.logical_not());
     put_rows_where(result_.adversarial, s_.row, s_.x_adv, correct_now.logical_not());
     result_.correct.index_copy_(0, s_.row, s_.correct);
-  }
-
-  /// A batch is broken as a whole: the composed batch with the fewest correct predictions is the result.
-  void judge_batch(const Tensor& correct_now) {
-    const auto count = correct_now.sum().item<int64_t>();
-    if (fewest_correct_ >= 0 && count >= fewest_correct_) return;
-    fewest_correct_ = count;
-    result_.adversarial = s_.x_adv.clone();
-    result_.correct = correct_now.clone();
   }
 
   void record(const Evaluation& e) {
@@ -243,7 +237,7 @@ class Run {
   ApgdRun result_;
   int64_t period_ = 1;
   int64_t draws_ = 0;
-  int64_t fewest_correct_ = -1;
+  WorstBatch worst_;  // of a coupled batch
 };
 
 /// L1: three stages with shrinking radius, each from the projection of the last one's highest-loss point.
@@ -268,14 +262,6 @@ ApgdRun run_with_large_radius(AttackModel& model, const Images& images, Tensor x
   return run;
 }
 
-/// Uniform in [-1,1] for Linf, normal otherwise; [N,C,H,W].
-Tensor start_noise(const Images& images, Norm norm, const RandomStreams& streams, const Purpose& purpose) {
-  const auto tail = images.x.sizes().slice(1);
-  const auto noise = norm == Norm::linf ? 2 * streams.uniform(images.index, purpose, tail) - 1
-                                        : streams.normal(images.index, purpose, tail);
-  return noise.to(images.x.options());
-}
-
 ApgdRun random_run(AttackModel& model, const Images& images, const Tensor& targets, const ThreatModel& threat,
                    const ApgdOptions& options, const RandomStreams& streams, const Purpose& purpose, Monitor& monitor) {
   if (threat.norm == Norm::l1 && options.large_radius)
@@ -284,36 +270,20 @@ ApgdRun random_run(AttackModel& model, const Images& images, const Tensor& targe
   return Run(model, threat, options, true)(images, apgd_start(images, threat, streams, purpose), targets, monitor);
 }
 
+bool is_targeted(LossKind loss) {
+  return loss == LossKind::dlr_targeted || loss == LossKind::difference || loss == LossKind::own;
+}
+
 void check_options(AttackModel& model, const ApgdOptions& options) {
-  require(options.steps >= 1 && options.restarts >= 0 && options.eot >= 1,
-          "apgd: needs steps >= 1, restarts >= 0 and eot >= 1, but got {}, {} and {}", options.steps, options.restarts,
-          options.eot);
+  require(options.steps >= 1 && options.restarts >= 0 && options.targets >= 1 && options.eot >= 1,
+          "apgd: needs steps >= 1, restarts >= 0, targets >= 1 and eot >= 1, but got {}, {}, {} and {}", options.steps,
+          options.restarts, options.targets, options.eot);
   const int64_t needed = options.loss == LossKind::dlr ? 3 : options.loss == LossKind::dlr_targeted ? 4 : 2;
   require(model.classes() >= needed, "apgd: the loss {} needs at least {} classes, but the model has {}",
           to_string(options.loss), needed, model.classes());
 }
 
 }  // namespace
-
-Tensor ranked_target(const Tensor& logits, int64_t rank) {
-  return std::get<1>(logits.sort(1)).select(1, -rank).contiguous();
-}
-
-std::vector<SurrogateTargets> surrogate_targets(AttackModel& model, const Images& images, const Tensor& clean,
-                                                int64_t targets) {
-  std::vector<SurrogateTargets> all;
-  if (!model.has_surrogate_logits() || targets + 1 >= model.classes()) return all;
-  // The true class first, wherever the surrogate has it: its own first class is a target where that is another one.
-  const auto own = model.surrogate_logits({images.x, images.index})
-                       .scatter(1, images.y.unsqueeze(1), std::numeric_limits<double>::infinity());
-  const auto tried = std::get<1>(clean.topk(targets + 1, 1));
-  for (int64_t rank = 2; rank < targets + 2; ++rank) {
-    const auto classes = ranked_target(own, rank);
-    const auto fresh = tried.eq(classes.unsqueeze(1)).any(1).logical_not();
-    all.push_back({at::where(fresh, classes, ranked_target(clean, rank)), fresh});
-  }
-  return all;
-}
 
 ApgdStart apgd_start(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
                      const Purpose& purpose) {
@@ -323,64 +293,39 @@ ApgdStart apgd_start(const Images& images, const ThreatModel& threat, const Rand
 ApgdRun apgd_run(AttackModel& model, const Images& images, const ApgdStart& start, const Tensor& targets,
                  const ThreatModel& threat, const ApgdOptions& options, Monitor& monitor) {
   check_options(model, options);
-  return Run(model, threat, options, true)(images, start, targets, monitor);
+  FiniteAnswers finite(model, options.stream, options.compaction);
+  auto found = Run(finite, threat, options, true)(images, start, targets, monitor);
+  finite.finish();
+  return found;
 }
 
 AttackResult apgd(AttackModel& model, const Images& images, const ThreatModel& threat, const ApgdOptions& options,
                   const RandomStreams& streams, Monitor& monitor) {
   check_options(model, options);
-  const bool coupled = model.coupling() == Coupling::batch;
-  // An own objective aims at each class in turn too, the label's first.
-  const bool targeted =
-      options.loss == LossKind::dlr_targeted || options.loss == LossKind::difference || options.loss == LossKind::own;
-  const int64_t first_rank = options.loss == LossKind::own ? 1 : 2;
-  const auto clean = clean_logits(model, images);
-  streams.begin_attack();
-  AttackResult result{images.x.clone(), clean.argmax(1).ne(images.y)};
-  const int64_t targets = targeted ? std::min(options.targets, model.classes() + 1 - first_rank) : 1;
-  const auto unbroken = [&] {
-    return coupled ? at::arange(images.size(), images.y.options()) : result.broken.logical_not().nonzero().squeeze(1);
-  };
-  const auto attack = [&](const Tensor& rows, const Images& left, const Tensor& classes, const Purpose& purpose) {
-    const auto run = random_run(model, left, classes, threat, options, streams, purpose, monitor);
-    const auto found = run.correct.logical_not();
-    if (coupled) {
-      if (found.sum().item<int64_t>() > result.broken.sum().item<int64_t>()) result = {run.adversarial, found};
-      return;
-    }
-    const auto hits = found.nonzero().squeeze(1);
-    const auto places = rows.index_select(0, hits);
-    result.images.index_copy_(0, places, run.adversarial.index_select(0, hits));
-    result.broken.index_fill_(0, places, true);
-  };
+  const bool own = options.loss == LossKind::own, targeted = is_targeted(options.loss);
+  // A surrogate's own objective aims at the label itself too.
+  const int64_t first_rank = own ? 1 : 2;
+  const RunPlan plan{.attack = options.stream,
+                     .restarts = options.restarts,
+                     .targets = targeted ? std::min(options.targets, model.classes() + 1 - first_rank) : 0,
+                     .first_rank = first_rank,
+                     .surrogate_ranking = options.loss == LossKind::dlr_targeted,
+                     .compaction = options.compaction};
+  return attack_in_runs(model, images, plan, streams, [&](AttackModel& finite, const AttackRun& run) -> RunFound {
+    auto classes = run.targets;
+    if (options.conformance && run.rank > 0)  // the authors' code ranks the remaining rows again before each run
+      classes = ranked_target(finite.ask({run.images.x, run.images.index}, nullptr).target_logits, run.rank);
+    const auto found = random_run(finite, run.images, classes, threat, options, streams, run.purpose, monitor);
+    return {found.adversarial, found.correct.logical_not()};
+  });
+}
 
-  for (int64_t target = 0; target < targets; ++target) {
-    for (int64_t restart = 0; restart < options.restarts; ++restart) {
-      const auto rows = unbroken();
-      if (rows.numel() == 0) return result;
-      const auto left = images.select(rows);
-      Tensor classes;
-      if (targeted) {
-        const auto ranking =
-            options.conformance ? model.ask({left.x, left.index}, nullptr).target_logits : clean.index_select(0, rows);
-        classes = ranked_target(ranking, target + first_rank);
-      }
-      attack(rows, left, classes, {options.stream, restart, target});
-    }
-  }
-  if (options.loss != LossKind::dlr_targeted) return result;
-  const auto further = surrogate_targets(model, images, clean, targets);
-  for (size_t rank = 0; rank < further.size(); ++rank) {
-    const auto& [classes, fresh] = further[rank];
-    if (!fresh.any().item<bool>()) continue;
-    for (int64_t restart = 0; restart < options.restarts; ++restart) {
-      const auto rows = coupled ? unbroken() : (fresh & result.broken.logical_not()).nonzero().squeeze(1);
-      if (rows.numel() == 0) break;
-      attack(rows, images.select(rows), classes.index_select(0, rows),
-             {options.stream, restart, targets + static_cast<int64_t>(rank)});
-    }
-  }
-  return result;
+AttackBudget budget_of(const ApgdOptions& options) {
+  const bool targeted = is_targeted(options.loss);
+  const int64_t runs = options.restarts * (targeted ? options.targets : 1);
+  const int64_t starts = options.large_radius ? 3 : 1;  // each stage asks at its start too
+  const int64_t asked = runs * (options.steps + starts) * options.eot;
+  return {{asked, asked}, runs * options.steps};
 }
 
 }  // namespace hpm

@@ -12,7 +12,7 @@ Answer ClassifierModel::ask(const Query& query, const Loss* loss) {
     answer.target_logits = classifier_.logits(query.x);
     return answer;
   }
-  const at::AutoGradMode gradients(true);  // whatever the caller has
+  const at::AutoGradMode gradients(true);  // even if the caller turned them off
   const auto x = query.x.detach().requires_grad_();
   const auto logits = classifier_.logits(x);
   answer.target_logits = logits.detach();
@@ -21,7 +21,7 @@ Answer ClassifierModel::ask(const Query& query, const Loss* loss) {
   return answer;
 }
 
-/// A row that a search in reduced precision calls wrong is judged by a pass in the weights' own.
+/// Rows that a search in reduced precision calls wrong get the logits of a pass in the weights' precision.
 void ClassifierModel::confirm(const Query& query, const Loss& loss, Answer& answer) {
   torch::NoGradGuard guard;
   const auto wrong = answer.target_logits.argmax(1).ne(loss.labels).nonzero().squeeze(1);

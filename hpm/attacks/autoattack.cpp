@@ -226,6 +226,22 @@ void add_cost(const NamedTensors& done, Passes& passes, double& seconds) {
   seconds += find_tensor(done, "seconds").item<double>();
 }
 
+void fields(Fields& f, AutoAttackOptions& o, bool shared) {
+  std::vector<std::string> names;
+  for (const auto& entry : attack_table())
+    if (!entry.objective) names.push_back(entry.name);
+  f.add("version", o.version, "sequence of attacks", {.choices = {"standard", "plus", "rand", "custom"}});
+  f.add("attacks", o.attacks, fmt::format("attacks of version custom: {}", fmt::join(names, ", ")));
+  f.add("steps", o.steps, "gradient steps per restart (none: the version's)", {.min = 1, .max = 1000000});
+  f.add("restarts", o.restarts, "random starts (none: the version's)", {.min = 1, .max = 100000});
+  f.add("targets", o.targets, "target classes of targeted attacks (none: the version's)", {.min = 1});
+  f.add("queries", o.queries, "queries of Square (none: the version's)", {.min = 0});
+  f.add("conformance", o.conformance, "the official code's draws, batches and operations");
+  if (shared) return;
+  f.add("seed", o.seed, "of all random numbers");
+  f.add("batch-size", o.batch_size, "images per pass", {.min = 1});
+}
+
 AutoAttackResult autoattack(AttackModel& model, const ImageSet& images, const ThreatModel& threat,
                             const AutoAttackOptions& options, Monitor& monitor, const WorkLog& log) {
   const auto sequence = autoattack_sequence({options.version, threat.norm, model.classes(), options.attacks,

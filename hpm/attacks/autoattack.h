@@ -1,10 +1,11 @@
-// defines: AutoAttackOptions, AttackOutcome, AutoAttackResult, autoattack(), run_sequence(), judge_fresh(),
+// defines: AutoAttackOptions, fields(), AttackOutcome, AutoAttackResult, autoattack(), run_sequence(), judge_fresh(),
 // write_cost(), add_cost()
 #pragma once
 #include <functional>
 
 #include "hpm/attacks/image_store.h"
 #include "hpm/attacks/sequence.h"
+#include "hpm/core/fields.h"
 #include "hpm/io/journal.h"
 
 namespace hpm {
@@ -22,6 +23,8 @@ struct AutoAttackOptions {
   std::optional<int64_t> targets = {};
   std::optional<int64_t> queries = {};
 };
+/// `shared`: the command has the seed and the batch size from elsewhere.
+void fields(Fields& f, AutoAttackOptions& options, bool shared = false);
 
 /// What one attack of the sequence did.
 struct AttackOutcome {

@@ -6,9 +6,9 @@ namespace hpm {
 
 using at::Tensor;
 
-/// Every how many steps an attack looks which rows are broken and drops them. On a GPU each look waits for the device,
-/// so that it pays to carry broken rows for some steps; on the CPU it costs nothing.
-/// `asked`: 0 for the default, 1 on the CPU and 8 on a GPU.
+/// The number of steps between two looks for broken rows, which then leave. On a GPU each look waits for the device, so
+/// it pays to carry broken rows for some steps; on the CPU a look costs nothing. `asked`: 0 for the default, which is 1
+/// on the CPU and 8 on a GPU.
 int64_t compaction_period(int64_t asked, const Tensor& x);
 
 /// into[places[i]] = from[i] for the rows i where `mask` [M] holds; places [M] int64 has no row twice. Does not wait

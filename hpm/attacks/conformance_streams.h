@@ -5,9 +5,9 @@
 namespace hpm {
 
 /// The draws of the official AutoAttack code: LibTorch's default CPU generator, seeded anew when an attack begins, in
-/// the order and shapes of that code ([M, tail...] at once, so that a row's numbers depend on the batch it stands in;
-/// images' numbers and purposes are not looked at). A random model on the CPU takes its noise from the same generator,
-/// so that its draws interleave as they do there. Changes the state of the global generator.
+/// the order and shapes of that code. One call draws [M, tail...] at once, so a row's numbers depend on the batch that
+/// it stands in; numbers and purposes of images are ignored. A random model on the CPU takes its noise from the same
+/// generator, as it does with the official code. Changes the state of the global generator.
 class ConformanceStreams : public RandomStreams {
  public:
   using RandomStreams::RandomStreams;

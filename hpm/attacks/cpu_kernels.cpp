@@ -101,11 +101,13 @@ Tensor order_statistic(const Tensor& values, const Tensor& place) {
   const float* vp = data(values);
   const int64_t* pp = place.const_data_ptr<int64_t>();
   float* result = out.data_ptr<float>();
+  // NaN is above all numbers, as Tensor::sort has it: std::nth_element needs an order of everything that it meets.
+  const auto below = [](float a, float b) { return a < b || (std::isnan(b) && !std::isnan(a)); };
   at::parallel_for(0, rows, 4, [&](int64_t begin, int64_t end) {
     std::vector<float> row(static_cast<size_t>(dims));
     for (int64_t i = begin; i < end; ++i) {
       std::copy_n(vp + i * dims, dims, row.begin());
-      std::nth_element(row.begin(), row.begin() + pp[i], row.end());
+      std::nth_element(row.begin(), row.begin() + pp[i], row.end(), below);
       result[i] = row[static_cast<size_t>(pp[i])];
     }
   });

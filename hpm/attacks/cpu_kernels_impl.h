@@ -19,7 +19,7 @@ Tensor linf_momentum_step(const Tensor& x, const Tensor& x_adv, const Tensor& x_
 /// Copies the rows of `from` [M,...] where flags [M] bool into `to`, in place.
 void copy_rows_where(const Tensor& flags, const Tensor& from, const Tensor& to);
 
-/// In each row the value that `place` [M] int64 others are below: values [M,D] -> [M].
+/// In each row the value that `place` [M] int64 others are below, with NaN above all numbers: values [M,D] -> [M].
 Tensor order_statistic(const Tensor& values, const Tensor& place);
 
 /// x + y projected onto the L1 ball of radius eps around x in the box [0,1], by bisection on the shrinkage. [M,...] ->

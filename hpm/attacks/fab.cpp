@@ -1,7 +1,7 @@
 #include "hpm/attacks/fab.h"
 
-#include "hpm/attacks/apgd.h"
 #include "hpm/attacks/compaction.h"
+#include "hpm/attacks/finite_answers.h"
 #include "hpm/attacks/hyperplane.h"
 #include "hpm/core/error.h"
 
@@ -67,6 +67,8 @@ class Run {
   Boundary linearise(const Answer& answer, const Tensor& rows) const {
     const auto x = rows.numel() == row_.numel() ? x_ : x_.index_select(0, rows);
     Tensor f = answer.loss, w = answer.gradient;
+    // Where a gradient is not a number there is no direction.
+    if (!options_.conformance) w = w.nan_to_num(0., 0., 0.);
     if (!options_.targeted) {
       const auto y = images_.y.index_select(0, rows);
       const auto own = y.unsqueeze(1);
@@ -157,102 +159,33 @@ class Run {
 /// x + eps t / (2 ||t||), t uniform in [-1,1] for Linf, else normal; clamped to the box.
 Tensor start_near(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
                   const Purpose& purpose) {
-  const auto tail = images.x.sizes().slice(1);
-  const auto noise = (threat.norm == Norm::linf ? 2 * streams.uniform(images.index, purpose, tail) - 1
-                                                : streams.normal(images.index, purpose, tail))
-                         .to(images.x.options());
+  const auto noise = start_noise(images, threat.norm, streams, purpose);
   const auto length = per_row(norm_of_rows(noise, threat.norm), noise);
   return (images.x + threat.eps * noise / length * .5).clamp(0., 1.);
 }
 
-class Attack {
- public:
-  Attack(AttackModel& model, const Images& images, const ThreatModel& threat, const FabOptions& options,
-         const RandomStreams& streams, Monitor& monitor)
-      : model_(model),
-        images_(images),
-        threat_(threat),
-        options_(options),
-        streams_(streams),
-        monitor_(monitor),
-        coupled_(model.coupling() == Coupling::batch) {}
+Tensor start_of(const Images& images, const ThreatModel& threat, const RandomStreams& streams, const Purpose& purpose) {
+  return purpose.restart > 0 ? start_near(images, threat, streams, purpose) : Tensor();
+}
 
-  AttackResult operator()() {
-    clean_ = clean_logits(model_, images_);
-    streams_.begin_attack();
-    result_ = {images_.x.clone(), clean_.argmax(1).ne(images_.y)};
-    int64_t targets = options_.targeted ? std::min(options_.targets, model_.classes() - 1) : 1;
-    for (int64_t target = 0; target < targets; ++target)
-      restarts(target, options_.targeted ? ranked_target(clean_, target + 2) : Tensor(), {});
-    if (!options_.targeted || options_.conformance) return result_;
-    for (const auto& [classes, fresh] : surrogate_targets(model_, images_, clean_, targets))
-      restarts(targets++, classes, fresh);
-    return result_;
+/// A run as the authors' code makes it: it judges its images again, ranks the targets by one more pass, and judges what
+/// it found by a third.
+RunFound run_as_the_authors(AttackModel& model, const AttackRun& run, const ThreatModel& threat,
+                            const FabOptions& options, const RandomStreams& streams, Monitor& monitor) {
+  const auto& left = run.images;
+  const auto ask = [&](const Tensor& x) { return model.ask({x, left.index}, nullptr).target_logits; };
+  const auto right = ask(left.x).argmax(1).eq(left.y).nonzero().squeeze(1);
+  const auto classes = options.targeted ? ranked_target(ask(left.x).index_select(0, right), run.rank) : Tensor();
+  auto adversarial = left.x.clone();
+  if (right.numel() > 0) {
+    const auto some = left.select(right);
+    const auto start = start_of(some, threat, streams, run.purpose);
+    const auto found = Run(model, threat, options)(some, start, classes, monitor);
+    adversarial.index_copy_(0, right, found.adversarial);
   }
-
- private:
-  /// `classes` [N]: the targets (undefined without); `only` [N] bool: rows to attack (undefined: all).
-  void restarts(int64_t target, const Tensor& classes, const Tensor& only) {
-    if (only.defined() && !only.any().item<bool>()) return;
-    for (int64_t restart = 0; restart < options_.restarts; ++restart) {
-      auto left = result_.broken.logical_not();
-      if (only.defined()) left = left & only;
-      const auto rows = coupled_ ? at::arange(images_.size(), images_.y.options()) : left.nonzero().squeeze(1);
-      if (rows.numel() == 0) return;
-      run(rows, target, classes, restart);
-    }
-  }
-
-  void run(const Tensor& rows, int64_t target, const Tensor& all_classes, int64_t restart) {
-    auto left = images_.select(rows);
-    auto classes = all_classes.defined() ? all_classes.index_select(0, rows) : Tensor();
-    auto sure = rows;
-    if (options_.conformance) {  // the authors' run judges its images again, and ranks targets by one more pass
-      const auto right =
-          model_.ask({left.x, left.index}, nullptr).target_logits.argmax(1).eq(left.y).nonzero().squeeze(1);
-      if (options_.targeted)
-        classes =
-            ranked_target(model_.ask({left.x, left.index}, nullptr).target_logits.index_select(0, right), target + 2);
-      sure = rows.index_select(0, right);
-    }
-    auto adversarial = left.x.clone();
-    if (sure.numel() > 0) {
-      const auto some = images_.select(sure);
-      const auto start =
-          restart > 0 ? start_near(some, threat_, streams_, {options_.stream, restart, target}) : Tensor();
-      const auto found = Run(model_, threat_, options_)(some, start, classes, monitor_);
-      if (!options_.conformance)
-        return coupled_ ? compose(found) : accept(sure, found.adversarial, found.distance <= threat_.eps);
-      adversarial = images_.x.index_copy(0, sure, found.adversarial).index_select(0, rows);
-    }
-    const auto wrong = model_.ask({adversarial, left.index}, nullptr).target_logits.argmax(1).ne(left.y);
-    accept(rows, adversarial, wrong & (norm_of_rows(left.x - adversarial, threat_.norm) > threat_.eps).logical_not());
-  }
-
-  void accept(const Tensor& rows, const Tensor& adversarial, const Tensor& found) {
-    const auto hits = found.nonzero().squeeze(1);
-    const auto places = rows.index_select(0, hits);
-    result_.images.index_copy_(0, places, adversarial.index_select(0, hits));
-    result_.broken.index_fill_(0, places, true);
-  }
-
-  /// The rows found within eps, together, are one candidate batch.
-  void compose(const FabRun& found) {
-    const auto batch = at::where(per_row(found.distance <= threat_.eps, images_.x), found.adversarial, images_.x);
-    const auto wrong = model_.ask({batch, images_.index}, nullptr).target_logits.argmax(1).ne(images_.y);
-    if (wrong.sum().item<int64_t>() > result_.broken.sum().item<int64_t>()) result_ = {batch, wrong};
-  }
-
-  AttackModel& model_;
-  const Images& images_;
-  const ThreatModel threat_;
-  const FabOptions& options_;
-  const RandomStreams& streams_;
-  Monitor& monitor_;
-  const bool coupled_;
-  Tensor clean_;
-  AttackResult result_;
-};
+  const auto wrong = ask(adversarial).argmax(1).ne(left.y);
+  return {adversarial, wrong & (norm_of_rows(left.x - adversarial, threat.norm) > threat.eps).logical_not()};
+}
 
 void check_options(const AttackModel& model, const FabOptions& options) {
   require(options.steps >= 1 && options.restarts >= 0 && options.targets >= 1,
@@ -266,13 +199,31 @@ void check_options(const AttackModel& model, const FabOptions& options) {
 FabRun fab_run(AttackModel& model, const Images& images, const Tensor& start, const Tensor& targets,
                const ThreatModel& threat, const FabOptions& options, Monitor& monitor) {
   check_options(model, options);
-  return Run(model, threat, options)(images, start, targets, monitor);
+  FiniteAnswers finite(model, options.stream, options.compaction);
+  auto found = Run(finite, threat, options)(images, start, targets, monitor);
+  finite.finish();
+  return found;
 }
 
 AttackResult fab(AttackModel& model, const Images& images, const ThreatModel& threat, const FabOptions& options,
                  const RandomStreams& streams, Monitor& monitor) {
   check_options(model, options);
-  return Attack(model, images, threat, options, streams, monitor)();
+  const RunPlan plan{.attack = options.stream,
+                     .restarts = options.restarts,
+                     .targets = options.targeted ? std::min(options.targets, model.classes() - 1) : 0,
+                     .surrogate_ranking = !options.conformance,
+                     .compaction = options.compaction};
+  return attack_in_runs(model, images, plan, streams, [&](AttackModel& finite, const AttackRun& run) -> RunFound {
+    if (options.conformance) return run_as_the_authors(finite, run, threat, options, streams, monitor);
+    const auto start = start_of(run.images, threat, streams, run.purpose);
+    const auto found = Run(finite, threat, options)(run.images, start, run.targets, monitor);
+    return {found.adversarial, found.distance <= threat.eps, {}, false};
+  });
+}
+
+AttackBudget budget_of(const FabOptions& options) {
+  const int64_t runs = options.restarts * (options.targeted ? options.targets : 1);
+  return {{runs * (2 * options.steps + 1), runs * 2 * options.steps}, runs * options.steps};
 }
 
 }  // namespace hpm

@@ -1,6 +1,7 @@
 // defines: FabOptions, FabRun, fab(), fab_run()
 #pragma once
-#include "hpm/attacks/attack_model.h"
+#include "hpm/attacks/attack_runs.h"
+#include "hpm/attacks/budget.h"
 #include "hpm/core/norms.h"
 #include "hpm/core/progress.h"
 #include "hpm/core/random.h"
@@ -17,7 +18,7 @@ struct FabOptions {
   double alpha_max = .1;     ///< largest bias towards the original image
   double eta = 1.05;         ///< overshoot of the projections
   double beta = .9;          ///< step back towards the image once misclassified
-  bool conformance = false;  ///< the authors' passes and operations: two passes a step, nobody leaves before a run ends
+  bool conformance = false;  ///< the authors' passes and operations: two passes a step, no row leaves before a run ends
   int64_t compaction = 0;    ///< see compaction_period; above 1 each step is two passes of all rows, as the authors'
   std::string stream = "fab";  ///< names the random streams
 };
@@ -28,16 +29,19 @@ struct FabRun {
   Tensor distance;     ///< [N]: its norm; 1e10 where there is none
 };
 
-/// One run from `start` ([N,C,H,W]; undefined: from the images), at most `options.steps` linearisations. `targets` [N]
-/// is read by FAB-T alone. Unless in conformance, rows leave once their distance is at most eps, and a row's verdict
-/// and its gradient come from the same pass unless the row has just stepped back.
+/// One run from `start` ([N,C,H,W]; undefined: from the images), at most `options.steps` linearisations. Only FAB-T
+/// reads `targets` [N]. A row leaves once its distance is at most eps; its verdict and its gradient come from the same
+/// pass, unless it has just stepped back. In conformance all rows stay, and each step is two passes. Throws NotFinite for
+/// answers that are not finite.
 FabRun fab_run(AttackModel& model, const Images& images, const Tensor& start, const Tensor& targets,
                const ThreatModel& threat, const FabOptions& options, Monitor& monitor = silent());
 
-/// Restarts and targets of FAB: each later run gets the images that are not broken yet. Images that the model already
-/// misclassifies are returned as broken, unchanged. With Coupling::batch every run gets the whole batch, and the
-/// composed batch with the most wrong predictions comes back.
+/// FAB from all its starts towards all its targets (attack_in_runs). With Coupling::batch the rows that a run brings
+/// within eps make up one composed batch.
 AttackResult fab(AttackModel& model, const Images& images, const ThreatModel& threat, const FabOptions& options,
                  const RandomStreams& streams, Monitor& monitor = silent());
+
+/// What fab() takes for an image that it does not break.
+AttackBudget budget_of(const FabOptions& options);
 
 }  // namespace hpm

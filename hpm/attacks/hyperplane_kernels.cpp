@@ -99,7 +99,10 @@ double sparse_move(const float* t, const float* w, const float* g, float turn, d
                    std::vector<int32_t>& order, float* d) {
   order.resize(static_cast<size_t>(dims));
   std::iota(order.begin(), order.end(), 0);
-  const auto larger = [&](int32_t a, int32_t b) { return std::abs(w[a]) > std::abs(w[b]); };
+  // NaN comes last: std::nth_element needs an order of everything that it meets.
+  const auto larger = [&](int32_t a, int32_t b) {
+    return std::abs(w[a]) > std::abs(w[b]) || (std::isnan(w[b]) && !std::isnan(w[a]));
+  };
   auto first = order.begin(), last = order.end();
   double missing = c;
   while (last - first > 1) {

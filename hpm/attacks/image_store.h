@@ -6,8 +6,8 @@
 
 namespace hpm {
 
-/// Versions of the images of a set: the original where none was put. In memory where the originals are, otherwise in a
-/// file without a name, gone with the process. Copies share what they hold.
+/// Adversarial versions of the images of a set; the original where none was put. They are in memory if the originals
+/// are, otherwise in a file without a name, which ends with the process. Copies share their content.
 class ImageStore {
  public:
   ImageStore() = default;

@@ -16,13 +16,13 @@ struct Images {
   Tensor x;                  ///< [N,C,H,W] in [0,1], the originals
   Tensor y;                  ///< [N] int64 labels
   Tensor index;              ///< [N] int64 (CPU): their numbers in the data set, which choose their random streams
-  Tensor clean_logits = {};  ///< [N,K]: the target's logits at x, where somebody has them already
+  Tensor clean_logits = {};  ///< [N,K]: the target model's logits at x, where they are known already
   int64_t size() const { return y.size(0); }
   Images select(const Tensor& rows) const;  ///< rows [M] int64 or bool [N]
 };
 
-/// Any number of images whose pixels are loaded when they are asked for, so that what an evaluation holds in memory
-/// does not grow with their number; or images in memory. Copies share what they hold.
+/// Images whose pixels are loaded when they are asked for, so that the memory of an evaluation does not grow with their
+/// number; or images in memory. Copies share their content.
 class ImageSet {
  public:
   /// Pixels [M,C,H,W] float32 in [0,1] for places [M] int64 (CPU) in the set.
@@ -32,8 +32,8 @@ class ImageSet {
   /// Images in memory are a set too. Throws UsageError where the sizes do not fit.
   ImageSet(Images images);  // NOLINT(google-explicit-constructor)
   ImageSet(Tensor x, Tensor y, Tensor index) : ImageSet(Images{std::move(x), std::move(y), std::move(index)}) {}
-  /// y, index [N]; `shape` {C,H,W}; chunks are brought to the device of y. Adversarial versions are kept in an unnamed
-  /// file in `scratch`.
+  /// y, index [N]; `shape` {C,H,W}. Chunks are moved to the device of y. Adversarial versions are kept in an unnamed
+  /// file in the folder `scratch`.
   ImageSet(Loader load, std::vector<int64_t> shape, Tensor y, Tensor index, std::string scratch);
 
   int64_t size() const { return y.defined() ? y.size(0) : 0; }

@@ -7,6 +7,7 @@ namespace hpm {
 std::string to_string(LossKind kind) {
   switch (kind) {
     case LossKind::ce: return "ce";
+    case LossKind::ce_scaled: return "ce-scaled";
     case LossKind::dlr: return "dlr";
     case LossKind::dlr_targeted: return "dlr-targeted";
     case LossKind::difference: return "difference";
@@ -44,15 +45,25 @@ Tensor margin(const Tensor& logits, const Tensor& y) {
   return logits.gather(1, column).squeeze(1) - others.amax(1);
 }
 
+Tensor logit_spread(const Tensor& logits) {
+  constexpr double kSmallest = std::numeric_limits<float>::min();
+  const auto largest = logits.abs().amax(1, true).clamp_min(kSmallest);
+  return ((logits / largest).std(1) * largest.squeeze(1)).clamp_min(kSmallest);
+}
+
 Tensor loss_values(const Tensor& logits, const Loss& loss) {
   switch (loss.kind) {
     case LossKind::ce: return at::cross_entropy_loss(logits, loss.labels, {}, at::Reduction::None);
+    case LossKind::ce_scaled:
+      return at::cross_entropy_loss(logits / logit_spread(logits.detach()).unsqueeze(1), loss.labels, {},
+                                    at::Reduction::None);
     case LossKind::dlr: return dlr(logits, loss.labels);
     case LossKind::dlr_targeted: return dlr_targeted(logits, loss.labels, loss.targets);
     case LossKind::difference:
       return -(logits.gather(1, loss.labels.unsqueeze(1)) - logits.gather(1, loss.targets.unsqueeze(1))).squeeze(1);
     case LossKind::logits: return logits;
-    default: fail_usage("loss_values: this model has no objective of its own; only the region surrogate has one");
+    default: fail_usage("loss_values: the loss \"own\" needs a surrogate with an objective of its own, and this model has logits "
+                        "alone; use another loss");
   }
 }
 

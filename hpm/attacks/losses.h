@@ -1,4 +1,4 @@
-// defines: LossKind, Loss, loss_values(), dlr(), dlr_targeted(), margin()
+// defines: LossKind, Loss, loss_values(), dlr(), dlr_targeted(), margin(), logit_spread()
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -11,6 +11,7 @@ using at::Tensor;
 /// What an attack maximises.
 enum class LossKind {
   ce,            ///< cross-entropy
+  ce_scaled,     ///< cross-entropy of the logits in units of their row's spread, a constant: the scale does not matter
   dlr,           ///< difference of logits ratio (Croce and Hein 2020, arXiv:2003.01690, eq. 6)
   dlr_targeted,  ///< towards a target class (ibid., eq. 7)
   difference,    ///< z_t - z_y, what FAB-T linearises
@@ -33,6 +34,10 @@ Tensor dlr(const Tensor& logits, const Tensor& y);
 Tensor dlr_targeted(const Tensor& logits, const Tensor& y, const Tensor& t);
 /// z_y - max_{i!=y} z_i: positive while correct. logits [N,K], y [N] -> [N].
 Tensor margin(const Tensor& logits, const Tensor& y);
+
+/// The standard deviation of each row: logits [N,K] -> [N]. Positive also where all are equal; finite also where their
+/// squares overflow.
+Tensor logit_spread(const Tensor& logits);
 
 /// The loss of each row. logits [N,K] -> [N] ([N,K] for LossKind::logits). Throws UsageError for too few classes, and
 /// for LossKind::own.

@@ -1,19 +1,11 @@
 #include "hpm/attacks/pgd.h"
 
+#include "hpm/attacks/attack_runs.h"
+#include "hpm/attacks/finite_answers.h"
 #include "hpm/core/error.h"
 
 namespace hpm {
 namespace {
-
-Tensor steepest_direction(const Tensor& gradient, Norm norm) {
-  if (norm == Norm::linf) return gradient.sign();
-  if (norm == Norm::l2) return gradient / (per_row(norm_of_rows(gradient, Norm::l2), gradient) + 1e-12);
-  const auto flat = gradient.abs().flatten(1);
-  const auto kept = std::max<int64_t>(flat.size(1) / 100, 1);
-  const auto threshold = std::get<0>(flat.topk(kept, 1)).select(1, -1);
-  const auto sign = (gradient * gradient.abs().ge(per_row(threshold, gradient))).sign();
-  return sign / (per_row(norm_of_rows(sign, Norm::l1), sign) + 1e-12);
-}
 
 /// Uniform in the ball for Linf; on a sphere of uniform radius for L2 and L1.
 Tensor start_in_ball(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
@@ -40,42 +32,61 @@ void note(const Answer& answer, const Images& images, const Tensor& x, AttackRes
 
 }  // namespace
 
+Tensor steepest_direction(const Tensor& gradient, Norm norm) {
+  if (norm == Norm::linf) return gradient.sign();
+  if (norm == Norm::l2) return gradient / (per_row(norm_of_rows(gradient, Norm::l2), gradient) + 1e-12);
+  const auto flat = gradient.abs().flatten(1);
+  const auto kept = std::max<int64_t>(flat.size(1) / 100, 1);
+  const auto threshold = std::get<0>(flat.topk(kept, 1)).select(1, -1);
+  const auto sign = (gradient * gradient.abs().ge(per_row(threshold, gradient))).sign();
+  return sign / (per_row(norm_of_rows(sign, Norm::l1), sign) + 1e-12);
+}
+
+void fields(Fields& f, PgdOptions& o, bool shared) {
+  if (!shared) {
+    f.add("steps", o.steps, "gradient steps per restart", {.min = 1, .max = 1000000});
+    f.add("restarts", o.restarts, "random starts", {.min = 1, .max = 100000});
+  }
+  f.add("step-size", o.step_size, "step length of pgd (none: eps / 4)", {.min = 0, .unit = "input range"});
+  f.add("loss", o.loss, "loss of pgd", {.choices = {"ce", "dlr"}});
+}
+
+AttackBudget budget_of(const PgdOptions& options) {
+  return {{options.restarts * (options.steps + 1), options.restarts * options.steps}, options.restarts * options.steps};
+}
+
 AttackResult pgd(AttackModel& model, const Images& images, const ThreatModel& threat, const PgdOptions& options,
                  const RandomStreams& streams, Monitor& monitor) {
   require(options.steps >= 1 && options.restarts >= 1, "pgd: needs steps >= 1 and restarts >= 1, but got {} and {}",
           options.steps, options.restarts);
   const double step = options.step_size.value_or(threat.eps / 4);
   const auto kind = parse_loss(options.loss);
-  AttackResult result{images.x.clone(), clean_logits(model, images).argmax(1).ne(images.y)};
   int64_t draw = 1;
-  for (int64_t restart = 0; restart < options.restarts; ++restart) {
-    const auto rows = result.broken.logical_not().nonzero().squeeze(1);
-    if (rows.numel() == 0) break;
-    const auto left = images.select(rows);
-    AttackResult run{left.x.clone(), at::zeros_like(left.y, at::kBool)};
-    auto x = start_in_ball(left, threat, streams, {"pgd start", restart});
+  const RunPlan plan{.attack = "pgd", .restarts = options.restarts};
+  return attack_in_runs(model, images, plan, streams, [&](AttackModel& finite, const AttackRun& run) -> RunFound {
+    const auto& left = run.images;
+    AttackResult found{left.x.clone(), at::zeros_like(left.y, at::kBool)};
+    auto x = start_in_ball(left, threat, streams, {"pgd start", run.purpose.restart});
     const Loss loss{kind, left.y, {}};
     for (int64_t i = 0; i < options.steps; ++i) {
-      const auto answer = model.ask({x, left.index, draw++}, &loss);
-      note(answer, left, x, run);
+      const auto answer = finite.ask({x, left.index, draw++}, &loss);
+      note(answer, left, x, found);
       x = project(x + step * steepest_direction(answer.gradient, threat.norm), left.x, threat);
       monitor.tick();
     }
-    note(model.ask({x, left.index, draw++}, nullptr), left, x, run);
-    const auto hits = run.broken.nonzero().squeeze(1);
-    result.images.index_copy_(0, rows.index_select(0, hits), run.images.index_select(0, hits));
-    result.broken.index_fill_(0, rows.index_select(0, hits), true);
-  }
-  return result;
+    note(finite.ask({x, left.index, draw++}, nullptr), left, x, found);
+    return {found.images, found.broken, {}, false};
+  });
 }
 
 AttackResult fgsm(AttackModel& model, const Images& images, const ThreatModel& threat, LossKind kind) {
   const Loss loss{kind, images.y, {}};
-  const auto clean = model.ask({images.x, images.index}, &loss);
+  FiniteAnswers finite(model, "fgsm", 1);
+  const auto clean = finite.ask({images.x, images.index}, &loss);
   AttackResult result{images.x.clone(), clean.target_logits.argmax(1).ne(images.y)};
   const auto before = result.broken;
   const auto x = project(images.x + threat.eps * steepest_direction(clean.gradient, threat.norm), images.x, threat);
-  note(model.ask({x, images.index, 1}, nullptr), images, x, result);
+  note(finite.ask({x, images.index, 1}, nullptr), images, x, result);
   // Images that were wrong already stay as they are.
   result.images = at::where(per_row(before, images.x), images.x, result.images);
   return result;

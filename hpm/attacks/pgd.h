@@ -1,8 +1,10 @@
-// defines: PgdOptions, pgd(), fgsm(), pgd_training_images()
+// defines: PgdOptions, fields(), pgd(), fgsm(), pgd_training_images(), steepest_direction()
 #pragma once
 #include <optional>
 
 #include "hpm/attacks/attack_model.h"
+#include "hpm/attacks/budget.h"
+#include "hpm/core/fields.h"
 #include "hpm/core/norms.h"
 #include "hpm/core/progress.h"
 #include "hpm/core/random.h"
@@ -17,12 +19,20 @@ struct PgdOptions {
   int64_t restarts = 1;                  ///< random starts
   std::string loss = "ce";               ///< ce or dlr
 };
+/// `shared`: the command has steps and restarts from another attack's options.
+void fields(Fields& f, PgdOptions& options, bool shared = false);
+/// What pgd() takes for an image that it does not break.
+AttackBudget budget_of(const PgdOptions& options);
 
 /// Steps along the sign (Linf), the normalised gradient (L2) or the signs of its top 1 % coordinates (L1; Tramer and
-/// Boneh, arXiv:1904.13000), from a random point of the ball, projected onto ball and box. Restarts get the images not
-/// broken yet. Every iterate is judged; the image returned is the last misclassified one.
+/// Boneh, arXiv:1904.13000), from a random point of the ball, projected onto ball and box. Every iterate is judged; the
+/// image returned is the last misclassified one. Restarts are those of attack_in_runs.
 AttackResult pgd(AttackModel& model, const Images& images, const ThreatModel& threat, const PgdOptions& options,
                  const RandomStreams& streams, Monitor& monitor = silent());
+
+/// The step of length 1 that raises a linear function most: the signs (Linf), the normalised gradient (L2), the signs of
+/// the top 1 % of the coordinates (L1). [N,...] -> [N,...].
+Tensor steepest_direction(const Tensor& gradient, Norm norm);
 
 /// The fast gradient sign method (Goodfellow et al., arXiv:1412.6572): one step of length eps from the image itself;
 /// for L2 and L1 the steepest step of that norm.

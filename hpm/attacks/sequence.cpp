@@ -4,6 +4,7 @@
 
 #include "hpm/attacks/apgd.h"
 #include "hpm/attacks/fab.h"
+#include "hpm/attacks/relaxation.h"
 #include "hpm/attacks/square.h"
 #include "hpm/core/error.h"
 #include "hpm/core/fields.h"
@@ -12,42 +13,69 @@ namespace hpm {
 namespace {
 
 template <LossKind loss>
+ApgdOptions apgd_options(const AttackSpec& spec) {
+  return {.loss = loss,
+          .steps = spec.steps,
+          .restarts = spec.restarts,
+          .targets = spec.targets,
+          .eot = spec.eot,
+          .large_radius = spec.large_radius,
+          .conformance = spec.conformance,
+          .stream = spec.name};
+}
+
+template <LossKind loss>
 AttackResult run_apgd(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
                       const RandomStreams& streams, Monitor& monitor) {
+  auto options = apgd_options<loss>(spec);
+  options.large_radius &= threat.norm == Norm::l1;
   // With too few classes for a ratio of logits, its numerator alone.
-  const bool plain =
-      (loss == LossKind::dlr_targeted && model.classes() < 4) || (loss == LossKind::dlr && model.classes() < 3);
-  return apgd(model, images, threat,
-              {.loss = plain ? LossKind::difference : loss,
-               .steps = spec.steps,
-               .restarts = spec.restarts,
-               .targets = spec.targets,
-               .eot = spec.eot,
-               .large_radius = spec.large_radius && threat.norm == Norm::l1,
-               .conformance = spec.conformance,
-               .stream = spec.name},
-              streams, monitor);
+  if (model.classes() < attack_entry(spec.name).classes) options.loss = LossKind::difference;
+  return apgd(model, images, threat, options, streams, monitor);
+}
+
+template <bool targeted>
+FabOptions fab_options(const AttackSpec& spec) {
+  return {.targeted = targeted,
+          .steps = spec.steps,
+          .restarts = spec.restarts,
+          .targets = spec.targets,
+          .conformance = spec.conformance,
+          .stream = spec.name};
 }
 
 template <bool targeted>
 AttackResult run_fab(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
                      const RandomStreams& streams, Monitor& monitor) {
-  return fab(model, images, threat,
-             {.targeted = targeted,
-              .steps = spec.steps,
-              .restarts = spec.restarts,
-              .targets = spec.targets,
-              .conformance = spec.conformance,
-              .stream = spec.name},
-             streams, monitor);
+  return fab(model, images, threat, fab_options<targeted>(spec), streams, monitor);
+}
+
+SquareOptions square_options(const AttackSpec& spec) {
+  return {.queries = spec.queries, .restarts = spec.restarts, .conformance = spec.conformance, .stream = spec.name};
 }
 
 AttackResult run_square(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
                         const RandomStreams& streams, Monitor& monitor) {
-  return square(
-      model, images, threat,
-      {.queries = spec.queries, .restarts = spec.restarts, .conformance = spec.conformance, .stream = spec.name},
-      streams, monitor);
+  return square(model, images, threat, square_options(spec), streams, monitor);
+}
+
+/// Steps are shared out to the cycles' parts; a restart towards a target takes place where it came near.
+RelaxationOptions relaxation_options(const AttackSpec& spec) {
+  RelaxationOptions options{.targets = spec.targets, .starts = std::max<int64_t>(spec.restarts - 1, 0)};
+  options.part = std::max<int64_t>(spec.steps / (3 * options.cycles), 1);
+  options.stream = spec.name;
+  return options;
+}
+
+AttackResult run_relaxation(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
+                            const RandomStreams& streams, Monitor& monitor) {
+  return relaxation(model, images, threat, relaxation_options(spec), streams, monitor);
+}
+
+/// The budget of the attack whose options `options(spec)` are.
+template <auto options>
+AttackBudget budget(const AttackSpec& spec) {
+  return budget_of(options(spec));
 }
 
 std::vector<AttackSpec> standard(Norm norm) {
@@ -61,7 +89,8 @@ std::vector<AttackSpec> standard(Norm norm) {
 std::vector<AttackSpec> several(const std::vector<std::string>& names) {
   std::vector<AttackSpec> all;
   for (const auto& name : names) {
-    all.push_back({.name = name, .restarts = attack_entry(name).restarts});
+    const auto& entry = attack_entry(name);
+    all.push_back({.name = name, .steps = entry.steps, .restarts = entry.restarts});
     // The official code shares one object between fab and fab-t, which sets its restarts to 1 for good.
     const bool after_fab_t = std::find(names.begin(), names.begin() + static_cast<int64_t>(all.size()), "fab-t") !=
                              names.begin() + static_cast<int64_t>(all.size());
@@ -100,13 +129,56 @@ void replace_settings(const SequenceRequest& request, AttackSpec& spec, std::vec
 
 const std::vector<AttackEntry>& attack_table() {
   static const std::vector<AttackEntry> table = {
-      {"apgd-ce", "APGD on the cross-entropy", false, false, 2, 5, run_apgd<LossKind::ce>},
-      {"apgd-dlr", "APGD on the difference of logits ratio", false, false, 3, 5, run_apgd<LossKind::dlr>},
-      {"apgd-t", "APGD on the targeted difference of logits ratio", true, false, 4, 1,
-       run_apgd<LossKind::dlr_targeted>},
-      {"fab", "FAB, against the nearest linearised boundary", false, false, 2, 5, run_fab<false>},
-      {"fab-t", "FAB against one target class after the other", true, false, 2, 1, run_fab<true>},
-      {"square", "Square: random search without gradients", false, true, 2, 1, run_square},
+      {.name = "apgd-ce",
+       .summary = "APGD on the cross-entropy",
+       .run = run_apgd<LossKind::ce>,
+       .budget = budget<apgd_options<LossKind::ce>>,
+       .restarts = 5},
+      {.name = "apgd-dlr",
+       .summary = "APGD on the difference of logits ratio",
+       .run = run_apgd<LossKind::dlr>,
+       .budget = budget<apgd_options<LossKind::dlr>>,
+       .classes = 3,
+       .restarts = 5},
+      {.name = "apgd-t",
+       .summary = "APGD on the targeted difference of logits ratio",
+       .run = run_apgd<LossKind::dlr_targeted>,
+       .budget = budget<apgd_options<LossKind::dlr_targeted>>,
+       .targeted = true,
+       .surrogate_ranking = true,
+       .classes = 4},
+      {.name = "apgd-own",
+       .summary = "APGD on a surrogate's own objective, where it has one",
+       .run = run_apgd<LossKind::own>,
+       .budget = budget<apgd_options<LossKind::own>>,
+       .targeted = true,
+       .objective = true},
+      {.name = "fab",
+       .summary = "FAB, against the nearest linearised boundary",
+       .run = run_fab<false>,
+       .budget = budget<fab_options<false>>,
+       .restarts = 5},
+      {.name = "fab-t",
+       .summary = "FAB against one target class after the other",
+       .run = run_fab<true>,
+       .budget = budget<fab_options<true>>,
+       .targeted = true,
+       .surrogate_ranking = true,
+       .repeats = false},
+      {.name = "square",
+       .summary = "Square: random search without gradients",
+       .run = run_square,
+       .budget = budget<square_options>,
+       .queries = true,
+       .repeats = false},
+      {.name = "relaxation",
+       .summary = "constraint relaxation: a few steps towards each target class, more where it comes near",
+       .run = run_relaxation,
+       .budget = budget<relaxation_options>,
+       .targeted = true,
+       .surrogate_ranking = true,
+       .restarts = 3,
+       .steps = 150},
   };
   return table;
 }
@@ -122,32 +194,33 @@ const AttackEntry& attack_entry(const std::string& name) {
              nearest.empty() ? "" : fmt::format(" (did you mean {}?)", nearest), fmt::join(names, ", "));
 }
 
-namespace {
-
-/// Runs of the attack: restarts of each target. "region" (a surrogate's own objective) is not in the table; it is
-/// targeted.
-int64_t runs_of(const AttackSpec& spec) {
-  const bool targeted = spec.name == "region" || attack_entry(spec.name).targeted;
-  return spec.restarts * (targeted ? spec.targets : 1);
+Passes passes_of(const AttackSpec& given, const SurrogateRanking& surrogate) {
+  const auto& entry = attack_entry(given.name);
+  auto spec = given;
+  Passes total{2, 0};  // the original and the verdict
+  if (surrogate.ranks && entry.surrogate_ranking) {
+    const auto left = std::max<int64_t>(surrogate.classes - 1 - spec.targets, 0);
+    spec.targets += surrogate.coupling == Coupling::rows ? std::min(spec.targets, left) : left ? spec.targets : 0;
+    ++total.forward;  // the surrogate's ranking
+  }
+  const auto passes = entry.budget(spec).passes;
+  return {total.forward + passes.forward, passes.backward};
 }
 
-bool asks_alone(const AttackSpec& spec) { return spec.name != "region" && attack_entry(spec.name).queries; }
-
-}  // namespace
-
-Passes passes_of(const AttackSpec& spec) {
-  const int64_t runs = runs_of(spec), clean_and_verdict = 2;
-  if (asks_alone(spec)) return {clean_and_verdict + runs * (spec.queries + 1), 0};
-  if (spec.name.rfind("fab", 0) == 0) return {clean_and_verdict + runs * (2 * spec.steps + 1), runs * 2 * spec.steps};
-  const int64_t asked = runs * (spec.steps + (spec.large_radius ? 3 : 1)) * spec.eot;
-  return {clean_and_verdict + asked, asked};
+Passes passes_of(const AttackSequence& sequence) {
+  Passes total;
+  for (const auto& spec : sequence.attacks) {
+    const auto passes = passes_of(spec);
+    total.forward += passes.forward, total.backward += passes.backward;
+  }
+  return total;
 }
 
 ChunkMonitor::ChunkMonitor(Monitor& outer, const AttackSpec& spec, int64_t begin, int64_t rows, std::string note)
     : outer_(outer),
       begin_(begin),
       rows_(rows),
-      expected_(std::max<int64_t>(runs_of(spec) * (asks_alone(spec) ? spec.queries : spec.steps), 1)),
+      expected_(std::max<int64_t>(attack_entry(spec.name).budget(spec).ticks, 1)),
       note_(std::move(note)) {}
 
 void ChunkMonitor::tick() {
@@ -161,6 +234,9 @@ AttackSequence autoattack_sequence(const SequenceRequest& request) {
   for (auto& spec : sequence.attacks) {
     replace_settings(request, spec, sequence.notes);
     const auto& entry = attack_entry(spec.name);
+    require(!entry.objective,
+            "autoattack: {} needs a surrogate that has an objective of its own; it runs in --protocol msa alone",
+            spec.name);
     if (entry.targeted && spec.targets > request.classes - 1) {
       sequence.notes.push_back(fmt::format("{} has {} targets instead of {}: the model has {} classes", spec.name,
                                            request.classes - 1, spec.targets, request.classes));

@@ -1,10 +1,12 @@
-// defines: AttackSpec, AttackEntry, attack_table(), passes_of(), ChunkMonitor, AttackSequence, autoattack_sequence()
+// defines: AttackSpec, AttackEntry, attack_table(), attack_entry(), SurrogateRanking, passes_of(), ChunkMonitor,
+//          SequenceRequest, AttackSequence, autoattack_sequence()
 #pragma once
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "hpm/attacks/attack_model.h"
+#include "hpm/attacks/budget.h"
 #include "hpm/core/norms.h"
 #include "hpm/core/progress.h"
 #include "hpm/core/random.h"
@@ -14,7 +16,7 @@ namespace hpm {
 /// One attack of a sequence with its settings. An attack reads those that it has.
 struct AttackSpec {
   std::string name;     ///< of attack_table()
-  int64_t steps = 100;  ///< gradient steps per restart (and target)
+  int64_t steps = 100;  ///< gradient steps per restart (and target); of relaxation at most so many, 150 by default
   int64_t restarts = 1;
   int64_t targets = 9;        ///< of targeted attacks
   int64_t queries = 5000;     ///< of Square
@@ -27,24 +29,37 @@ struct AttackSpec {
 struct AttackEntry {
   std::string name;
   std::string summary;  ///< one line for the help
-  bool targeted;        ///< reads AttackSpec::targets
-  bool queries;         ///< asks for predictions alone: reads AttackSpec::queries instead of steps
-  int64_t classes;      ///< fewer need another loss, which it then takes
-  int64_t restarts;     ///< of version custom
   AttackResult (*run)(AttackModel&, const Images&, const ThreatModel&, const AttackSpec&, const RandomStreams&,
                       Monitor&);
+  AttackBudget (*budget)(const AttackSpec&);
+  bool targeted = false;           ///< reads AttackSpec::targets
+  bool surrogate_ranking = false;  ///< also aims at the classes that a surrogate ranks high (surrogate_targets)
+  bool queries = false;            ///< asks for predictions alone: reads AttackSpec::queries instead of steps
+  bool objective = false;          ///< differentiates the surrogate's own objective (LossKind::own): needs one
+  int64_t classes = 2;             ///< fewer need another loss, which the attack then takes
+  int64_t restarts = 1;            ///< of version custom
+  bool repeats = true;             ///< the Mixed Surrogate Attack starts it once a white-box surrogate; else once in all
+  int64_t steps = 100;             ///< of version custom
 };
 
-/// All attacks of AutoAttack; the one table a new one is added to.
+/// All attacks that a sequence can name; the one table a new one is added to.
 const std::vector<AttackEntry>& attack_table();
 /// The attack of that name. Throws UsageError, with the nearest known name, for an unknown one.
 const AttackEntry& attack_entry(const std::string& name);
 
-/// Image passes of the attack for an image that survives it, at most; with the pass that judges what it returns.
-Passes passes_of(const AttackSpec& spec);
+/// What the ranking of a surrogate that has logits may add to an attack's targets.
+struct SurrogateRanking {
+  bool ranks = false;                  ///< there is such a surrogate
+  Coupling coupling = Coupling::rows;  ///< a coupled batch is attacked as a whole wherever one row has another target
+  int64_t classes = 0;                 ///< of the model
+};
 
-/// What an attack's monitor is while it works on rows [begin, begin + rows) of a task: ticks become fractions of the
-/// rows.
+/// Image passes of the attack for an image that survives it, at most; with the pass over the original and the verdict
+/// on what the attack returns. The one source of every estimate of an attack's cost.
+Passes passes_of(const AttackSpec& spec, const SurrogateRanking& surrogate = {});
+
+/// The monitor of an attack that works on rows [begin, begin + rows) of a task: ticks become fractions of the rows, by
+/// the attack's budget.
 class ChunkMonitor : public Monitor {
  public:
   ChunkMonitor(Monitor& outer, const AttackSpec& spec, int64_t begin, int64_t rows, std::string note);
@@ -72,7 +87,10 @@ struct AttackSequence {
   std::vector<std::string> notes;  ///< where a model with few classes forces other settings
 };
 
-/// The attacks of a version, in order, with their settings.
+/// The attacks of a version, in order, with their settings. Throws UsageError for an unknown version or attack, and for
+/// an attack that needs more than a network's logits.
 AttackSequence autoattack_sequence(const SequenceRequest& request);
+/// Image passes of a whole sequence for an image that survives it, at most.
+Passes passes_of(const AttackSequence& sequence);
 
 }  // namespace hpm

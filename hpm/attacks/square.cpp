@@ -4,6 +4,7 @@
 
 #include "hpm/attacks/compaction.h"
 #include "hpm/attacks/cpu_kernels_impl.h"
+#include "hpm/attacks/finite_answers.h"
 #include "hpm/attacks/square_kernels_impl.h"
 #include "hpm/attacks/square_windows_impl.h"
 #include "hpm/core/error.h"
@@ -38,7 +39,7 @@ class Run {
     best_ = threat_.norm == Norm::linf ? stripes() : tiles();
     const auto first = judge(best_, 0);
     margin_ = first.margin;
-    if (!coupled_) result_.best = best_.clone(), result_.broken = first.wrong;
+    result_.best = best_.clone(), result_.broken = first.wrong;
     result_.queries = at::ones({n}, images.y.options());
     broken_ = first.wrong;
     if (options_.conformance && first.margin.lt(0).all().item<bool>()) return std::move(result_);
@@ -55,7 +56,8 @@ class Run {
       if (!coupled_ && (i + 1) % period == 0) drop();
       monitor.tick();
     }
-    if (!coupled_) keep(at::arange(row_.numel(), row_.options()));
+    if (coupled_) result_.best = worst_.images, result_.broken = worst_.wrong;
+    else keep(at::arange(row_.numel(), row_.options()));
     return std::move(result_);
   }
 
@@ -68,16 +70,9 @@ class Run {
     const auto logits = model_.ask({x, images_.index, draw}, nullptr).target_logits;
     const auto values = margin(logits, images_.y);
     const Judgement now{values, options_.conformance ? values.le(0) : logits.argmax(1).ne(images_.y)};
-    if (coupled_) keep_worst(x, now.wrong);
+    // A batch counts by its wrong predictions, also where the search, which follows the margins, does not go on from it.
+    if (coupled_) worst_.see(x, now.wrong);
     return now;
-  }
-
-  /// A batch counts by its wrong predictions, whether or not the search, which follows the margins, goes on from it.
-  void keep_worst(const Tensor& x, const Tensor& wrong) {
-    const auto count = wrong.sum().item<int64_t>();
-    if (count <= most_wrong_) return;
-    most_wrong_ = count;
-    result_.best = x.clone(), result_.broken = wrong;
   }
 
   int64_t window_side(int64_t iteration, int64_t least) const {
@@ -224,7 +219,7 @@ class Run {
   SquareDraws draws_;
   Images images_;
   Tensor best_, margin_, broken_, row_;
-  int64_t most_wrong_ = -1;  // of a coupled batch
+  WorstBatch worst_;  // of a coupled batch
   SquareRun result_;
   Tensor pattern_;  // of the last side
   int64_t pattern_side_ = 0;
@@ -250,35 +245,27 @@ double square_share(int64_t iteration, const SquareOptions& options) {
 SquareRun square_run(AttackModel& model, const Images& images, const ThreatModel& threat, const SquareOptions& options,
                      const RandomStreams& streams, int64_t restart, Monitor& monitor) {
   check_options(options);
-  return Run(model, threat, options, streams, restart)(images, monitor);
+  FiniteAnswers finite(model, options.stream, options.compaction);
+  auto found = Run(finite, threat, options, streams, restart)(images, monitor);
+  finite.finish();
+  return found;
 }
 
 AttackResult square(AttackModel& model, const Images& images, const ThreatModel& threat, const SquareOptions& options,
                     const RandomStreams& streams, Monitor& monitor) {
   check_options(options);
-  const bool coupled = model.coupling() == Coupling::batch;
-  const auto clean = clean_logits(model, images);
-  streams.begin_attack();
-  AttackResult result{images.x.clone(), clean.argmax(1).ne(images.y)};
-  for (int64_t restart = 0; restart < options.restarts; ++restart) {
-    const auto rows =
-        coupled ? at::arange(images.size(), images.y.options()) : result.broken.logical_not().nonzero().squeeze(1);
-    if (rows.numel() == 0) return result;
-    const auto left = images.select(rows);
-    const auto run = square_run(model, left, threat, options, streams, restart, monitor);
-    auto found = run.broken;
-    if (options.conformance)  // there a tie of margins ends a row, but the prediction decides
-      found = model.ask({run.best, left.index}, nullptr).target_logits.argmax(1).ne(left.y);
-    if (coupled) {
-      if (found.sum().item<int64_t>() > result.broken.sum().item<int64_t>()) result = {run.best, found};
-      continue;
-    }
-    const auto hits = found.nonzero().squeeze(1);
-    const auto places = rows.index_select(0, hits);
-    result.images.index_copy_(0, places, run.best.index_select(0, hits));
-    result.broken.index_fill_(0, places, true);
-  }
-  return result;
+  const RunPlan plan{.attack = options.stream, .restarts = options.restarts, .compaction = options.compaction};
+  return attack_in_runs(model, images, plan, streams, [&](AttackModel& finite, const AttackRun& run) -> RunFound {
+    const auto& left = run.images;
+    const auto found = Run(finite, threat, options, streams, run.purpose.restart)(left, monitor);
+    if (!options.conformance) return {found.best, found.broken};
+    // In conformance a tie of margins ends a row's search, but the prediction decides.
+    return {found.best, finite.ask({found.best, left.index}, nullptr).target_logits.argmax(1).ne(left.y)};
+  });
+}
+
+AttackBudget budget_of(const SquareOptions& options) {
+  return {{options.restarts * (options.queries + 1), 0}, options.restarts * options.queries};
 }
 
 }  // namespace hpm

@@ -1,6 +1,7 @@
 // defines: SquareOptions, SquareRun, square(), square_run(), square_share()
 #pragma once
-#include "hpm/attacks/attack_model.h"
+#include "hpm/attacks/attack_runs.h"
+#include "hpm/attacks/budget.h"
 #include "hpm/core/norms.h"
 #include "hpm/core/progress.h"
 #include "hpm/core/random.h"
@@ -31,11 +32,13 @@ struct SquareRun {
 SquareRun square_run(AttackModel& model, const Images& images, const ThreatModel& threat, const SquareOptions& options,
                      const RandomStreams& streams, int64_t restart = 0, Monitor& monitor = silent());
 
-/// Restarts of Square: each later run gets the images that are not broken yet. Images that the model already
-/// misclassifies are returned as broken, unchanged. With Coupling::batch a candidate is a whole batch, judged by its
-/// sum of margins.
+/// Square from all its starts (attack_in_runs). With Coupling::batch a candidate is a whole batch, which is accepted
+/// where its sum of margins falls.
 AttackResult square(AttackModel& model, const Images& images, const ThreatModel& threat, const SquareOptions& options,
                     const RandomStreams& streams, Monitor& monitor = silent());
+
+/// What square() takes for an image that it does not break.
+AttackBudget budget_of(const SquareOptions& options);
 
 /// The share p of the image that a window covers in iteration i = 0, 1, ...: halved after 10, 50, 200, 500, 1000, 2000,
 /// 4000, 6000 and 8000.

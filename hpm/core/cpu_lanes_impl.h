@@ -7,8 +7,8 @@
 
 namespace hpm {
 
-// Sixteen floats at once: one AVX-512 register, two of AVX2, four of SSE. Functions marked HPM_WIDE are compiled for
-// each, and the widest that the machine has is chosen when the program starts.
+// Sixteen floats at once: one AVX-512 register, two of AVX2, four of SSE. A function marked HPM_WIDE is compiled for
+// each of these; when the program starts, the widest version that the processor has is chosen.
 using Lanes = float __attribute__((vector_size(64)));
 using Mask = int __attribute__((vector_size(64)));
 constexpr int64_t kLanes = 16;

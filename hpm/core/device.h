@@ -8,7 +8,7 @@
 
 namespace hpm {
 
-/// How to compute. None of these changes a verdict.
+/// How to compute. None of these changes what counts as broken. A search in bfloat16 may find fewer images.
 struct ComputeOptions {
   std::string device = "cpu";         ///< "cpu", "cuda" or "cuda:1"
   int64_t threads = 0;                ///< 0: all cores of this process

@@ -1,4 +1,4 @@
-// What of fmt need not be compiled into every file, once for the whole library; nothing where fmt is header-only.
+// Compiles parts of fmt once for the whole library instead of in every file; empty where fmt is header-only.
 #include <fmt/format.h>
 #ifndef FMT_HEADER_ONLY
 #include <fmt/format-inl.h>

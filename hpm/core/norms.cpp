@@ -70,7 +70,7 @@ Tensor project_l1_box(const Tensor& x_in, const Tensor& y_in, double eps) {
   const auto x = x_in.flatten(1), y = y_in.flatten(1);
   const int64_t dims = x.size(1);
   const auto sign = y.sign();
-  // u <= 0: how far each coordinate overshoots the box; l <= u: how far it may shrink.
+  // -u >= 0: by how much a coordinate overshoots the box. -l = |y|: the most that it can shrink.
   auto u = at::min(1 - x - y, x + y);
   u = at::min(at::zeros_like(y), u);
   const auto l = -y.abs();
@@ -84,7 +84,7 @@ Tensor project_l1_box(const Tensor& x_in, const Tensor& y_in, double eps) {
 
   const auto c = eps - y.abs().sum(1);
   const auto outside = s0 + c < 0;
-  // A GPU projects every row rather than be asked which.
+  // On a GPU every row is projected: asking which rows need it would wait for the device.
   const auto rows = x.is_cuda() ? at::arange(x.size(0), x.options().dtype(at::kLong)) : outside.nonzero().squeeze(1);
   if (rows.numel() == 0) return (sign * d).view(x_in.sizes());
 

@@ -26,8 +26,8 @@ Tensor norm_of_rows(const Tensor& delta, Norm norm);
 /// x [N,...] viewed for broadcasting per-row values: v [N] -> [N,1,...,1].
 Tensor per_row(const Tensor& v, const Tensor& like);
 
-/// The nearest point (for Linf and L2: by clipping and by rescaling, then the box; for L1: exactly) of the ball around
-/// x intersected with the box [0,1]. x_adv, x [N,...] -> [N,...].
+/// Brings x_adv into the ball around x and into the box [0,1]. Linf: clips to both. L2: rescales the perturbation, then
+/// clips to the box. L1: takes the nearest point of the intersection. x_adv, x [N,...] -> [N,...].
 Tensor project(const Tensor& x_adv, const Tensor& x, const ThreatModel& threat);
 
 /// Displacement d such that x + y + d is the projection of x + y onto the L1 ball of radius eps around x intersected
@@ -35,15 +35,15 @@ Tensor project(const Tensor& x_adv, const Tensor& x, const ThreatModel& threat);
 /// breakpoints. x, y [N,...] -> d [N,...]. Rows already inside only get the box correction.
 Tensor project_l1_box(const Tensor& x, const Tensor& y, double eps);
 
-/// The norm that a perturbation of images of D numbers may have: eps (1 + 1e-6) + 1e-7 D^(1/p), what float32 rounding
-/// adds.
+/// The largest norm of a perturbation that counts as inside, for images of D numbers: eps (1 + 1e-6) + 1e-7 D^(1/p).
+/// The excess over eps is what float32 rounding can add.
 double allowed_norm(const ThreatModel& threat, int64_t dims);
 
 /// Whether each row lies in the ball around x, measured in double, and in the box [0,1]. x_adv, x [N,...] -> [N] bool.
 Tensor inside(const Tensor& x_adv, const Tensor& x, const ThreatModel& threat);
 
-/// x_adv with the perturbations that rounding left longer than eps (by up to 5e-4 of it after project_l1_box in
-/// float32) shortened to eps, inside the box. x_adv, x [N,...] -> [N,...].
+/// Shortens perturbations that rounding left longer than eps, and clamps to the box. (In float32 project_l1_box
+/// overshoots by up to 5e-4 of eps.) x_adv, x [N,...] -> [N,...].
 Tensor shrink_into(const Tensor& x_adv, const Tensor& x, const ThreatModel& threat);
 
 /// The sphere point that APGD starts from: `noise` [N,...] scaled to norm eps (by max |t| for Linf), added to x,

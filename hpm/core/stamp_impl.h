@@ -4,13 +4,14 @@
 
 namespace hpm {
 
-/// Remembers a tensor's state, to tell whether what was computed from it still holds: not after it was written to or
-/// replaced. Keeps the tensor alive, so that no other can come to lie at its address.
+/// Tells whether what was computed from a tensor is still valid: it is not once the tensor was written to or replaced.
+/// Holds a reference to the tensor, so that no other one can get its address.
 class Stamp {
  public:
   Stamp() = default;
   explicit Stamp(const at::Tensor& t) : of_(t), data_(address(t)), version_(version(t)) {}
-  /// Never for tensors of inference mode, which do not count what is written to them.
+  /// Whether `t` is that tensor, unchanged. False for tensors of inference mode, which do not count what is written to
+  /// them.
   bool holds(const at::Tensor& t) const {
     return of_.is_same(t) && data_ == address(t) && version_ == version(t) && !(t.defined() && t.is_inference());
   }

@@ -121,7 +121,7 @@ Dataset load_catalogued(const std::string& name, const std::string& split, const
         "<root>",
         name, split, fmt::join(wanted, ", "), fmt::join(data_roots(root), ", "), format.how_to_get);
   }
-  Dataset data{.name = name, .split = split, .folder = found.place, .class_names = format.class_names};
+  Dataset data{.name = name, .split = split, .folder = printable_utf8(found.place), .class_names = format.class_names};
   std::vector<Tensor> pixels, labels;
   for (auto& part : found.layout->read(open_files(found, found.layout->files(split)), data.classes())) {
     pixels.push_back(to_tensor(std::move(part.images)));

@@ -8,8 +8,8 @@
 
 namespace hpm {
 
-/// A file of a data set, and the checksum its publisher or users agree on: SHA-256 (64 digits) or MD5 (32).
-/// For .gz files, which may also lie there decompressed, it is that of the decompressed content.
+/// A file of a data set, and the checksum that its publisher or its users agree on: SHA-256 (64 digits) or MD5 (32).
+/// The checksum of a .gz file is that of its content, because it may also be there decompressed.
 struct DatasetFile {
   std::string name, checksum;
 };
@@ -18,7 +18,7 @@ using Sources = std::vector<std::unique_ptr<ByteSource>>;
 
 /// One of the ways in which a data set is published.
 struct DatasetLayout {
-  std::vector<std::string> folders;      ///< below a data root, any of these: "cifar-10-batches-bin"
+  std::vector<std::string> folders;      ///< one of these below a data root, e.g. "cifar-10-batches-bin"
   DatasetFile archive;                   ///< in a data root, the file that holds the first folder; no name: none
   std::vector<DatasetFile> train, test;  ///< in the order in which `read` wants them
   std::vector<LabelledBytes> (*read)(const Sources& files, int64_t classes);
@@ -28,7 +28,7 @@ struct DatasetLayout {
 
 struct DatasetFormat {
   std::string name;        ///< "fashion-mnist"
-  std::string how_to_get;  ///< what brings it
+  std::string how_to_get;  ///< where to get it, for messages
   std::vector<DatasetLayout> layouts;
   std::vector<std::string> class_names;
 };
@@ -53,7 +53,7 @@ struct FoundDataset {
 /// The first place that holds all files of a split: a folder before an archive.
 FoundDataset find_dataset(const DatasetFormat& format, const std::string& split, const std::string& root);
 
-/// The checksum of a file, of the kind (SHA-256, MD5) and on the content that `expected` is given for.
+/// The checksum of a file, of the same kind (SHA-256, MD5) as `expected`, and of the content where that is a .gz file.
 std::string checksum_of(const std::string& path, const DatasetFile& expected);
 
 Dataset load_catalogued(const std::string& name, const std::string& split, const std::string& root);

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "hpm/io/foreign_content.h"
 #include "hpm/io/pickle.h"
 
 namespace hpm {
@@ -13,6 +14,7 @@ constexpr uint64_t kPixels = 3 * 32 * 32;
 
 LabelledBytes read_cifar_binary(const ByteSource& source, uint64_t label_bytes, int64_t classes) {
   const uint64_t record = label_bytes + kPixels, count = source.size() / record, rest = source.size() % record;
+  if (count == 0 || rest != 0) refuse_foreign_content(source);
   if (count == 0 || rest != 0)
     source.fail_at(count * record, "needs to be records of {} bytes, but record {} is cut after {}; get it anew",
                    record, count, rest);
@@ -28,6 +30,7 @@ LabelledBytes read_cifar_binary(const ByteSource& source, uint64_t label_bytes, 
 }
 
 LabelledBytes read_cifar_pickle(const ByteSource& source, int64_t classes) {
+  refuse_foreign_content(source);
   ByteReader in(source);
   Value root = Pickle(in).value();
   const auto* images = root.find("data");

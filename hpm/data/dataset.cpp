@@ -4,6 +4,7 @@
 #include "hpm/data/arrays.h"
 #include "hpm/data/catalogue.h"
 #include "hpm/data/image_folder.h"
+#include "hpm/core/text.h"
 
 namespace hpm {
 namespace {
@@ -40,7 +41,7 @@ Dataset load_dataset(const std::string& name, const std::string& split, const st
   else if (const auto npz = after(name, "npz:"); !npz.empty()) data = load_arrays(npz, split);
   else if (const auto npy = after(name, "npy:"); !npy.empty()) data = load_arrays(npy, split);
   else return load_catalogued(name, split, root);
-  data.name = name;
+  data.name = printable_utf8(name);
   return data;
 }
 
@@ -48,7 +49,7 @@ Dataset load_images(const std::string& input, const ImageOptions& options) {
   Dataset data;
   if (const auto folder = after(input, "images:"); !folder.empty()) data = load_unlabelled_folder(folder, options);
   else data = load_unlabelled_arrays(input);
-  data.name = input;
+  data.name = printable_utf8(input);
   return data;
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "hpm/io/foreign_content.h"
+
 namespace hpm {
 namespace {
 
@@ -14,6 +16,7 @@ uint32_t big_endian(const ByteSource& source, uint64_t offset) {
 /// The sizes in a header of `dims` dimensions, compared with the file's length.
 std::vector<int64_t> idx_shape(const ByteSource& source, uint32_t dims) {
   const uint64_t header = 4 + 4 * uint64_t{dims};
+  refuse_foreign_content(source);
   if (source.size() < header)
     source.fail_at(source.size(), "has {} bytes, too few for an IDX header of {}; get it anew", source.size(), header);
   const uint32_t magic = 0x800u | dims;

@@ -4,6 +4,7 @@
 
 #include "hpm/core/error.h"
 #include "hpm/io/file.h"
+#include "hpm/core/text.h"
 
 namespace hpm {
 namespace {
@@ -58,10 +59,20 @@ bool is_foreign_image(const std::string& name) {
   return std::ranges::find(foreign, extension) != foreign.end();
 }
 
-using NamesByFolder = std::map<std::string, std::vector<std::string>>;
+/// What systems and tools put beside images: hidden files (of macOS "._a.png", which has an image's name), caches.
+bool is_hidden(const std::string& name) {
+  const std::array<std::string_view, 6> tools{"__MACOSX",     "__pycache__", "@eaDir", "$RECYCLE.BIN",
+                                              "System Volume Information", "lost+found"};
+  return name.starts_with('.') || std::ranges::find(tools, name) != tools.end();
+}
+
+struct Contents {
+  std::map<std::string, std::vector<std::string>> names;  ///< of images, by folder
+  std::vector<std::string> hidden;                        ///< folders and images that were left out
+};
 
 /// Adds the images of a folder and of its sub-folders; `above` are the folders around it, without links.
-void walk(const fs::path& folder, std::vector<fs::path> above, NamesByFolder& images) {
+void walk(const fs::path& folder, std::vector<fs::path> above, Contents& images) {
   std::error_code code;
   const auto here = fs::canonical(folder, code);
   if (std::ranges::find(above, here) != above.end())
@@ -70,20 +81,24 @@ void walk(const fs::path& folder, std::vector<fs::path> above, NamesByFolder& im
   for (fs::directory_iterator entry(folder, code), end; !code && entry != end; entry.increment(code)) {
     const auto name = entry->path().filename().string();
     std::error_code broken;
-    if (entry->is_directory(broken)) walk(entry->path(), above, images);
-    else if (has_image_extension(name)) images[folder.string()].push_back(name);
+    const bool directory = entry->is_directory(broken);
+    if (is_hidden(name)) {
+      if (directory || has_image_extension(name)) images.hidden.push_back(entry->path().string());
+    } else if (directory) walk(entry->path(), above, images);
+    else if (has_image_extension(name)) images.names[folder.string()].push_back(name);
     else if (is_foreign_image(name))
       fail("{}: JPEG and PNG images can be read; convert it, or take it out", entry->path().string());
   }
   if (code) fail("{}: cannot be read: {}", folder.string(), code.message());
 }
 
-/// The images below a folder, sorted by folder, then by name.
-std::vector<std::string> images_below(const fs::path& folder) {
-  NamesByFolder images;
+/// The images below a folder, sorted by folder, then by name; what was left out is added to `hidden`.
+std::vector<std::string> images_below(const fs::path& folder, std::vector<std::string>& hidden) {
+  Contents images;
   walk(folder, {}, images);
+  hidden.insert(hidden.end(), images.hidden.begin(), images.hidden.end());
   std::vector<std::string> paths;
-  for (auto& [parent, names] : images) {
+  for (auto& [parent, names] : images.names) {
     std::ranges::sort(names);
     for (const auto& name : names) paths.push_back(parent + "/" + name);
   }
@@ -96,34 +111,53 @@ void require_folder(const std::string& folder) {
     fail("images:{}: there is no such folder; name one that holds images (JPEG, PNG)", folder);
 }
 
-std::vector<std::string> subfolders(const std::string& folder) {
+/// Sorted by their bytes; hidden ones are added to `hidden`.
+std::vector<std::string> subfolders(const std::string& folder, std::vector<std::string>& hidden) {
   std::vector<std::string> names;
   std::error_code code, ignored;
   for (fs::directory_iterator entry(folder, code), end; !code && entry != end; entry.increment(code))
-    if (entry->is_directory(ignored)) names.push_back(entry->path().filename().string());
+    if (entry->is_directory(ignored)) {
+      auto name = entry->path().filename().string();
+      (is_hidden(name) ? hidden : names).push_back(is_hidden(name) ? entry->path().string() : std::move(name));
+    }
   if (code) fail("{}: cannot be read: {}", folder, code.message());
   std::ranges::sort(names);
   return names;
+}
+
+/// Says what was left out: torchvision's ImageFolder takes hidden folders as classes, which moves the labels of all
+/// others.
+void note_hidden(Dataset& data, std::vector<std::string> hidden) {
+  if (hidden.empty()) return;
+  std::ranges::sort(hidden);
+  const auto more = hidden.size() > 6 ? fmt::format(" and {} more", hidden.size() - 6) : "";
+  hidden.resize(std::min<size_t>(hidden.size(), 6));
+  data.notes.push_back(printable_utf8(
+      fmt::format("{}: hidden folders and files are no classes or images and were left out: {}{}", data.folder,
+                  fmt::join(hidden, ", "), more)));
 }
 
 }  // namespace
 
 Dataset load_image_folder(const std::string& folder, const ImageOptions& options) {
   require_folder(folder);
-  Dataset data{.split = "all", .folder = folder, .class_names = subfolders(folder)};
-  if (data.class_names.empty())
+  std::vector<std::string> hidden;
+  const auto classes = subfolders(folder, hidden);
+  Dataset data{.split = "all", .folder = printable_utf8(folder)};
+  if (classes.empty())
     fail("images:{}: needs one sub-folder with images for each class, as torchvision's ImageFolder, but has none",
          folder);
   std::vector<std::string> paths;
   std::vector<int64_t> labels;
-  for (size_t k = 0; k < data.class_names.size(); ++k) {
-    auto images = images_below(fs::path(folder) / data.class_names[k]);
+  for (const auto& name : classes) {
+    auto images = images_below(fs::path(folder) / name, hidden);
     if (images.empty())
-      fail("images:{}: the class {} has no images (JPEG, PNG); fill the folder, or take it out", folder,
-           data.class_names[k]);
+      fail("images:{}: the class {} has no images (JPEG, PNG); fill the folder, or take it out", folder, name);
     paths.insert(paths.end(), std::make_move_iterator(images.begin()), std::make_move_iterator(images.end()));
-    labels.resize(paths.size(), static_cast<int64_t>(k));
+    labels.resize(paths.size(), data.classes());
+    data.class_names.push_back(printable_utf8(name));
   }
+  note_hidden(data, std::move(hidden));
   data.labels = torch::tensor(labels, at::kLong);
   data.reader = std::make_shared<FolderImages>(std::move(paths), options);
   return data;
@@ -131,9 +165,11 @@ Dataset load_image_folder(const std::string& folder, const ImageOptions& options
 
 Dataset load_unlabelled_folder(const std::string& folder, const ImageOptions& options) {
   require_folder(folder);
-  auto paths = images_below(folder);
+  std::vector<std::string> hidden;
+  auto paths = images_below(folder, hidden);
   if (paths.empty()) fail("images:{}: there are no images (JPEG, PNG) in the folder", folder);
-  Dataset data{.split = "all", .folder = folder};
+  Dataset data{.split = "all", .folder = printable_utf8(folder)};
+  note_hidden(data, std::move(hidden));
   data.labels = at::full({static_cast<int64_t>(paths.size())}, -1, at::kLong);
   data.reader = std::make_shared<FolderImages>(std::move(paths), options);
   return data;

@@ -8,7 +8,7 @@
 
 namespace hpm {
 
-/// Images and labels as the parsers of files leave them; torch comes later.
+/// Images and labels as the parsers of files give them, without LibTorch.
 struct LabelledBytes {
   StoredTensor images;          ///< uint8 [N,C,H,W]
   std::vector<int64_t> labels;  ///< N of them, each in [0, classes)

@@ -35,7 +35,8 @@ const std::vector<CheckGuide>& check_guides() {
       {"determinism", "The same input must give the same prediction.",
        "If the model draws random numbers, say so: --protocol autoattack --version rand --random. If it should not, "
        "look for dropout or batch norm in training mode (module.eval() before the export), and try --threads 1."},
-      {"consistency", "Permuting, splitting, duplicating or padding a batch must not change what does not depend on it.",
+      {"consistency",
+       "Permuting, splitting, duplicating or padding a batch must not change what does not depend on it.",
        "The prediction depends on the other images of the batch. Export the module in evaluation mode if that is not "
        "meant. Where it is meant, attacks on single images do not measure this model."},
       {"reload", "Adversarial images read back from disk must give the same predictions.",
@@ -45,14 +46,18 @@ const std::vector<CheckGuide>& check_guides() {
        "Adversarial images of another model must not beat the attack on this one. Otherwise gradients are masked.",
        "The model's own gradients mislead the attack. Attack harder (--protocol msa --version standard, or --restarts "
        "4), and report the worst case over everything that ran, the images of the other models included."},
-      {"convergence",
-       "Four times the iterations must break hardly any more. Otherwise the attack stopped too early.",
+      {"convergence", "Four times the iterations must break hardly any more. Otherwise the attack stopped too early.",
        "The attack had not finished. Raise --steps, four times at first, or --restarts, until this check passes, and "
        "report the figures of that run."},
       {"Square after white-box",
        "An attack without gradients must not beat those with gradients. Otherwise the gradients mislead.",
        "The gradients mislead. Use every surrogate (--protocol msa --version standard) and a stand-in for what hides "
        "the gradient (--surrogate FILE), or raise --queries until Square finds no more."},
+      {"peer accuracy",
+       "A base or control must be about as right on clean images as the model: they come from the same training.",
+       "It probably sees other inputs than in training, so that the comparison flatters the model. Give it its own "
+       "normalisation in a card (hpm inspect FILE --write-card), and look at the data set, the order of the "
+       "classes and the checkpoint; --protocol clean on it alone shows when it is right."},
   };
   return all;
 }

@@ -1,6 +1,7 @@
 #include "hpm/evaluation/checks.h"
 
 #include "hpm/attacks/apgd.h"
+#include "hpm/attacks/finite_answers.h"
 #include "hpm/attacks/square.h"
 #include "hpm/core/error.h"
 
@@ -35,7 +36,7 @@ class Checks {
 
   /// With the whole box allowed, an attack that sees the gradient breaks everything.
   CheckOutcome unbounded() {
-    if (!options_.gradients) return without_gradients("unbounded");
+    if (!has_gradients()) return without_gradients("unbounded");
     const double eps = threat_.norm == Norm::linf ? 1. : threat_.norm == Norm::l2 ? std::sqrt(dims()) : dims();
     auto left = at::arange(sample_.size());
     for (const auto& [name, view] : views_) {
@@ -55,7 +56,7 @@ class Checks {
   /// target or the surrogate has wrong there needs none (and DLR is constant where the true class ranks third). Judged
   /// by the surrogate that has most: what blinds one of the attacks is not excused by another one.
   CheckOutcome zero_gradients() {
-    if (!options_.gradients) return without_gradients("zero gradients");
+    if (!has_gradients()) return without_gradients("zero gradients");
     const auto x = apgd_start(sample_, threat_, streams_, {"check start"}).x;
     std::vector<std::string> each;
     std::vector<Tensor> right;
@@ -93,14 +94,14 @@ class Checks {
       if (t.defined()) bad += t.isfinite().logical_not().sum().item<int64_t>();
     };
     for (const auto& [name, view] : views_) {
-      const auto answer = view->ask({sample_.x, sample_.index}, options_.gradients ? &loss : nullptr);
+      const auto answer = view->ask({sample_.x, sample_.index}, has_gradients() ? &loss : nullptr);
       count(answer.target_logits), count(answer.loss), count(answer.gradient);
     }
     if (outcome().adversarial.defined())
       for_chunks(outcome().adversarial.set(), options_.batch_size, [&](const Images& part, int64_t) { count(part.x); });
     return judged("NaN or infinite", static_cast<double>(bad), 0, "values",
                   fmt::format("{} in the logits{} of {} images, and in all adversarial images{}", bad,
-                              options_.gradients ? ", losses and gradients" : "", sample_.size(),
+                              has_gradients() ? ", losses and gradients" : "", sample_.size(),
                               first() ? " and their logits" : ""));
   }
 
@@ -174,7 +175,7 @@ class Checks {
 
   /// Four times the iterations should find little more.
   CheckOutcome convergence() {
-    if (!options_.gradients) return without_gradients("convergence");
+    if (!has_gradients()) return without_gradients("convergence");
     std::vector<AttackModel*> all;
     for (const auto& [name, view] : views_) all.push_back(view);
     const auto [broken, survivors] =
@@ -203,31 +204,39 @@ class Checks {
   }
 
   CheckOutcome transfer() {
-    const bool ran = std::any_of(outcome().surrogates.begin(), outcome().surrogates.end(), [](const auto& surrogate) {
-      return surrogate.unavailable.empty() && (surrogate.name == "base" || surrogate.name == "control");
-    });
-    if (!ran)
+    if (!attacked_by(SurrogateKind::transfer))
       return {"transfer", Status::not_run, {}, {}, "", "no transfer surrogate ran (msa with --base or --control)"};
-    const auto first = points(first_broken_by({"base", "control"}));
+    const auto first = points(first_broken_by(SurrogateKind::transfer));
     return judged("transfer", first, .5, "points",
-                  fmt::format("base and control broke {:.1f} points beyond white-box", first));
+                  fmt::format("transfer broke {:.1f} points beyond white-box", first));
   }
 
   /// The lines of one context.
   std::vector<CheckOutcome> run(const std::optional<ImageSet>& saved) {
-    std::vector<CheckOutcome> all{unbounded(),    zero_gradients(), finite(),
-                                  ball_and_box(), determinism(),    consistency()};
+    std::vector<CheckOutcome> all{attacked("unbounded", &Checks::unbounded), zero_gradients(), finite(),
+                                  ball_and_box(), determinism(), consistency()};
     if (first()) all.push_back(reload(saved));
     all.push_back(transfer());
-    if (options_.level == "full") all.push_back(convergence());
-    if (options_.level == "full" || own_square()) all.push_back(query_after_white_box());
+    if (options_.level == "full") all.push_back(attacked("convergence", &Checks::convergence));
+    if (options_.level == "full" || own_square()) all.push_back(attacked("Square after white-box", &Checks::query_after_white_box));
     for (auto& check : all) check.context = outcome().context;
     return all;
   }
 
  private:
-  static CheckOutcome without_gradients(const std::string& name) {
-    return {name, Status::not_run, {}, {}, "", "the attacks asked for no gradient"};
+  /// A check that attacks. It fails where the model's answers are not finite: no attack can judge it.
+  CheckOutcome attacked(const std::string& name, CheckOutcome (Checks::*check)()) {
+    try {
+      return (this->*check)();
+    } catch (const NotFinite& error) {
+      return {name, Status::failed, {}, {}, "", error.what()};
+    }
+  }
+
+  bool has_gradients() const { return options_.gradients && options_.differentiable; }
+  CheckOutcome without_gradients(const std::string& name) const {
+    const char* why = options_.differentiable ? "the attacks asked for no gradient" : "the model has no gradient";
+    return {name, Status::not_run, {}, {}, "", why};
   }
 
   const ContextOutcome& outcome() const { return evaluation_.contexts.at(subject_.context); }
@@ -236,53 +245,67 @@ class Checks {
     return 100. * static_cast<double>(images) / static_cast<double>(images_.size());
   }
 
-  /// Whether "surrogate/attack" is of one of these surrogates.
-  static bool named(const std::string& by, const std::vector<std::string>& names) {
-    return std::any_of(names.begin(), names.end(), [&](const auto& name) { return by.starts_with(name + "/"); });
-  }
-
-  /// Images of this context that surrogates of these names broke first, whichever context they were attacking, and ste
-  /// did not break here itself. In joint, where batches are attacked whole: by how many more they were wrong, and the
-  /// images of theirs that are part of a composition.
-  int64_t first_broken_by(const std::vector<std::string>& names) const {
+  /// Images of this context that surrogates of a kind broke first, whichever context they attacked, and that the leading
+  /// surrogate did not break here. In joint, where batches are attacked whole: by how many more images were wrong, and
+  /// the finds of other contexts that are part of a composition.
+  int64_t first_broken_by(SurrogateKind kind) const {
     int64_t count = 0;
     if (coupled_) {
-      for (const auto& surrogate : outcome().surrogates)
-        if (std::find(names.begin(), names.end(), surrogate.name) != names.end()) count += surrogate.first;
+      for (const auto& surrogate : outcome().surrogates) count += surrogate.kind == kind ? surrogate.first : 0;
       for (const auto& by : outcome().broken_by)
-        count += named(by, names) && (by.find(" in ") != std::string::npos || by.ends_with(", composed"));
+        count += by && by.kind == kind && (by.composed || by.target != outcome().context);
       return count;
     }
-    auto by_ste = at::zeros({images_.size()}, at::kBool);
-    for (const auto& attack : evaluation_.attacks)
-      if (attack.context == outcome().context && attack.surrogate == "ste" && attack.matrix.defined())
-        by_ste = by_ste | attack.matrix.eq(2);
+    const auto led = broken_by_leading();
     for (size_t i = 0; i < outcome().broken_by.size(); ++i) {
-      count += named(outcome().broken_by[i], names) && !by_ste[static_cast<int64_t>(i)].item<bool>();
+      const auto& by = outcome().broken_by[i];
+      count += by && by.kind == kind && !led[static_cast<int64_t>(i)].item<bool>();
     }
     return count;
+  }
+
+  /// [n] bool: broken in this context by the surrogate that leads.
+  Tensor broken_by_leading() const {
+    auto broken = at::zeros({images_.size()}, at::kBool);
+    for (const auto& surrogate : outcome().surrogates)
+      for (const auto& attack : evaluation_.attacks)
+        if (surrogate.leads && attack.surrogate == surrogate.name && attack.context == outcome().context &&
+            attack.matrix.defined())
+          broken = broken | attack.matrix.eq(2);
+    return broken;
+  }
+
+  static bool ran(const SurrogateOutcome& surrogate) { return surrogate.unavailable.empty(); }
+
+  /// Whether a surrogate of this kind attacked this context.
+  bool attacked_by(SurrogateKind kind) const {
+    const auto& all = outcome().surrogates;
+    return std::any_of(all.begin(), all.end(), [&](const auto& s) { return s.kind == kind && ran(s); });
   }
 
   /// Whether the evaluation had a Square of its own, after attacks with gradients.
   bool own_square() const {
     if (!options_.gradients) return false;
-    const auto& surrogates = outcome().surrogates;
-    if (!surrogates.empty())
-      return std::any_of(surrogates.begin(), surrogates.end(),
-                         [](const auto& s) { return s.name == "query" && s.unavailable.empty(); });
+    if (!outcome().surrogates.empty()) return attacked_by(SurrogateKind::query);
     return std::any_of(evaluation_.attacks.begin(), evaluation_.attacks.end(), [&](const auto& attack) {
-      return attack.name == "square" && attack.context == outcome().context;
+      return asks_by_queries(attack) && attack.context == outcome().context;
     });
+  }
+
+  static bool asks_by_queries(const AttackRecord& attack) {
+    const auto& table = attack_table();
+    return std::any_of(table.begin(), table.end(),
+                       [&](const auto& entry) { return entry.name == attack.name && entry.queries; });
   }
 
   /// Images that the evaluation's own Square broke first, in this context.
   int64_t broken_by_square() const {
-    if (!outcome().surrogates.empty()) return first_broken_by({"query"});
+    if (!outcome().surrogates.empty()) return first_broken_by(SurrogateKind::query);
     int64_t first = 0;
     Tensor before;  // after the attacks before it
     for (const auto& attack : evaluation_.attacks) {
       if (attack.context != outcome().context) continue;
-      if (attack.name == "square" && before.defined())
+      if (asks_by_queries(attack) && before.defined())
         first += (before & attack.robust.logical_not()).sum().item<int64_t>();
       before = attack.robust;
     }
@@ -353,7 +376,8 @@ std::vector<CheckOutcome> run_checks(CheckSubject subject, const ImageSet& image
 
 Passes check_passes(const CheckOptions& options, int64_t n, int64_t surrogates) {
   if (options.level == "none") return {};
-  const auto sample = std::min(options.sample, n), gradients = options.gradients ? surrogates : 0;
+  const auto sample = std::min(options.sample, n),
+             gradients = options.gradients && options.differentiable ? surrogates : 0;
   // Unbounded: 50 steps and the start, after a clean pass; zero gradients: two losses and the surrogate's prediction;
   // finite: one pass. Determinism and consistency: eight predictions at most.
   Passes total{sample * (56 * gradients + surrogates + 8), sample * 54 * gradients};

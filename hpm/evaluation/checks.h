@@ -27,9 +27,10 @@ struct CheckOptions {
   std::string level = "basic";  ///< none, basic or full
   uint64_t seed = 0;
   int64_t batch_size = 256;
-  int64_t sample = 64;       ///< images of the checks that attack or repeat predictions
-  bool conformance = false;  ///< ball and box are reported, not judged: the official L1 projection overshoots
-  bool gradients = true;     ///< false for a black box: the checks of gradients are not run
+  int64_t sample = 64;         ///< images of the checks that attack or repeat predictions
+  bool conformance = false;    ///< ball and box are reported, not judged: the official L1 projection overshoots
+  bool gradients = true;       ///< false where the attacks asked for none: the checks of gradients are not run
+  bool differentiable = true;  ///< false for a black box: neither are they there
 };
 
 /// The checks of an honest evaluation (Athalye et al. 2018, arXiv:1802.00420; Carlini et al. 2019, arXiv:1902.06705;

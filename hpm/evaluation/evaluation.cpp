@@ -26,7 +26,8 @@ Evaluation evaluation_of(AutoAttackResult result, const std::string& context, co
     out.attacks.push_back({attack.spec.name, surrogate, context, attack.robust, attack.passes, attack.seconds, {}});
     const auto fresh = (previous & attack.robust.logical_not()).nonzero().squeeze(1);
     for (int64_t i = 0; i < fresh.numel(); ++i)
-      outcome.broken_by[static_cast<size_t>(fresh[i].item<int64_t>())] = attack.spec.name;
+      outcome.broken_by[static_cast<size_t>(fresh[i].item<int64_t>())] = {
+          .surrogate = surrogate, .attack = attack.spec.name, .target = context};
     previous = attack.robust;
   }
   outcome.adversarial = std::move(result.adversarial);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "hpm/attacks/autoattack.h"
+#include "hpm/defences/finding.h"
 #include "hpm/evaluation/statistics.h"
 
 namespace hpm {
@@ -16,12 +17,17 @@ struct AttackRecord {
   Tensor robust;                         ///< [n] bool: still right after this attack and all before it
   Passes passes;
   double seconds = 0;
-  Tensor matrix;  ///< [n] int8: 0 not attacked, 1 held, 2 broken, by this attack alone; undefined for a plain model
+  Tensor matrix;  ///< [n] int8: 0 not attacked, 1 held, 2 broken, by this attack alone; undefined outside msa
+  bool own_gradient = false;  ///< of a plain model, by msa: the surrogate is the model itself
 };
 
 /// What one surrogate did in a context.
 struct SurrogateOutcome {
   std::string name, same_as, unavailable;
+  std::string summary = {};        ///< what it approximates, one line
+  SurrogateKind kind = SurrogateKind::white_box;
+  bool leads = false;              ///< what an evaluation with one surrogate would have attacked with
+  bool checked = false;            ///< the checks look at it
   bool complete = false;           ///< it attacked every correctly classified image
   int64_t broke = 0, of = 0;       ///< broke so many of the images it was given
   int64_t first = 0;               ///< images that nothing before it had broken
@@ -46,7 +52,8 @@ struct ContextOutcome {
   std::vector<CollusionOutcome> collusion;  ///< of joint
   ImageStore adversarial;  ///< adversarial where broken (joint: the worst composed batches), else the original;
                            ///< undefined for clean
-  std::vector<std::string> broken_by;  ///< per image: "surrogate/attack" that broke it first, "" where none
+  std::vector<Finding> broken_by;  ///< per image: what broke it first; none where nothing did
+  Tensor clean_logits = {};        ///< [n,K] of the prediction; kept by the protocols clean and pgd alone
 };
 
 /// A mixing weight that the iterates aimed at another were judged by.

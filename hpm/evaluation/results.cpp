@@ -40,7 +40,7 @@ Json peer_json(const PeerResult& peer, const Tensor& robust) {
 }
 
 Json surrogate_json(const SurrogateOutcome& s) {
-  Json j{{"name", s.name}};
+  Json j{{"name", s.name}, {"kind", to_string(s.kind)}, {"summary", s.summary}};
   if (!s.same_as.empty()) j["same_as"] = s.same_as;
   if (!s.unavailable.empty()) j["unavailable"] = s.unavailable;
   if (!s.same_as.empty() || !s.unavailable.empty()) return j;
@@ -53,25 +53,39 @@ Json surrogate_json(const SurrogateOutcome& s) {
 }
 
 /// What broke the images, most of them first.
-Json broken_by_json(const std::vector<std::string>& broken_by) {
-  std::map<std::string, int64_t> counts;
-  for (const auto& by : broken_by)
-    if (!by.empty()) ++counts[by];
-  std::vector<std::pair<std::string, int64_t>> sorted(counts.begin(), counts.end());
-  std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+Json broken_by_json(const ContextOutcome& context) {
+  std::map<std::string, std::pair<Finding, int64_t>> counts;
+  for (const auto& by : context.broken_by)
+    if (by) {
+      auto& [finding, images] = counts[to_string(by, context.context)];
+      finding = by, ++images;
+    }
+  std::vector<std::pair<std::string, std::pair<Finding, int64_t>>> sorted(counts.begin(), counts.end());
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const auto& a, const auto& b) { return a.second.second > b.second.second; });
   Json list = Json::array();
-  for (const auto& [by, images] : sorted) list.push_back({{"by", by}, {"images", images}});
+  for (const auto& [text, counted] : sorted) {
+    const auto& [by, images] = counted;
+    Json entry{{"by", text}, {"images", images}, {"surrogate", by.surrogate}, {"attack", by.attack}};
+    if (!by.target.empty()) entry["context"] = by.target;
+    entry["elsewhere"] = by.target != context.context;
+    if (by.composed) entry["composed"] = true;
+    if (by.colluders) entry["colluders"] = *by.colluders;
+    if (by.radius) entry["eps"] = *by.radius;
+    list.push_back(std::move(entry));
+  }
   return list;
 }
 
 Json context_json(const ContextOutcome& c, const ResultsInput& in) {
+  const bool clean_only = in.protocol == "clean";
   Json j{{"context", c.context},
          {"clean_accuracy", rounded(percent(c.clean_correct))},
-         {"robust_accuracy", rounded(percent(c.robust))},
+         {"robust_accuracy", clean_only ? Json() : rounded(percent(c.robust))},
          {"interval", interval_json(interval_of(c.robust))},
          {"clean_interval", interval_json(interval_of(c.clean_correct))},
          {"clean_correct", flags_json(c.clean_correct)},
-         {"robust", flags_json(c.robust)}};
+         {"robust", clean_only ? Json() : flags_json(c.robust)}};
   if (c.ste_accuracy) {
     j["ste_accuracy"] = rounded(*c.ste_accuracy);
     j["obfuscation_gap"] = rounded(*c.ste_accuracy - percent(c.robust));
@@ -81,7 +95,7 @@ Json context_json(const ContextOutcome& c, const ResultsInput& in) {
   for (const auto& o : c.collusion)
     j["collusion"].push_back(
         {{"colluders", o.colluders}, {"victim_too", o.victim_too}, {"victims", o.victims}, {"broke", o.broke}});
-  j["broken_by"] = broken_by_json(c.broken_by);
+  j["broken_by"] = broken_by_json(c);
   j["surrogates"] = Json::array();
   for (const auto& s : c.surrogates) j["surrogates"].push_back(surrogate_json(s));
   if (in.control) j["control"] = peer_json(*in.control, c.robust);
@@ -102,7 +116,7 @@ Json check_json(const CheckOutcome& c) {
 
 Json attack_json(const AttackRecord& a) {
   return {{"name", a.name},
-          {"surrogate", a.surrogate.empty() ? Json() : Json(a.surrogate)},
+          {"surrogate", a.surrogate.empty() || a.own_gradient ? Json() : Json(a.surrogate)},
           {"context", a.context.empty() ? Json() : Json(a.context)},
           {"robust_accuracy", rounded(percent(a.robust))},
           {"robust", flags_json(a.robust)},
@@ -174,14 +188,13 @@ Json gallery_json(const ResultsInput& in, const std::vector<int64_t>& rows) {
   for (auto i : rows) {
     const auto place = torch::tensor({i}, at::kLong);
     const auto delta = e.first().adversarial.select(place) - in.images.select(place).x;
-    const auto by = e.first().broken_by.empty() ? std::string() : e.first().broken_by[static_cast<size_t>(i)];
-    const auto slash = by.find('/');
+    const auto by = e.first().broken_by.empty() ? Finding{} : e.first().broken_by[static_cast<size_t>(i)];
     list.push_back({{"index", in.images.index[i].item<int64_t>()},
                     {"label", in.images.y[i].item<int64_t>()},
                     {"clean_prediction", e.first().clean_prediction[i].item<int64_t>()},
                     {"adversarial_prediction", e.adversarial_prediction[i].item<int64_t>()},
-                    {"surrogate", slash == std::string::npos ? "" : by.substr(0, slash)},
-                    {"attack", slash == std::string::npos ? by : by.substr(slash + 1)},
+                    {"surrogate", by.surrogate},
+                    {"attack", by.attack.empty() ? to_string(by, e.first().context) : by.attack},
                     {"norm", rounded(norm_of_rows(delta, in.threat.norm).item<double>())}});
   }
   return list;
@@ -237,6 +250,9 @@ std::string results_json(const ResultsInput& in) {
     for (const auto& c : e.contexts)
       if (!c.context.empty()) j["contexts"].push_back(context_json(c, in));
   }
+  // Of a model without a head: the stand-ins that attacked it.
+  if (first.context.empty())
+    for (const auto& s : first.surrogates) j["surrogates"].push_back(surrogate_json(s));
   add_curves(in, j);
   j["control"] = in.control ? peer_json(*in.control, first.robust) : Json();
   j["base"] = in.base ? peer_json(*in.base, first.robust) : Json();
@@ -268,7 +284,7 @@ void write_run(const RunDirectory& run, const ResultsInput& in) {
   }
   // The verdict matrix: 0 not attacked, 1 held, 2 broken.
   for (const auto& a : e.attacks)
-    if (a.matrix.defined())
+    if (a.matrix.defined() && !a.context.empty())
       verdicts.emplace_back(fmt::format("{}.matrix.{}/{}", a.context, a.surrogate, a.name), a.matrix);
   write_safetensors(run.file("verdicts.safetensors"), verdicts);
   const auto rows = gallery_rows(in);

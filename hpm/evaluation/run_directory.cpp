@@ -65,7 +65,8 @@ bool is_of_a_run(const fs::path& file) {
                                               "model.torchscript.pt",
                                               "images.csv",
                                               "distances.csv",
-                                              "training.safetensors"};
+                                              "training.safetensors",
+                                              "fingerprint.json"};
   // Tables and charts of a study.
   static const std::set<std::string> stems = {"against-eps",      "against-iterations",
                                               "distances-clean",  "distances-attacked",

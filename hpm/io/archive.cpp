@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "hpm/io/file.h"
+#include "hpm/io/foreign_content.h"
 
 namespace hpm {
 
@@ -26,7 +27,7 @@ struct Archive::Handle {
 };
 
 Archive::Archive(const std::string& path) : handle_(std::make_unique<Handle>()) {
-  { const FileSource exists(path); }  // with its message
+  refuse_foreign_content(FileSource(path), true);
   handle_->path = path;
   auto* reader = handle_->reader;
   if (!reader) hpm::fail("{}: libarchive is out of memory", path);

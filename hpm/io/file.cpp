@@ -19,6 +19,16 @@ namespace {
 
 std::string reason() { return std::generic_category().message(errno); }
 
+/// A link may be there whose target is not: git-annex keeps such links for files that it has not fetched.
+[[noreturn]] void fail_missing(const std::string& path) {
+  std::error_code none;
+  const auto target = std::filesystem::read_symlink(path, none).string();
+  if (none) fail("{}: no such file", path);
+  if (target.find("annex/objects/") != std::string::npos)
+    fail("{}: is a git-annex link, whose file is not here: fetch it with `git annex get FILE` in its repository", path);
+  fail("{}: is a link to {}, where there is no file", path, target);
+}
+
 // One call to read or write moves at most 2 GiB.
 constexpr size_t chunk = size_t{1} << 30;
 
@@ -61,7 +71,7 @@ void wait_for(pollfd descriptor) {
 FileSource::FileSource(const std::string& path) : ByteSource(path) {
   descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must not block before it is refused
   if (descriptor_ < 0) {
-    if (errno == ENOENT || errno == ENOTDIR) fail("{}: no such file", path);
+    if (errno == ENOENT || errno == ENOTDIR) fail_missing(path);
     fail("{}: cannot be opened for reading: {}", path, reason());
   }
   struct stat status {};

@@ -9,7 +9,7 @@
 namespace hpm {
 
 Bytes gunzip_file(const std::string& path, uint64_t limit) {
-  { const FileSource exists(path); }  // with its message
+  { const FileSource exists(path); }  // its message if the file cannot be read
   gzFile file = gzopen(path.c_str(), "rb");
   if (!file) fail("{}: cannot be opened", path);
   std::unique_ptr<gzFile_s, int (*)(gzFile)> guard(file, gzclose);

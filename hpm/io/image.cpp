@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "hpm/io/foreign_content.h"
 #include "hpm/io/image_impl.h"
 
 namespace hpm {
@@ -20,6 +21,7 @@ Picture decode_image(const ByteSource& source) {
   const Bytes file = source.read(0, source.size());
   if (file.text().starts_with("\xFF\xD8\xFF")) return decode_jpeg(source, file);
   if (file.text().starts_with("\x89PNG\r\n\x1A\n")) return decode_png(source, file);
+  refuse_foreign_content(source);
   source.fail_at(0, "this is neither a JPEG nor a PNG file");
 }
 

@@ -7,8 +7,8 @@
 namespace hpm {
 namespace {
 
-/// Whether the segments and scans of a JPEG file (ITU-T T.81, annex B) are followed by its end marker. libjpeg fills
-/// what a truncated file lacks with gray and only warns; its other warnings are harmless, and common.
+/// Whether an end marker follows the segments and scans of a JPEG file (ITU-T T.81, annex B). libjpeg fills missing
+/// data with gray and only warns, and its other warnings are harmless and frequent.
 bool has_end(std::span<const std::byte> file) {
   const auto byte = [&](size_t i) { return std::to_integer<uint32_t>(file[i]); };
   for (size_t at = 2; at + 1 < file.size();) {

@@ -6,6 +6,8 @@
 #include <array>
 #include <optional>
 
+#include "hpm/io/foreign_content.h"
+
 namespace hpm {
 namespace {
 
@@ -213,6 +215,7 @@ StoredTensor read_numbers(Stream& in, const Header& header, uint64_t limit) {
 }
 
 void check_preamble(const ByteSource& source) {
+  refuse_foreign_content(source);
   if (source.size() < kHeader) source.fail_at(source.size(), "is no MATLAB file, or an incomplete one");
   const Bytes header = source.read(0, kHeader);
   if (header.text().starts_with("MATLAB 7.3"))

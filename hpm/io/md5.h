@@ -8,8 +8,8 @@
 
 namespace hpm {
 
-/// MD5 (RFC 1321) as 32 lower-case digits: some publishers of data sets give no other checksum. It tells a broken
-/// download, not a forged one.
+/// MD5 (RFC 1321) as 32 lower-case digits. Some publishers of data sets give no other checksum. It detects a broken
+/// download, but no forged one.
 std::string md5(std::span<const std::byte> bytes);
 
 }  // namespace hpm

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "hpm/io/file.h"
+#include "hpm/io/foreign_content.h"
 
 namespace hpm {
 namespace {
@@ -17,8 +18,8 @@ constexpr std::string_view magic{"\x93NUMPY", 6};
 constexpr uint64_t header_limit = 1 << 20;
 
 // In the order of ScalarType; NumPy has no bfloat16.
-constexpr std::array<std::string_view, 10> descriptions{"|b1", "|u1", "|i1", "<i2", "<i4",
-                                                        "<i8", "<f2", "",    "<f4", "<f8"};
+constexpr std::array<std::string_view, kScalarTypes> descriptions{"|b1", "|u1", "|i1", "<i2", "<i4", "<i8", "<u2",
+                                                                  "<u4", "<u8", "<f2", "",    "<f4", "<f8"};
 
 struct Header {
   std::optional<std::string> description;
@@ -123,7 +124,10 @@ ScalarType type_of(const ByteSource& source, std::string description) {
 }
 
 Header read_header(ByteReader& in) {
-  if (in.left() < 10 || in.text(6) != magic) in.fail("this is no .npy file: its first bytes are not \"\\x93NUMPY\"");
+  if (in.left() < 10 || in.text(6) != magic) {
+    refuse_foreign_content(in.source());
+    in.fail("this is no .npy file: its first bytes are not \"\\x93NUMPY\"");
+  }
   const auto major = in.number<uint8_t>();
   in.skip(1);
   if (major < 1 || major > 3) in.fail(".npy version {}; 1 to 3 are known", major);

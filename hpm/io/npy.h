@@ -8,7 +8,7 @@
 
 namespace hpm {
 
-/// What a .npy file says of its elements, which fill the file from `data` on.
+/// The header of a .npy file. The elements fill the file from `data` on.
 struct NpyHeader {
   ScalarType type = ScalarType::float32;
   std::vector<int64_t> shape;
@@ -16,7 +16,7 @@ struct NpyHeader {
   uint64_t data = 0;     ///< offset of the first element
 };
 
-/// The header alone, compared with the file's size; for files that are read in parts.
+/// Reads the header alone, and compares it with the file's size; for files that are read in parts.
 NpyHeader read_npy_header(const ByteSource& source);
 
 /// Reads a .npy file (numpy/lib/format.py, versions 1 to 3; little-endian numbers and booleans; C or Fortran order, the

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "hpm/io/file.h"
+#include "hpm/io/foreign_content.h"
 #include "hpm/io/npy.h"
 #include "hpm/io/zip.h"
 
@@ -12,7 +13,10 @@ namespace hpm {
 namespace {
 
 ZipArchive open(const ByteSource& source) {
-  if (!ZipArchive::recognises(source)) source.fail_at(0, "this is no .npz file: it is no zip archive");
+  if (!ZipArchive::recognises(source)) {
+    refuse_foreign_content(source);
+    source.fail_at(0, "this is no .npz file: it is no zip archive");
+  }
   return ZipArchive(source);
 }
 

@@ -5,7 +5,7 @@
 
 namespace hpm {
 
-/// A library that a build may do without.
+/// An optional library.
 struct OptionalPart {
   std::string name;     ///< "archives"
   std::string library;  ///< with its version; empty where this build has none

@@ -11,7 +11,7 @@
 namespace hpm {
 namespace {
 
-constexpr size_t line_limit = 1 << 20;
+constexpr size_t line_limit = 1 << 20, integer_limit = 1 << 16;
 
 std::string hex_of(std::string_view little_endian) {
   std::string out = "0x";
@@ -70,14 +70,16 @@ class Machine {
   }
   void append(NodeKind kind, const std::vector<NodeId>& more) {
     auto& target = graph_.at(top());
-    if (target.kind != kind || (kind == NodeKind::dict && more.size() % 2))
+    const bool opaque = target.kind == NodeKind::opaque;
+    if ((target.kind != kind && !opaque) || (kind == NodeKind::dict && more.size() % 2))
       in_.fail("the pickle adds {} items to something that cannot hold them", more.size());
+    if (opaque && kind == NodeKind::list) return;
     graph_.count_links(in_, more.size());
     target.items.insert(target.items.end(), more.begin(), more.end());
   }
 
   void push_long(uint64_t size) {
-    if (size > 1024) in_.fail("an integer of {} bytes", size);
+    if (size > integer_limit) in_.fail("an integer of {} bytes", size);
     const std::string digits = in_.text(size);
     if (size > 8) return push({.kind = NodeKind::text, .text = hex_of(digits)});
     uint64_t value = size > 0 && (digits.back() & 0x80) ? ~uint64_t{0} : 0;
@@ -126,6 +128,7 @@ class Machine {
     return in_.text(size);
   }
   void push_text(std::string text) {
+    if (!is_utf8(text)) text = with_surrogates_escaped(std::move(text));
     if (!is_utf8(text)) in_.fail("a text that is not UTF-8");
     push({.kind = NodeKind::text, .text = std::move(text)});
   }
@@ -139,13 +142,14 @@ class Machine {
     const std::string text = in_.line(line_limit);
     const bool quoted =
         text.size() >= 2 && text.front() == text.back() && (text.front() == '\'' || text.front() == '"');
-    if (!quoted || text.find('\\') != std::string::npos) in_.fail("a quoted string that cannot be read");
-    push_old_string(text.substr(1, text.size() - 2));
+    auto resolved = quoted ? unescaped_string(std::string_view(text).substr(1, text.size() - 2)) : std::nullopt;
+    if (!resolved) in_.fail("a quoted string that cannot be read");
+    push_old_string(std::move(*resolved));
   }
   void push_unicode_line() {
-    std::string text = in_.line(line_limit);
-    if (text.find('\\') != std::string::npos) in_.fail("a text with escapes cannot be read");
-    push_text(std::move(text));
+    auto text = unescaped_unicode(in_.line(line_limit));
+    if (!text) in_.fail("a text with escapes that cannot be read");
+    push_text(std::move(*text));
   }
 
   bool string(uint8_t op) {
@@ -238,13 +242,25 @@ class Machine {
     push(make_global(graph_, in_, graph_.at(module).text, graph_.at(name).text));
   }
 
+  NodeId global_line() {
+    const std::string module = in_.line(1000), name = in_.line(1000);
+    return make_global(graph_, in_, module, name);
+  }
+  // INST and OBJ of protocols 0 and 1: what stands behind the mark are the arguments, of OBJ after the class.
+  void push_instance(std::optional<NodeId> function) {
+    auto items = pop_mark();
+    if (!function) {
+      if (items.empty()) in_.fail("an object without a class");
+      function = items.front();
+      items.erase(items.begin());
+    }
+    push({.kind = NodeKind::tuple, .items = std::move(items)});
+    push(call_global(graph_, in_, *function, pop()));
+  }
+
   bool object(uint8_t op) {
     switch (op) {
-      case 'c': {
-        const std::string module = in_.line(1000), name = in_.line(1000);
-        push(make_global(graph_, in_, module, name));
-        return true;
-      }
+      case 'c': push(global_line()); return true;
       case 0x93: push_stack_global(); return true;
       case 'R':
       case 0x81: {
@@ -252,12 +268,21 @@ class Machine {
         push(call_global(graph_, in_, function, arguments));
         return true;
       }
+      case 0x92: {  // with keyword arguments, which no known function takes
+        if (const NodeId keywords = pop(); graph_.at(keywords).kind != NodeKind::dict)
+          in_.fail("keyword arguments that are no dict");
+        const NodeId arguments = pop(), function = pop();
+        push(call_global(graph_, in_, function, arguments));
+        return true;
+      }
+      case 'i': push_instance(global_line()); return true;
+      case 'o': push_instance({}); return true;
       case 'b': {
         const NodeId state = pop();
         set_state(graph_, in_, top(), state);
         return true;
       }
-      case 'Q': push(make_storage(graph_, in_, pop())); return true;
+      case 'Q': push(make_persistent(graph_, in_, pop())); return true;
       default: return false;
     }
   }

@@ -25,10 +25,11 @@ struct PickleLimits {
 /// The memory of tensors as a pickle names it; its bytes lie elsewhere in the file.
 struct StorageName {
   std::string key;
-  ScalarType type = ScalarType::float32;
-  uint64_t count = 0;
+  std::string type;    ///< "torch.FloatStorage"
+  uint64_t item = 0;   ///< bytes of an element; 0 for a type that hpm does not know, whose tensors are not read
+  uint64_t count = 0;  ///< elements
 
-  uint64_t size() const { return count * item_size(type); }  ///< bytes; cannot overflow
+  uint64_t size() const { return count * item; }  ///< bytes; cannot overflow
 };
 
 struct ByteRange {
@@ -37,9 +38,10 @@ struct ByteRange {
 
 struct PickleGraph;
 
-/// A pickle (protocols 0 to 5), read without running code: it can hold numbers, texts, bytes, lists, tuples, dicts,
-/// tensors and numpy scalars. Whatever else it names is refused. First the pickle is read, then the tensors are filled,
-/// for in PyTorch's older files the storages follow the pickle.
+/// A pickle (protocols 0 to 5), read without running code: numbers, texts, bytes, lists, tuples, dicts, tensors, numpy
+/// arrays and scalars. Whatever else it would make by importing and calling something becomes an Opaque: its name is
+/// kept, and nothing is called. First the pickle is read, then the tensors are filled, for in PyTorch's older files the
+/// storages follow the pickle.
 ///
 /// Example:
 ///     ByteReader in(source);

@@ -1,5 +1,6 @@
 // From the graph of a pickle to a tree of values: finite, of bounded depth and size, with its tensors filled.
 #include <algorithm>
+#include <array>
 #include <unordered_map>
 
 #include "hpm/io/pickle.h"
@@ -23,18 +24,16 @@ class TreeBuilder {
 
   Value build(NodeId id) {
     const auto& node = graph_.at(id);
-    if (values_left_ == 0 || node.text.size() > text_left_)
-      graph_.fail_at(node, "written out, the pickle's {} objects and {} bytes of text become many times as many",
-                     graph_.nodes.size(), graph_.text_used);
-    --values_left_;
-    text_left_ -= node.text.size();
+    take_text(node, node.text.size());
     switch (node.kind) {
       case NodeKind::none: return {};
       case NodeKind::boolean: return {node.integer != 0};
       case NodeKind::integer: return {node.integer};
       case NodeKind::real: return {node.real};
-      case NodeKind::text:
-      case NodeKind::global: return {node.text};
+      case NodeKind::text: return {node.text};
+      case NodeKind::global:
+      case NodeKind::foreign: return {Opaque{.name = node.text}};
+      case NodeKind::opaque: return {opaque(id, node)};
       case NodeKind::numpy_type: return {"numpy." + node.text};
       case NodeKind::bytes: return {Bytes(std::as_bytes(std::span(node.text)))};
       case NodeKind::storage: return {"storage " + storage_key(node)};
@@ -67,6 +66,101 @@ class TreeBuilder {
     return {List{std::move(items)}};
   }
 
+  // An object that was named before is shared, not written out again; what names itself comes out without its contents.
+  Opaque opaque(NodeId id, const PickleNode& node) {
+    const auto [place, added] = opaques_.emplace(id, Opaque{.name = node.text});
+    if (!added) return place->second;
+    Opaque out = place->second;
+    Dict tensors;
+    if (is_module(node)) {
+      out.is_module = true;
+      add_module(id, "", tensors);
+    } else {
+      for (size_t i = 0; i + 1 < node.items.size(); i += 2)
+        if (graph_.at(node.items[i + 1]).kind == NodeKind::tensor && graph_.at(node.items[i]).kind == NodeKind::text)
+          tensors.entries.push_back({graph_.at(node.items[i]).text, build(node.items[i + 1])});
+    }
+    if (!tensors.entries.empty()) out.tensors = std::make_shared<Dict>(std::move(tensors));
+    opaques_[id] = out;
+    return out;
+  }
+
+  /// The value under a text key of a node that is a dict; null for another node or key.
+  const PickleNode* find(const PickleNode& node, std::string_view key) const {
+    if (node.kind != NodeKind::dict) return nullptr;
+    const PickleNode* found = nullptr;  // the last one counts
+    for (size_t i = 0; i + 1 < node.items.size(); i += 2)
+      if (const auto& name = graph_.at(node.items[i]); name.kind == NodeKind::text && name.text == key)
+        found = &graph_.at(node.items[i + 1]);
+    return found;
+  }
+
+  /// The attributes of an object, where they were given as a dict (or as a pair of one and of slots).
+  const PickleNode* attributes(const PickleNode& node) const {
+    if (node.kind != NodeKind::opaque || node.integer == kNoState) return nullptr;
+    const auto& state = graph_.at(static_cast<NodeId>(node.integer));
+    if (state.kind == NodeKind::tuple && state.items.size() == 2) return &graph_.at(state.items[0]);
+    return &state;
+  }
+
+  /// torch.nn.Module keeps what it holds in three dicts of these names (torch/nn/modules/module.py).
+  bool is_module(const PickleNode& node) const {
+    const auto* state = attributes(node);
+    if (!state) return false;
+    return std::ranges::all_of(std::array{"_parameters", "_buffers", "_modules"}, [&](const char* name) {
+      const auto* part = find(*state, name);
+      return part && part->kind == NodeKind::dict;
+    });
+  }
+
+  /// The names of the buffers that state_dict() leaves out.
+  std::vector<std::string_view> hidden_buffers(const PickleNode& state) const {
+    std::vector<std::string_view> names;
+    if (const auto* hidden = find(state, "_non_persistent_buffers_set"); hidden && hidden->kind == NodeKind::list)
+      for (const NodeId item : hidden->items) names.push_back(graph_.at(item).text);
+    return names;
+  }
+
+  /// Module._save_to_state_dict and state_dict: parameters, buffers, then the modules inside, each under its name.
+  void add_module(NodeId id, const std::string& prefix, Dict& out) {
+    const auto& node = graph_.at(id);
+    if (open_[id]) graph_.fail_at(node, "the module {} contains itself", node.text.substr(0, 200));
+    if (depth_ >= graph_.limits.depth) graph_.fail_at(node, "modules are nested deeper than {}", graph_.limits.depth);
+    open_[id] = true;
+    ++depth_;
+    const auto& state = *attributes(node);
+    const auto hidden = hidden_buffers(state);
+    for (const char* kind : {"_parameters", "_buffers"}) {
+      const auto& items = find(state, kind)->items;
+      for (size_t i = 0; i + 1 < items.size(); i += 2) {
+        const auto& name = graph_.at(items[i]);
+        const bool absent = graph_.at(items[i + 1]).kind == NodeKind::none;
+        if (name.kind != NodeKind::text || absent || std::ranges::find(hidden, name.text) != hidden.end()) continue;
+        take_text(node, prefix.size());
+        out.entries.push_back({prefix + name.text, build(items[i + 1])});
+      }
+    }
+    const auto& inside = find(state, "_modules")->items;
+    for (size_t i = 0; i + 1 < inside.size(); i += 2) {
+      const auto &name = graph_.at(inside[i]), &module = graph_.at(inside[i + 1]);
+      if (name.kind != NodeKind::text || module.kind == NodeKind::none) continue;
+      take_text(node, prefix.size() + name.text.size() + 1);
+      const auto inner = prefix + name.text + ".";
+      if (is_module(module)) add_module(inside[i + 1], inner, out);
+      else out.entries.push_back({prefix + name.text, build(inside[i + 1])});
+    }
+    --depth_;
+    open_[id] = false;
+  }
+
+  void take_text(const PickleNode& node, size_t size) {
+    if (values_left_ == 0 || size > text_left_)
+      graph_.fail_at(node, "written out, the pickle's {} objects and {} bytes of text become many times as many",
+                     graph_.nodes.size(), graph_.text_used);
+    --values_left_;
+    text_left_ -= size;
+  }
+
   // As in Python, a key given again keeps its place and takes the new value.
   Value dict(const PickleNode& node) {
     Dict out;
@@ -83,6 +177,7 @@ class TreeBuilder {
 
   // Keys that are neither text nor integer stand in metadata only; their text keeps them apart.
   static std::string key_text(const Value& value) {
+    if (const auto* opaque = value.as<Opaque>()) return opaque->name;
     if (const auto* bytes = value.as<Bytes>()) return is_utf8(bytes->text()) ? std::string(bytes->text()) : "bytes";
     const auto* items = value.items();
     if (!items) return value.as<Dict>() ? "dict" : value.scalar_text();
@@ -114,8 +209,8 @@ class TreeBuilder {
   StoredTensor fill(const PickleNode& node) {
     const auto& view = graph_.tensors[static_cast<size_t>(node.integer)];
     const auto& storage = graph_.storages[view.storage];
-    const uint64_t item = item_size(storage.type), size = count_of(view.shape) * item;
-    if (size == 0) return {storage.type, view.shape, {}};
+    const uint64_t item = item_size(view.type), size = count_of(view.shape) * item;
+    if (size == 0) return {view.type, view.shape, {}};
     const ByteRange part{view.offset * item, reach(view) * item};
     const uint64_t work = std::max(size, part.size);
     Bytes bytes = load_(storage, part);
@@ -134,8 +229,8 @@ class TreeBuilder {
           "{} elements",
           text_of_shape(view.shape), storage.count);
     budget_ -= work;
-    if (contiguous(view)) return {storage.type, view.shape, std::move(bytes)};
-    return {storage.type, view.shape, gather(bytes, item, view.shape, view.strides)};
+    if (contiguous(view)) return {view.type, view.shape, std::move(bytes)};
+    return {view.type, view.shape, gather(bytes, item, view.shape, view.strides)};
   }
 
   // From the first element of a view that is not empty to behind its last one; inside the storage, as was checked.
@@ -156,6 +251,7 @@ class TreeBuilder {
   const Loader& load_;
   std::vector<bool> open_;
   std::unordered_map<size_t, TensorPointer> made_;
+  std::unordered_map<NodeId, Opaque> opaques_;
   std::unordered_map<size_t, uint64_t> seen_;  // bytes of each storage
   uint64_t budget_ = 0, values_left_ = 0, text_left_ = 0, depth_ = 0;
 };

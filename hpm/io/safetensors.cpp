@@ -9,6 +9,7 @@
 #include "hpm/core/json_impl.h"
 #include "hpm/core/text.h"
 #include "hpm/io/file.h"
+#include "hpm/io/foreign_content.h"
 #include "hpm/io/safetensors_impl.h"
 
 namespace hpm {
@@ -17,6 +18,7 @@ namespace {
 constexpr uint64_t header_limit = 100'000'000;
 
 uint64_t read_header_size(const ByteSource& source) {
+  if (!is_safetensors(source)) refuse_foreign_content(source);
   if (source.size() < 8)
     source.fail_at(0, "a safetensors file cannot be {} bytes long. Perhaps an incomplete download", source.size());
   const auto size = ByteReader(source).number<uint64_t>();

@@ -1,5 +1,5 @@
 // Four rounds at a time with the SHA extensions (Intel SDM, SHA256RNDS2, SHA256MSG1, SHA256MSG2). Several times as fast
-// as the portable code: a checkpoint's checksum must not take longer than loading it.
+// as the portable code, so that a checkpoint's checksum takes no longer than loading it.
 #include "hpm/io/sha256_impl.h"
 
 #if defined(__x86_64__)

@@ -1,3 +1,4 @@
+// Finds the dictionaries of weights in what a checkpoint holds, and takes one.
 #include "hpm/io/state_dict.h"
 
 #include <fmt/ranges.h>
@@ -7,33 +8,120 @@
 #include <string_view>
 #include <utility>
 
+#include "hpm/core/fields.h"
+#include "hpm/core/text.h"
+
 namespace hpm {
 namespace {
 
-constexpr std::array<std::string_view, 7> wrappers{"state_dict", "model_state_dict", "model", "net", "last",
-                                                   "best",       "ema_state_dict"};
-constexpr std::array<std::string_view, 3> prefixes{"module.", "model.", "_orig_mod."};
-constexpr std::array<std::pair<std::string_view, std::string_view>, 2> normalisation_names{
-    {{"mean", "std"}, {"mu", "sigma"}}};
+constexpr std::array<std::string_view, 6> wrappers{"state_dict", "model_state_dict", "model", "net", "last", "best"};
+constexpr size_t rank_of_top = wrappers.size(), rank_of_others = rank_of_top + 1, rank_of_averages = rank_of_top + 2;
+constexpr size_t unread_limit = 100;
 
-// A dict with a tensor in it, or a list of one such, or a dict with such under a wrapper's key.
-bool holds_weights(const Value& value) {
-  if (const auto* items = value.items()) return items->size() == 1 && holds_weights(items->front());
-  const auto* dict = value.as<Dict>();
-  if (!dict) return false;
-  return std::ranges::any_of(dict->entries, [](const DictEntry& entry) {
-    if (entry.value.as<TensorPointer>()) return true;
-    const auto* key = std::get_if<std::string>(&entry.key);
-    return key && std::ranges::find(wrappers, *key) != wrappers.end() && holds_weights(entry.value);
-  });
+/// A dictionary that holds tensors, and the way to it.
+struct Found {
+  std::vector<std::string> path;    ///< keys, and places in lists
+  std::vector<std::string> peeled;  ///< the same as a user reads it
+  Dict* dict = nullptr;
+  size_t tensors = 0;
+  bool weights = false;  ///< looks like a network's: several tensors of floating point, one of them a matrix or more
+
+  std::string key() const { return path.empty() ? "." : fmt::format("{}", fmt::join(path, ".")); }
+};
+
+bool is_word(std::string_view text, std::string_view word) {
+  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  for (size_t at = text.find(word); at != std::string_view::npos; at = text.find(word, at + 1)) {
+    const bool begins = at == 0 || !letter(text[at - 1]);
+    if (begins && (at + word.size() == text.size() || !letter(text[at + word.size()]))) return true;
+  }
+  return false;
 }
 
-// Where a key stands in the order of preference; names that are no wrappers come last.
-size_t rank_of(const std::string& key) {
-  const auto found = std::ranges::find(wrappers, key);
-  if (found != wrappers.end()) return static_cast<size_t>(found - wrappers.begin());
-  return wrappers.size() + (key.starts_with("ema") ? 0 : 1);
+bool is_average(std::string_view key) {
+  const std::array<std::string_view, 7> words{"ema", "EMA", "swa", "averaged", "average", "shadow", "teacher"};
+  return std::ranges::any_of(words, [&](std::string_view word) { return is_word(key, word); });
 }
+
+/// Dicts of an optimiser's state look like weights and are none.
+bool is_optimiser(std::string_view key) {
+  std::string lower(key);
+  for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  return lower.starts_with("opt") || lower.find("optim") != std::string::npos;
+}
+
+std::vector<size_t> ranks_of(const Found& found) {
+  std::vector<size_t> out;
+  for (const auto& key : found.path) out.push_back(wrapper_rank(key));
+  out.push_back(rank_of_top);
+  return out;
+}
+
+/// Whether nothing but the order in the file prefers one to the other.
+bool alike(const Found& a, const Found& b) {
+  const auto differ = std::ranges::mismatch(a.path, b.path);
+  return differ.in1 != a.path.end() && differ.in2 != b.path.end() &&
+         wrapper_rank(*differ.in1) == wrapper_rank(*differ.in2);
+}
+
+class Search {
+ public:
+  std::vector<Found> all;
+
+  void look(Value& value) {
+    if (auto* dict = value.as<Dict>()) return look_into(*dict);
+    if (auto* opaque = value.as<Opaque>()) {
+      if (!opaque->tensors) return;
+      here_.peeled.push_back(fmt::format("{} {}", opaque->is_module ? "module" : "object", opaque->name));
+      add(*opaque->tensors);
+      here_.peeled.pop_back();
+      return;
+    }
+    auto* items = value.as<List>()    ? &value.as<List>()->items
+                  : value.as<Tuple>() ? &value.as<Tuple>()->items
+                                      : nullptr;
+    if (!items) return;
+    if (items->size() == 1) {
+      here_.peeled.push_back(value.as<List>() ? "list of one" : "tuple of one");
+      look(items->front());
+      here_.peeled.pop_back();
+      return;
+    }
+    for (size_t i = 0; i < items->size(); ++i) step(std::to_string(i), (*items)[i]);
+  }
+
+ private:
+  void look_into(Dict& dict) {
+    add(dict);
+    for (auto& entry : dict.entries)
+      if (const auto* key = std::get_if<std::string>(&entry.key); key && !is_optimiser(*key)) step(*key, entry.value);
+  }
+  void step(const std::string& key, Value& value) {
+    here_.path.push_back(key);
+    here_.peeled.push_back(fmt::format("key \"{}\"", key));
+    look(value);
+    here_.path.pop_back();
+    here_.peeled.pop_back();
+  }
+  void add(Dict& dict) {
+    Found found = here_;
+    size_t floating = 0;
+    bool matrix = false;
+    for (const auto& entry : dict.entries) {
+      const auto* tensor = entry.value.as<TensorPointer>();
+      if (!tensor || !std::holds_alternative<std::string>(entry.key)) continue;
+      ++found.tensors;
+      floating += is_floating((*tensor)->type);
+      matrix = matrix || (is_floating((*tensor)->type) && (*tensor)->shape.size() >= 2);
+    }
+    if (found.tensors == 0) return;
+    found.weights = floating >= 2 && matrix;
+    found.dict = &dict;
+    all.push_back(std::move(found));
+  }
+
+  Found here_;
+};
 
 std::string text_of_keys(const Value& value) {
   const auto* dict = value.as<Dict>();
@@ -49,171 +137,171 @@ std::string text_of_keys(const Value& value) {
   return keys.empty() ? "an empty dict" : fmt::format("{}", fmt::join(keys, ", "));
 }
 
-void keep_scalar(StateDict& out, const DictEntry& entry) {
-  if (std::string text = entry.value.scalar_text(); !text.empty()) out.scalars[text_of(entry.key)] = std::move(text);
+std::vector<std::string> keys_of(const std::vector<Found>& all) {
+  std::vector<std::string> keys;
+  for (const auto& found : all) keys.push_back(found.key());
+  return keys;
 }
 
-// The entry of a wrapping dict to go on with; null when the dict itself is the state_dict.
-DictEntry* wrapped(Dict& dict, const std::string& name, StateDict& out) {
-  std::vector<DictEntry*> candidates;
-  bool tensors = false;
-  for (auto& entry : dict.entries) {
-    tensors = tensors || entry.value.as<TensorPointer>();
-    if (std::holds_alternative<std::string>(entry.key) && holds_weights(entry.value)) candidates.push_back(&entry);
-  }
-  const auto rank = [](const DictEntry* entry) { return rank_of(std::get<std::string>(entry->key)); };
-  std::ranges::stable_sort(candidates, {}, rank);
-  const size_t unknown = wrappers.size() + 1;
-  if (candidates.empty() || (tensors && rank(candidates.front()) == unknown)) return nullptr;
-  std::vector<std::string> others;
-  for (size_t i = 1; i < candidates.size(); ++i) others.push_back(std::get<std::string>(candidates[i]->key));
-  if (!others.empty() && rank(candidates.front()) == unknown)
-    fail("{}: several keys hold tensors, and none has a usual name: {}. Save the one you mean alone", name,
-         text_of_keys(Value{std::move(dict)}));
-  out.peeled.push_back(fmt::format("key \"{}\"{}", std::get<std::string>(candidates.front()->key),
-                                   others.empty() ? "" : fmt::format(" (others: {})", fmt::join(others, ", "))));
-  return candidates.front();
-}
-
-// Takes the wrapping off one level at a time; what is left is the state_dict, if it is one.
-Value unwrap(Value value, const std::string& name, StateDict& out) {
-  for (;;) {
-    if (auto* list = value.as<List>(); list && list->items.size() == 1) {
-      out.peeled.push_back("list of one");
-      value = Value(std::move(list->items.front()));
-      continue;
+/// "a (62 tensors), b (2 tensors)": at most a dozen.
+std::string text_of_candidates(const std::vector<Found>& all) {
+  std::vector<std::string> parts;
+  for (const auto& found : all) {
+    if (parts.size() == 12) {
+      parts.push_back(fmt::format("and {} more", all.size() - 12));
+      break;
     }
-    if (auto* tuple = value.as<Tuple>(); tuple && tuple->items.size() == 1) {
-      out.peeled.push_back("tuple of one");
-      value = Value(std::move(tuple->items.front()));
-      continue;
-    }
-    auto* dict = value.as<Dict>();
-    DictEntry* inner = dict ? wrapped(*dict, name, out) : nullptr;
-    if (!inner) return value;
-    for (const auto& entry : dict->entries) keep_scalar(out, entry);
-    value = Value(std::move(inner->value));
+    parts.push_back(fmt::format("{} ({} tensors)", found.key().substr(0, 200), found.tensors));
   }
+  return fmt::format("{}", fmt::join(parts, ", "));
 }
 
-bool all_start_with(const NamedStoredTensors& tensors, std::string_view prefix) {
-  return !tensors.empty() && std::ranges::all_of(tensors, [&](const auto& named) {
-    return named.first.size() > prefix.size() && named.first.starts_with(prefix);
+bool has_prefix(const Dict& dict, const std::string& prefix) {
+  return std::ranges::any_of(dict.entries, [&](const DictEntry& entry) {
+    const auto* key = std::get_if<std::string>(&entry.key);
+    return key && key->starts_with(prefix + ".") && entry.value.as<TensorPointer>();
   });
 }
 
-bool strip(StateDict& out, std::string_view prefix) {
-  if (!all_start_with(out.tensors, prefix)) return false;
-  for (auto& named : out.tensors) named.first.erase(0, prefix.size());
-  out.peeled.push_back(fmt::format("prefix \"{}\"", prefix));
-  return true;
+/// The one that is preferred where nobody chooses; `all` is not empty and sorted by rank.
+const Found& preferred(const std::vector<Found>& all, const std::string& name) {
+  const auto& first = all.front();
+  if (std::ranges::any_of(all, [&](const Found& other) { return alike(first, other); }))
+    fail("{}: several keys hold weights, and none of them has a usual name: {}. Choose one with --key NAME", name,
+         text_of_candidates(all));
+  return first;
 }
 
-bool strip_prefix(StateDict& out) {
-  // A layer that is alone in a Sequential has all its names under "0." too; what it leaves has no further dot.
-  const bool sequential =
-      std::ranges::any_of(out.tensors, [](const auto& named) { return std::ranges::count(named.first, '.') > 2; });
-  if (sequential && strip(out, "module.0.")) return true;
-  return std::ranges::any_of(prefixes, [&](std::string_view prefix) { return strip(out, prefix); });
-}
-
-// A value per channel: [C], [C,1,1] or [1,C,1,1].
-bool is_per_channel(const StoredTensor& tensor) {
-  const bool real = tensor.type >= ScalarType::float16;
-  const auto count = static_cast<int64_t>(tensor.count());
-  return real && count >= 1 && count <= 16 &&
-         std::ranges::count_if(tensor.shape, [](int64_t n) { return n != 1; }) <= 1;
-}
-
-// The layer that holds tensor `name` and no tensor but `name` and `other`: "" for the model itself, "0.", "normalize.";
-// none where there is no such layer.
-std::optional<std::string> normalising_layer(const NamedStoredTensors& tensors, std::string_view name,
-                                             std::string_view other) {
-  for (const auto& [key, tensor] : tensors) {
-    if (!key.ends_with(name) || !is_per_channel(tensor)) continue;
-    const std::string layer = key.substr(0, key.size() - name.size());
-    if (layer.empty()) return layer;
-    if (layer.find('.') != layer.size() - 1) continue;
-    const auto own = [&](const auto& named) {
-      return !named.first.starts_with(layer) || named.first == layer + std::string(name) ||
-             named.first == layer + std::string(other);
-    };
-    if (std::ranges::all_of(tensors, own)) return layer;
+/// What `key` names: a dictionary by its path, or the beginning or the end of the path; else a prefix of names, which
+/// stays in `prefix`.
+const Found& chosen(const std::vector<Found>& all, const std::string& key, const std::string& name,
+                    std::string& prefix) {
+  std::vector<const Found*> inside, ending;
+  for (const auto& found : all) {
+    const auto path = found.key();
+    if (path == key) return found;
+    if (path.starts_with(key + ".")) inside.push_back(&found);
+    if (path.ends_with("." + key)) ending.push_back(&found);
   }
-  return std::nullopt;
+  if (!inside.empty()) return *inside.front();
+  if (ending.size() == 1) return *ending.front();
+  for (const auto& found : all) {
+    const auto path = found.key() + ".";
+    const bool below = key.starts_with(path);
+    prefix = below ? key.substr(path.size()) : key;
+    if ((below || &found == &all.front()) && has_prefix(*found.dict, prefix)) return found;
+  }
+  const auto nearest = nearest_name(key, keys_of(all));
+  fail_usage("{}: --key {}: the file holds no weights of this name, but: {}{}", name, key, text_of_candidates(all),
+             nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest));
 }
 
-StoredTensor take(NamedStoredTensors& tensors, NamedStoredTensors::iterator place) {
-  StoredTensor out = std::move(place->second);
-  tensors.erase(place);
-  return out;
+/// Numbers and texts of the dicts on the way to the weights, and of their own.
+void keep_scalars(const Value& value, std::span<const std::string> path, StateDict& out) {
+  if (const auto* items = value.items()) {
+    if (items->size() == 1) return keep_scalars(items->front(), path, out);
+    if (!path.empty()) keep_scalars((*items)[std::stoul(path.front())], path.subspan(1), out);
+    return;
+  }
+  const auto* dict = value.as<Dict>();
+  if (!dict) return;
+  for (const auto& entry : dict->entries)
+    if (std::string text = entry.value.scalar_text(); !text.empty()) out.scalars[text_of(entry.key)] = std::move(text);
+  if (const auto* inner = path.empty() ? nullptr : value.find(path.front())) keep_scalars(*inner, path.subspan(1), out);
 }
 
-bool take_normalisation(StateDict& out) {
-  if (out.normalisation || out.tensors.size() < 3) return false;
-  const auto find = [&](const std::string& name) {
-    return std::ranges::find(out.tensors, name, &NamedStoredTensors::value_type::first);
+/// The objects that were not read, with the way to each.
+void list_unread(const Value& value, const std::string& path, const Dict* weights, StateDict& out) {
+  if (const auto* opaque = value.as<Opaque>(); opaque && !opaque->tensors)
+    out.unread.push_back(fmt::format("{} ({})", path.empty() ? "the file" : path.substr(0, 200), opaque->name));
+  const auto step = [&](const std::string& key, const Value& inner) {
+    list_unread(inner, path.empty() ? key : path + "." + key, weights, out);
   };
-  for (const auto& [mean_name, std_name] : normalisation_names) {
-    const auto layer = normalising_layer(out.tensors, mean_name, std_name);
-    if (!layer) continue;
-    const std::string mean_key = *layer + std::string(mean_name), std_key = *layer + std::string(std_name);
-    const auto std = find(std_key);
-    if (std == out.tensors.end() || !is_per_channel(std->second)) continue;
-    if (std->second.count() != find(mean_key)->second.count()) continue;
-    StoredTensor std_values = take(out.tensors, std);
-    out.normalisation = {take(out.tensors, find(mean_key)), std::move(std_values)};
-    out.peeled.push_back(fmt::format("input normalisation \"{}\", \"{}\"", mean_key, std_key));
-    if (*layer == "0.") strip(out, "1.");  // Sequential(normalisation, model)
-    return true;
-  }
-  return false;
+  if (const auto* items = value.items())
+    for (size_t i = 0; i < items->size(); ++i) step(std::to_string(i), (*items)[i]);
+  const auto* dict = value.as<Dict>();
+  if (!dict || dict == weights) return;
+  for (const auto& entry : dict->entries) step(text_of(entry.key), entry.value);
 }
 
-// Modules that are registered twice: their second names lead to copies of the same weights.
-void drop_second_names(StateDict& out) {
-  const auto is_copy = [&](const auto& named) {
-    return named.first.starts_with("model_preact_hl1.") && std::ranges::any_of(out.tensors, [&](const auto& other) {
-             return !other.first.starts_with("model_preact_hl1.") && other.second == named.second;
-           });
-  };
-  std::vector<std::string> names;
-  for (const auto& named : out.tensors)
-    if (is_copy(named)) names.push_back(named.first);
-  for (const auto& name : names) {
-    std::erase_if(out.tensors, [&](const auto& named) { return named.first == name; });
-    out.ignored.push_back(fmt::format("{} (a second name of another tensor)", name));
+void take_tensors(Dict dict, StateDict& out) {
+  for (auto& entry : dict.entries) {
+    if (auto* tensor = entry.value.as<TensorPointer>()) {
+      // A tensor that two names share is copied for one of them.
+      StoredTensor taken = tensor->use_count() == 1 ? std::move(**tensor) : **tensor;
+      tensor->reset();
+      out.tensors.emplace_back(text_of(entry.key), std::move(taken));
+      continue;
+    }
+    out.ignored.push_back(fmt::format("{} ({})", text_of(entry.key), entry.value.description()));
   }
+}
+
+[[noreturn]] void fail_without_weights(const Value& root, const std::string& name) {
+  if (const auto* opaque = root.as<Opaque>())
+    fail(
+        "{}: holds an object of {} instead of weights. hpm calls nothing that a file names: load it where it came from "
+        "and save its weights with torch.save(model.state_dict(), FILE)",
+        name, opaque->name.substr(0, 200));
+  fail("{}: no weights were found. At the top there is: {}", name, text_of_keys(root));
+}
+
+/// Which sets of weights there are, the preferred first.
+std::vector<Found> weights_in(Value& root, const std::string& name) {
+  Search search;
+  search.look(root);
+  auto& all = search.all;
+  if (std::ranges::any_of(all, &Found::weights)) std::erase_if(all, [](const Found& found) { return !found.weights; });
+  if (all.empty()) fail_without_weights(root, name);
+  std::ranges::stable_sort(all, {}, ranks_of);
+  return std::move(all);
+}
+
+/// What a user should know of the choice.
+void say_choice(const std::vector<Found>& all, const Found& taken, bool by_key, StateDict& out) {
+  for (const auto& found : all) out.candidates.push_back({found.key(), found.tensors});
+  out.key = taken.key();
+  out.peeled = taken.peeled;
+  if (all.size() < 2) return;
+  std::vector<Found> rest;
+  std::vector<std::string> others;
+  for (const auto& found : all)
+    if (&found != &taken) rest.push_back(found), others.push_back(found.key().substr(0, 200));
+  if (out.peeled.empty()) out.peeled.emplace_back("the tensors at the top");
+  out.peeled.back() += fmt::format(" (others: {})", fmt::join(std::span(others).first(std::min<size_t>(others.size(), 12)), ", "));
+  if (!by_key)
+    out.warnings.push_back(fmt::format("the file holds several sets of weights: {} was taken; --key NAME chooses another: {}",
+                                       out.key, text_of_candidates(rest)));
 }
 
 }  // namespace
 
-StateDict peel(Value root, const std::string& name) {
-  StateDict out;
-  const std::string keys = text_of_keys(root);
-  Value inner = unwrap(std::move(root), name, out);
-  if (auto* dict = inner.as<Dict>()) {
-    for (auto& entry : dict->entries) {
-      if (auto* tensor = entry.value.as<TensorPointer>()) {
-        // A tensor that two names share is copied for one of them.
-        StoredTensor taken = tensor->use_count() == 1 ? std::move(**tensor) : **tensor;
-        tensor->reset();
-        out.tensors.emplace_back(text_of(entry.key), std::move(taken));
-        continue;
-      }
-      keep_scalar(out, entry);
-      out.ignored.push_back(fmt::format("{} ({})", text_of(entry.key), entry.value.description()));
-    }
-  }
-  if (out.tensors.empty()) fail("{}: no weights were found. At the top there is: {}", name, keys);
-  strip_names(out);
-  return out;
+size_t wrapper_rank(const std::string& key) {
+  if (is_average(key)) return rank_of_averages;
+  const auto found = std::ranges::find(wrappers, key);
+  return found != wrappers.end() ? static_cast<size_t>(found - wrappers.begin()) : rank_of_others;
 }
 
-void strip_names(StateDict& state) {
-  while (strip_prefix(state) || take_normalisation(state)) {
+StateDict peel(Value root, const std::string& name, const std::string& key) {
+  StateDict out;
+  const auto all = weights_in(root, name);
+  std::string prefix;
+  const auto& taken = key.empty() ? preferred(all, name) : chosen(all, key, name, prefix);
+  say_choice(all, taken, !key.empty(), out);
+  keep_scalars(root, taken.path, out);
+  list_unread(root, "", taken.dict, out);
+  if (out.unread.size() > unread_limit) {
+    const auto more = out.unread.size() - unread_limit;
+    out.unread.resize(unread_limit);
+    out.unread.push_back(fmt::format("and {} more", more));
   }
-  drop_second_names(state);
+  Dict dict = std::move(*taken.dict);
+  root = {};  // what is beside the weights goes before they are taken
+  take_tensors(std::move(dict), out);
+  strip_names(out, name, prefix);
+  for (auto* lines : {&out.peeled, &out.ignored, &out.unread, &out.warnings})
+    for (auto& line : *lines) line = printable(std::move(line));
+  return out;
 }
 
 }  // namespace hpm

@@ -17,16 +17,19 @@ struct TypeRow {
   uint64_t size;
 };
 // In the order of ScalarType.
-constexpr std::array<TypeRow, 10> types{{{"boolean", 1},
-                                         {"uint8", 1},
-                                         {"int8", 1},
-                                         {"int16", 2},
-                                         {"int32", 4},
-                                         {"int64", 8},
-                                         {"float16", 2},
-                                         {"bfloat16", 2},
-                                         {"float32", 4},
-                                         {"float64", 8}}};
+constexpr std::array<TypeRow, kScalarTypes> types{{{"boolean", 1},
+                                                   {"uint8", 1},
+                                                   {"int8", 1},
+                                                   {"int16", 2},
+                                                   {"int32", 4},
+                                                   {"int64", 8},
+                                                   {"uint16", 2},
+                                                   {"uint32", 4},
+                                                   {"uint64", 8},
+                                                   {"float16", 2},
+                                                   {"bfloat16", 2},
+                                                   {"float32", 4},
+                                                   {"float64", 8}}};
 
 template <uint64_t item>
 void copy_row(std::byte* to, const std::byte* from, int64_t count, int64_t stride) {

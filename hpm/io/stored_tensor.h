@@ -12,10 +12,27 @@
 
 namespace hpm {
 
-enum class ScalarType : uint8_t { boolean, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64 };
+enum class ScalarType : uint8_t {
+  boolean,
+  uint8,
+  int8,
+  int16,
+  int32,
+  int64,
+  uint16,
+  uint32,
+  uint64,
+  float16,
+  bfloat16,
+  float32,
+  float64
+};
+inline constexpr size_t kScalarTypes = 13;
 
 uint64_t item_size(ScalarType type);
 std::string_view name_of(ScalarType type);  ///< "float32"
+inline bool is_floating(ScalarType type) { return type >= ScalarType::float16; }
+inline bool is_wide_unsigned(ScalarType type) { return type >= ScalarType::uint16 && type <= ScalarType::uint64; }
 /// The inverse of name_of.
 std::optional<ScalarType> scalar_type_of(std::string_view name);
 

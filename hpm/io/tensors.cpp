@@ -8,6 +8,7 @@
 #include <future>
 
 #include "hpm/io/file.h"
+#include "hpm/io/foreign_content.h"
 #include "hpm/io/safetensors.h"
 #include "hpm/io/sha256.h"
 #include "hpm/io/state_dict.h"
@@ -17,8 +18,9 @@ namespace hpm {
 namespace {
 
 // In the order of ScalarType.
-constexpr std::array<at::ScalarType, 10> torch_types{at::kBool, at::kByte, at::kChar,     at::kShort, at::kInt,
-                                                     at::kLong, at::kHalf, at::kBFloat16, at::kFloat, at::kDouble};
+constexpr std::array<at::ScalarType, kScalarTypes> torch_types{
+    at::kBool,   at::kByte,   at::kChar, at::kShort,    at::kInt,   at::kLong,  at::kUInt16,
+    at::kUInt32, at::kUInt64, at::kHalf, at::kBFloat16, at::kFloat, at::kDouble};
 
 constexpr const char* kSafetensors = "safetensors";
 
@@ -40,6 +42,28 @@ void check_booleans(const StoredTensor& stored) {
          static_cast<int>(*odd));
 }
 
+template <class From, class To>
+at::Tensor widened(const StoredTensor& stored, at::ScalarType type) {
+  auto out = at::empty(stored.shape, type);
+  auto* to = out.mutable_data_ptr<To>();
+  for (uint64_t i = 0; i < stored.count(); ++i) {
+    From value;
+    std::memcpy(&value, stored.data.data() + i * sizeof(From), sizeof(From));
+    if (static_cast<uint64_t>(value) > static_cast<uint64_t>(std::numeric_limits<To>::max()))
+      fail("a {} tensor of shape {} holds {}, more than a signed 64-bit integer can hold", name_of(stored.type),
+           text_of_shape(stored.shape), value);
+    to[i] = static_cast<To>(value);
+  }
+  return out;
+}
+
+// LibTorch stores the unsigned types beyond 8 bits and computes with none of them: they become the next signed one.
+at::Tensor signed_tensor(const StoredTensor& stored) {
+  if (stored.type == ScalarType::uint16) return widened<uint16_t, int32_t>(stored, at::kInt);
+  if (stored.type == ScalarType::uint32) return widened<uint32_t, int64_t>(stored, at::kLong);
+  return widened<uint64_t, int64_t>(stored, at::kLong);
+}
+
 std::span<const std::byte> bytes_of(const at::Tensor& contiguous) {
   return {static_cast<const std::byte*>(contiguous.const_data_ptr()), contiguous.nbytes()};
 }
@@ -59,32 +83,40 @@ std::vector<double> decimals(StoredTensor&& stored) {
 }
 
 [[noreturn]] void fail_unknown(const ByteSource& source) {
+  refuse_foreign_content(source);
   source.fail_at(
       0,
       "this is no checkpoint that hpm knows: neither safetensors, nor a zip file or pickle of PyTorch. Perhaps an "
-      "incomplete download, or a web page saved in its place");
+      "incomplete download");
 }
 
-CheckpointFile read_by_content(const ByteSource& source) {
+CheckpointFile read_by_content(const ByteSource& source, const std::string& key) {
   CheckpointFile out;
   StateDict found;
   if (is_torch_file(source)) {
     TorchFile file = read_torch_file(source);
     out.container = file.container;
     if (out.container == kTorchScript) return out;
-    found = peel(std::move(file.root), source.name());
+    found = peel(std::move(file.root), source.name(), key);
     out.metadata = std::move(found.scalars);
   } else if (is_safetensors(source)) {
     SafetensorsFile file = read_safetensors(source);
     out.container = kSafetensors;
     found.tensors = std::move(file.tensors);
     out.metadata = std::move(file.metadata);
-    if (!out.metadata.contains("model.arch")) strip_names(found);  // our own files need none
+    found.candidates = {{".", found.tensors.size()}};
+    // Our own files need no peeling.
+    if (!out.metadata.contains("model.arch") || !key.empty()) strip_names(found, source.name(), key == "." ? "" : key);
   } else {
     fail_unknown(source);
   }
   out.peeled = std::move(found.peeled);
   out.ignored = std::move(found.ignored);
+  out.unread = std::move(found.unread);
+  out.warnings = std::move(found.warnings);
+  out.candidates = std::move(found.candidates);
+  out.key = std::move(found.key);
+  out.prefix = std::move(found.prefix);
   if (found.normalisation) {
     out.mean = decimals(std::move(found.normalisation->mean));
     out.std = decimals(std::move(found.normalisation->std));
@@ -97,6 +129,7 @@ CheckpointFile read_by_content(const ByteSource& source) {
 
 at::Tensor to_tensor(StoredTensor&& stored) {
   check_booleans(stored);
+  if (is_wide_unsigned(stored.type)) return signed_tensor(stored);
   const auto options = at::TensorOptions(torch_type(stored.type));
   if (stored.data.empty()) return at::empty(stored.shape, options);
   auto* owner = new StoredTensor(std::move(stored));
@@ -119,11 +152,11 @@ std::string container_of(const std::string& path) {
   fail_unknown(source);
 }
 
-CheckpointFile read_checkpoint(const std::string& path) {
+CheckpointFile read_checkpoint(const std::string& path, const std::string& key) {
   const FileSource source(path);
   // The checksum needs a pass of its own over the file; it runs beside the reading.
   auto digest = std::async(std::launch::async, [&] { return sha256_of(source); });
-  CheckpointFile out = read_by_content(source);
+  CheckpointFile out = read_by_content(source, key);
   out.sha256 = digest.get();
   return out;
 }

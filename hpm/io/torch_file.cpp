@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "hpm/io/file.h"
+#include "hpm/io/foreign_content.h"
 #include "hpm/io/pickle.h"
 #include "hpm/io/zip.h"
 
@@ -69,7 +70,7 @@ class ZipStorages {
     if (!entry) zip_.source().fail_at(0, "the checkpoint names storage \"{}\" but does not hold it", name.key);
     if (entry->size != name.size())
       zip_.source().fail_at(entry->data, "storage \"{}\" should hold {} {}, {} bytes, but has {}", name.key, name.count,
-                            name_of(name.type), name.size(), entry->size);
+                            name.type, name.size(), entry->size);
     return *entry;
   }
 
@@ -122,6 +123,9 @@ std::unordered_map<std::string, uint64_t> locate_storages(ByteReader& in, const 
     const auto count = in.number<uint64_t>();
     if (count != name->second->count)
       in.fail("storage \"{}\" should hold {} elements but has {}", key, name->second->count, count);
+    if (name->second->item == 0 && count > 0)
+      in.fail("storage \"{}\" is a {}, of which hpm does not know the size; what lies behind it cannot be read", key,
+              name->second->type);
     if (!out.emplace(key, in.offset()).second) in.fail("storage \"{}\" is listed twice", key);
     in.skip(name->second->size());
   }
@@ -155,6 +159,7 @@ std::string container_of_torch_file(const ByteSource& source) {
 TorchFile read_torch_file(const ByteSource& source) {
   if (ZipArchive::recognises(source)) return read_zip(source);
   if (is_legacy(source)) return read_legacy(source);
+  refuse_foreign_content(source);
   source.fail_at(0, "this is no PyTorch checkpoint: neither a zip file nor a pickle that torch.save wrote");
 }
 

@@ -21,8 +21,8 @@ struct Unpacked {
   uint64_t files = 0, bytes = 0;
 };
 
-/// Why an entry of this name is not unpacked, "" for no reason: only paths below the current folder are, without "..",
-/// not absolute, no control characters, no part over 255 bytes.
+/// Why an entry of this name is not unpacked; "" if it is. Allowed are paths below the current folder: not absolute,
+/// without "..", without control characters, no part over 255 bytes.
 std::string member_name_fault(std::string_view name);
 
 /// Unpacks files and folders below `folder`, which is made where it is missing: everything or, on an Error, nothing.

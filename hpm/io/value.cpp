@@ -43,7 +43,8 @@ std::string Value::description() const {
           [](const TensorPointer& t) { return fmt::format("tensor {} {}", name_of(t->type), text_of_shape(t->shape)); },
           [](const List& list) { return fmt::format("list of {}", list.items.size()); },
           [](const Tuple& tuple) { return fmt::format("tuple of {}", tuple.items.size()); },
-          [](const Dict& dict) { return fmt::format("dict of {}", dict.entries.size()); }},
+          [](const Dict& dict) { return fmt::format("dict of {}", dict.entries.size()); },
+          [](const Opaque& opaque) { return fmt::format("an object of {}, not read", opaque.name); }},
       data);
 }
 

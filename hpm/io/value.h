@@ -1,4 +1,4 @@
-// defines: Value, Key, List, Tuple, Dict
+// defines: Value, Key, List, Tuple, Dict, Opaque
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -25,12 +25,22 @@ struct Tuple {
 struct Dict {
   std::vector<DictEntry> entries;
 };  ///< in the file's order, no key twice
+/// An object that Python would make by importing and calling something. Nothing is imported or called here: what is kept
+/// is the name, and the tensors that stand under names in the object.
+struct Opaque {
+  std::string name;        ///< of the class or function: "collections.Counter"
+  bool is_module = false;  ///< a whole torch.nn.Module
+  /// The parameters and buffers of a module under the names that state_dict() gives them, or the tensors of a mapping
+  /// (collections.defaultdict, ...) under its keys; null for everything else.
+  std::shared_ptr<Dict> tensors = {};
+};
 /// Shared where the file names the same tensor twice; never null.
 using TensorPointer = std::shared_ptr<StoredTensor>;
 
 /// What a pickle holds, as inert data: a finite tree.
 struct Value {
-  std::variant<std::monostate, bool, int64_t, double, std::string, Bytes, TensorPointer, List, Tuple, Dict> data;
+  std::variant<std::monostate, bool, int64_t, double, std::string, Bytes, TensorPointer, List, Tuple, Dict, Opaque>
+      data;
 
   template <class T>
   const T* as() const {

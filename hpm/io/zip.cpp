@@ -15,7 +15,8 @@ constexpr uint32_t local_signature = 0x04034b50, central_signature = 0x02014b50,
                    end64_signature = 0x06064b50, locator64_signature = 0x07064b50;
 constexpr uint64_t end_size = 22, end64_size = 56, locator64_size = 20, central_size = 46, local_size = 30;
 
-// Decompressed, an archive may take this much, or this many times its own size. Deflate reaches 1032 times.
+// The limit of an archive's decompressed size: this many bytes, or this many times its own size. Deflate reaches 1032
+// times.
 constexpr uint64_t free_expansion = uint64_t{64} << 20, allowed_ratio = 100;
 
 struct Directory {
@@ -130,7 +131,7 @@ ZipEntry read_central(ByteReader& in) {
   return entry;
 }
 
-// The local header repeats the directory's fields; where the data begin is known only from it.
+// The local header repeats the directory's fields. Only it tells where the data begin.
 void read_local(const ByteSource& source, uint64_t directory, ZipEntry& entry) {
   if (entry.header > directory || directory - entry.header < local_size)
     source.fail_at(entry.header, "the zip entry \"{}\" lies outside the archive", entry.name);

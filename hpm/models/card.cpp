@@ -16,6 +16,7 @@ void fields(Fields& f, ModelCard& c) {
   f.add("source", c.source, "where the weights come from");
   f.add("activation", c.activation, "where weights cannot tell: DeepMind's variants (none: silu)",
         {.choices = {"", "relu", "silu"}});
+  f.add("key", c.key, "which weights of a file that holds several: a key or prefix, outer.inner where nested");
   f.add("sha256", c.sha256, "SHA-256 the checkpoint must have (none: not checked)");
 }
 

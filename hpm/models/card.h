@@ -17,6 +17,7 @@ struct ModelCard {
   std::string source;             ///< where the weights come from; for people
   std::string sha256;             ///< of the checkpoint; empty: not checked
   std::string activation;         ///< relu or silu, where keys cannot tell; empty: as the architecture has it
+  std::string key;  ///< which weights of a file that holds several: "state_dict_ema", "outer.inner"; empty: the usual
 };
 void fields(Fields& f, ModelCard& c);
 

@@ -18,13 +18,16 @@ struct LoadedClassifier {
   std::vector<std::string> warnings;
 };
 
-/// Loads weights into the architecture that `given`, else the card beside the file, else the file's metadata, else
-/// keys and shapes name. `data_shape` {C,H,W} (may be empty) is taken where no input shape is given. Missing,
-/// unexpected and misshapen keys are listed in full; nothing loads half. The normalisation is that of `given`, the
-/// card, the metadata, buffers among the weights, or the architecture, in this order. Weights become float32; the
-/// network takes the memory of the file's tensors over, so that loading needs little more than their size.
-/// A TorchScript file, or one that an architecture "torchscript:NAME" names, runs code when it is loaded: it needs
-/// `allow_torchscript`, or its SHA-256 in its card.
+/// Loads a classifier. The architecture is the one named by `given`, else by the card beside the file, else by the
+/// file's metadata; else it is recognised from keys and shapes. The normalisation is that of `given`, else of the card,
+/// the metadata, buffers among the weights, or the architecture. `data_shape` {C,H,W} (may be empty) is the input shape
+/// where none of these has one.
+///
+/// Missing, unexpected and misshapen keys are listed in full, and nothing loads half. Weights become float32. The
+/// network takes over the memory of the file's tensors, so that loading needs little more than their size.
+///
+/// A TorchScript file runs code when it is loaded, and so does a checkpoint whose architecture "torchscript:NAME" names
+/// one: it needs `allow_torchscript`, or its SHA-256 in its card.
 LoadedClassifier load_classifier(const std::string& path, const ModelCard& given = {},
                                  const std::vector<int64_t>& data_shape = {}, bool allow_torchscript = false);
 

@@ -8,7 +8,9 @@
 namespace hpm {
 namespace {
 
-Tensor channel_values(const std::vector<double>& values, int64_t channels, const char* name) {
+/// Makes one value stand for every channel.
+Tensor channel_values(std::vector<double>& values, int64_t channels, const char* name) {
+  if (values.size() == 1) values.resize(static_cast<size_t>(channels), values.front());
   require(static_cast<int64_t>(values.size()) == channels,
           "Classifier: {} needs {} values, one per channel, but got {}", name, channels, values.size());
   return torch::tensor(values, at::kDouble).view({1, channels, 1, 1}).to(at::kFloat);
@@ -57,6 +59,8 @@ Classifier::Classifier(std::shared_ptr<Network> network, ClassifierInfo info)
     mean_ = channel_values(info_.normalisation.mean, info_.input_shape[0], "mean");
     std_ = channel_values(info_.normalisation.std, info_.input_shape[0], "std");
     require(std_.gt(0).all().item<bool>(), "Classifier: std needs values over 0");
+    const bool changes_nothing = mean_.eq(0).all().item<bool>() && std_.eq(1).all().item<bool>();
+    if (changes_nothing) mean_.reset(), std_.reset();
   }
   set_training(false);
   set_requires_grad(false);

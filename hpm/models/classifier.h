@@ -12,7 +12,8 @@ namespace hpm {
 using at::Tensor;
 class Network;
 
-/// Per-channel mean and standard deviation of the input, in units of [0,1]; both empty: identity.
+/// Per-channel mean and standard deviation of the input, in units of [0,1]; one value stands for every channel. Both
+/// empty: not known, and none is applied. Mean 0 and std 1 say that there is none.
 struct Normalisation {
   std::vector<double> mean, std;
   bool identity() const { return mean.empty() && std.empty(); }

@@ -9,7 +9,7 @@
 namespace hpm {
 namespace {
 
-constexpr int64_t kChannels = 4;  // of images: more than that convolution libraries are made for
+constexpr int64_t kChannels = 4;  // of images; for more channels the libraries are fast enough
 constexpr int64_t kRows = 16;     // images whose columns are in the cache together
 
 class ImageConvolution : public torch::autograd::Function<ImageConvolution> {
@@ -23,7 +23,7 @@ class ImageConvolution : public torch::autograd::Function<ImageConvolution> {
     return at::conv2d(x, weight, bias, stride, padding);
   }
 
-  /// gradient [N,O,H',W'] -> of x.
+  /// The gradient of the output [N,O,H',W'] -> the gradient of x.
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& gradients) {
     const auto shape = context->saved_data["shape"].toIntVector();
@@ -38,11 +38,11 @@ class ImageConvolution : public torch::autograd::Function<ImageConvolution> {
       auto part = out.slice(0, begin, begin + kRows);
       at::col2im_out(part, columns, {shape[2], shape[3]}, {weight.size(2), weight.size(3)}, {1, 1}, padding, stride);
     }
-    return {out, {}, {}, {}, {}};  // an entry an argument of forward
+    return {out, {}, {}, {}, {}};  // one entry for each argument of forward
   }
 };
 
-/// Nothing but the images' gradient is asked for, of a layer that `ImageConvolution` knows.
+/// Whether only the images' gradient is wanted, and of a layer that `ImageConvolution` can compute.
 bool images_alone(const Tensor& x, torch::nn::Conv2dImpl& layer) {
   const auto& o = layer.options;
   return at::GradMode::is_enabled() && x.requires_grad() && fast_operations(x) && !layer.weight.requires_grad() &&

@@ -115,7 +115,7 @@ class LayerStack : public Network {
       }
       case Item::Kind::bn: return append_norm(name, shape);
       case Item::Kind::relu: {
-        // In place where what comes in is a fresh result that nothing else reads.
+        // In place behind a layer whose result nothing else reads.
         const auto before = position > 0 ? items_[position - 1].kind : Item::Kind::flatten;
         if (before == Item::Kind::conv || before == Item::Kind::bn || before == Item::Kind::fc)
           return layers_.push_back([](const Tensor& h) { return h.relu_(); });

@@ -3,7 +3,7 @@
 namespace hpm {
 namespace {
 
-// Not zero: mold 1.10 misplaces the segment of a program whose only thread-local bytes are zeros.
+// Initially true, because mold 1.10 misplaces the thread-local segment of a program in which it has zeros alone.
 thread_local bool with_weights = true;
 
 at::Tensor shape_alone(at::IntArrayRef shape) { return at::zeros({1}).expand(shape); }
@@ -15,7 +15,7 @@ WithoutWeights::~WithoutWeights() { with_weights = before_; }
 
 torch::nn::Conv2d make_convolution(const torch::nn::Conv2dOptions& options) {
   if (with_weights) return torch::nn::Conv2d(options);
-  // The layer is made small, then told its size: its constructor initialises what it makes.
+  // The constructor initialises the weights that it makes. So the layer is made small, and gets its size afterwards.
   auto small = options;
   torch::nn::Conv2d layer(small.in_channels(1).out_channels(1));
   layer->options.in_channels(options.in_channels()).out_channels(options.out_channels());

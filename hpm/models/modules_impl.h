@@ -5,9 +5,9 @@
 
 namespace hpm {
 
-/// While one lives, this thread's new convolutions and linear layers have shapes but no weights (one element,
-/// expanded): for a network whose weights are loaded next, or whose shapes alone are asked for. Initialising a Wide
-/// ResNet-34-10 takes longer than reading its checkpoint.
+/// While an object of this class exists, new convolutions and linear layers of this thread have shapes but no weights
+/// (one element, expanded). It is for networks whose weights are loaded next, or of which only the shapes are needed.
+/// Initialising a Wide ResNet-34-10 takes longer than reading its checkpoint.
 class WithoutWeights {
  public:
   WithoutWeights();

@@ -23,7 +23,7 @@ class Network : public torch::nn::Module {
   virtual Tensor features(const Tensor& x) = 0;
   /// The same architecture, newly initialised.
   virtual std::shared_ptr<Network> fresh() const = 0;
-  /// The last linear layer, W [K,D], b [K] (b may be undefined). Empty for a network that is not cut.
+  /// The last linear layer, W [K,D], b [K] (b may be undefined). Empty for a network that is not cut at its features.
   virtual torch::nn::Linear head() = 0;
   /// x [N,C,H,W], already normalised -> features and logits of one pass.
   virtual NetworkOutput run(const Tensor& x) {

@@ -3,7 +3,7 @@
 namespace hpm {
 namespace {
 
-// Not zero: mold 1.10 misplaces the segment of a program whose only thread-local bytes are zeros.
+// Initially not zero, because mold 1.10 misplaces the thread-local segment of a program in which it has zeros alone.
 thread_local bool own_operations = true;
 thread_local bool outside_search = true;
 

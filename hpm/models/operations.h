@@ -4,7 +4,8 @@
 
 namespace hpm {
 
-/// For its lifetime, networks on this thread compute as PyTorch's own layers do, bit for bit.
+/// While an object of this class exists, networks on this thread compute exactly as PyTorch's own layers do, bit for
+/// bit.
 class ReferenceOperations {
  public:
   explicit ReferenceOperations(bool wanted);
@@ -17,8 +18,9 @@ class ReferenceOperations {
   bool before_;
 };
 
-/// For its lifetime, passes on this thread are an attack's search, also those without a gradient: they may be computed
-/// in a faster way that differs in last bits. What an attack finds is judged by passes outside of it.
+/// While an object of this class exists, all passes on this thread count as an attack's search, also those without a
+/// gradient. Faster algorithms may compute them, whose results differ in the last bits. What an attack finds is
+/// confirmed by passes outside of it.
 class SearchOperations {
  public:
   SearchOperations();
@@ -30,7 +32,8 @@ class SearchOperations {
   bool before_;
 };
 
-/// Whether a layer may be computed in such a way on x: on the CPU, in a search, or where x's gradient is wanted.
+/// Whether a faster algorithm may compute a layer on x: on the CPU, in a search or where x's gradient is wanted, and
+/// not under ReferenceOperations.
 bool fast_operations(const at::Tensor& x);
 
 }  // namespace hpm

@@ -106,7 +106,7 @@ NetworkPtr make_network(const std::string& architecture, int64_t classes, const 
 
 Classifier make_classifier(const std::string& architecture, int64_t classes, const Shape& input_shape,
                            const Normalisation& normalisation, uint64_t seed) {
-  // torch::nn initialises from the global generator: it is seeded here and put back.
+  // torch::nn draws initial weights from the global generator. It is seeded here, and its state restored afterwards.
   auto generator = at::globalContext().defaultGenerator(at::kCPU);
   const auto before = generator.get_state();
   generator.set_current_seed(seed);

@@ -16,15 +16,15 @@ struct Architecture {
   std::string name;     ///< e.g. "resnet18_cifar"
   std::string summary;  ///< one line for the help
   std::function<std::shared_ptr<Network>(int64_t classes, const std::vector<int64_t>& input_shape)> make;
-  std::optional<ResNetSpec> resnet = {};  ///< what recognises it, without the network being made
+  std::optional<ResNetSpec> resnet = {};  ///< recognises checkpoints without making the network
 };
 
-/// All named architectures; the one table a new one is added to. Families with numbers in their names (wrn28_10) are
-/// made by make_network from the name.
+/// All named architectures. A new one is added here. Families with numbers in their names (wrn28_10) are not in the
+/// table: make_network makes them from the name.
 const std::vector<Architecture>& architectures();
 
-/// What an architecture normalises by where nothing else is said: DeepMind's variants do it inside, by the number of
-/// classes. Identity for all others.
+/// The input normalisation that is part of an architecture: DeepMind's variants have one for each number of classes.
+/// Identity for all others.
 Normalisation own_normalisation(const std::string& architecture, int64_t classes);
 
 /// A newly initialised network: a name of the table or a LAYERS string. input_shape = {C,H,W}. Throws UsageError, with

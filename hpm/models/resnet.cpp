@@ -18,14 +18,14 @@ nn::Conv2d convolution(int64_t in, int64_t out, int64_t kernel, int64_t stride, 
   return make_convolution(nn::Conv2dOptions(in, out, kernel).stride(stride).padding(kernel / 2).bias(bias));
 }
 
-/// Where a block stands in its network.
+/// A block's place in its network.
 struct Place {
   int64_t in, out, stride;  ///< out: of the whole block
   const ResNetSpec& spec;
   bool changes() const { return stride != 1 || in != out; }
 };
 
-/// What takes x past a block.
+/// The shortcut: maps x to the shape of the block's output.
 class Bypass {
  public:
   void make(nn::Module& owner, const Place& p) {

@@ -11,7 +11,7 @@ namespace hpm {
 
 class Network;
 
-/// How a block whose output has another shape than its input is bypassed (He et al., section 4.2).
+/// The shortcut past a block whose output has another shape than its input (He et al., section 4.2).
 enum class Shortcut {
   padding,     ///< A: every second pixel, missing channels zero
   projection,  ///< B: 1x1 convolution and batch norm
@@ -41,7 +41,7 @@ struct ResNetSpec {
   int64_t wider = 1;              ///< bottleneck: factor of the 3x3 convolution's channels (Wide ResNet-50-2: 2)
   friend bool operator==(const ResNetSpec&, const ResNetSpec&) = default;
 };
-/// The spec that keys and shapes of a checkpoint describe; none where they are not such a network's.
+/// The spec that fits the keys and shapes of a checkpoint, if any does.
 std::optional<ResNetSpec> recognise_resnet(const std::map<std::string, std::vector<int64_t>>& keys);
 std::shared_ptr<Network> make_resnet(const ResNetSpec& spec, int64_t classes, const std::vector<int64_t>& input_shape);
 

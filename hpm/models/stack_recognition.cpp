@@ -33,12 +33,18 @@ struct Stack {
   std::vector<size_t> convolutions;  ///< their places in `layers`
 };
 
-std::optional<Weighted> weighted(const std::string& key, const at::Tensor& weight) {
+/// The place in a Sequential that a key begins with; -1 where it begins with none.
+int64_t position_of(const std::string& key) {
   const auto number = key.substr(0, key.find('.'));
   const bool position =
       !number.empty() && number.size() <= 4 && number.find_first_not_of("0123456789") == std::string::npos;
-  if (!position) return std::nullopt;
-  Weighted out{Weighted::Kind::norm, std::stoll(number), weight.dim() > 0 ? weight.size(0) : 0};
+  return position ? std::stoll(number) : -1;
+}
+
+std::optional<Weighted> weighted(const std::string& key, const at::Tensor& weight) {
+  const auto position = position_of(key);
+  if (position < 0) return std::nullopt;
+  Weighted out{Weighted::Kind::norm, position, weight.dim() > 0 ? weight.size(0) : 0};
   if (weight.dim() == 4) out.kind = Weighted::Kind::conv, out.kernel = weight.size(2);
   if (weight.dim() == 2) out.kind = Weighted::Kind::linear;
   if (weight.dim() > 1) out.in = weight.size(1);
@@ -60,7 +66,9 @@ std::optional<Gap> gap(const Weighted* from, const Weighted& to, int64_t count) 
 
 std::optional<Stack> stack_of(const NamedTensors& tensors) {
   Stack out;
-  for (const auto& [key, tensor] : tensors) {
+  auto ordered = tensors;  // files may be sorted by name, 10 before 2
+  std::ranges::stable_sort(ordered, {}, [](const auto& named) { return position_of(named.first); });
+  for (const auto& [key, tensor] : ordered) {
     const auto layer = weighted(key, tensor);
     if (!layer) return std::nullopt;
     if (key.substr(key.find('.') + 1) == "weight") out.layers.push_back(*layer);
@@ -159,9 +167,12 @@ std::string text_of(const Stack& stack, const std::vector<Geometry>& chosen) {
 }  // namespace
 
 int64_t classes_of(const NamedTensors& tensors) {
-  for (auto it = tensors.rbegin(); it != tensors.rend(); ++it)
-    if (it->second.dim() == 2) return it->second.size(0);
-  return 0;
+  // In the order of a Sequential where names are places in one; else as the file has it.
+  int64_t classes = 0, last = -1;
+  for (const auto& [key, tensor] : tensors)
+    if (const auto position = position_of(key); tensor.dim() == 2 && position >= last)
+      classes = tensor.size(0), last = position;
+  return classes;
 }
 
 std::string recognise_stack(const NamedTensors& tensors, const std::vector<int64_t>& input_shape,

@@ -81,6 +81,27 @@ Tensor trial_images(const std::vector<int64_t>& shape) {
   return x.view(sizes);
 }
 
+/// Throws the error of a module that does not run on images of this shape: its first convolution tells channels.
+[[noreturn]] void fail_on_images(const std::string& path, const torch::jit::Module& module,
+                                 const std::vector<int64_t>& shape, const std::string& reason) {
+  for (const auto& p : module.named_parameters())
+    if (p.value.dim() == 4 && (p.value.size(1) == 1 || p.value.size(1) == 3) && p.value.size(1) != shape[0])
+      fail_usage(
+          "load_torchscript: {}: the images have {} channel{}, the model takes {}; give the data set that it was "
+          "trained on (--data), or --input-shape",
+          path, shape[0], shape[0] == 1 ? "" : "s", p.value.size(1));
+  fail(
+      "load_torchscript: {} does not run on images of {} ([channels,height,width]); give the data set that it was "
+      "trained on (--data), or --input-shape. It says: {}",
+      path, fmt::format("[{}]", fmt::join(shape, ",")), reason);
+}
+
+/// The last line of LibTorch's message, which tells what went wrong; the others tell where in the module.
+std::string last_line(std::string text) {
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text.substr(text.rfind('\n') + 1).substr(0, 500);
+}
+
 /// The submodule whose weight [K,D] and bias [K] map the features to the logits, "" for none.
 std::string find_head(const torch::jit::Module& module, const NetworkOutput& out) {
   if (!out.features.defined() || out.features.dim() != 2) return {};
@@ -160,7 +181,13 @@ Classifier load_torchscript(const std::string& path, const TorchScriptOptions& o
   {
     torch::NoGradGuard guard;
     const ScopedGenerator untouched;
-    out = outputs_of(module, trial_images(options.input_shape));
+    try {
+      out = outputs_of(module, trial_images(options.input_shape));
+    } catch (const Error&) {
+      throw;
+    } catch (const std::exception& error) {
+      fail_on_images(path, module, options.input_shape, last_line(error.what()));
+    }
   }
   const auto rows_of_2 = [](const Tensor& t) { return t.dim() >= 2 && t.size(0) == 2; };
   if (out.logits.dim() != 2 || !rows_of_2(out.logits) || (out.features.defined() && !rows_of_2(out.features)))

@@ -26,7 +26,7 @@ class ScriptNetwork : public Network {
   torch::jit::Module module_;
   std::string head_name_;
   torch::nn::Linear head_{nullptr};
-  std::vector<Tensor> seen_;  // of adopt(): parameters that two modules share are one
+  std::vector<Tensor> seen_;  // by adopt(), which registers a shared parameter once
 };
 
 /// The script module behind a classifier that came from a TorchScript file; none for others.

@@ -22,8 +22,8 @@ struct WideResNetSpec {
 std::shared_ptr<Network> make_wide_resnet(const WideResNetSpec& spec, int64_t classes,
                                           const std::vector<int64_t>& input_shape);
 
-/// DeepMind's variants (Gowal et al., arXiv:2010.03593): paddings as of TensorFlow's SAME (a convolution of stride 2
-/// pads below and to the right alone), SiLU in most of their checkpoints.
+/// DeepMind's variants (Gowal et al., arXiv:2010.03593). Paddings are those of TensorFlow's SAME: a convolution of
+/// stride 2 pads only below and to the right. Most of their checkpoints have SiLU.
 struct DeepMindSpec {
   bool wide = true;  ///< Wide ResNet (init_conv, layer.<s>.block.<b>), or PreActResNet-18 (conv_2d, layer_<s>.<b>)
   int64_t depth = 28, width = 10;   ///< of the wide one
@@ -40,8 +40,8 @@ std::shared_ptr<Network> make_wide_resnet(const std::string& name, int64_t class
 /// Shapes by key.
 using KeyShapes = std::map<std::string, std::vector<int64_t>>;
 
-/// The name that fits the keys of a checkpoint; empty where none does. Keys do not tell SiLU from ReLU: SiLU, as most
-/// of DeepMind's checkpoints have, is assumed.
+/// The name that fits the keys of a checkpoint; empty if none does. Keys do not tell SiLU from ReLU; SiLU is assumed,
+/// as most of DeepMind's checkpoints have it.
 std::string recognise_wide_resnet(const KeyShapes& keys);
 
 }  // namespace hpm

@@ -8,18 +8,18 @@ namespace hpm {
 
 using at::Tensor;
 
-/// How samples are given to classes. Forward values of `ste` and `hard` agree; their gradients do not.
+/// How samples are assigned to classes. `ste` and `hard` have the same values; their gradients differ.
 enum class Assignment {
   ste,   ///< onehot(argmax o) + (Q - stop_gradient(Q)), Q = softmax(o / T): hard forward, soft backward
   hard,  ///< onehot(argmax o), a constant: the exact local gradient
   soft,  ///< Q itself
 };
 
-/// onehot(argmax o), the first index wins a tie. o [N,K] -> [N,K], without gradient. Verdicts, counts and absence come
-/// from this alone, never from a rounded assignment.
+/// onehot(argmax o); the first index wins a tie. o [N,K] -> [N,K], without gradient. Verdicts, counts and the absence
+/// of a class follow from this one, never from the rounded values of another assignment.
 Tensor hard_assignment(const Tensor& o);
 
-/// Samples given to classes.
+/// Samples assigned to classes.
 struct Assigned {
   Tensor weights;  ///< A [N,K], with the gradient that its kind has
   Tensor hard;     ///< [N,K]: onehot(argmax o)

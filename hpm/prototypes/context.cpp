@@ -62,7 +62,7 @@ RowCompany Company::rows(const Tensor& index) const {
     fail("Company: image {} is not in the plan", index.max().item<int64_t>());
   const auto found = position_.index_select(0, index);
   if (found.lt(0).any().item<bool>()) fail("Company: an image of the query is not in the plan");
-  const c10::InferenceMode ordinary(false);  // what is kept may meet a gradient later
+  const c10::InferenceMode ordinary(false);  // an inference tensor could not meet a gradient later
   torch::NoGradGuard guard;
   const auto rows = neighbours_.of(found.to(neighbours_.batch.device()));
   last_ = std::make_shared<Asked>(Asked{Stamp(index), rows});

@@ -7,18 +7,20 @@
 
 namespace hpm {
 
-/// Who stands in a batch with whom, and what their clean versions say: one clean pass, made once and kept, so that
-/// verdicts cannot change by recomputing a neighbour. Images are known by their numbers (Query::index).
+/// Which images form a batch together, and the statistics of their clean versions. The statistics come from one clean
+/// pass that is kept: a verdict cannot change because a neighbour was computed again. Images are known by their numbers
+/// (Query::index).
 class Company {
  public:
   /// The images `index` [n] int64 in an order drawn from `seed` (0: their own order), cut into batches of `size`; the
   /// last one is short, never wrapped. z [n,D], o [n,K]: their clean features and FC logits, row by row.
   Company(const HpmHead& head, const Tensor& index, const Tensor& z, const Tensor& o, int64_t size, uint64_t seed);
 
-  /// The statistics in the head's space, for the head as it was (see Neighbours).
+  /// The statistics in the space of the distances. Valid for the head that the company was made with (see Neighbours).
   const Neighbours& neighbours() const { return neighbours_; }
-  /// The company of rows that are versions of the images `index` [N]; the last one is kept, for an attack asks for the
-  /// same rows again and again (so not for several threads at once). Throws Error for an image that is not in the plan.
+  /// The company of rows that are versions of the images `index` [N]. The last answer is kept, because an attack asks
+  /// for the same rows again and again; so several threads must not call this at once. Throws Error for an image that
+  /// is in no batch.
   RowCompany rows(const Tensor& index) const;
   /// The batches, as image numbers.
   const std::vector<Tensor>& batches() const { return batches_; }
@@ -33,14 +35,14 @@ class Company {
   mutable std::shared_ptr<const Asked> last_;
 };
 
-constexpr int64_t kCompanyDraws = 10;  ///< of solo-eot
+constexpr int64_t kCompanyDraws = 10;  ///< batches of each image in solo-eot
 
-/// `count` companies of the same images in other orders than `seed` gives: draws of the context solo-eot.
+/// `count` companies of the same images, in other orders than `seed` gives: the draws of the context solo-eot.
 std::vector<std::shared_ptr<const Company>> draw_companies(const HpmHead& head, const Tensor& index, const Tensor& z,
                                                            const Tensor& o, int64_t size, uint64_t seed,
                                                            int64_t count = kCompanyDraws);
 
-/// One of the contexts with what it needs.
+/// A context, with the companies that it needs.
 struct Context {
   ContextKind kind = ContextKind::reference;
   std::shared_ptr<const Company> company = nullptr;        ///< of solo, and for the batches of joint
@@ -53,11 +55,11 @@ struct Context {
 Tensor context_logits(const HpmHead& head, const Context& context, const Tensor& h, const Assigned& assigned,
                       const Tensor& index, const HeadOptions& options = {});
 
-/// The true prediction's logits: hard assignment. In solo-eot the draws' votes, in [0, their number], and less than 1
-/// for ties: the class that most draws predict.
+/// The logits of the true prediction, which assigns by argmax. In solo-eot they are votes: the number of draws that
+/// predict each class, plus half the softmax of the averaged logits, which decides ties.
 Tensor prediction_logits(const HpmHead& head, const Context& context, const Tensor& z, const Tensor& o,
                          const Tensor& index, const HeadOptions& options = {});
-/// The same for those who ask about several contexts: h = head.embed(z), and the hard assignment of o.
+/// The same from h = head.embed(z) and the hard assignment of o, for callers that ask about several contexts.
 Tensor prediction_logits(const HpmHead& head, const Context& context, const Tensor& h, const Assigned& assigned,
                          const Tensor& index, const HeadOptions& options = {});
 

@@ -8,7 +8,7 @@ namespace {
 
 Tensor squared(const Tensor& rows) { return (rows * rows).sum(-1); }
 
-/// What `compute` makes of lambda and 1 - lambda: two numbers, or for several lambdas two tensors [L,1,1].
+/// Calls compute(lambda, 1 - lambda) with two numbers, or for several lambdas with two tensors [L,1,1].
 template <class Compute>
 Tensor mixed(const HpmHead& head, const HeadOptions& options, const Compute& compute) {
   if (options.lambdas.empty()) {
@@ -23,13 +23,14 @@ Tensor mixed(const HpmHead& head, const HeadOptions& options, const Compute& com
   return compute(column(options.lambdas), column(rest));
 }
 
-/// What a class lacks to one sample: r = (1 - n) [hard count is 0]; for a soft assignment relu(1 - n). `n` carries the
-/// gradient, the hard count decides.
+/// r_k, the weight of the stable prototype in d_k: 1 - n_k for a class without samples, else 0; with a soft assignment
+/// relu(1 - n_k). The hard count decides whether a class has samples; n carries the gradient.
 Tensor missing(const Tensor& n, const Tensor& hard_count, Assignment kind) {
   return kind == Assignment::soft ? at::relu(1 - n) : (1 - n) * hard_count.eq(0).to(n.scalar_type());
 }
 
-/// -|h - m|^2 / tau for prototypes that all rows share, centred to spare digits. h [N,R], m [K,R] or [L,K,R].
+/// -|h - m|^2 / tau for prototypes that all rows share. Both are centred first, which saves digits. h [N,R], m [K,R] or
+/// [L,K,R].
 Tensor shared_logits(const HpmHead& head, const Tensor& h, const Tensor& m) {
   const auto centre = m.detach().mean(-2, true);
   const auto hc = h - centre, mc = m - centre;
@@ -43,8 +44,8 @@ Tensor mix(const HpmHead& head, const Tensor& s, const Tensor& dynamic, const He
 
 Tensor centre_of(const Tensor& stable) { return stable.detach().mean(0, true); }
 
-/// h.U of each row's company [N,K]: every row against the few batches that occur, its own batch's columns, its own part
-/// left out of its class.
+/// h.U [N,K] of each row with its company. One product with the sums of all batches that occur; each row takes the
+/// columns of its batch, and subtracts its own clean part from its class.
 Tensor company_products(const Tensor& h, const RowCompany& company) {
   const auto u = company.sums.index_select(0, company.touched).flatten(0, 1);
   const auto own = (h * company.own_features).sum(1, true);
@@ -89,7 +90,7 @@ struct HpmHead::Projections {
     Stamp metric, of;
     Tensor value;
   };
-  std::vector<One> all;  // at most two: the means' and the calibration sums'
+  std::vector<One> all;  // at most two: of the means and of the calibration sums
 };
 
 Tensor HpmHead::projected(const Tensor& fixed) const {
@@ -157,7 +158,7 @@ Neighbours make_neighbours(const HpmHead& head, const Tensor& sums, const Tensor
   const auto s = stable - centre, own = own_features - centre;
   const auto u = sums - counts.unsqueeze(2) * centre;
   const auto own_u = u.flatten(0, 1).index_select(0, batch * head.classes() + own_class);
-  // |U|^2 - |U - own|^2
+  // What a member adds to U.U: |U|^2 - |U - own|^2.
   const auto uu = (own * (2 * own_u - own)).sum(1), us = (own * s.index_select(0, own_class)).sum(1);
   const auto products = at::stack({counts, squared(u), (u * s).sum(2)}, 1);
   return {centre, u, products, batch, own_class, own_features, at::stack({at::ones_like(uu), uu, us}, 1)};
@@ -191,7 +192,8 @@ Tensor row_logits(const HpmHead& head, const Tensor& h_in, const Assigned& assig
   const auto& us = company ? company->us : zero;
   const auto hu = company ? company_products(h, *company) : zero;
 
-  // m = a U + g h + b s with per-row coefficients [N,K]; a c + g + b = 1, so centring changes nothing.
+  // m = a U + g h + b s with coefficients [N,K] of each row. a c + g + b = 1, so moving the origin to the centre
+  // changes no distance.
   const auto n = counts + assigned.weights;
   const auto r = missing(n, counts + assigned.hard, assigned.kind);
   const auto hs = h.matmul(s.t()), hh = squared(h).unsqueeze(1), ss = squared(s).unsqueeze(0);
@@ -201,7 +203,7 @@ Tensor row_logits(const HpmHead& head, const Tensor& h_in, const Assigned& assig
     const auto g1 = 1 - g;
     auto d = g1 * (g1 * hh - 2 * (a * hu + b * hs)) + a * (a * uu + 2 * b * us) + b * b * ss;
     if (options.detached) {
-      // The gradient of |h|^2 - 2 h.m with m held constant; the value stays the distance.
+      // With m held constant: the gradient is that of |h|^2 - 2 h.m, the value stays the distance.
       a = a.detach(), g = g.detach(), b = b.detach();
       const auto through_h = hh - 2 * (a * hu + g * (h * h.detach()).sum(1, true) + b * hs);
       d = through_h + (d - through_h).detach();

@@ -12,7 +12,7 @@
 
 namespace hpm {
 
-/// The space that distances are measured in.
+/// The space in which distances are measured.
 enum class MetricKind {
   none,     ///< h = z
   l2norm,   ///< h = z / |z|
@@ -21,12 +21,12 @@ enum class MetricKind {
 MetricKind parse_metric(const std::string& name);
 std::string to_string(MetricKind kind);
 
-/// What the dynamic prototypes are made of: a named part of every evaluation.
+/// Where the dynamic prototypes come from: a named part of every evaluation.
 enum class ContextKind {
   reference,  ///< statistics of a stored calibration set; deterministic, exactly an FC layer
   alone,      ///< the sample itself: a batch of one
   solo,       ///< the sample among the clean others of its batch
-  solo_eot,   ///< solo in a batch drawn at random: the attacker knows the distribution, not the draw
+  solo_eot,   ///< solo in ten batches drawn at random: the attacker knows them, not which one it will be
   joint,      ///< the whole batch as it is, attacked together
 };
 ContextKind parse_context(const std::string& name);
@@ -49,13 +49,13 @@ struct HpmHead {
   double momentum = .99;      ///< beta of the EMA
 
   int64_t classes() const { return means.size(0); }
-  /// What prototypes are means of: z, or z / |z| with l2norm. [N,D] -> [N,D].
+  /// The features that prototypes are means of: z, or z / |z| with l2norm. [N,D] -> [N,D].
   Tensor prepare(const Tensor& z) const;
   /// Prepared features in the space of the distances. [...,D] -> [...,R].
   Tensor project(const Tensor& prepared) const;
   /// z [N,D] -> h [N,R].
   Tensor embed(const Tensor& z) const { return project(prepare(z)); }
-  /// s = P mu [K,R], formed inside the graph: gradients reach P, never mu. Kept while P is fixed.
+  /// s = P mu [K,R], inside the graph: gradients reach P, never mu. Kept while P is fixed.
   Tensor stable() const;
   Tensor tau() const;
 
@@ -68,27 +68,27 @@ struct HpmHead {
   /// hpm.log_tau, hpm.lambda.
   std::vector<std::pair<std::string, Tensor>> state() const;
 
-  /// P times `fixed`, one of this head's tensors, computed once while both stay as they are: at K = 1000 and D = 2048
-  /// that product costs more than everything else in the head.
+  /// P times `fixed`, one of this head's tensors. Kept until either changes: at K = 1000 and D = 2048 this product
+  /// costs more than everything else in the head.
   Tensor projected(const Tensor& fixed) const;
   struct Projections;
   mutable std::shared_ptr<Projections> kept = {};  ///< of projected(); copies share it
 };
 
-/// Which company each of N rows keeps: all that solo needs and no attack changes. Its own clean part is left out of
-/// counts, uu and us, and row_logits() leaves it out of h.U. U and h are from the mean of the stable prototypes, which
-/// spares digits.
+/// The clean neighbours of each of N rows: all that solo needs and no attack changes. A row's own clean version is
+/// already subtracted from counts, uu and us; row_logits() subtracts it from h.U. U and h are measured from the mean of
+/// the stable prototypes, because a large common offset would cost digits.
 struct RowCompany {
   Tensor sums;            ///< U [B,K,R] of all batches
   Tensor touched;         ///< [b] int64: the batches that occur
-  Tensor columns;         ///< [N,K] int64: a row's own among the columns of h.U [N,bK]
+  Tensor columns;         ///< [N,K] int64: which columns of h.U [N,bK] are those of a row's batch
   Tensor own_class;       ///< [N,1] int64: the class its clean version was assigned to
   Tensor own_features;    ///< [N,R]: its clean version's h
   Tensor counts, uu, us;  ///< [N,K]: c, U.U and U.s
 };
 
-/// Clean companies, one a batch, and what each of their n members has in them. For the head they were made with:
-/// another lambda or tau is fine, other means or another metric are not.
+/// The statistics of all clean batches, and what each of their n members adds to them. Valid for the head that they
+/// were made with: lambda and tau may change later, means and metric may not.
 struct Neighbours {
   Tensor centre;        ///< [1,R]: the mean of the stable prototypes
   Tensor sums;          ///< U [B,K,R], from the centre
@@ -101,14 +101,14 @@ struct Neighbours {
   /// The company of N rows that are versions of the members `rows` [N] int64 (repetitions and any order allowed).
   RowCompany of(const Tensor& rows) const;
 };
-/// sums [B,K,R] of h and counts [B,K], as class_statistics() has them, with the members in them; batch [n] and
-/// own_class [n] int64, own_features [n,R] their clean h.
+/// sums [B,K,R] of h and counts [B,K] as class_statistics() gives them, all members included; batch [n] and own_class
+/// [n] int64, own_features [n,R] their clean h.
 Neighbours make_neighbours(const HpmHead& head, const Tensor& sums, const Tensor& counts, const Tensor& batch,
                            const Tensor& own_class, const Tensor& own_features);
 
-/// How the head's logits depend on h.
+/// Variations of the head's logits.
 struct HeadOptions {
-  std::optional<double> lambda = {};  ///< another one than the head's
+  std::optional<double> lambda = {};  ///< in place of the head's
   std::vector<double> lambdas = {};   ///< several in its place: logits become [L,N,K], prototypes [L,K,R]
   bool detached = false;              ///< prototypes are constants in the gradient
 };

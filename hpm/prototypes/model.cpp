@@ -51,13 +51,13 @@ HpmHead read_head(const LoadedClassifier& loaded, const std::string& path) {
   if ((head.kind == MetricKind::learned) != head.metric.defined())
     fail("{}: the metric is \"{}\", but hpm.metric is {}", path, to_string(head.kind),
          head.metric.defined() ? "there" : "missing");
-  // float32 keeps .9 as .89999998: the decimal that was meant is the one with seven digits.
+  // float32 stores .9 as .89999998. Seven digits give back the decimal that was meant.
   head.lambda = std::round(head.lambda * 1e7) / 1e7;
   if (head.lambda < 0 || head.lambda > 1) fail("{}: hpm.lambda needs to be in [0,1], but is {}", path, head.lambda);
   return head;
 }
 
-/// What the head's tensors do not tell, as texts under their keys in a file.
+/// The head's settings that are no tensors, as texts under their keys in a file.
 std::map<std::string, std::string> head_metadata(const HpmModel& model) {
   if (!model.head) return {};
   return {{"hpm.metric_kind", to_string(model.head->kind)},
@@ -73,7 +73,8 @@ Output HpmModel::run(const Tensor& x) const {
   auto out = classifier.run(x);
   if (!out.features.defined()) return out;
   auto& [sum, passes] = *unchecked;
-  // Finite exactly where all features are: float32 cannot overflow a double. A look at each costs ten times as much.
+  // The sum is finite exactly if all features are, because float32 values cannot overflow a double. Checking each value
+  // would cost ten times as much.
   const auto here = out.features.detach().sum(at::kDouble);
   sum = sum.defined() ? sum + here : here;
   if (++passes < (x.is_cuda() ? 8 : 1)) return out;

@@ -15,8 +15,8 @@ struct HpmModel {
   Classifier classifier;
   std::optional<HpmHead> head;
 
-  /// One pass of the backbone. Throws Error that names the layer when features are NaN or infinite; on a GPU up to
-  /// eight passes later, for each look waits for the device.
+  /// One pass of the backbone. Throws Error that names the layer when features are NaN or infinite; on a GPU, where a
+  /// check has to wait for the device, up to eight passes later.
   Output run(const Tensor& x) const;
   HpmModel clone() const;
   void to(at::Device device, at::ScalarType type = at::kFloat);
@@ -24,7 +24,7 @@ struct HpmModel {
   std::string head_kind() const;
   std::vector<std::pair<std::string, Tensor>> state() const;  ///< the classifier's, then hpm.*
 
-  /// Passes that were not looked at yet.
+  /// Passes whose features were not checked yet.
   struct Unchecked {
     Tensor sum;  // of their features
     int64_t passes = 0;

@@ -15,7 +15,7 @@ namespace {
 
 namespace jit = torch::jit;
 
-/// Values of all sizes, the same in every run: n rows.
+/// n rows of example values between 0 and 1, the same in every run.
 Tensor example(int64_t n, std::vector<int64_t> row) {
   const auto count = n * c10::multiply_integers(row);
   row.insert(row.begin(), n);
@@ -38,8 +38,8 @@ void register_state(jit::Module& into, const torch::nn::Module& from,
   }
 }
 
-/// Gives the module the method forward: what `function` does with inputs like `inputs`, the module's tensors found in
-/// it.
+/// Gives the module a method forward: the trace of `function` on `inputs`. Where the trace meets one of the module's
+/// tensors, it reads it from the module.
 void trace_forward(jit::Module& module, jit::Stack inputs, const std::vector<std::string>& names,
                    const std::function<c10::IValue(const jit::Stack&)>& function) {
   const auto traced = jit::tracer::trace(
@@ -67,7 +67,7 @@ jit::Module head_module(const HpmHead& head, ContextKind context, const std::sha
   auto module = new_module("Head", unit);
   constexpr std::string_view prefix = "hpm.";
   for (const auto& [name, tensor] : head.state())
-    if (name != "hpm.lambda") module.register_buffer(name.substr(prefix.size()), tensor);  // a constant, and a keyword
+    if (name != "hpm.lambda") module.register_buffer(name.substr(prefix.size()), tensor);  // a constant of the trace
   trace_forward(module, {example(2, {head.means.size(1)}), example(2, {head.classes()})}, {"features", "logits"},
                 [&](const jit::Stack& stack) {
                   return prediction_logits(head, {context}, stack[0].toTensor(), stack[1].toTensor(), Tensor());

@@ -133,6 +133,7 @@ void read_context(const Reader& r, int64_t n, ContextResult& c) {
   r.each("broken_by", c.broken_by, [](const Reader& o, BrokenBy& out) {
     o.need("by", out.by);
     o.need("images", out.images);
+    o.read("elsewhere", out.elsewhere);
   });
   r.read("clean_interval", c.clean_interval);
   r.read("interval", c.interval);
@@ -142,6 +143,7 @@ void read_context(const Reader& r, int64_t n, ContextResult& c) {
   need_length(r, "robust", c.robust.size(), n);
   r.each("surrogates", c.surrogates, [](const Reader& s, SurrogateResult& out) {
     s.need("name", out.name);
+    s.read("summary", out.summary);
     s.read("same_as", out.same_as);
     s.read("unavailable", out.unavailable);
     s.read("complete", out.complete);

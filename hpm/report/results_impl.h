@@ -24,16 +24,17 @@ struct PairedModel {
 };
 
 struct SurrogateResult {
-  std::string name, same_as, unavailable;  ///< at most one of the last two; `unavailable`: the reason, "needs ..."
+  std::string name, summary, same_as, unavailable;  ///< at most one of the last two; `unavailable`: the reason, "needs ..."
                                            ///< where the user can help it
   bool complete = false;                   ///< it was given every correctly classified image
   std::optional<double> robust_accuracy;
   int64_t broke = 0, of = 0, first = 0;  ///< it broke `broke` of `of` images; `first` of them nobody had before
 };
 
-/// How many images a source broke first: "surrogate/attack", with " in CONTEXT" where it was aimed at another one.
+/// How many images an attack on a surrogate broke first.
 struct BrokenBy {
-  std::string by;
+  std::string by;          ///< in words
+  bool elsewhere = false;  ///< it was aimed at another context
   int64_t images = 0;
 };
 

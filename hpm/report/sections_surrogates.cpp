@@ -1,4 +1,6 @@
 // What each surrogate broke.
+#include <set>
+
 #include "hpm/report/charts.h"
 #include "hpm/report/html.h"
 #include "hpm/report/sections_impl.h"
@@ -58,8 +60,7 @@ std::string context_sentence(const ContextResult& c) {
     out += ".";
   }
   int64_t lost = 0, aimed_elsewhere = 0;
-  for (const auto& [by, images] : c.broken_by)
-    lost += images, aimed_elsewhere += by.find(" in ") != std::string::npos ? images : 0;
+  for (const auto& by : c.broken_by) lost += by.images, aimed_elsewhere += by.elsewhere ? by.images : 0;
   if (aimed_elsewhere > 0)
     out += fmt::format(" Of the {} images lost, {} fell to images made for another context of this run.",
                        count_text(lost), count_text(aimed_elsewhere));
@@ -80,34 +81,15 @@ std::string surrogate_context(const ContextResult& c) {
   return out + "\n" + collusion_table(c);
 }
 
-struct SurrogateMeaning {
-  const char *name, *meaning;
-};
-
-constexpr SurrogateMeaning kSurrogates[] = {
-    {"ste", "HPM as it is trained: hard assignment forward, soft gradient backward (straight-through estimator)"},
-    {"hard", "the assignment held fixed: the exact local gradient"},
-    {"soft", "soft assignment in both directions, at several temperatures"},
-    {"detached", "the prototypes held fixed"},
-    {"fc", "the FC logits alone: changes the assignment"},
-    {"stable", "the stored prototypes alone (lambda = 1)"},
-    {"region", "stays in, or enters, the FC region of one class and wins the HPM margin there"},
-    {"base", "adversarial images of the model before fine-tuning"},
-    {"control", "adversarial images of the matched control"},
-    {"mean", "the average of the HPM-side surrogates' logits"},
-    {"query", "no gradient: random search on the true margin"},
-};
-
-/// Explains the surrogates that occur, in the table's order.
+/// Explains the surrogates that occur, in the order in which they attacked.
 std::string surrogate_glossary(const Comparison& c) {
   std::string out;
-  for (const auto& [name, meaning] : kSurrogates) {
-    bool occurs = false;
-    for (size_t i : c.subjects)
-      for (const auto& context : c.runs[i].contexts)
-        for (const auto& s : context.surrogates) occurs = occurs || s.name.rfind(name, 0) == 0;
-    if (occurs) out += fmt::format("<dt>{}</dt><dd>{}</dd>\n", name, typeset(meaning));
-  }
+  std::set<std::string> seen;
+  for (size_t i : c.subjects)
+    for (const auto& context : c.runs[i].contexts)
+      for (const auto& s : context.surrogates)
+        if (!s.summary.empty() && seen.insert(s.name).second)
+          out += fmt::format("<dt>{}</dt><dd>{}</dd>\n", escape_html(s.name), typeset(escape_html(s.summary)));
   return out.empty() ? "" : "<details><summary>What the surrogates are</summary><dl>" + out + "</dl></details>\n";
 }
 

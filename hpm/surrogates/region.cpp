@@ -2,7 +2,7 @@
 
 namespace hpm {
 
-Tensor region_objective(const SurrogateInput& input, const Loss& loss) {
+Tensor region_objective(const HpmSurrogateInput& input, const Loss& loss) {
   constexpr double k = .02;
   const auto onehot = at::one_hot(loss.targets, input.head.classes()).to(input.o.scalar_type());
   const auto logits = context_logits(input.head, input.context, input.head.embed(input.z),

@@ -1,6 +1,6 @@
 // defines: region_objective()
 #pragma once
-#include "hpm/surrogates/surrogate.h"
+#include "hpm/surrogates/hpm_surrogates.h"
 
 namespace hpm {
 
@@ -8,6 +8,6 @@ namespace hpm {
 /// the HPM margin that holds there,
 ///     -relu(k - (o_c - max_{j!=c} o_j) / sd_o) - relu(k - (max_{j!=y} L_j - L_y) / sd_L),   k = .02,
 /// L = HPM logits with A = onehot(c), sd over the clean logits. [N], at most 0; 0 when both are won by k.
-Tensor region_objective(const SurrogateInput& input, const Loss& loss);
+Tensor region_objective(const HpmSurrogateInput& input, const Loss& loss);
 
 }  // namespace hpm

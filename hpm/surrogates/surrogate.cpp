@@ -1,76 +1,22 @@
 #include "hpm/surrogates/surrogate.h"
 
+#include <algorithm>
+#include <set>
+
 #include "hpm/core/error.h"
 #include "hpm/core/fields.h"
-#include "hpm/surrogates/region.h"
 
 namespace hpm {
 namespace {
 
-Tensor assigned_logits(const SurrogateInput& in, Assignment kind, double temperature, const HeadOptions& options = {}) {
-  return context_logits(in.head, in.context, in.head.embed(in.z), assign(in.o, kind, temperature), in.index, options);
+/// White-box surrogates and objectives keep their order among each other.
+int place_of(SurrogateKind kind) {
+  return kind == SurrogateKind::query ? 2 : kind == SurrogateKind::transfer ? 1 : 0;
 }
 
-template <int hundredths>
-Tensor soft_logits(const SurrogateInput& in) {
-  return assigned_logits(in, Assignment::soft, hundredths / 100.);
-}
-
-/// The average of the HPM-side surrogates' logits, each divided by its row's standard deviation.
-Tensor mean_logits(const SurrogateInput& in) {
-  Tensor sum;
-  for (const char* name : {"ste", "hard", "soft", "fc", "stable"}) {
-    const auto logits = find_surrogate(name).logits(in);
-    const auto scaled = logits / (logits.std(1, true, true) + 1e-12);
-    sum = sum.defined() ? sum + scaled : scaled;
-  }
-  return sum / 5;
-}
-
-bool is_one_of(const std::string& name, std::initializer_list<const char*> names) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-std::vector<Surrogate>& table() {
-  static std::vector<Surrogate> table = {
-      {"ste", "hard assignment forward, soft backward: the paper's own gradient",
-       [](const SurrogateInput& in) { return assigned_logits(in, Assignment::ste, in.head.temperature); }},
-      {"hard", "assignment as a constant: the exact local gradient",
-       [](const SurrogateInput& in) { return assigned_logits(in, Assignment::hard, 1); }},
-      {"fc", "FC logits alone: changing the assignment", [](const SurrogateInput& in) { return in.o; }},
-      {"stable", "lambda = 1: the dataset prototypes alone",
-       [](const SurrogateInput& in) { return stable_logits(in.head, in.head.embed(in.z)); }},
-      {"soft", "soft assignment, temperature .25", soft_logits<25>},
-      {"soft1", "soft assignment, temperature 1", soft_logits<100>},
-      {"soft4", "soft assignment, temperature 4", soft_logits<400>},
-      {"detached", "prototypes as constants in the gradient",
-       [](const SurrogateInput& in) { return assigned_logits(in, Assignment::hard, 1, {.detached = true}); }},
-      {"region", "the exact piecewise form: choose the FC region, win its margin", nullptr, region_objective},
-      {"mean", "average of ste, hard, soft, fc and stable, each by its row's deviation", mean_logits},
-      {"base", "transfer from the model before HPM",
-       [](const SurrogateInput& in) { return in.peers.base.logits(in.x); }, nullptr, false},
-      {"control", "transfer from the matched fine-tuned FC model",
-       [](const SurrogateInput& in) { return in.peers.control.logits(in.x); }, nullptr, false},
-      {"query", "no gradient: Square on the true margin", nullptr, nullptr},
-  };
-  return table;
-}
-
-}  // namespace
-
-const std::vector<Surrogate>& surrogates() { return table(); }
-
-void add_surrogate(Surrogate surrogate) {
-  require(!surrogate.name.empty() && (surrogate.logits || surrogate.objective),
-          "add_surrogate: needs a name, and logits or an objective");
-  for (const auto& known : table())
-    require(known.name != surrogate.name, "add_surrogate: there is a surrogate {} already", surrogate.name);
-  table().push_back(std::move(surrogate));
-}
-
-const Surrogate& find_surrogate(const std::string& name) {
+const Surrogate& find(const std::vector<Surrogate>& all, const std::string& name) {
   std::vector<std::string> names;
-  for (const auto& surrogate : surrogates()) {
+  for (const auto& surrogate : all) {
     if (surrogate.name == name) return surrogate;
     names.push_back(surrogate.name);
   }
@@ -79,20 +25,52 @@ const Surrogate& find_surrogate(const std::string& name) {
              nearest.empty() ? "" : "; did you mean " + nearest + "?");
 }
 
-std::string coincides_with(const std::string& name, const HpmHead& head, ContextKind context) {
-  if (head.lambda == 1 && is_one_of(name, {"hard", "stable", "soft", "soft1", "soft4", "detached"})) return "ste";
-  // In reference the prototypes do not depend on the assignment, so every way to assign gives the same logits.
-  if (context == ContextKind::reference && is_one_of(name, {"hard", "soft", "soft1", "soft4", "detached", "region"}))
-    return "ste";
-  return {};
+}  // namespace
+
+std::string to_string(SurrogateKind kind) {
+  constexpr const char* names[] = {"white-box", "objective", "transfer", "query"};
+  return names[static_cast<size_t>(kind)];
 }
 
-std::string unavailable(const std::string& name, ContextKind context, const Peers& peers) {
-  if (name == "base" && !peers.base) return "needs --base FILE";
-  if (name == "control" && !peers.control) return "needs --control FILE";
-  if (name == "region" && context == ContextKind::joint)
-    return "a region is one sample's; in joint the assignment of all moves the prototypes";
-  return {};
+std::vector<Surrogate> selected(const std::vector<Surrogate>& all, const SurrogateSelection& selection) {
+  std::vector<std::string> names = selection.names;
+  if (names.empty())
+    for (const auto& surrogate : all)
+      if (surrogate.quick || !selection.quick) names.push_back(surrogate.name);
+  for (const auto& name : selection.more)
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  require(std::set<std::string>(names.begin(), names.end()).size() == names.size(),
+          "msa: a surrogate is named twice: {}", fmt::join(names, ","));
+  std::vector<Surrogate> chosen;
+  for (const auto& name : names) chosen.push_back(find(all, name));
+  std::stable_sort(chosen.begin(), chosen.end(),
+                   [](const auto& a, const auto& b) { return place_of(a.kind) < place_of(b.kind); });
+  return chosen;
+}
+
+int64_t white_box_count(const std::vector<Surrogate>& surrogates) {
+  return std::count_if(surrogates.begin(), surrogates.end(),
+                       [](const auto& surrogate) { return surrogate.kind == SurrogateKind::white_box; });
+}
+
+Surrogate transfer_surrogate(const std::string& name, const std::string& summary, const Classifier& network,
+                             const std::string& flag) {
+  Surrogate surrogate{.name = name, .summary = summary, .kind = SurrogateKind::transfer};
+  surrogate.through_network = false;
+  if (!network) {
+    surrogate.unavailable = "needs " + flag;
+    return surrogate;
+  }
+  surrogate.logits = [network](const SurrogateInput& in) { return network.logits(in.x); };
+  surrogate.passes = [network] { return network.passes(); };
+  return surrogate;
+}
+
+Surrogate query_surrogate() {
+  return {.name = "query",
+          .summary = "no gradient: Square on the true margin",
+          .kind = SurrogateKind::query,
+          .quick = false};
 }
 
 }  // namespace hpm

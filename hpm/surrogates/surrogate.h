@@ -1,58 +1,86 @@
-// defines: Surrogate, SurrogateInput, Peers, surrogates(), add_surrogate(), find_surrogate(), coincides_with(),
-// unavailable()
+// defines: Surrogate, SurrogateKind, SurrogateInput, SurrogateSelection, selected(), white_box_count(), transfer_surrogate()
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "hpm/attacks/losses.h"
 #include "hpm/models/classifier.h"
-#include "hpm/prototypes/context.h"
 
 namespace hpm {
 
-/// Other models that adversarial images may transfer from; empty where not given.
-struct Peers {
-  Classifier base;     ///< before HPM was attached
-  Classifier control;  ///< the matched fine-tuned FC model
+/// How an attacker uses a surrogate. The order is the order in which the Mixed Surrogate Attack runs them, so that what
+/// transfer and queries break is counted as found beyond the white-box surrogates.
+enum class SurrogateKind {
+  white_box,  ///< logits computed from the defended network's own pass
+  objective,  ///< an objective of its own instead of logits, from the defended network's own pass
+  transfer,   ///< another network's logits
+  query,      ///< no gradient: random search on the target's margin
 };
 
-/// What a surrogate is made of in one pass.
+std::string to_string(SurrogateKind kind);  ///< "white-box", "objective", "transfer" or "query"
+
+/// One forward pass of the defended network: what a surrogate is computed from.
 struct SurrogateInput {
-  const HpmHead& head;
-  const Context& context;
-  const Peers& peers;
-  const Tensor& x;      ///< [N,C,H,W]
-  const Tensor& z;      ///< [N,D] penultimate features
-  const Tensor& o;      ///< [N,K] FC logits
-  const Tensor& index;  ///< [N]
-  double scale_o = 1;   ///< standard deviation of the clean FC logits
-  double scale_l = 1;   ///< standard deviation of the clean HPM logits
+  const Tensor& x;      ///< [N,C,H,W] in [0,1], the leaf that gradients are taken for
+  const Tensor& z;      ///< [N,D] penultimate features; undefined for a black box
+  const Tensor& o;      ///< [N,K] the network's own logits
+  const Tensor& index;  ///< [N] int64 (CPU): numbers of the images that the rows are versions of
 };
 
-/// A differentiable stand-in for the hard, batch-dependent prediction. A new one is a function (in a file pair of its
-/// own where it is more than an expression) and a line of the table in surrogate.cpp.
+/// A differentiable stand-in for one target of a defence, ready to be attacked. The target decides what is broken; the
+/// surrogate only gives gradients.
 struct Surrogate {
   std::string name = {};     ///< as on the command line
   std::string summary = {};  ///< what it approximates, one line
-  /// Logits [N,K]; their losses are the usual ones.
+  SurrogateKind kind = SurrogateKind::white_box;
+  /// Logits [N,K]; white_box and transfer.
   std::function<Tensor(const SurrogateInput&)> logits = nullptr;
-  /// Or an objective of its own [N], to be maximised; Loss::targets names the class it aims at.
+  /// An objective [N] to be maximised; Loss::targets names the class that it aims at.
   std::function<Tensor(const SurrogateInput&, const Loss&)> objective = nullptr;
-  bool own_backbone = true;  ///< differentiates the defended model's backbone, rather than a peer's
+  /// Image passes of a network of its own so far; transfer.
+  std::function<Passes()> passes = nullptr;
+
+  bool through_network = true;  ///< it differentiates the defended network's own pass; false: images alone reach it
+  /// Its gradient is the target's exact gradient: attacked as often as an undefended network is.
+  bool exact = false;
+  /// It attacks every correctly classified image, so that "under this surrogate alone" is an exact figure: what an
+  /// evaluation with one surrogate would report.
+  bool leads = false;
+  bool quick = true;       ///< part of the version quick; the other versions run every surrogate
+  bool checked = false;    ///< the checks look at it, where it attacked
+  bool in_crowds = false;  ///< used by the study of colluding neighbours
+  std::string same_as = {};      ///< an earlier surrogate that gives the same logits for this target: it runs once
+  std::string unavailable = {};  ///< why it cannot run here, with what it needs
 };
 
-const std::vector<Surrogate>& surrogates();
-/// One more for this process, after the others: what a program of one's own attacks with. Throws UsageError for a name
-/// that is taken. Not to be called while an attack runs.
-void add_surrogate(Surrogate surrogate);
-/// Throws UsageError with the nearest known name.
-const Surrogate& find_surrogate(const std::string& name);
+/// Which surrogates are asked for.
+struct SurrogateSelection {
+  std::vector<std::string> names = {};  ///< none: those of the version
+  std::vector<std::string> more = {};   ///< beside those
+  bool quick = true;                    ///< the version's: those marked quick, or all
+};
 
-/// The earlier surrogate of the table that gives the same logits in this context ("" where none): it runs once.
-std::string coincides_with(const std::string& name, const HpmHead& head, ContextKind context);
+/// Those of `all` that are selected, white-box first, then transfer, then query; within a kind in the order of the
+/// names given, else of `all`. Throws UsageError for an unknown name, with the nearest known one, and for a name given
+/// twice.
+std::vector<Surrogate> selected(const std::vector<Surrogate>& all, const SurrogateSelection& selection);
 
-/// Why a surrogate cannot run here ("" where it can): a peer that was not given, or no sense in this context.
-std::string unavailable(const std::string& name, ContextKind context, const Peers& peers);
+/// How many of them are white-box surrogates with logits.
+int64_t white_box_count(const std::vector<Surrogate>& surrogates);
+
+/// Another network as a surrogate. Without one (`network` is empty) it says that it is unavailable: needs `flag`.
+Surrogate transfer_surrogate(const std::string& name, const std::string& summary, const Classifier& network,
+                             const std::string& flag);
+
+/// Square on the target's own margin.
+Surrogate query_surrogate();
+
+/// Models that adversarial images may transfer from; empty where not given.
+struct Peers {
+  Classifier base;     ///< the model before the defence was attached
+  Classifier control;  ///< the matched fine-tuned model without the defence
+};
 
 }  // namespace hpm

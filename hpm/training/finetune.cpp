@@ -1,8 +1,10 @@
 #include "hpm/training/finetune.h"
 
 #include "hpm/core/error.h"
+#include "hpm/core/random.h"
 #include "hpm/models/torchscript.h"
 #include "hpm/surrogates/hpm_attack_model.h"
+#include "hpm/training/fit_accuracy.h"
 
 namespace hpm {
 namespace {
@@ -19,10 +21,8 @@ struct Collected {
 Collected collect(const HpmModel& model, const Dataset& data, const FinetuneOptions& options, AttackModel* attacked,
                   const std::string& what, Monitor& monitor) {
   const RandomStreams streams(options.loop.seed);
-  // The images that training reads, and no others: a held-out part stays unseen, and the control sees the same.
-  const int64_t available = options.loop.images > 0 ? std::min(options.loop.images, data.size()) : data.size();
-  const int64_t n = std::min(options.fit_images, available);
-  const auto chosen = streams.permutation(available, {"fit images"}).slice(0, 0, n);
+  const auto chosen = fit_order(data, options).slice(0, 0, options.fit_images);
+  const int64_t n = chosen.numel();
   std::vector<Tensor> z, o, y;
   monitor.begin(what, n, "images");
   for (int64_t begin = 0; begin < n; begin += kFeatureBatch) {
@@ -43,7 +43,23 @@ Collected collect(const HpmModel& model, const Dataset& data, const FinetuneOpti
 
 FeatureSet join(const FeatureSet& a, const FeatureSet& b) { return {at::cat({a.z, b.z}), at::cat({a.y, b.y})}; }
 
+/// Warns where the metric has too few images.
+void look_at_fit(const HpmHead& head, const Dataset& data, const FinetuneOptions& options, Monitor& monitor) {
+  const auto needed = fit_images_needed(head), available = fit_order(data, options).numel();
+  const auto n = std::min(options.fit_images, available);
+  if (n >= needed) return;
+  monitor.warn(
+      fmt::format("the metric is fitted on {} images; fewer than {} cost clean accuracy (docs/training.md): {}", n,
+                  needed, n < available ? "raise --fit-images" : "there are no more training images"));
+}
+
 }  // namespace
+
+Tensor fit_order(const Dataset& data, const FinetuneOptions& options) {
+  // The images that training reads, and no others: a held-out part stays unseen, and the control sees the same.
+  const int64_t available = options.loop.images > 0 ? std::min(options.loop.images, data.size()) : data.size();
+  return RandomStreams(options.loop.seed).permutation(available, {"fit images"});
+}
 
 void calibrate(HpmModel& model, const Dataset& data, const FinetuneOptions& options, Monitor& monitor) {
   auto& head = *model.head;
@@ -64,12 +80,16 @@ void attach_head(HpmModel& model, const Dataset& data, const FinetuneOptions& op
                .momentum = options.ema};
   ClassifierModel fc(model.classifier);
   const auto clean = collect(model, data, options, nullptr, "features, clean", monitor);
+  if (!clean.o.isfinite().all().item<bool>())
+    fail("attach_head: the FC logits hold NaN or infinite values; the weights or the input are broken");
   auto features = join(clean.features, collect(model, data, options, &fc, "features, adversarial", monitor).features);
   head.means = class_means(head, features, model.classifier.classes());
   const MetricFit fit{.rank = options.rank, .steps = options.metric_steps};
   fit_metric(head, features, fit, options.loop.seed, monitor);
   for (int64_t round = 1; round < options.fit_rounds && head.kind == MetricKind::learned; ++round) {
-    HpmAttackModel fitted({model.classifier, head}, {{ContextKind::alone}, 1.}, find_surrogate("stable"));
+    auto l2 = head;  // the metric is that of the l2 classifier
+    l2.lambda = 1;
+    HpmAttackModel fitted({model.classifier, l2}, {ContextKind::alone}, hpm_surrogate("stable"));
     features = join(features, collect(model, data, options, &fitted,
                                       fmt::format("features, adversarial to the head, round {}", round + 1), monitor)
                                   .features);
@@ -88,6 +108,8 @@ HpmModel finetune(HpmModel model, const Dataset& data, const FinetuneOptions& op
     model.head.reset();
   } else {
     attach_head(model, data, options, monitor);
+    look_at_fit(*model.head, data, options, monitor);
+    if (options.loop.epochs > 0) monitor.say("the head after fitting: " + head_accuracy(model, data, options).text());
   }
   if (options.loop.epochs > 0) {
     std::unique_ptr<Objective> objective;
@@ -100,6 +122,7 @@ HpmModel finetune(HpmModel model, const Dataset& data, const FinetuneOptions& op
   if (!control) {
     model.head = model.head->clone();
     calibrate(model, data, options, monitor);
+    monitor.say("the head in the reference context: " + head_accuracy(model, data, options).text());
   }
   return model;
 }

@@ -26,6 +26,9 @@ struct FinetuneOptions {
 /// backbone moves.
 void attach_head(HpmModel& model, const Dataset& data, const FinetuneOptions& options, Monitor& monitor = silent());
 
+/// The training images in the order that fitting takes them: the first `fit_images` of it. int64.
+Tensor fit_order(const Dataset& data, const FinetuneOptions& options);
+
 /// Statistics of clean and adversarial training features, assigned by FC, for the reference context.
 void calibrate(HpmModel& model, const Dataset& data, const FinetuneOptions& options, Monitor& monitor = silent());
 

@@ -29,7 +29,7 @@ Tensor lda_directions(const FeatureSet& features, int64_t classes, int64_t rank)
   const auto sw = within.t().matmul(within) / static_cast<double>(z.size(0));
   const auto centred = means - z.mean(0, true);
   const auto sb = (centred * (counts / static_cast<double>(z.size(0))).unsqueeze(1)).t().matmul(centred);
-  // Dead features have no variance: a ridge keeps their whitening finite.
+  // A ridge keeps the whitening of features without variance finite.
   const auto ridge = 1e-4 * sw.trace() / static_cast<double>(d) + 1e-12;
   const auto [values, vectors] = at::linalg_eigh(sw + ridge * at::eye(d, z.options()));
   const auto whitening = (vectors / values.sqrt()).matmul(vectors.t());

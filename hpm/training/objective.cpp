@@ -81,7 +81,7 @@ Tensor HpmFineTuning::adversarial_images(const TrainingBatch& batch, const Outpu
   if (options_.context == ContextKind::solo)
     context.company = std::make_shared<Company>(*constant.head, at::arange(batch.x.size(0)), clean.features,
                                                 clean.logits, batch.x.size(0), 0);
-  HpmAttackModel attacked(constant, {context}, find_surrogate(options_.adversary));
+  HpmAttackModel attacked(constant, context, hpm_surrogate(options_.adversary));
   Renumbered renumbered(attacked, batch.x.size(0));
   return run(renumbered);
 }

@@ -28,8 +28,7 @@ Tensor oracle_start(const Images& images, const ThreatModel& threat) {
 }
 
 TEST(Apgd, FollowsTheReferenceInEveryNormAndLoss) {
-  HPM_NEED_SHARED(path, "oracles/attacks.json");
-  const auto oracle = test::read_json(path);
+  const auto oracle = test::read_json(test::source_dir() / "tests/attacks/reference.json");
   const auto net = test::formula_net();
   const auto images = test::formula_images(oracle);
   EXPECT_TRUE(close(net.logits(images.x), tensor_of(oracle["logits"]), 1e-9));
@@ -59,8 +58,7 @@ TEST(Apgd, FollowsTheReferenceInEveryNormAndLoss) {
 }
 
 TEST(Losses, AreTheReferencesDifferencesOfLogitsRatios) {
-  HPM_NEED_SHARED(path, "oracles/attacks.json");
-  const auto oracle = test::read_json(path);
+  const auto oracle = test::read_json(test::source_dir() / "tests/attacks/reference.json");
   const auto logits = test::tensor_of(oracle["logits"]);
   const auto y = test::tensor_of(oracle["losses"]["labels"]).to(at::kLong);
   EXPECT_TRUE(test::close(dlr(logits, y), test::tensor_of(oracle["losses"]["dlr"]), 1e-10));

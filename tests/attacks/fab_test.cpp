@@ -12,8 +12,7 @@ using test::close;
 using test::tensor_of;
 
 TEST(Fab, FollowsTheReferenceInEveryNorm) {
-  HPM_NEED_SHARED(path, "oracles/attacks.json");
-  const auto oracle = test::read_json(path);
+  const auto oracle = test::read_json(test::source_dir() / "tests/attacks/reference.json");
   const auto net = test::formula_net();
   const auto images = test::formula_images(oracle);
   for (const auto& run : oracle["runs"]) {

@@ -25,8 +25,7 @@ Case random_case(int64_t rows, int64_t dims, int64_t t, at::ScalarType type = at
 }
 
 TEST(Hyperplane, MatchesTheReferenceProjections) {
-  HPM_NEED_SHARED(path, "oracles/attacks.json");
-  const auto oracle = test::read_json(path)["projections"];
+  const auto oracle = test::read_json(test::source_dir() / "tests/attacks/reference.json")["projections"];
   const auto points = fill_rule(120, 3).view({6, 20}), w = 2 * fill_rule(120, 4).view({6, 20}) - 1;
   const auto b = tensor_of(oracle["b"]);
   for (const auto& [name, norm] : {std::pair{"linf", Norm::linf}, {"l2", Norm::l2}, {"l1", Norm::l1}}) {

@@ -17,8 +17,7 @@ struct DoubleByDefault {
 };
 
 TEST(Square, FollowsTheReferenceInEveryNorm) {
-  HPM_NEED_SHARED(path, "oracles/attacks.json");
-  const auto oracle = test::read_json(path);
+  const auto oracle = test::read_json(test::source_dir() / "tests/attacks/reference.json");
   const auto images = test::formula_images(oracle);
   const auto net = test::formula_net();
   const DoubleByDefault doubles;  // after the network, whose weights are rounded to float32
@@ -44,8 +43,7 @@ TEST(Square, FollowsTheReferenceInEveryNorm) {
 }
 
 TEST(Square, HalvesTheShareOnSchedule) {
-  HPM_NEED_SHARED(path, "oracles/attacks.json");
-  const auto oracle = test::read_json(path)["square_p_selection"];
+  const auto oracle = test::read_json(test::source_dir() / "tests/attacks/reference.json")["square_p_selection"];
   ASSERT_FALSE(oracle.empty());
   for (const auto& [iteration, share] : oracle.items())
     EXPECT_DOUBLE_EQ(square_share(std::stoll(iteration), {.rescale_schedule = true}), share.get<double>()) << iteration;

@@ -183,7 +183,7 @@ TEST_F(Slice, AnotherProtocolsFurtherContextsAreWarnedOf) {
   HPM_NEED_FASHION_MNIST();
   prepare();
   const auto r = program(
-      "evaluate --protocol clean --context reference,solo --count 10 --model hpm/model.safetensors "
+      "evaluate --protocol pgd --steps 1 --eps 0.1 --context reference,solo --count 10 --model hpm/model.safetensors "
       "--out first-context" +
           data,
       folder->path);

@@ -74,8 +74,7 @@ TEST(Projection, OntoL1BallInTheBoxIsTheNearestPoint) {
 }
 
 TEST(Projection, OntoL1BallAgreesWithTheReference) {
-  HPM_NEED_SHARED(path, "oracles/attacks.json");
-  const auto oracle = test::read_json(path)["l1_ball_projection"];
+  const auto oracle = test::read_json(test::source_dir() / "tests/attacks/reference.json")["l1_ball_projection"];
   const auto x = fill_rule(6 * 20, 3).view({6, 20}), y = 2 * (2 * fill_rule(120, 6).view({6, 20}) - 1);
   EXPECT_TRUE(close(project_l1_box(x, y, oracle["eps"]), tensor_of(oracle["delta"]), 1e-9));
 }

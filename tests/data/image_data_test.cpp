@@ -114,6 +114,34 @@ TEST_F(ImageFolder, ABrokenImageIsAnErrorWithItsPathWhenItIsReached) {
   EXPECT_NE(message_of<Error>([&] { set.images(0, 2); }).find((folder / "a/2.png").string()), std::string::npos);
 }
 
+TEST_F(ImageFolder, HiddenFoldersAndFilesAreLeftOutAndSaid) {
+  add("warm/color.png", "b/1.png");
+  add("warm/color.png", "a/1.png");
+  for (const char* hidden : {".ipynb_checkpoints", "__MACOSX", "a/.cache", "@eaDir"}) {
+    fs::create_directories(folder / hidden);
+    add("warm/color.png", std::string(hidden) + "/2.png");
+  }
+  std::ofstream(folder / "b/._1.png") << "a resource fork";
+  std::ofstream(folder / "b/.DS_Store") << "no image";
+  const auto set = load_dataset(data(), "test");
+  EXPECT_EQ(set.class_names, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(set.size(), 2);
+  ASSERT_EQ(set.notes.size(), 1u);
+  for (const char* part : {".ipynb_checkpoints", "__MACOSX", "a/.cache", "@eaDir", "b/._1.png"})
+    EXPECT_NE(set.notes[0].find(part), std::string::npos) << set.notes[0];
+  EXPECT_EQ(set.notes[0].find("DS_Store"), std::string::npos) << "no image, no word";
+  EXPECT_EQ(load_images(data()).size(), 2);
+}
+
+TEST_F(ImageFolder, NamesOfAnyBytesOpenAndAreShownEscaped) {
+  add("warm/color.png", "mod\xE8le/a\xFF.png");
+  add("warm/color.png", "modèle/b.png");
+  const auto set = load_dataset(data(), "test");
+  EXPECT_EQ(set.class_names, (std::vector<std::string>{"modèle", "mod\\xE8le"})) << "in the order of their bytes";
+  EXPECT_EQ(set.images(0, 2).size(0), 2);
+  EXPECT_TRUE(set.reader->path(1).ends_with("mod\xE8le/a\xFF.png")) << "the path opens the file";
+}
+
 TEST_F(ImageFolder, WithoutLabelsSubFoldersAreNotNeeded) {
   add("warm/color.png", "2.png");
   add("warm/color.png", "1.png");
@@ -184,7 +212,7 @@ TEST_F(Arrays, WhatIsNoDataSetIsAnErrorThatSaysWhy) {
   EXPECT_NE(error({{"images", x}, {"labels", y.to(at::kFloat)}}).find("integer labels"), std::string::npos);
   EXPECT_NE(error({{"images", x}, {"labels", y - 1}}).find("from 0 on"), std::string::npos);
   EXPECT_NE(error({{"images", x.to(at::kFloat)}, {"labels", y}}).find("values in [0,1]"), std::string::npos);
-  EXPECT_NE(error({{"images", x.to(at::kLong)}, {"labels", y}}).find("uint8 or floating"), std::string::npos);
+  EXPECT_NE(error({{"images", x.to(at::kBool)}, {"labels", y}}).find("uint8 or floating"), std::string::npos);
   EXPECT_NE(error({{"images", x.view({5, 6, 4, 3}).transpose(1, 3).contiguous().view({5, 3, 8, 3})}, {"labels", y}})
                 .find("either"),
             std::string::npos);
@@ -204,6 +232,72 @@ TEST_F(Arrays, ImagesAloneNeedNoLabels) {
   npz({{"one", x}, {"two", x}});
   EXPECT_NE(message_of<Error>([&] { load_images((folder / "x.npz").string()); }).find("one, two"), std::string::npos);
   EXPECT_THROW(load_images("x.png"), UsageError);
+}
+
+/// The message of a data set with one value changed, and its note.
+class Values : public Arrays {
+ protected:
+  Tensor pixels = at::rand({9, 3, 4, 4});
+  Tensor labels = at::zeros({9}, at::kLong);
+  Dataset load() { return load_dataset(npz({{"images", pixels}, {"labels", labels}}), "test"); }
+  /// From a file that is read in parts.
+  Dataset load_npy() {
+    write("v.npy", pixels), write("labels.npy", labels);
+    return load_dataset("npy:" + (folder / "v.npy").string(), "test");
+  }
+};
+
+TEST_F(Values, RoundingOutsideIsClampedAndSaidAndMoreIsRefusedWithAllItsDigits) {
+  pixels[7][1][2][3] = 1.0000008f, pixels[3][0][0][0] = -3e-7f;
+  const auto clamped = load();
+  EXPECT_EQ(clamped.images(7, 8).max().item<float>(), 1);
+  EXPECT_EQ(clamped.images(3, 4).min().item<float>(), 0);
+  ASSERT_EQ(clamped.notes.size(), 1u);
+  EXPECT_NE(clamped.notes[0].find("[-3e-07, 1.0000008]"), std::string::npos) << clamped.notes[0];
+  pixels[7][1][2][3] = 1.0000021f;
+  const auto message = message_of<Error>([&] { load(); });
+  EXPECT_NE(message.find("1.0000021], first in image 7"), std::string::npos) << message;
+  pixels.mul_(255);
+  EXPECT_NE(message_of<Error>([&] { load(); }).find("divide by 255"), std::string::npos);
+  pixels.div_(64).sub_(2);
+  EXPECT_NE(message_of<Error>([&] { load(); }).find("x * std + mean"), std::string::npos);
+}
+
+TEST_F(Values, NanAndInfinityNameTheFirstImageAndCount) {
+  pixels[7][1][2][3] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_NE(message_of<Error>([&] { load(); }).find("NaN in image 7"), std::string::npos);
+  pixels[8][0][0][0] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_NE(message_of<Error>([&] { load(); }).find("NaN in image 7; 2 of 9 images"), std::string::npos);
+  pixels.nan_to_num_(.5);
+  pixels[2][0][0][0] = -INFINITY;
+  EXPECT_NE(message_of<Error>([&] { load(); }).find("an infinite value in image 2"), std::string::npos);
+}
+
+TEST_F(Values, OfAFileReadInPartsAreCheckedWithTheNumbersOfTheFile) {
+  pixels[7][1][2][3] = std::numeric_limits<float>::quiet_NaN();
+  pixels[1][0][0][0] = 1.0000001f;
+  const auto set = load_npy();
+  std::vector<std::string> notes;
+  set.reader->on_note = [&](const std::string& note) { notes.push_back(note); };
+  EXPECT_NO_THROW(set.images(0, 4));
+  EXPECT_NO_THROW(set.images(1, 2));
+  ASSERT_EQ(notes.size(), 1u) << "once";
+  EXPECT_NE(notes[0].find("1.0000001"), std::string::npos);
+  EXPECT_NE(message_of<Error>([&] { set.images(6, 9); }).find("NaN in image 7"), std::string::npos);
+}
+
+TEST_F(Values, IntegersOfAnyTypeArePixelsUpTo255AndLabels) {
+  const auto bytes = pixels.mul(255).to(at::kByte);
+  for (const auto type : {at::kShort, at::kInt, at::kLong, at::kUInt16, at::kUInt32, at::kUInt64}) {
+    const auto converted = [&](const Tensor& t) { return t.to(at::kLong).to(type); };
+    const auto set = load_dataset(npz({{"images", converted(bytes)}, {"labels", converted(labels)}}), "test");
+    EXPECT_TRUE(at::equal(set.pixels, bytes)) << type;
+    EXPECT_TRUE(at::equal(set.labels, labels));
+    ASSERT_EQ(set.notes.size(), 1u);
+    EXPECT_NE(set.notes[0].find("8-bit pixels"), std::string::npos) << set.notes[0];
+  }
+  const auto deep = npz({{"images", bytes.to(at::kInt).mul(257).to(at::kUInt16)}, {"labels", labels}});
+  EXPECT_NE(message_of<Error>([&] { load_dataset(deep, "test"); }).find("65535 for 16 bits"), std::string::npos);
 }
 
 }  // namespace

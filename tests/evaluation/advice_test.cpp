@@ -3,7 +3,9 @@
 #include <set>
 
 #include "hpm/attacks/function_model.h"
+#include "hpm/defences/plain_defence.h"
 #include "hpm/evaluation/checks.h"
+#include "hpm/evaluation/peers.h"
 #include "hpm/evaluation/protocols.h"
 #include "surrogates/tiny_model.h"
 
@@ -14,7 +16,8 @@ TEST(Advice, KnowsEveryCheckThatCanFailAndNoOther) {
   const HpmModel model{test::tiny_model(.4, at::kFloat).classifier, std::nullopt};
   const Images images = test::tiny_labelled_images(model.classifier, 10);
   const ThreatModel threat{Norm::linf, .03};
-  const auto evaluation = evaluate_pgd({model}, images, threat, {.steps = 2}, 0, 10);
+  PlainDefence plain(model.classifier, {});
+  const auto evaluation = evaluate_pgd(plain, {images, threat}, {.steps = 2}, {.batch_size = 10});
   ClassifierModel attacked{model.classifier};
   const auto predict = [&](const Tensor& x, const Tensor& index) {
     return attacked.ask({x, index}, nullptr).target_logits;
@@ -26,6 +29,7 @@ TEST(Advice, KnowsEveryCheckThatCanFailAndNoOther) {
     EXPECT_FALSE(advice_for(check.name).empty()) << check.name;
     EXPECT_FALSE(meaning_of_check(check.name).empty()) << check.name;
   }
+  run.insert(peer_accuracy("base", evaluation.first().clean_correct, evaluation.first().clean_correct).name);
   for (const auto& guide : check_guides())
     EXPECT_TRUE(known.insert(guide.name).second) << guide.name << " is there twice";
   EXPECT_EQ(run, known);

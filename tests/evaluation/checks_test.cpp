@@ -4,9 +4,9 @@
 
 #include "hpm/attacks/function_model.h"
 #include "hpm/core/error.h"
-#include "hpm/evaluation/msa.h"
+#include "hpm/defences/plain_defence.h"
 #include "hpm/evaluation/protocols.h"
-#include "surrogates/tiny_model.h"
+#include "evaluation/msa_fixture.h"
 
 namespace hpm {
 namespace {
@@ -31,6 +31,10 @@ class Spoiled : public AttackModel {
   std::function<void(Answer&, const Query&)> spoil_;
 };
 
+/// What a white-box surrogate, a transfer surrogate and Square would have found.
+const Finding kSte{"ste", SurrogateKind::white_box, "apgd-ce", "solo"},
+    kTransfer{"base", SurrogateKind::transfer, "apgd-ce", "solo"}, kSquare{"query", SurrogateKind::query, "square", "solo"};
+
 class ChecksTest : public testing::Test {
  protected:
   std::map<std::string, CheckOutcome> run(AttackModel& attacked, const std::optional<ImageSet>& saved = {},
@@ -48,7 +52,8 @@ class ChecksTest : public testing::Test {
   ClassifierModel honest{model.classifier};
   Images images = test::tiny_labelled_images(model.classifier, 40);
   ThreatModel threat{Norm::linf, .03};
-  Evaluation evaluation = evaluate_pgd({model}, images, threat, {.steps = 5}, 0, 40);
+  PlainDefence plain{model.classifier, {}};
+  Evaluation evaluation = evaluate_pgd(plain, {images, threat}, {.steps = 5}, {.batch_size = 40});
 };
 
 TEST_F(ChecksTest, HonestModelPassesWhatDoesNotDependOnTraining) {
@@ -91,8 +96,8 @@ TEST_F(ChecksTest, AreOfTheContextAskedForWithItsOwnImages) {
   evaluation.contexts.push_back(evaluation.contexts[0]);
   auto& alone = evaluation.contexts[1];
   alone.context = "alone";
-  alone.surrogates = {{.name = "control", .of = 40}};
-  alone.broken_by.assign(40, "control/apgd-ce in reference");
+  alone.surrogates = {{.name = "control", .kind = SurrogateKind::transfer, .of = 40}};
+  alone.broken_by.assign(40, {"control", SurrogateKind::transfer, "apgd-ce", "reference"});
   alone.adversarial = ImageStore(images);
   alone.adversarial.put(at::arange(1), images.x.slice(0, 0, 1) + 1);
   const auto predict = [&](const Tensor& x, const Tensor&) { return model.classifier.logits(x); };
@@ -110,6 +115,7 @@ TEST_F(ChecksTest, AreOfTheContextAskedForWithItsOwnImages) {
   ASSERT_TRUE(evaluation.suspect());
   EXPECT_EQ(evaluation.reasons().front().substr(0, 18), "transfer in alone:");
   // Where ste breaks the image here itself, transfer was not needed.
+  alone.surrogates.push_back({.name = "ste", .leads = true});
   evaluation.attacks.push_back({"apgd-ce", "ste", "alone", alone.robust, {}, 0, at::full({40}, 2, at::kChar)});
   for (auto& c : run_checks({honest, false, predict, {}, 1}, images, threat, evaluation, {}, {})) second[c.name] = c;
   EXPECT_EQ(second.at("transfer").status, Status::passed);
@@ -148,19 +154,22 @@ TEST_F(ChecksTest, TransferAndSquareAreFlaggedAboveTheirShareOfTheImages) {
                               .clean_correct = at::ones({1000}, at::kBool),
                               .robust = at::zeros({1000}, at::kBool)});  // no survivors: the full checks find nothing
   auto& context = of_many.contexts.front();
-  context.surrogates = {{.name = "control"}, {.name = "query"}};
+  context.surrogates = {{.name = "control", .kind = SurrogateKind::transfer},
+                        {.name = "query", .kind = SurrogateKind::query}};
   const auto predict = [&](const Tensor& x, const Tensor&) { return model.classifier.logits(x); };
-  const auto status = [&](const std::string& by, size_t count, const std::string& check) {
-    context.broken_by.assign(1000, "ste/apgd-ce");
+  const auto status = [&](const Finding& by, size_t count, const std::string& check) {
+    context.broken_by.assign(1000, kSte);
     std::fill_n(context.broken_by.begin(), count, by);
     for (auto& c : run_checks({honest, false, predict}, many, threat, of_many, {}, {.level = "full", .sample = 8}))
       if (c.name == check) return c.status;
     return Status::not_run;
   };
-  EXPECT_EQ(status("base/apgd-ce", 5, "transfer"), Status::passed);
-  EXPECT_EQ(status("base/apgd-ce", 6, "transfer"), Status::failed);
-  EXPECT_EQ(status("query/square", 2, "Square after white-box"), Status::passed);
-  EXPECT_EQ(status("query/square in alone", 3, "Square after white-box"), Status::failed);
+  EXPECT_EQ(status(kTransfer, 5, "transfer"), Status::passed);
+  EXPECT_EQ(status(kTransfer, 6, "transfer"), Status::failed);
+  EXPECT_EQ(status(kSquare, 2, "Square after white-box"), Status::passed);
+  auto elsewhere = kSquare;
+  elsewhere.target = "alone";
+  EXPECT_EQ(status(elsewhere, 3, "Square after white-box"), Status::failed);
 }
 
 TEST_F(ChecksTest, WhatIsExpectedOfBatchesAndConformanceIsReportedNotJudged) {
@@ -198,26 +207,29 @@ TEST_F(ChecksTest, ConsistencySeesEachWayToChangeABatch) {
 
 TEST_F(ChecksTest, InJointTheFullOnesAttackWholeBatches) {
   const auto hpm = tiny_model(.4, at::kFloat);
-  const ProtocolSubject joint{hpm, make_context(hpm, "joint", images, 16, 2, 40)};
-  images.y = predict_logits(joint, images, 40).argmax(1);
-  const auto weak =
-      msa(hpm, {}, images, threat,
-          {.contexts = {"joint"}, .surrogates = {"fc"}, .company_size = 16, .company_seed = 2, .steps = 1});
-  const auto attacked = joint.attack_model();
+  images.y = test::logits_in(hpm, "joint", images, images, 16, 2).argmax(1);
+  const auto joint = test::in_context(hpm, "joint", images, 16, 2);
+  test::MsaSetting setting;
+  setting.contexts = {"joint"}, setting.surrogates = {"fc"}, setting.company_size = 16, setting.company_seed = 2;
+  setting.steps = 1;
+  const auto weak = test::msa(hpm, {}, images, threat, setting);
+  const auto attacked = joint->attack_model(0);
   CheckSubject subject{*attacked, true, [&](const Tensor& x, const Tensor& index) {
-                         return attacked->ask({x, index}, nullptr).target_logits;
+                         return predict_once(*joint, {x, index}, 0);
                        }};
-  subject.batches = batch_rows(*joint.context.company, images.index);
+  subject.batches = joint->batches();  // the images' numbers are their places here
   std::map<std::string, CheckOutcome> all;
   for (auto& c : run_checks(subject, images, threat, weak, {}, {.level = "full"})) all[c.name] = c;
   EXPECT_EQ(all.at("convergence").status, Status::failed) << all.at("convergence").detail;
   EXPECT_NE(all.at("Square after white-box").status, Status::not_run);
   // What transfer found elsewhere and is part of the worst batch counts; its own batches are counted as such.
   auto composed = weak;
-  composed.contexts[0].surrogates.push_back({.name = "base", .of = 40});
-  composed.contexts[0].broken_by.assign(40, "base/apgd-ce");
-  composed.contexts[0].broken_by[3] = "base/apgd-ce in solo";
-  composed.contexts[0].broken_by[5] = "base/apgd-ce, composed";
+  composed.contexts[0].surrogates.push_back({.name = "base", .kind = SurrogateKind::transfer, .of = 40});
+  auto own = kTransfer;
+  own.target = "joint";
+  composed.contexts[0].broken_by.assign(40, own);
+  composed.contexts[0].broken_by[3] = kTransfer;  // aimed at solo
+  composed.contexts[0].broken_by[5] = own, composed.contexts[0].broken_by[5].composed = true;
   for (auto& c : run_checks(subject, images, threat, composed, {}, {})) all[c.name] = c;
   EXPECT_EQ(all.at("transfer").status, Status::failed);
   EXPECT_NEAR(*all.at("transfer").value, 100. * 2 / 40, 1e-9);
@@ -297,16 +309,17 @@ TEST_F(ChecksTest, WhatSquareBreaksBeyondWhiteBoxIsFlagged) {
   const auto basic = run(honest, {}, "basic").at("Square after white-box");
   EXPECT_EQ(basic.status, Status::failed) << "it ran, and needs no further query to be judged: " << basic.detail;
   EXPECT_EQ(*basic.value, *check.value);
-  // In MSA it is the surrogate "query".
-  evaluation.contexts[0].surrogates = {{.name = "query", .of = 40}};
-  evaluation.contexts[0].broken_by.assign(40, "ste/apgd-ce");
-  evaluation.contexts[0].broken_by[7] = "query/square";
+  // In MSA on a model with a head it is the surrogate "query".
+  evaluation.contexts[0].context = "reference";
+  evaluation.contexts[0].surrogates = {{.name = "query", .kind = SurrogateKind::query, .of = 40}};
+  evaluation.contexts[0].broken_by.assign(40, kSte);
+  evaluation.contexts[0].broken_by[7] = kSquare;
   EXPECT_NEAR(*run(honest, {}, "full").at("Square after white-box").value, 100. * 1 / 40, 1e-9);
   EXPECT_EQ(run(honest).at("Square after white-box").status, Status::failed);
-  evaluation.contexts[0].surrogates[0].name = "ste";
+  evaluation.contexts[0].surrogates[0].kind = SurrogateKind::white_box;
   EXPECT_FALSE(run(honest).contains("Square after white-box")) << "no Square ran";
-  evaluation.contexts[0].surrogates[0].name = "query";
-  evaluation.contexts[0].broken_by[7] = "";
+  evaluation.contexts[0].surrogates[0].kind = SurrogateKind::query;
+  evaluation.contexts[0].broken_by[7] = {};
   EXPECT_EQ(run(honest, {}, "full").at("Square after white-box").status, Status::passed);
 }
 

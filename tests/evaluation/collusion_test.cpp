@@ -1,14 +1,14 @@
-#include "hpm/evaluation/collusion.h"
+#include "hpm/evaluation/msa/collusion.h"
 
+#include "evaluation/msa_fixture.h"
 #include "hpm/attacks/apgd.h"
 #include "hpm/core/error.h"
-#include "hpm/evaluation/msa.h"
-#include "surrogates/tiny_model.h"
 
 namespace hpm {
 namespace {
 
 using test::close;
+using test::msa;
 using test::tiny_images;
 using test::tiny_model;
 
@@ -22,13 +22,18 @@ class Collusion : public testing::Test {
     const auto out = model.run(images);
     return prediction_logits(*model.head, {ContextKind::joint}, out.features, out.logits, index);
   }
+  VictimModel victim_model(const Tensor& rows, int64_t victim, const std::string& surrogate) {
+    return {*defence, 0, defence->surrogates(0, {.names = {surrogate}}).front(), {z, o}, rows, victim};
+  }
   HpmModel model = tiny_model(.4);
   Tensor x = tiny_images(9, 3), z, o, index = at::arange(9);
+  std::unique_ptr<Defence> defence =
+      test::in_context(model, "joint", Images{x, at::zeros({9}, at::kLong), index}, 9, 0);
 };
 
 TEST_F(Collusion, TheVictimIsJudgedInTheWholeBatchWithTheAttackersRowsReplaced) {
   const auto rows = torch::tensor({4, 7, 1}, at::kLong);
-  VictimModel attacked(model, z, o, rows, 4, find_surrogate("ste"));
+  auto attacked = victim_model(rows, 4, "ste");
   const auto moved = (x.index_select(0, rows) + .1 * tiny_images(3, 9)).clamp(0, 1);
   const auto expected = joint(x.index_copy(0, rows, moved))[4];
   const auto answer = attacked.ask({moved, rows}, nullptr);
@@ -38,7 +43,7 @@ TEST_F(Collusion, TheVictimIsJudgedInTheWholeBatchWithTheAttackersRowsReplaced) 
 
 TEST_F(Collusion, NeighboursGradientIsTheVictimsAndAgreesWithFiniteDifferences) {
   const auto rows = torch::tensor({0, 5}, at::kLong);  // the victim, 2, is not the attacker's
-  VictimModel attacked(model, z, o, rows, 2, find_surrogate("hard"));
+  auto attacked = victim_model(rows, 2, "hard");
   const auto start = x.index_select(0, rows);
   const Loss loss{LossKind::ce, torch::tensor({1, 1}, at::kLong), {}};
   const auto answer = attacked.ask({start, rows}, &loss);
@@ -58,7 +63,7 @@ TEST_F(Collusion, NeighboursGradientIsTheVictimsAndAgreesWithFiniteDifferences) 
 TEST_F(Collusion, WithoutColludersTheVictimIsTheAttackerOfTheContextSolo) {
   const auto company = std::make_shared<Company>(*model.head, index, z, o, 9, 0);
   const auto rows = torch::tensor({6}, at::kLong);
-  VictimModel attacked(model, z, o, rows, 6, find_surrogate("ste"));
+  auto attacked = victim_model(rows, 6, "ste");
   for (int64_t t = 0; t < 4; ++t) {
     const auto moved = tiny_images(1, 20 + t);
     const auto out = model.run(moved);
@@ -74,21 +79,24 @@ class CollusionStudy : public testing::Test {
     const auto out = model.run(images.x);
     images.y =
         prediction_logits(*model.head, {ContextKind::reference}, out.features, out.logits, images.index).argmax(1);
+    options.contexts = {"joint"}, options.surrogates = {"ste"}, options.company_size = 9, options.steps = 10;
   }
   HpmModel model = tiny_model(.1, at::kFloat);
   Images images;
-  MsaOptions options{.contexts = {"joint"}, .surrogates = {"ste"}, .company_size = 9, .steps = 10};
+  test::MsaSetting options;
 };
 
 TEST_F(CollusionStudy, CountsVictimsWithAndWithoutTheirOwnImageAndOnceWithoutColluders) {
   options.collusion = {{0, 4}, 7, 20};
-  const auto found = msa(model, {}, images, {Norm::linf, .03}, options).first().collusion;
+  const auto joint = msa(model, {}, images, {Norm::linf, .03}, options).first();
+  const auto& found = joint.collusion;
   ASSERT_EQ(found.size(), 3u);
   EXPECT_EQ(found[0].colluders, 0);
   EXPECT_TRUE(found[0].victim_too && found[1].victim_too && !found[2].victim_too);
   for (const auto& outcome : found) {
     EXPECT_EQ(outcome.victims, 7);
-    EXPECT_LE(outcome.broke, outcome.victims);
+    EXPECT_EQ(outcome.broken.sum().item<int64_t>(), outcome.broke);
+    EXPECT_FALSE((outcome.broken & joint.clean_correct.logical_not()).any().item<bool>()) << "no victim";
   }
   EXPECT_GT(found[1].broke, 0) << "nothing was broken, nothing is tested";
 }
@@ -128,7 +136,7 @@ TEST_F(CollusionStudy, WhatBreaksAVictimAloneInItsBatchBreaksItInSoloToo) {
   ASSERT_TRUE(missed.any().item<bool>()) << "the study broke nothing that the attacks had left, nothing is tested";
   EXPECT_FALSE((with.contexts[0].robust & study.broken).any().item<bool>());
   const auto place = missed.nonzero()[0].item<int64_t>();
-  EXPECT_EQ(with.contexts[0].broken_by[static_cast<size_t>(place)], "colluders 0/apgd-ce in joint");
+  EXPECT_EQ(to_string(with.contexts[0].broken_by[static_cast<size_t>(place)], "solo"), "colluders 0/apgd-ce in joint");
 }
 
 TEST_F(CollusionStudy, WhatColludersBreakCountsForJointAny) {

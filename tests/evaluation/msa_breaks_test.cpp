@@ -1,11 +1,12 @@
 // What counts as broken, and who found it.
 #include "evaluation/msa_fixture.h"
-#include "hpm/evaluation/protocols.h"
 #include "hpm/models/network.h"
-#include "hpm/surrogates/hpm_attack_model.h"
 
 namespace hpm {
 namespace {
+
+using test::logits_in;
+using test::msa;
 
 class MsaBreaks : public test::MsaFixture {};
 
@@ -49,44 +50,11 @@ TEST_F(MsaBreaks, WhatALaterContextBreaksCountsForTheFirstAndEveryImageThatStand
   const auto result = msa(model, {}, images, threat, o);
   const auto& by = result.first().broken_by;
   EXPECT_GT(std::count_if(by.begin(), by.end(),
-                          [](const auto& b) { return b.ends_with(" in alone") || b.ends_with(" in joint"); }),
+                          [](const auto& b) { return b && (b.target == "alone" || b.target == "joint"); }),
             0);
-  EXPECT_EQ(std::count_if(by.begin(), by.end(), [](const auto& b) { return b.ends_with(" in reference"); }), 0);
-  const ProtocolSubject subject{model, make_context(model, "reference", images, 7, 2, 16)};
-  EXPECT_TRUE(at::equal(predict_logits(subject, result.first().adversarial.set(), 16).argmax(1).eq(images.y),
+  EXPECT_EQ(std::count_if(by.begin(), by.end(), [](const auto& b) { return to_string(b, "reference").ends_with(" in reference"); }), 0);
+  EXPECT_TRUE(at::equal(logits_in(model, "reference", images, result.first().adversarial.set()).argmax(1).eq(images.y),
                         result.first().robust));
-}
-
-TEST_F(MsaBreaks, AnUnconfirmedBreakIsForgottenAndTheImageAttackedOn) {
-  Judge judge(images, threat, {{{ContextKind::reference}}});
-  judge.note({images.x, images.index}, at::ones({1, 18}, at::kBool));
-  EXPECT_EQ(judge.broken(0).sum().item<int64_t>(), 18);
-  judge.forget(0, at::arange(5));
-  EXPECT_EQ(judge.broken(0).sum().item<int64_t>(), 13);
-  judge.note({images.x.slice(0, 0, 2), images.index.slice(0, 0, 2)}, at::ones({1, 2}, at::kBool));
-  EXPECT_EQ(judge.broken(0).sum().item<int64_t>(), 15);
-}
-
-TEST_F(MsaBreaks, AJudgeKeepsWhoFoundWhatAndTakesTheImageThatStands) {
-  Judge judge(images, threat, {{{ContextKind::reference}}, {{ContextKind::alone}}});
-  EXPECT_EQ(judge.source(0, 3), "");
-  judge.name_source("ste/apgd-ce in reference");
-  const auto rows = at::arange(2);
-  const auto moved = (images.x.slice(0, 0, 2) + .01).clamp(0, 1);
-  auto wrong = at::zeros({2, 2}, at::kBool);
-  wrong[0].fill_(true);
-  judge.note({moved, images.index.slice(0, 0, 2)}, wrong);
-  judge.name_source("fc/apgd-t in alone");
-  judge.note({images.x, images.index}, at::ones({2, 18}, at::kBool));
-  EXPECT_EQ(judge.source(0, 0), "ste/apgd-ce in reference");
-  EXPECT_EQ(judge.source(1, 0), "fc/apgd-t in alone");
-  EXPECT_EQ(judge.source(0, 5), "fc/apgd-t in alone");
-  EXPECT_TRUE(at::equal(judge.images(0).select(rows), moved));
-  const auto returned = (moved + .005).clamp(0, 1);
-  judge.restore(0, rows, returned);
-  EXPECT_TRUE(at::equal(judge.images(0).select(rows), returned));
-  judge.forget(0, rows);
-  EXPECT_EQ(judge.source(0, 0), "");
 }
 
 /// In its first pass with a gradient it takes the first image for another one: what a rounding may do at a near tie.
@@ -125,8 +93,7 @@ TEST_F(MsaBreaks, AFalseAlarmDoesNotHideWhatTheAttackWentOnToFind) {
                    model.head};
   const auto result = msa(alarmed, {}, attacked, threat, o);
   EXPECT_FALSE(result.first().robust[0].item<bool>()) << "APGD returned an image that breaks it";
-  const ProtocolSubject subject{model, {ContextKind::reference}};
-  EXPECT_TRUE(at::equal(predict_logits(subject, result.first().adversarial.set(), 16).argmax(1).eq(attacked.y),
+  EXPECT_TRUE(at::equal(logits_in(model, "reference", images, result.first().adversarial.set()).argmax(1).eq(attacked.y),
                         result.first().robust));
 }
 
@@ -138,9 +105,8 @@ TEST_F(MsaBreaks, EveryImageThatTheMatrixCallsBrokenIsBrokenInTheOutcome) {
         EXPECT_FALSE((record.matrix.eq(2) & context.robust).any().item<bool>()) << record.surrogate << record.name;
       }
   for (const auto& context : result.contexts) {
-    const ProtocolSubject subject{model, make_context(model, context.context, images, 7, 2, 16)};
     EXPECT_TRUE(
-        at::equal(predict_logits(subject, context.adversarial.set(), 16).argmax(1).eq(images.y), context.robust))
+        at::equal(logits_in(model, context.context, images, context.adversarial.set()).argmax(1).eq(images.y), context.robust))
         << context.context << ": each context keeps its own images";
   }
 }

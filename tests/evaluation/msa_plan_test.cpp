@@ -1,53 +1,65 @@
 // What runs, how often, and what it is said to cost.
 #include "evaluation/msa_fixture.h"
 #include "hpm/core/error.h"
-#include "hpm/evaluation/protocols.h"
 
 namespace hpm {
 namespace {
 
+using test::logits_in;
+using test::msa;
+
 using test::tiny_model;
 
-class MsaPlan : public test::MsaFixture {};
+class MsaPlan : public test::MsaFixture {
+ protected:
+  /// What would attack the model in the first of the contexts.
+  std::vector<PlannedStep> plan(const HpmModel& of, const test::MsaSetting& o, Norm norm = Norm::linf) const {
+    return msa_plan(*test::defence_of(of, {}, images, o), 0, norm, o);
+  }
+  static std::string names(const std::vector<PlannedStep>& steps) {
+    std::string all;
+    for (const auto& step : steps) all += step.surrogate.name + " ";
+    return all;
+  }
+  /// The starts of an attack, over the white-box surrogates that run.
+  static int64_t starts(const std::vector<PlannedStep>& steps, const std::string& attack) {
+    int64_t sum = 0;
+    for (const auto& step : steps)
+      for (const auto& spec : step.attacks)
+        if (step.runs() && step.surrogate.kind == SurrogateKind::white_box && spec.name == attack)
+          sum += spec.restarts;
+    return sum;
+  }
+  HpmModel plain{model.classifier, std::nullopt};
+};
 
 TEST_F(MsaPlan, SurrogatesComeInTheOrderOfTheirYieldThenTransferThenQueries) {
   auto o = options({"solo"});
-  std::map<std::string, std::string> orders;
-  for (const char* version : {"quick", "standard", "plus"}) {
+  EXPECT_EQ(names(plan(model, o)), "ste fc hard stable soft region base control ");
+  for (const char* version : {"standard", "plus"}) {
     o.version = version;
-    for (const auto& step : msa_plan(o, Norm::linf, 10, true)) orders[version] += step.surrogate + " ";
+    EXPECT_EQ(names(plan(model, o)), "ste fc hard stable soft region soft1 soft4 detached mean base control query ");
   }
-  EXPECT_EQ(orders["quick"], "ste fc hard stable soft region base control ");
-  EXPECT_EQ(orders["standard"], "ste fc hard stable soft region soft1 soft4 detached mean base control query ");
-  EXPECT_EQ(orders["plus"], orders["standard"]);
 }
 
 TEST_F(MsaPlan, NoContextGivesHpmFewerStartsThanAPlainModelGets) {
-  const HpmModel plain{model.classifier, std::nullopt};
   const auto result = msa(plain, {}, images, threat, options({"reference"}));
   EXPECT_TRUE(result.first().context.empty());
-  const auto quick = msa_plan(options({"reference"}), Norm::linf, 5, false);
+  const auto quick = plan(plain, options({"reference"}));
   for (const auto& spec : quick.front().attacks) EXPECT_EQ(spec.restarts, 5) << spec.name;
   // HPM has five surrogates with logits, and region: in reference four of the six are one, the exact gradient. It gets
   // a plain model's five starts, fc and stable theirs beside them.
-  const auto starts = [&](const MsaOptions& o, Norm norm, const HpmHead& head, const std::string& attack) {
-    int64_t sum = 0;
-    for (const auto& step : planned_steps(o, norm, head, {}, parse_context(o.contexts.front())))
-      for (const auto& spec : step.attacks)
-        if (step.runs() && spec.name == attack) sum += spec.restarts;
-    return sum;
-  };
-  EXPECT_EQ(starts(options({"reference"}), Norm::linf, *model.head, "apgd-ce"), 7);
-  EXPECT_EQ(starts(options({"alone"}), Norm::linf, *model.head, "apgd-ce"), 5);
+  EXPECT_EQ(starts(plan(model, options({"reference"})), "apgd-ce"), 7);
+  EXPECT_EQ(starts(plan(model, options({"alone"})), "apgd-ce"), 5);
   auto plus = options({"reference"});
   plus.version = "plus", plus.surrogates = {"ste", "fc", "hard", "soft", "stable", "region"};
-  EXPECT_EQ(starts(plus, Norm::linf, *model.head, "apgd-ce"), 35) << "five times as many";
+  EXPECT_EQ(starts(plan(model, plus), "apgd-ce"), 35) << "five times as many";
   auto thrice = options({"alone"});
   thrice.restarts = 3;
-  EXPECT_EQ(starts(thrice, Norm::linf, *model.head, "apgd-ce"), 15);
-  EXPECT_EQ(msa_plan(thrice, Norm::linf, 5, false).front().attacks.front().restarts, 15);
-  auto l2 = *model.head;
-  l2.lambda = 1;
+  EXPECT_EQ(starts(plan(model, thrice), "apgd-ce"), 15);
+  EXPECT_EQ(starts(plan(plain, thrice), "apgd-ce"), 15);
+  auto l2 = model.clone();
+  l2.head->lambda = 1;
   for (const char* version : {"quick", "standard", "plus"})
     for (const auto norm : {Norm::linf, Norm::l1})
       for (const char* context : {"reference", "alone", "solo", "joint"})
@@ -55,10 +67,10 @@ TEST_F(MsaPlan, NoContextGivesHpmFewerStartsThanAPlainModelGets) {
           auto o = options({context});
           o.version = version;
           if (fewer_in_joint) o.joint_surrogates = {"ste", "fc"};
-          const auto plan = msa_plan(o, norm, 5, false);
-          for (const auto& spec : plan.front().attacks)
-            for (const auto& head : {*model.head, l2})
-              EXPECT_GE(starts(o, norm, head, spec.name), spec.restarts)
+          const auto undefended = plan(plain, o, norm);
+          for (const auto& spec : undefended.front().attacks)
+            for (const auto& hpm : {model, l2})
+              EXPECT_GE(starts(plan(hpm, o, norm), spec.name), spec.restarts)
                   << version << " " << to_string(norm) << " " << context << " " << spec.name;
         }
 }
@@ -67,15 +79,23 @@ TEST_F(MsaPlan, APlainModelIsAskedByQueriesWhereHpmIs) {
   const auto surrogates = [&](const char* version, std::vector<std::string> named) {
     auto o = options({"solo"});
     o.version = version, o.surrogates = std::move(named);
-    std::string plan;
-    for (const auto& step : msa_plan(o, Norm::linf, 10, false)) plan += step.surrogate + " ";
-    return plan;
+    std::string all;
+    for (const auto& step : plan(plain, o))
+      if (step.runs()) all += step.surrogate.name + " ";
+    return all;
   };
-  EXPECT_EQ(surrogates("quick", {}), "fc ");
-  EXPECT_EQ(surrogates("standard", {}), "fc query ");
+  EXPECT_EQ(surrogates("quick", {}), "self ");
+  EXPECT_EQ(surrogates("standard", {}), "self query ");
   EXPECT_EQ(surrogates("quick", {"query"}), "query ");
-  EXPECT_EQ(surrogates("standard", {"ste", "fc"}), "fc ");
-  EXPECT_EQ(surrogates("quick", {"region"}), "fc ");
+  EXPECT_EQ(surrogates("standard", {"ste", "fc"}), "self ");
+  EXPECT_EQ(surrogates("quick", {"region"}), "self ");
+}
+
+TEST_F(MsaPlan, SeedsComeFromNamesAlone) {
+  const auto o = options({"solo"});
+  EXPECT_NE(seed_of(o, "ste", "solo"), seed_of(o, "ste", "alone"));
+  EXPECT_NE(seed_of(o, "ste", "solo"), seed_of(o, "fc", "solo"));
+  EXPECT_EQ(seed_of(o, "ste", "solo"), 0x97393c83d8cea752ull) << "FNV-1a of \"ste\\nsolo\"";
 }
 
 TEST_F(MsaPlan, ASurrogateWhoseTwinIsNotAskedForRunsItselfAndNoContextGoesUnattacked) {
@@ -102,36 +122,35 @@ TEST_F(MsaPlan, StandardHasAutoAttacksAttacksForEverySurrogateAndPlusFiveTimesTh
   std::map<std::string, std::set<std::string>> attacks;
   for (const auto& record : result.attacks) attacks[record.context].insert(record.surrogate + "/" + record.name);
   const std::set<std::string> expected{"ste/apgd-ce", "ste/apgd-t", "ste/fab-t",    "fc/apgd-ce",
-                                       "fc/apgd-t",   "fc/fab-t",   "query/square", "region/region"};
+                                       "fc/apgd-t",   "fc/fab-t",   "query/square", "region/apgd-own"};
   EXPECT_EQ(attacks["solo"], expected);
   auto in_joint = expected;
-  in_joint.erase("region/region");
+  in_joint.erase("region/apgd-own");
   EXPECT_EQ(attacks["joint"], in_joint);
   for (const auto& c : result.contexts) EXPECT_LT(percent(c.robust), percent(c.clean_correct)) << c.context;
-  const ProtocolSubject subject{model, make_context(model, "solo", images, 7, 2, 16)};
-  EXPECT_TRUE(at::equal(predict_logits(subject, result.first().adversarial.set(), 16).argmax(1).eq(images.y),
+  EXPECT_TRUE(at::equal(logits_in(model, "solo", images, result.first().adversarial.set()).argmax(1).eq(images.y),
                         result.first().robust));
-  const auto standard = msa_plan(o, Norm::l2, 10, true);
+  const auto standard = plan(model, o, Norm::l2);
   o.version = "plus";
-  const auto plus = msa_plan(o, Norm::l2, 10, true);
+  const auto plus = plan(model, o, Norm::l2);
   for (size_t i = 0; i < plus.size(); ++i)
     for (size_t a = 0; a < plus[i].attacks.size(); ++a) {
       const auto& spec = plus[i].attacks[a];
-      const bool once = spec.name == "fab-t" || spec.name == "square";
+      const bool once = !attack_entry(spec.name).repeats;
       EXPECT_EQ(spec.restarts, standard[i].attacks[a].restarts * (once ? 1 : 5)) << spec.name;
     }
 }
 
 TEST_F(MsaPlan, PlusBringsExpectationOverTheCompanyToSolo) {
   auto o = options({"solo", "alone"});
-  EXPECT_EQ(msa_contexts(o), o.contexts);
+  EXPECT_EQ(msa_contexts(o.contexts, o.version), o.contexts);
   o.version = "plus", o.steps = 1, o.surrogates = {"ste"};
-  EXPECT_EQ(msa_contexts(o), (std::vector<std::string>{"solo", "alone", "solo-eot"}));
+  EXPECT_EQ(msa_contexts(o.contexts, o.version), (std::vector<std::string>{"solo", "alone", "solo-eot"}));
   const auto result = msa(model, {}, images, threat, o);
   ASSERT_EQ(result.contexts.size(), 3u);
   EXPECT_TRUE(result.contexts[2].worst_draw.has_value());
   o.contexts = {"alone"};
-  EXPECT_EQ(msa_contexts(o), o.contexts) << "nobody's company is drawn";
+  EXPECT_EQ(msa_contexts(o.contexts, o.version), o.contexts) << "nobody's company is drawn";
 }
 
 TEST_F(MsaPlan, PassesStayWithinTheStatedBoundAndNearItWhereEveryImageSurvives) {
@@ -142,7 +161,7 @@ TEST_F(MsaPlan, PassesStayWithinTheStatedBoundAndNearItWhereEveryImageSurvives) 
   for (const double eps : {.03, 1e-5})
     for (const auto& surrogates : {std::vector<std::string>{}, {"base", "control"}}) {
       o.surrogates = surrogates;
-      const auto bound = estimate_passes(model, peers, {Norm::linf, eps}, o, false);
+      const auto bound = msa_passes(*test::defence_of(model, peers, images, o), Norm::linf, o);
       Passes used;
       for (const auto& network : networks) Classifier(network).reset_passes();
       const auto result = msa(model, peers, images, {Norm::linf, eps}, o);
@@ -163,9 +182,9 @@ TEST_F(MsaPlan, StatedPassesCountTheTargetsOfTheSurrogatesRanking) {
   o.surrogates = {"fc"}, o.steps = 10;
   // One start each of APGD-CE, APGD-DLR and for each target, of 10 steps and their start. Of five classes one is left
   // beside three targets; a joint batch may have another one for each.
-  EXPECT_EQ(estimate_passes(model, {}, threat, o).backward, 11 * (1 + 1 + 3 + 1));
+  EXPECT_EQ(msa_passes(*test::defence_of(model, {}, images, o), Norm::linf, o).backward, 11 * (1 + 1 + 3 + 1));
   o.contexts = {"joint"};
-  EXPECT_EQ(estimate_passes(model, {}, threat, o).backward, 11 * (1 + 1 + 3 + 3));
+  EXPECT_EQ(msa_passes(*test::defence_of(model, {}, images, o), Norm::linf, o).backward, 11 * (1 + 1 + 3 + 3));
 }
 
 TEST_F(MsaPlan, BadOptionsAreUsageErrors) {

@@ -1,10 +1,12 @@
 #include "evaluation/killer.h"
 #include "evaluation/msa_fixture.h"
 #include "hpm/core/error.h"
-#include "hpm/evaluation/protocols.h"
 
 namespace hpm {
 namespace {
+
+using test::logits_in;
+using test::msa;
 
 using test::kEveryContext;
 
@@ -26,8 +28,7 @@ TEST_F(Msa, AdversarialImagesAreInBallAndBoxAndBreakTheHeadlinedContextAfresh) {
   const auto result = msa(model, {}, images, threat, options({"solo", "reference"}));
   EXPECT_LE(norm_of_rows(result.first().adversarial.all() - images.x, Norm::linf).max().item<double>(),
             .03 * (1 + 1e-6) + 1e-7);
-  const ProtocolSubject subject{model, make_context(model, "solo", images, 7, 2, 16)};
-  const auto right = predict_logits(subject, result.first().adversarial.set(), 5).argmax(1).eq(images.y);
+  const auto right = logits_in(model, "solo", images, result.first().adversarial.set()).argmax(1).eq(images.y);
   EXPECT_TRUE(at::equal(right, result.first().robust));
 }
 
@@ -74,8 +75,7 @@ TEST_F(Msa, LambdaOneGivesTheSameResultInEveryRowContext) {
   EXPECT_TRUE(at::equal(result.contexts[0].robust, result.contexts[2].robust));
   // One run stands for all; that it may is seen from the images themselves, judged in each context.
   for (const char* name : {"solo", "alone", "joint"}) {
-    const ProtocolSubject subject{model, make_context(model, name, images, 7, 2, 16)};
-    EXPECT_TRUE(at::equal(predict_logits(subject, result.first().adversarial.set(), 16).argmax(1).eq(images.y),
+    EXPECT_TRUE(at::equal(logits_in(model, name, images, result.first().adversarial.set()).argmax(1).eq(images.y),
                           result.first().robust))
         << name;
   }
@@ -99,13 +99,27 @@ TEST_F(Msa, ASweepJudgesTheSameIteratesByOtherMixingWeightsAndChangesNothingElse
     EXPECT_FALSE((s.robust & s.clean_correct.logical_not()).any().item<bool>());
     auto other = model.clone();
     other.head->lambda = s.lambda;
-    const ProtocolSubject subject{other, make_context(other, s.context, images, 7, 2, 16)};
-    EXPECT_TRUE(at::equal(s.clean_correct, predict_logits(subject, images, 16).argmax(1).eq(images.y)))
+    EXPECT_TRUE(at::equal(s.clean_correct, logits_in(other, s.context, images, images).argmax(1).eq(images.y)))
         << s.context << " " << s.lambda;
     broken[s.context] += (s.clean_correct & s.robust.logical_not()).sum().item<int64_t>() * (s.attacked ? 0 : 1);
   }
   for (const char* context : {"reference", "solo", "joint"})
     EXPECT_GT(broken[context], 0) << "nothing was broken, nothing is tested";
+}
+
+TEST_F(Msa, ASweepsFlagsDoNotDependOnTheBatchSize) {
+  auto o = options({"reference", "solo", "alone"});
+  o.sweep = {.1, .7, 1}, o.surrogates = {"ste", "fc", "hard"};
+  std::vector<SweepOutcome> expected;
+  for (const int64_t batch_size : {256, 64, 7, 1}) {
+    o.batch_size = batch_size;
+    const auto sweep = msa(model, {}, images, threat, o).sweep;
+    if (expected.empty()) expected = sweep;
+    ASSERT_EQ(sweep.size(), expected.size());
+    for (size_t i = 0; i < sweep.size(); ++i)
+      EXPECT_TRUE(at::equal(sweep[i].robust, expected[i].robust))
+          << sweep[i].context << " " << sweep[i].lambda << " in batches of " << batch_size;
+  }
 }
 
 TEST_F(Msa, SoloEotIsTheMajorityOverDrawnCompaniesAndItsWorstDrawIsNoHigher) {
@@ -117,9 +131,8 @@ TEST_F(Msa, SoloEotIsTheMajorityOverDrawnCompaniesAndItsWorstDrawIsNoHigher) {
   auto votes = at::zeros({18, 5}, at::kLong);
   auto unattacked = eot.robust.clone();
   for (uint64_t seed = 3; seed < 13; ++seed) {
-    const ProtocolSubject draw{model, make_context(model, "solo", images, 7, seed, 16)};
-    unattacked &= predict_logits(draw, images, 16).argmax(1).eq(images.y);
-    votes += at::one_hot(predict_logits(draw, result.first().adversarial.set(), 16).argmax(1), 5);
+    unattacked &= logits_in(model, "solo", images, images, 7, seed).argmax(1).eq(images.y);
+    votes += at::one_hot(logits_in(model, "solo", images, result.first().adversarial.set(), 7, seed).argmax(1), 5);
   }
   EXPECT_LT(*eot.worst_draw, percent(unattacked)) << "a draw that an iterate broke counts";
   const auto top = std::get<0>(votes.topk(2, 1)).unbind(1);

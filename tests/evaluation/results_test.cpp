@@ -3,9 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include "hpm/core/error.h"
-#include "hpm/evaluation/msa.h"
+#include "evaluation/msa_fixture.h"
 #include "hpm/io/tensors.h"
-#include "surrogates/tiny_model.h"
 
 namespace hpm {
 namespace {
@@ -18,10 +17,12 @@ TEST(Results, HoldEveryFieldOfTheFormatWithOneFlagAnImage) {
   const auto out = model.run(images.x);
   images.y = prediction_logits(*model.head, {ContextKind::reference}, out.features, out.logits, images.index).argmax(1);
   const ThreatModel threat{Norm::linf, .04};
-  auto evaluation = msa(model, {}, images, threat, {.contexts = {"reference", "alone"}, .steps = 10});
+  test::MsaSetting setting;
+  setting.contexts = {"reference", "alone"}, setting.steps = 10;
+  auto evaluation = test::msa(model, {}, images, threat, setting);
   evaluation.adversarial_prediction = images.y;
   const HpmModel plain{model.classifier, std::nullopt};
-  PeerResult control{"control", "c.safetensors", msa(plain, {}, images, threat, {.steps = 10})};
+  PeerResult control{"control", "c.safetensors", test::msa(plain, {}, images, threat, setting)};
   const Dataset data{.name = "cifar10", .split = "test", .class_names = {"a", "b", "c", "d", "e"}};
   ResultsInput input{model, data, images, threat, evaluation, "hpm", "msa", "quick"};
   input.control = control;

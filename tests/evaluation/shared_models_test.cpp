@@ -2,6 +2,7 @@
 #include "hpm/data/dataset.h"
 #include "hpm/evaluation/checks.h"
 #include "hpm/evaluation/msa.h"
+#include "hpm/defences/plain_defence.h"
 #include "hpm/evaluation/protocols.h"
 #include "support/support.h"
 
@@ -39,8 +40,9 @@ TEST(SharedModels, ComeOutUnflagged) {
             .classifier,
         std::nullopt};
     const ThreatModel threat{Norm::linf, known.eps};
+    PlainDefence plain(model.classifier, {});
     const auto evaluation = evaluate_autoattack(
-        {model}, images, threat, {.version = "custom", .attacks = {"apgd-ce", "apgd-t"}, .batch_size = 64});
+        plain, {images, threat}, {.version = "custom", .attacks = {"apgd-ce", "apgd-t"}, .batch_size = 64});
     ClassifierModel attacked(model.classifier);
     const auto predict = [&](const Tensor& x, const Tensor&) { return model.classifier.logits(x); };
     for (const auto& check : run_checks({attacked, false, predict}, images, threat, evaluation,

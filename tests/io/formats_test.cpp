@@ -1,11 +1,17 @@
-// safetensors, .npy and .npz.
+// safetensors, .npy and .npz; what lies in the place of a file.
 #include "hpm/io/file.h"
 
 #include <nlohmann/json.hpp>
 
+#include "hpm/data/cifar.h"
+#include "hpm/data/idx.h"
+#include "hpm/io/foreign_content.h"
+#include "hpm/io/image.h"
+#include "hpm/io/mat.h"
 #include "hpm/io/npy.h"
 #include "hpm/io/npz.h"
 #include "hpm/io/safetensors.h"
+#include "hpm/io/torch_file.h"
 #include "io_support.h"
 
 namespace hpm {
@@ -22,7 +28,7 @@ StoredTensor numbers(ScalarType type, std::vector<int64_t> shape) {
 
 NamedStoredTensors one_of_each_type() {
   NamedStoredTensors out;
-  for (int i = 0; i < 10; ++i) {
+  for (int i = 0; i < static_cast<int>(kScalarTypes); ++i) {
     const auto type = static_cast<ScalarType>(i);
     out.emplace_back(std::string(name_of(type)), numbers(type, {3, i % 3 + 1}));
   }
@@ -214,6 +220,41 @@ TEST(Npy, ReadsOnlyTheArraysAskedFor) {
               read_npz(path, {"labels"});
             }).find("no array \"labels\" in the file; it holds: f8, fortran"),
             std::string::npos);
+}
+
+// What lies in the place of a file
+
+TEST(ForeignContent, IsNamedByEveryReaderWithWhatToDo) {
+  const auto pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:" + std::string(64, '0') + "\nsize 19332096\n";
+  const std::vector<std::pair<std::string, std::string>> contents{
+      {pointer, "Git LFS pointer, which stands for a file of 19332096 bytes: fetch that with `git lfs pull`"},
+      {"/annex/objects/SHA256E-s123--0d0d.pth\n", "git-annex pointer, which stands for a file of 123 bytes"},
+      {"outs:\n- md5: 00\n  size: 5\n  path: m.pth\n", "dvc pull"},
+      {"\n<!DOCTYPE html><html><head><title>404 Not Found</title>", "web page (\"404 Not Found\")"},
+      {"\xEF\xBB\xBF<HTML>", "web page"},
+      {"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", "XML text (\"AccessDenied\")"},
+      {"{\"message\": \"Not Found\"}", "JSON text"},
+      {"", "the file is empty"}};
+  const std::vector<std::pair<const char*, std::function<void(const ByteSource&)>>> readers{
+      {"torch", [](const ByteSource& s) { read_torch_file(s); }}, {"safetensors", [](const ByteSource& s) { read_safetensors(s); }},
+      {"npy", [](const ByteSource& s) { read_npy(s); }},          {"npz", [](const ByteSource& s) { read_npz(s); }},
+      {"idx", [](const ByteSource& s) { read_idx(s, s, 10); }},   {"cifar", [](const ByteSource& s) { read_cifar_binary(s, 1, 10); }},
+      {"batch", [](const ByteSource& s) { read_cifar_pickle(s, 10); }},
+      {"mat", [](const ByteSource& s) { read_mat(s, {"X"}, 1000); }}, {"image", [](const ByteSource& s) { decode_image(s); }}};
+  for (const auto& [content, part] : contents)
+    for (const auto& [name, read] : readers) {
+      const auto message = message_of<Error>([&, &read = read, &content = content] { read(MemorySource("file", bytes_of(content))); });
+      EXPECT_NE(message.find(part), std::string::npos) << name << ": " << message;
+    }
+  EXPECT_EQ(foreign_content(MemorySource("zip", bytes_of("PK\3\4"))), "");
+}
+
+TEST(ForeignContent, LinksOfGitAnnexWhoseFileIsAbsentAreNamed) {
+  const TemporaryFolder folder;
+  std::filesystem::create_symlink(".git/annex/objects/aa/bb/SHA256E-s1--00/SHA256E-s1--00", folder / "m.pth");
+  EXPECT_NE(message_of<Error>([&] { FileSource((folder / "m.pth").string()); }).find("git annex get"), std::string::npos);
+  std::filesystem::create_symlink("nowhere", folder / "n.pth");
+  EXPECT_NE(message_of<Error>([&] { FileSource((folder / "n.pth").string()); }).find("a link to nowhere"), std::string::npos);
 }
 
 TEST(Npy, RoundTripIsBitForBit) {

@@ -46,6 +46,19 @@ TEST(Tensors, RoundTripThroughStorageAndFileIsBitForBit) {
   }
 }
 
+TEST(Tensors, UnsignedTypesThatLibTorchCannotComputeWithBecomeTheNextSignedOne) {
+  const auto stored = [](auto value, ScalarType type) {
+    return StoredTensor{type, {1}, Bytes(std::as_bytes(std::span(&value, 1)))};
+  };
+  const auto small = to_tensor(stored(uint16_t{65535}, ScalarType::uint16));
+  EXPECT_EQ(small.scalar_type(), at::kInt);
+  EXPECT_EQ(small.item<int64_t>(), 65535);
+  EXPECT_EQ(to_tensor(stored(uint32_t{4294967295}, ScalarType::uint32)).item<int64_t>(), 4294967295);
+  EXPECT_EQ(to_tensor(stored(uint64_t{1} << 62, ScalarType::uint64)).item<int64_t>(), int64_t{1} << 62);
+  EXPECT_NE(message_of<Error>([&] { to_tensor(stored(uint64_t{1} << 63, ScalarType::uint64)); }).find("9223372036854775808"),
+            std::string::npos);
+}
+
 TEST(Tensors, MovedStorageIsOwnedByTheTensor) {
   at::Tensor kept;
   {
@@ -149,11 +162,8 @@ TEST(Checkpoint, RefusesWhatIsNone) {
   const TemporaryFolder folder;
   EXPECT_NE(message_of<Error>([&] { read_checkpoint(folder.path); }).find("is a folder"), std::string::npos);
   EXPECT_NE(message_of<Error>([&] { read_checkpoint(folder / "absent.pth"); }).find("no such file"), std::string::npos);
-  write_file_atomically(folder / "page.pth", "<html>404</html>");
-  EXPECT_NE(message_of<Error>([&] { read_checkpoint(folder / "page.pth"); }).find("no checkpoint that hpm knows"),
-            std::string::npos);
-  write_file_atomically(folder / "empty.pth", "");
-  EXPECT_NE(message_of<Error>([&] { read_checkpoint(folder / "empty.pth"); }).find("no checkpoint that hpm knows"),
+  write_file_atomically(folder / "noise.pth", "no checkpoint at all");
+  EXPECT_NE(message_of<Error>([&] { read_checkpoint(folder / "noise.pth"); }).find("no checkpoint that hpm knows"),
             std::string::npos);
   const std::string whole = fixture("zip.pth");
   write_file_atomically(folder / "half.pth", std::string_view(whole).substr(0, whole.size() / 2));

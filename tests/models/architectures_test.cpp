@@ -160,7 +160,9 @@ TEST(Classifier, NormalisesPerChannel) {
   const auto x = torch::tensor({{.25f, .75f}}).view({1, 2, 1, 1}),
              expected = torch::tensor({{-.5f, 2.f}}).view({1, 2, 1, 1});
   EXPECT_TRUE(close(normalised.logits(x), plain.logits(expected), 1e-6));
-  EXPECT_THROW(make_classifier("flatten-fc2", 2, {2, 1, 1}, {{.5}, {.5}}, 0), UsageError);
+  const auto one_for_all = make_classifier("flatten-fc2", 2, {2, 1, 1}, {{.5}, {.5}}, 0);
+  EXPECT_EQ(one_for_all.info().normalisation.mean, (std::vector<double>{.5, .5}));
+  EXPECT_THROW(make_classifier("flatten-fc2", 2, {2, 1, 1}, {{.5, .5, .5}, {.5, .5, .5}}, 0), UsageError);
   EXPECT_THROW(make_classifier("flatten-fc2", 2, {2, 1, 1}, {{.5, .5}, {.5, 0}}, 0), UsageError);
 }
 

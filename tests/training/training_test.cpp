@@ -1,6 +1,7 @@
 #include "hpm/core/error.h"
 #include "hpm/models/registry.h"
 #include "hpm/training/finetune.h"
+#include "hpm/training/fit_accuracy.h"
 #include "support/support.h"
 
 namespace hpm {
@@ -157,6 +158,33 @@ TEST(Finetune, EpochsZeroAttachesTheHeadAndMovesNothingElse) {
     EXPECT_TRUE(at::equal(base.classifier.state()[i].second, tuned.classifier.state()[i].second));
   EXPECT_TRUE(tuned.head->calibration_sums.defined());
   EXPECT_FLOAT_EQ(tuned.head->calibration_counts.sum().item<float>(), 2 * 96) << "clean and adversarial, each once";
+}
+
+TEST(Finetune, SaysTheHeadsAccuracyBesideFcsOnImagesThatTheFitHasNotSeen) {
+  struct Lines : Monitor {
+    void say(const std::string& line) override { said += line + "\n"; }
+    void warn(const std::string& line) override { warned += line + "\n"; }
+    std::string said, warned;
+  } lines;
+  FinetuneOptions options{.fit_images = 96, .metric_steps = 20};
+  options.adversary = adversary();
+  options.loop = loop(0);
+  const auto data = quarters(128);
+  const auto tuned = finetune(fresh_model(), data, options, lines);
+  EXPECT_NE(lines.said.find("32 training images that the fit did not see"), std::string::npos) << lines.said;
+  const auto needed = fit_images_needed(*tuned.head);
+  EXPECT_EQ(needed, 300 * 4) << "four classes, twelve features";
+  EXPECT_NE(lines.warned.find("fitted on 96 images; fewer than 1200"), std::string::npos) << lines.warned;
+  const auto accuracy = head_accuracy(tuned, data, options);
+  const auto index = fit_order(data, options).slice(0, 96);
+  const auto out = tuned.run(data.images(index));
+  const auto right =
+      reference_logits(*tuned.head, tuned.head->embed(out.features)).argmax(1).eq(data.labels.index_select(0, index));
+  EXPECT_NEAR(accuracy.head, 100. * right.sum().item<double>() / 32, 1e-9);
+  options.fit_images = 128;
+  EXPECT_FALSE(head_accuracy(tuned, data, options).unseen);
+  options.metric = "none";
+  EXPECT_EQ(fit_images_needed(*finetune(fresh_model(), data, options).head), 0);
 }
 
 TEST(Finetune, MovesBackboneMetricTauAndMeansAndLeavesTheBaseAlone) {

@@ -6,9 +6,11 @@
 #include "hpm/core/json_impl.h"
 #include "hpm/evaluation/analysis_results.h"
 #include "hpm/evaluation/analysis_summary.h"
+#include "hpm/evaluation/fingerprint.h"
+#include "hpm/evaluation/input_warnings.h"
+#include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/io/file.h"
 #include "hpm/io/journal.h"
-#include "hpm/io/sha256.h"
 #include "options.h"
 #include "outputs.h"
 
@@ -53,13 +55,17 @@ AnalysisOptions analysis_options(const AnalyzeFlags& o, const std::vector<Threat
 }
 
 /// Everything the result depends on but the way of computing.
-std::string fingerprint(const CommandLine& line, const HpmModel& model, const Dataset& data, const Tensor& index) {
-  auto all = nlohmann::json::parse(line.fields.json());
-  const auto& info = model.classifier.info();
-  all.erase("compute");
-  all["images"] = sha256_of_images(data, index);
-  all["file"] = {info.sha256, info.normalisation.mean, info.normalisation.std};
-  return sha256(json_text(all));
+Fingerprint fingerprint(const CommandLine& line, const std::vector<ThreatModel>& radii, const HpmModel& model,
+                        const Dataset& data, const Tensor& index) {
+  Fingerprint all;
+  all.add_options(line.fields, {"model", "data", "compute", "eps"});
+  std::vector<double> eps;
+  for (const auto& radius : radii) eps.push_back(radius.eps);
+  all.set("--eps", fmt::format("{}", fmt::join(eps, ",")));
+  all.set("--device", model.classifier.device().is_cuda() ? "cuda" : "cpu");
+  all.set("SHA-256 of the images and labels", sha256_of_images(data, index));
+  all.add_model("the model", model.classifier);
+  return all;
 }
 
 std::string title_of(const std::string& head) { return head == "fc" ? "FC" : head == "hpm" ? "HPM" : head; }
@@ -99,6 +105,7 @@ int analyze(const Arguments& arguments) {
   line.warn_unused("precision", "the study runs in float32");
   const auto radii = threats(o.threat);
   const auto& threat = radii.front();
+  for (const auto& warning : threat_warnings(radii)) line.monitor().warn(warning);
   const auto options = analysis_options(o, radii);
   const auto data = load(o.data, line);
   const auto index = image_numbers(o.data, data);
@@ -116,7 +123,10 @@ int analyze(const Arguments& arguments) {
   }
 
   const auto run = open_run(line, "analyze", o.compute, o.seed);
-  Journal journal(run.path(), fingerprint(line, model, data, index), line.resume);
+  const auto settings = fingerprint(line, radii, model, data, index);
+  if (line.resume) settings.require_same(run.path());
+  Journal journal(run.path(), settings.digest(), line.resume);
+  settings.write(run.path());
   if (journal.size() > 0) line.monitor().say(fmt::format("going on after {} finished pieces of work", journal.size()));
   const auto analysis = hpm::analyze(model, images, threat, options, line.monitor(), WorkLog(journal));
   AnalysisInput input{model, data, images.y, index, threat, options, analysis};

@@ -10,8 +10,9 @@
 #include "hpm/attacks/hyperplane.h"
 #include "hpm/core/error.h"
 #include "hpm/core/json_impl.h"
-#include "hpm/evaluation/protocols.h"
+#include "hpm/defences/hpm_defence.h"
 #include "hpm/models/operations.h"
+#include "hpm/surrogates/hpm_attack_model.h"
 #include "options.h"
 
 namespace hpm::app {
@@ -247,12 +248,11 @@ class Bench {
     predictions.emplace_back("FC", [&] { model_.classifier.logits(part.x); });
     searches.emplace_back("FC, with gradient", [&] { ask(*attacked.front()); });
     for (const auto* name : {"reference", "alone", "solo", "solo-eot", "joint"}) {
-      const auto context = make_context(model_, name, part, o_.company, 0, o_.compute.batch_size);
-      predictions.emplace_back(name, [this, &part, context] {
-        const auto out = model_.run(part.x);
-        prediction_logits(*model_.head, context, out.features, out.logits, part.index);
-      });
-      attacked.push_back(ProtocolSubject{model_, context}.attack_model());
+      DefenceOptions options;
+      options.contexts = {name}, options.company_size = o_.company, options.batch_size = o_.compute.batch_size;
+      const auto defence = std::make_shared<HpmDefence>(model_, part, options);
+      predictions.emplace_back(name, [&part, defence] { predict_once(*defence, {part.x, part.index}, 0); });
+      attacked.push_back(std::make_shared<HpmAttackModel>(model_, defence->context(0), hpm_surrogate("ste")));
       searches.emplace_back(fmt::format("{}, with gradient", name), [&ask, model = attacked.back()] { ask(*model); });
     }
     torch::NoGradGuard guard;

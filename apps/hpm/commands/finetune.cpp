@@ -1,5 +1,6 @@
 #include "commands/commands.h"
 #include "hpm/core/error.h"
+#include "hpm/evaluation/input_warnings.h"
 #include "hpm/models/torchscript.h"
 #include "options.h"
 #include "training_options.h"
@@ -73,9 +74,10 @@ int finetune(const Arguments& arguments) {
     line.warn_unused(name, "training reads the images from 0 on (--count limits them)");
   configure_threads(o.training.compute.threads);
   o.training.resolve();
+  for (const auto& warning : threat_warnings({o.training.adversary.threat})) line.monitor().warn(warning);
   const auto data = load(o.data, line);
   o.training.loop.images = image_numbers({.count = o.data.count}, data).numel();
-  auto model = load(o.model, o.model.model, data.image_shape(), line.monitor());
+  auto model = load(o.model, o.model.model, data.image_shape(), line.monitor(), "fine-tuning starts from it");
   require_classes(model, data);
   require_features(model.classifier, "finetune");
   say_frozen(line, model.classifier);
@@ -83,7 +85,7 @@ int finetune(const Arguments& arguments) {
   model.to(parse_device(o.training.compute.device));
 
   const auto run = open_run(line, "finetune", o.training.compute, o.training.loop.seed);
-  o.training.finish(run, line, o.model);
+  o.training.finish(run, line, model.classifier, data);
   auto& options = o.finetune;
   options.adversary = o.training.adversary;
   options.loop = o.training.loop;

@@ -5,6 +5,7 @@
 #include "hpm/core/json_impl.h"
 #include "hpm/io/file.h"
 #include "hpm/io/sha256.h"
+#include "hpm/core/text.h"
 #include "hpm/io/torch_file.h"
 #include "hpm/io/zip.h"
 #include "hpm/models/torchscript.h"
@@ -15,33 +16,70 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// As a shell takes it.
+/// As a shell takes it; bytes that are no printable ASCII as bash and zsh write them: $'mod\xE8le'.
 std::string quoted(const std::string& word) {
   if (word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,:/@") ==
       std::string::npos)
     return word;
-  std::string out = "'";
-  for (const char c : word) out += c == '\'' ? "'\\''" : std::string(1, c);
+  const bool text = is_utf8(word) && std::ranges::none_of(word, [](char c) { return static_cast<unsigned char>(c) < 0x20; });
+  std::string out = text ? "'" : "$'";
+  for (const char c : word) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (text) out += c == '\'' ? "'\\''" : std::string(1, c);
+    else if (c == '\'' || c == '\\') out += std::string("\\") + c;
+    else out += byte < 0x20 || byte >= 0x7F ? fmt::format("\\x{:02X}", byte) : std::string(1, c);
+  }
   return out + "'";
 }
 
-/// A data set that the model may be for.
+/// The file as the value of a flag: a name that begins with a dash is none.
+std::string quoted_path(const std::string& path) { return quoted(path.starts_with('-') ? "./" + path : path); }
+
+/// A data set that the model may be for, with what its images need.
 std::string data_for(int64_t classes, const std::vector<int64_t>& input) {
   if (input.at(0) == 1) return "fashion-mnist";
+  if (input.at(1) == 224) return "images:DIR --resize 256 --centre-crop 224";
   if (input.at(1) > 64) return "images:DIR";
   return classes == 100 ? "cifar100" : "cifar10";
 }
 
-/// The command that evaluates the model as it was loaded here; a card beside the file needs no flags.
-std::string evaluation(const std::string& path, const ClassifierInfo& info, bool described) {
-  std::string command = "hpm evaluate --model " + quoted(path);
-  if (!described) {
-    command += " --arch " + info.architecture;
-    if (!info.normalisation.identity())
-      command += fmt::format(" --mean {} --std {}", fmt::join(info.normalisation.mean, ","),
-                             fmt::join(info.normalisation.std, ","));
+std::string joined(const std::vector<double>& values) { return fmt::format("{}", fmt::join(values, ",")); }
+
+/// What the next commands are.
+struct Suggestion {
+  std::string model;  ///< the flags that load the model as it was loaded here
+  std::string normalisation;
+
+  void add_to(Json& j, const Classifier& classifier) const {
+    const auto data = data_for(classifier.classes(), classifier.info().input_shape);
+    j["normalisation"] = normalisation;
+    j["evaluate"] = fmt::format("hpm evaluate {} --data {}", model, data);
+    if (!classifier.is_black_box())
+      j["finetune"] = fmt::format("hpm finetune {} --data {} --head hpm --out runs/hpm", model, data);
   }
-  return command + " --data " + data_for(info.classes, info.input_shape);
+};
+
+/// A flag is needed where neither the card beside the file nor its metadata say the same.
+Suggestion suggestion(const std::string& path, const ClassifierInfo& info, const ModelOptions& options,
+                      const std::string& key, const CheckpointFile& file) {
+  const auto beside = read_card(path);
+  const bool own = file.metadata.contains("model.arch");
+  Suggestion out{.model = "--model " + quoted_path(path), .normalisation = {}};
+  if (!own && (!beside || beside->arch != info.architecture)) out.model += " --arch " + quoted(info.architecture);
+  if (!key.empty() && (!beside || beside->key != key)) out.model += " --key " + quoted(key);
+  const auto& [mean, std] = info.normalisation;
+  if (info.normalisation.identity()) {
+    out.normalisation =
+        "none is known and none is applied. If the model was trained on normalised images, give their --mean and --std "
+        "(with --write-card, once for all verbs); --mean 0,0,0 --std 1,1,1 says that there is none";
+    if (own) out.normalisation = "none";
+    return out;
+  }
+  out.normalisation = fmt::format("mean {} and std {}", joined(mean), joined(std));
+  const bool in_card = beside && beside->mean == mean && beside->std == std;
+  if (!in_card && (!own || !options.card.mean.empty()))
+    out.model += fmt::format(" --mean {} --std {}", joined(mean), joined(std));
+  return out;
 }
 
 /// A TorchScript archive by its directory alone: neither its pickles nor its code are read.
@@ -72,14 +110,30 @@ Json torchscript(const std::string& path, const ModelOptions& options, bool writ
       trusted ? "a program, which loading runs; the card beside it names its SHA-256, so that it will be loaded"
               : "a program, which loading runs: it needs --allow-torchscript, or its SHA-256 in a card (--write-card, "
                 "if you trust it)";
-  j["evaluate"] =
-      fmt::format("hpm evaluate --model {}{} --data cifar10", quoted(path), trusted ? "" : " --allow-torchscript");
+  const auto& known = write || !card ? options.card : *card;
+  std::string flags = trusted ? "" : " --allow-torchscript";
+  if (!known.mean.empty() && known.mean == options.card.mean && !write)
+    flags += fmt::format(" --mean {} --std {}", joined(known.mean), joined(known.std));
+  if (!known.input.empty() && !card) flags += " --input-shape " + joined(known.input);
+  const std::vector<int64_t> input(known.input.begin(), known.input.end());
+  j["evaluate"] = fmt::format("hpm evaluate --model {}{} --data {}", quoted_path(path), flags,
+                              input.size() == 3 ? data_for(known.classes, input) : "cifar10");
   return j;
+}
+
+/// The sets of weights of a file that holds several, each by the name that --key takes.
+void add_candidates(Json& j, const CheckpointFile& file) {
+  if (file.candidates.size() < 2) return;
+  j["weights"] = Json::array();
+  for (const auto& [key, tensors] : file.candidates)
+    j["weights"].push_back({{"key", key}, {"tensors", tensors}, {"taken", key == file.key}});
 }
 
 Json description_of(const CheckpointFile& file, const std::string& path, bool keys) {
   Json j{{"file", path},          {"container", file.container}, {"sha256", file.sha256},
-         {"peeled", file.peeled}, {"ignored", file.ignored},     {"tensors", file.tensors.size()}};
+         {"peeled", file.peeled}, {"ignored", file.ignored},     {"unread", file.unread},
+         {"tensors", file.tensors.size()}};
+  add_candidates(j, file);
   if (keys)
     for (const auto& [name, tensor] : file.tensors)
       j["keys"][name] = fmt::format("{}[{}]", c10::toString(tensor.scalar_type()), fmt::join(tensor.sizes(), ","));
@@ -109,12 +163,22 @@ void describe(const LoadedModel& loaded, Json& j) {
   j["warnings"] = loaded.warnings;
 }
 
+/// Notes that repeat what has lines of its own.
+bool said_already(const std::string& note) {
+  return note.starts_with("peeled: ") || note.starts_with("left out: ") || note.starts_with("not read: ");
+}
+
 void print(const Json& j, bool json) {
   if (json) return fmt::print("{}\n", json_text(j, 1));
   for (const auto& [key, value] : j.items()) {
     if (value.empty() && value.is_structured()) continue;
-    if (value.is_array() && value.front().is_string())
-      for (const auto& item : value) fmt::print("{:<13} {}\n", key, item.get<std::string>());
+    if (value.is_array() && value.front().is_string()) {
+      for (const auto& item : value)
+        if (!said_already(item.get<std::string>())) fmt::print("{:<13} {}\n", key, item.get<std::string>());
+    } else if (value.is_array() && value.front().is_object())
+      for (const auto& item : value)
+        fmt::print("{:<13} --key {}: {} tensors{}\n", key, item.at("key").get<std::string>(),
+                   item.at("tensors").get<size_t>(), item.at("taken").get<bool>() ? " (taken)" : "");
     else if (value.is_object())
       for (const auto& [k, v] : value.items())
         fmt::print("{:<13} {} {}\n", key, k, v.is_string() ? v.get<std::string>() : json_text(v));
@@ -152,11 +216,12 @@ int inspect(const Arguments& arguments) {
     print(torchscript(path, options, card), line.json);
     return 0;
   }
-  const auto file = read_checkpoint(path);
+  const auto beside = read_card(path);
+  const auto file = read_checkpoint(path, options.card.key.empty() && beside ? beside->key : options.card.key);
   Json j = description_of(file, path, keys);
   if (const auto program = program_of(path, file); !program.empty()) {
     j["note"] = fmt::format("weights of the TorchScript module {}, a program, which is not loaded here", program);
-    j["evaluate"] = fmt::format("hpm evaluate --model {}", quoted(path));
+    j["evaluate"] = fmt::format("hpm evaluate --model {}", quoted_path(path));
     print(j, line.json);
     return 0;
   }
@@ -167,18 +232,22 @@ int inspect(const Arguments& arguments) {
     print(j, line.json);  // what is known helps to see why it does not load
     throw;
   }
+  j["ignored"] = loaded.file.ignored;
   describe(loaded, j);
+  add_candidates(j, loaded.file);
   const auto& info = loaded.model.classifier.info();
+  // Of several sets of weights the one that was taken is named, so that the next command takes the same.
+  const auto key = loaded.file.candidates.size() > 1 ? loaded.file.key : options.card.key;
   if (card)
-    write_card(path, {info.architecture,
-                      info.classes,
-                      info.normalisation.mean,
-                      info.normalisation.std,
-                      {info.input_shape.begin(), info.input_shape.end()},
-                      options.card.source,
-                      loaded.file.sha256});
-  const bool described = read_card(path) || loaded.file.metadata.contains("model.arch");
-  j["evaluate"] = evaluation(path, info, described);
+    write_card(path, {.arch = info.architecture,
+                      .classes = info.classes,
+                      .mean = info.normalisation.mean,
+                      .std = info.normalisation.std,
+                      .input = {info.input_shape.begin(), info.input_shape.end()},
+                      .source = options.card.source,
+                      .sha256 = loaded.file.sha256,
+                      .key = key});
+  suggestion(path, info, options, key, loaded.file).add_to(j, loaded.model.classifier);
   print(j, line.json);
   return 0;
 }

@@ -5,9 +5,13 @@
 
 #include "hpm/core/error.h"
 #include "hpm/core/json_impl.h"
+#include "hpm/defences/defence_options.h"
+#include "hpm/evaluation/input_warnings.h"
 #include "hpm/evaluation/protocols.h"
+#include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/io/file.h"
 #include "hpm/io/npy.h"
+#include "hpm/core/text.h"
 #include "options.h"
 
 namespace hpm::app {
@@ -18,7 +22,9 @@ Dataset load_input(const std::string& input, const DataOptions& options, Command
     line.warn_unused(name, "--input gives the images");
   if (!input.starts_with("images:"))
     for (const char* name : {"resize", "centre-crop", "interpolation"}) line.warn_unused(name, "it is for images:DIR");
-  return load_images(input, options.images);
+  auto data = load_images(input, options.images);
+  say_notes(data, line.monitor());
+  return data;
 }
 
 /// "index,label", and the file of an image that has its own.
@@ -28,7 +34,7 @@ std::string labels_csv(const Dataset& data, const Tensor& index, const Tensor& l
   for (int64_t i = 0; i < labels.numel(); ++i) {
     const auto number = index[i].item<int64_t>();
     csv += fmt::format("{},{}", number, labels[i].item<int64_t>());
-    if (files) csv += ",\"" + std::regex_replace(data.reader->path(number), std::regex("\""), "\"\"") + "\"";
+    if (files) csv += ",\"" + std::regex_replace(printable_utf8(data.reader->path(number)), std::regex("\""), "\"\"") + "\"";
     csv += "\n";
   }
   return csv;
@@ -62,15 +68,21 @@ int predict(const Arguments& arguments) {
   model.to(device);
   const auto run = open_run(line, "predict", compute, 0);
   const auto images = image_set(data, index, device, "");
-  const auto logits = predict_logits({model, make_context(model, context, images, company, 0, compute.batch_size)},
-                                     images, compute.batch_size)
-                          .to(at::kCPU);
-  const auto labels = logits.argmax(1);
+  DefenceOptions options;
+  options.contexts = {context}, options.company_size = company, options.batch_size = compute.batch_size;
+  const auto defence = make_defence(model, images, options);
+  const auto logits = predict_logits(*defence, 0, images, compute.batch_size).to(at::kCPU);
+  // A row with NaN has no largest logit.
+  const auto labels = logits.argmax(1).masked_fill(logits.isnan().any(1), -1);
   write_npy(run.file("logits.npy"), to_stored(logits));
   write_npy(run.file("labels.npy"), to_stored(labels));
   run.write("labels.csv", labels_csv(data, index, labels));
   if (line.json) fmt::print("{}\n", json_text(nlohmann::ordered_json{{"out", run.path()}, {"n", labels.numel()}}));
   else fmt::print("{} images: {}\n", labels.numel(), run.path());
+  if (const auto bad = not_finite(logits, index)) {
+    line.monitor().warn(fmt::format("{}: {}; the label of a row with NaN is -1", model_options.model, bad->text()));
+    return 3;
+  }
   return 0;
 }
 

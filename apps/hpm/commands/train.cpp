@@ -1,5 +1,6 @@
 #include "commands/commands.h"
 #include "hpm/core/error.h"
+#include "hpm/evaluation/input_warnings.h"
 #include "hpm/io/sha256.h"
 #include "hpm/models/registry.h"
 #include "options.h"
@@ -24,6 +25,7 @@ int train(const Arguments& arguments) {
   if (!line.parse(arguments)) return 0;
   configure_threads(o.compute.threads);
   o.resolve();
+  for (const auto& warning : threat_warnings({o.adversary.threat})) line.monitor().warn(warning);
   const auto data = load(data_options, line);
   for (const char* name : {"first", "indices"})
     line.warn_unused(name, "training reads the images from 0 on (--count limits them)");
@@ -33,10 +35,12 @@ int train(const Arguments& arguments) {
   if (model_options.model.empty()) {
     auto& card = model_options.card;
     require(card.arch != "auto", "train: needs --arch (a name or a LAYERS string), or --model to start from");
-    model.classifier =
-        make_classifier(card.arch, data.classes(), data.image_shape(), {card.mean, card.std}, o.loop.seed);
+    // A network that is trained on the images as they are knows that: mean 0 and std 1.
+    Normalisation normalisation{card.mean, card.std};
+    if (normalisation.identity()) normalisation = {{0}, {1}};
+    model.classifier = make_classifier(card.arch, data.classes(), data.image_shape(), normalisation, o.loop.seed);
   } else {
-    model = load(model_options, model_options.model, data.image_shape(), line.monitor());
+    model = load(model_options, model_options.model, data.image_shape(), line.monitor(), "training starts from it");
     require_classes(model, data);
     say_frozen(line, model.classifier);
     if (model.head)
@@ -45,7 +49,7 @@ int train(const Arguments& arguments) {
   }
   model.to(parse_device(o.compute.device));
   const auto run = open_run(line, "train", o.compute, o.loop.seed);
-  o.finish(run, line, model_options);
+  o.finish(run, line, model.classifier, data);
   TrainingLog log(run, line);
   AdversarialTraining objective(model, o.adversary, o.loop.seed);
   hpm::train(objective, data, o.loop, line.monitor(), log.callback());

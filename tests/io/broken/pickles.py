@@ -1,4 +1,4 @@
-"""Pickles: tensors whose views do not fit, globals that run code, cycles, bombs."""
+"""Pickles: tensors whose views do not fit, globals that would run code, cycles, bombs."""
 import pickle
 import pickletools
 import struct
@@ -41,6 +41,12 @@ HOSTILE_GLOBALS = [("os", "system"), ("posix", "system"), ("nt", "system"), ("su
                    ("codecs", "open"), ("_codecs", "encode.__self__"), ("socket", "socket"), ("argparse", "Namespace")]
 
 
+def module(parameters, inside=b"", memo=b"\x07"):
+    """A torch.nn.Module as it is pickled."""
+    return (b"cnet\nNet\n)\x81q" + memo + b"}(" + text("_parameters") + b"}(" + parameters + b"u" + text("_buffers") + b"}" +
+            text("_modules") + b"}(" + inside + b"uub.")
+
+
 def pickles(w):
     plain = {"a": [1, 2.5, None, True, -70000, 2**70], "b": (b"\x00\xff", "\u00e9"), 5: {"nested": []}, "s": (1, 2)}
     for protocol in range(2, 6):
@@ -51,12 +57,22 @@ def pickles(w):
     data = (b"\x80\x02" + call("numpy.core.multiarray", "scalar", call("numpy", "dtype", text("f8"), b"\x89\x88"),
                                b"C\x08" + struct.pack("<d", .5)) + b".")
     w.sound("pickle", "numpy-scalar", data, boundaries_of_pickle(data))
-    for module, name in HOSTILE_GLOBALS:
-        label = f"global-{module}.{name}"
-        w.put("pickle", "broken", label, call(module, name, text("touch hpm_was_here")) + b".")
-        w.put("pickle", "broken", label + ".stack", text(module) + text(name) + b"\x93)R.")
-        w.put("pickle", "broken", label + ".newobj", f"c{module}\n{name}\n".encode() + b")\x81.")
-        w.put("pickle", "broken", label + ".inst", b"(" + text("x") + f"i{module}\n{name}\n".encode() + b".")
+    for name, sound in {"module": module(text("w") + tensor([1], [1])),
+                        "complex": tensor([1], [1], of=storage(kind="ComplexFloatStorage")) + b".",
+                        "storage-quantised": storage(kind="QInt8Storage") + b"."}.items():
+        w.sound("pickle", name, sound, boundaries_of_pickle(sound))
+    for origin, name in HOSTILE_GLOBALS:
+        label = f"global-{origin}.{name}"
+        # Read as an object of which the name alone is kept; nothing is called.
+        named, state = f"c{origin}\n{name}\n".encode(), b"}" + text("a") + b"K\1s"
+        w.put("pickle", "sound", label, call(origin, name, text("touch hpm_was_here")) + b".")
+        w.put("pickle", "sound", label + ".stack", text(origin) + text(name) + b"\x93)R.")
+        w.put("pickle", "sound", label + ".newobj", named + b")\x81" + state + b"b.")
+        w.put("pickle", "sound", label + ".newobj-ex", named + b")" + state + b"\x92(N" + text("x") + b"u.")
+        w.put("pickle", "sound", label + ".inst", b"(" + text("x") + b"i" + named[1:] + b"(N" + text("x") + b"e.")
+        w.put("pickle", "sound", label + ".obj", b"(" + named + text("x") + b"o.")
+        w.put("pickle", "broken", label + ".extension", named + b"\x82\x01.")
+        w.put("pickle", "broken", label + ".no-arguments", named + b"NR.")
     for name, data in {
         "cycle-list": b"]q\x00h\x00a.", "cycle-dict": b"}q\x00" + text("a") + b"h\x00s.",
         "cycle-tuple": b"]q\x00h\x00\x85a.", "cycle-key": b"}q\x00h\x00\x85Ns.",
@@ -71,8 +87,9 @@ def pickles(w):
         "storage-negative": tensor([1], [1], of=storage(count=-1)) + b".",
         "storage-two-sizes": b"(" + storage() + storage(count=7) + b"t.",
         "storage-two-types": b"(" + storage() + storage(kind="LongStorage") + b"t.",
-        "storage-complex": storage(kind="ComplexFloatStorage") + b".",
-        "storage-quantised": storage(kind="QInt8Storage") + b".",
+        "module-cycle": module(b"", inside=text("a") + b"h\x07"),
+        "module-bomb": b"".join(module(b"" if i else text("w") + tensor([1], [1]), b"".join(
+            text(c) + b"h" + bytes([i + 6]) for c in "abcdefghij" if i), bytes([i + 7])) + b"0" for i in range(10)) + b"h\x10.",
         "shape-huge": tensor([2**40, 2**40], [0, 0]) + b".", "shape-negative": tensor([-2, 3], [3, 1]) + b".",
         "shape-beyond": tensor([7], [1]) + b".", "stride-negative": tensor([2, 3], [-3, 1]) + b".",
         "stride-huge": tensor([2], [2**63 - 1]) + b".", "stride-beyond": tensor([2, 2], [5, 1]) + b".",

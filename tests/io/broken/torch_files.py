@@ -3,7 +3,7 @@ import io
 import pickletools
 import zipfile
 
-from .pickles import call, storage, tensor, text
+from .pickles import HOSTILE_GLOBALS, call, storage, tensor, text
 from .writer import FIXTURES
 from .zips import Entry, archive
 
@@ -36,12 +36,15 @@ def torch_files(w):
         return archive([Entry(k, v) for k, v in kept.items() if v is not None])[0]
 
     small = b"\x80\x02}" + text("w") + tensor([2, 3], [3, 1]) + b"s."
+    beside = b"\x80\x02}(" + text("log") + call("os", "system", text("true")) + text("w") + tensor([2, 3], [3, 1]) + b"u."
+    w.put("torch_file", "sound", "object-beside", archive([Entry("a/data.pkl", beside), Entry("a/data/0", bytes(24))])[0])
     w.put("torch_file", "sound", "small", archive([Entry("a/data.pkl", small), Entry("a/data/0", bytes(24))])[0])
     for name, data in {
         "big-endian": rewritten(byteorder=b"big"), "storage-absent": rewritten(data__0=None),
         "storage-short": rewritten(data__0=b"x"),
         "no-pickle": archive([Entry("a/readme", b"x")])[0],
-        "hostile": rewritten(**{"data.pkl": call("os", "system", text("true")) + b"."}),
+        **{f"hostile-{o}.{n}": rewritten(**{"data.pkl": call(o, n, text("true")) + b"."}) for o, n in HOSTILE_GLOBALS},
+        "hostile-weights": rewritten(**{"data.pkl": b"}" + text("state_dict") + call("os", "system", text("true")) + b"s."}),
         "pickle-empty": rewritten(**{"data.pkl": b""}),
         "storage-long": archive([Entry("a/data.pkl", small), Entry("a/data/0", bytes(28))])[0],
         "storage-path": archive([Entry("a/data.pkl", small.replace(text("0"), text("../../../etc/passwd")))])[0],

@@ -1,0 +1,106 @@
+// defines: AttackRun, RunFound, AttackRuns, RunPlan, attack_in_runs(), WorstBatch, start_noise(), ranked_target(),
+//          SurrogateTargets, surrogate_targets()
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "hpm/attacks/finite_answers.h"
+#include "hpm/core/norms.h"
+#include "hpm/core/random.h"
+
+namespace hpm {
+
+/// One run of an attack: some images, from one start, towards one class each.
+struct AttackRun {
+  Images images;     ///< [M]: the images not broken yet; with Coupling::batch always the whole batch
+  Tensor rows;       ///< [M] int64: their places among the images under attack
+  Tensor targets;    ///< [M] int64: the class that each row is driven to; undefined in untargeted runs
+  int64_t rank = 0;  ///< of `targets` among the target model's clean logits, 1 is the largest; 0: another ranking's
+  Purpose purpose;   ///< of the run's random numbers: which restart, which target
+};
+
+/// What a run found.
+struct RunFound {
+  Tensor images;       ///< [M,C,H,W]
+  Tensor broken;       ///< [M] bool: the target model is wrong at `images`
+  Tensor margin = {};  ///< [M]: see AttackResult::margin; may be undefined
+  /// Of a coupled batch: `broken` are the predictions for `images` as one batch. Otherwise the broken rows were seen in
+  /// different batches; the driver puts them together with the originals of the other rows and asks the model.
+  bool together = true;
+};
+
+/// Drives the runs of an attack; every attack uses it. Each run gets the images that no run before has broken. Images
+/// that the model already misclassifies count as broken and are returned unchanged. With Coupling::batch every run gets
+/// the whole batch, and the composed batch with the fewest correct predictions is the result.
+class AttackRuns {
+ public:
+  using Run = std::function<RunFound(AttackModel&, const AttackRun&)>;
+  /// Passes over the originals, where their logits are not known, and begins the attack's random streams. `attack` names
+  /// it in error messages; `images` must outlive this object.
+  AttackRuns(AttackModel& model, const Images& images, const std::string& attack, const RandomStreams& streams,
+             int64_t compaction = 0);
+  /// One run. `targets` [N]: undefined in untargeted runs. `only` [N] bool: the rows to attack; undefined: all. False
+  /// where no row is left.
+  bool operator()(const Run& run, const Purpose& purpose, const Tensor& targets = {}, int64_t rank = 0,
+                  const Tensor& only = {});
+  AttackModel& model() { return model_; }                 ///< refuses answers that are not finite
+  const Tensor& clean() const { return clean_; }          ///< [N,K]: the target's logits at the originals
+  const Tensor& broken() const { return result_.broken; }  ///< [N] bool: so far
+  AttackResult finish();
+
+ private:
+  Tensor rows_to_attack(const Tensor& only) const;
+  void take(const Tensor& rows, const RunFound& found);
+  void take_batch(const RunFound& found);
+  void note_margin(const Tensor& rows, const Tensor& margin);
+
+  FiniteAnswers model_;
+  const Images& images_;
+  const bool coupled_;
+  Tensor clean_;
+  AttackResult result_;
+};
+
+/// The runs of most attacks: all restarts towards one target after the other.
+struct RunPlan {
+  std::string attack;      ///< names the random streams, and the attack in error messages
+  int64_t restarts = 1;    ///< runs per target
+  int64_t targets = 0;     ///< target classes, by the target model's clean logits; 0: an untargeted attack
+  int64_t first_rank = 2;  ///< of the first target: 2 is the runner-up
+  bool surrogate_ranking = false;  ///< also aim at the classes that the surrogate ranks as high
+  int64_t compaction = 0;          ///< see compaction_period
+};
+AttackResult attack_in_runs(AttackModel& model, const Images& images, const RunPlan& plan, const RandomStreams& streams,
+                            const AttackRuns::Run& run);
+
+/// Of the versions of a coupled batch that a run has seen, the one with the fewest correct predictions; the first of
+/// these where several have equally many.
+class WorstBatch {
+ public:
+  /// x [N,C,H,W], wrong [N] bool: whether the target's prediction for each row of this batch is wrong.
+  void see(const Tensor& x, const Tensor& wrong);
+  Tensor images, wrong;
+
+ private:
+  int64_t most_wrong_ = -1;
+};
+
+/// The noise that random starts are scaled from: uniform in [-1,1] for Linf, normal for L2 and L1. [N,C,H,W].
+Tensor start_noise(const Images& images, Norm norm, const RandomStreams& streams, const Purpose& purpose);
+
+/// The class with the (rank)th largest logit in each row; rank 2 is the runner-up. [N,K] -> [N].
+Tensor ranked_target(const Tensor& logits, int64_t rank);
+
+/// Extra target classes: those that the surrogate ranks high and the target model does not.
+struct SurrogateTargets {
+  Tensor classes;  ///< [N]. Rows without an extra class repeat the target model's class of the same rank, because a
+                   ///< coupled batch must keep all its rows.
+  Tensor fresh;    ///< [N] bool: the row has an extra class
+};
+/// One entry for each of the surrogate's ranks 2 .. targets+1. The true class counts as the surrogate's first. `clean`
+/// [N,K]: the target model's logits. Empty where the model has no surrogate logits, or where every class is a target.
+std::vector<SurrogateTargets> surrogate_targets(AttackModel& model, const Images& images, const Tensor& clean,
+                                                int64_t targets);
+
+}  // namespace hpm

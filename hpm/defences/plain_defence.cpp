@@ -1,0 +1,67 @@
+#include "hpm/defences/plain_defence.h"
+
+#include <algorithm>
+
+#include "hpm/surrogates/hpm_surrogates.h"
+
+namespace hpm {
+namespace {
+
+Surrogate own_gradient() {
+  return {.name = "self",
+          .summary = "the model's own gradient",
+          .logits = [](const SurrogateInput& in) { return in.o; },
+          .exact = true,
+          .leads = true,
+          .checked = true};
+}
+
+bool of_hpm(const std::string& name) {
+  const auto& rows = hpm_surrogates();
+  return std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return row.name == name; });
+}
+
+}  // namespace
+
+PlainDefence::PlainDefence(Classifier classifier, DefenceOptions options)
+    : classifier_(std::move(classifier)), options_(std::move(options)) {}
+
+std::vector<Tensor> PlainDefence::predict_all(const Output& pass, const Tensor&, bool) { return {pass.logits}; }
+Tensor PlainDefence::predict(const Output& pass, const Tensor&, size_t) { return pass.logits; }
+
+std::vector<Surrogate> PlainDefence::surrogates(size_t, const SurrogateSelection& selection) const {
+  std::vector<Surrogate> all{own_gradient()};
+  if (!options_.differentiable) all.front().unavailable = "the model has no gradient";
+  all.insert(all.end(), options_.more_surrogates.begin(), options_.more_surrogates.end());
+  all.push_back(transfer_surrogate("base", "transfer from the model before the defence", options_.peers.base,
+                                   "--base FILE"));
+  all.push_back(transfer_surrogate("control", "transfer from the matched model without the defence",
+                                   options_.peers.control, "--control FILE"));
+  all.push_back(query_surrogate());
+  auto translated = selection;
+  for (auto& name : translated.names)
+    if (of_hpm(name)) name = all.front().name;
+  auto& names = translated.names;
+  for (auto name = names.begin(); name != names.end();)  // the names that now are the same, once
+    name = std::find(names.begin(), name, *name) == name ? name + 1 : names.erase(name);
+  for (const auto& surrogate : options_.more_surrogates) translated.more.push_back(surrogate.name);
+  return selected(all, translated);
+}
+
+/// As many as the surrogates of an HPM model would get under the same selection.
+int64_t PlainDefence::starts(const SurrogateSelection& selection) const {
+  int64_t count = 0;
+  for (const auto& row : hpm_surrogates()) {
+    const auto& names = selection.names;
+    const bool chosen = names.empty() ? row.quick || !selection.quick
+                                      : std::find(names.begin(), names.end(), row.name) != names.end();
+    count += chosen && row.logits ? 1 : 0;
+  }
+  return std::max<int64_t>(count, 1);
+}
+
+std::unique_ptr<AttackModel> PlainDefence::attack_model(size_t) {
+  return std::make_unique<ClassifierModel>(classifier_, options_.random);
+}
+
+}  // namespace hpm

@@ -1,0 +1,68 @@
+#include "hpm/evaluation/gradient_probe.h"
+
+#include <algorithm>
+
+#include "hpm/core/error.h"
+#include "hpm/evaluation/kept_generator_impl.h"
+
+namespace hpm {
+namespace {
+
+/// The first line of an exception's text.
+std::string first_line(std::string_view text) { return std::string(text.substr(0, text.find('\n'))); }
+
+std::string message_of(const std::exception& error) {
+  const auto* from_torch = dynamic_cast<const c10::Error*>(&error);
+  return first_line(from_torch ? from_torch->what_without_backtrace() : error.what());
+}
+
+}  // namespace
+
+GradientProbe probe_gradient(const Classifier& classifier, const Images& sample) {
+  using Kind = GradientProbe::Kind;
+  const auto absent = [&](std::string reason) { return GradientProbe{Kind::absent, std::move(reason), sample.size()}; };
+  const KeptGenerator kept;
+  {
+    torch::NoGradGuard guard;
+    classifier.logits(sample.x);  // a model that cannot even do this is broken in another way: its error is not ours
+  }
+  try {
+    const at::AutoGradMode gradients(true);
+    const auto x = sample.x.detach().clone().requires_grad_();
+    const auto logits = classifier.logits(x);
+    if (!logits.requires_grad()) return absent("its logits are constants to automatic differentiation");
+    const auto cross_entropy = at::cross_entropy_loss(logits, sample.y, {}, at::Reduction::Sum);
+    for (const auto& loss : {cross_entropy, margin(logits, sample.y).sum()}) {
+      const auto gradient = torch::autograd::grad({loss}, {x}, {}, true, false, true)[0];
+      if (!gradient.defined()) return absent("its logits do not depend on the images differentiably");
+      // NaN is no zero: other checks tell of it.
+      if (gradient.ne(0).any().item<bool>()) return {Kind::present, {}, sample.size()};
+    }
+  } catch (const std::exception& error) {
+    return absent("differentiating it fails: " + message_of(error));
+  }
+  return {Kind::zero, {}, sample.size()};
+}
+
+std::vector<std::string> require_gradient(const Classifier& classifier, const GradientProbe& probe,
+                                          const std::string& protocol, bool stand_ins) {
+  const auto& file = classifier.info().file;
+  if (probe.kind == GradientProbe::Kind::zero)
+    return {
+        fmt::format("{}: the gradient of cross-entropy and of the margin is exactly zero for each of {} images: "
+                    "attacks by gradient see nothing there",
+                    file, probe.images)};
+  if (probe.differentiable() || protocol.empty()) return {};
+  require(stand_ins,
+          "{} is not differentiable ({}), and --protocol {} needs its gradient; use --protocol autoattack --version "
+          "custom --attacks square, or give msa a stand-in with --surrogate FILE.pt",
+          file, probe.reason, protocol);
+  return {fmt::format("{} is not differentiable ({}): it is attacked through stand-ins alone", file, probe.reason)};
+}
+
+bool attacks_ask_for_gradients(const std::vector<AttackSpec>& attacks) {
+  return std::any_of(attacks.begin(), attacks.end(),
+                     [](const auto& spec) { return spec.name == "region" || !attack_entry(spec.name).queries; });
+}
+
+}  // namespace hpm

@@ -1,0 +1,167 @@
+#include "hpm/evaluation/msa/msa_impl.h"
+
+namespace hpm {
+namespace {
+
+/// A target whose rows are independent.
+class RowTarget : public TargetAttack {
+ public:
+  RowTarget(const MsaRun& run, size_t target) : run_(run), target_(target) {
+    outcome_.context = run.target(target).name;
+    const auto clean = verify(run, target, run.images);
+    clean_logits_ = clean.logits;
+    outcome_.clean_prediction = clean.logits.argmax(1).to(at::kCPU);
+    outcome_.clean_correct = clean.wrong.logical_not();
+    outcome_.broken_by.resize(static_cast<size_t>(run.images.size()));
+    confirmed_ = at::zeros({run.images.size()}, at::kBool);
+  }
+
+  void attack() override {
+    confirm();
+    for (const auto& step : msa_plan(run_.defence, target_, run_.threat.norm, run_.options)) {
+      const auto& s = step.surrogate;
+      SurrogateOutcome outcome{
+          .name = s.name, .same_as = step.same_as, .unavailable = s.unavailable, .summary = s.summary};
+      outcome.kind = s.kind, outcome.leads = s.leads, outcome.checked = s.checked;
+      if (step.runs()) attack(step, outcome);
+      outcome_.surrogates.push_back(std::move(outcome));
+    }
+  }
+
+  TargetOutcome finish() override {
+    confirm();
+    outcome_.robust = survivors();
+    outcome_.adversarial = ImageStore(run_.images);
+    const auto broken = (outcome_.clean_correct & run_.observer.broken(target_)).nonzero().squeeze(1);
+    for_chunks(run_.observer.images(target_).set().subset(broken), run_.options.batch_size,
+               [&](const Images& chunk, int64_t begin) {
+                 outcome_.adversarial.put(broken.slice(0, begin, begin + chunk.size()), chunk.x);
+               });
+    TargetOutcome result{outcome_, {}};
+    finish_beside(result);
+    return result;
+  }
+
+ private:
+  /// The mixing weights and the random draws that judged the same iterates.
+  void finish_beside(TargetOutcome& result) {
+    auto right_in_all_draws = survivors();
+    bool drawn = false;
+    for (auto t : targets_beside(run_.defence, target_)) {
+      const auto& target = run_.target(t);
+      const auto other = RowTarget(run_, t).finish().outcome;
+      if (target.draw) {
+        drawn = true, right_in_all_draws = right_in_all_draws & other.robust;
+        continue;
+      }
+      if (result.sweep.empty())
+        result.sweep.push_back({outcome_.context, run_.target(target_).lambda.value(), outcome_.clean_correct,
+                                survivors(), true});
+      result.sweep.push_back({other.context, target.lambda.value(), other.clean_correct, other.robust, false});
+    }
+    if (drawn) result.outcome.worst_draw = percent(right_in_all_draws);
+  }
+
+  /// Of a plain model: the surrogate is the model itself, and needs no name.
+  bool own_gradient(const Surrogate& surrogate) const { return outcome_.context.empty() && surrogate.exact; }
+
+  /// [n] bool: right on the clean image, and not broken so far.
+  Tensor survivors() const { return outcome_.clean_correct & run_.observer.broken(target_).logical_not(); }
+
+  /// Verifies what was newly broken. A break that a fresh pass does not confirm is forgotten: the image goes on being
+  /// attacked.
+  void confirm() {
+    const auto fresh = outcome_.clean_correct & run_.observer.broken(target_) & confirmed_.logical_not();
+    const auto places = fresh.nonzero().squeeze(1);
+    if (places.numel() == 0) return;
+    const auto stands = verify(run_, target_, run_.observer.images(target_).set().subset(places)).wrong;
+    run_.observer.forget(target_, places.index({stands.logical_not()}));
+    const auto kept = places.index({stands});
+    confirmed_.index_fill_(0, kept, true);
+    for (int64_t i = 0; i < kept.numel(); ++i) {
+      const auto place = kept[i].item<int64_t>();
+      outcome_.broken_by[static_cast<size_t>(place)] = run_.observer.finding(target_, place);
+    }
+  }
+
+  void attack(const PlannedStep& step, SurrogateOutcome& outcome) {
+    const auto& clean = outcome_.clean_correct;
+    const bool all = run_.options.full_matrix || step.surrogate.leads;
+    const auto given = all ? clean : survivors();
+    const auto before = survivors();
+    AttackedDefence attacked(run_.defence, target_, step.surrogate, &run_.observer);
+    auto unbroken = given.clone();  // by this surrogate
+    for (const auto& spec : step.attacks) {
+      AttackRecord record{spec.name, step.surrogate.name, outcome_.context};
+      record.own_gradient = own_gradient(step.surrogate);
+      const auto broken = attack_images(attacked, spec, step.surrogate, unbroken, record);
+      confirm();
+      record.robust = survivors();
+      record.matrix = unbroken.to(at::kChar) + broken.to(at::kChar);
+      run_.out.attacks.push_back(std::move(record));
+      unbroken = unbroken & broken.logical_not();
+    }
+    outcome.of = given.sum().item<int64_t>();
+    outcome.broke = outcome.of - unbroken.sum().item<int64_t>();
+    outcome.first = (before & survivors().logical_not()).sum().item<int64_t>();
+    outcome.complete = all || at::equal(given, clean);
+    if (outcome.complete) outcome.accuracy = percent(unbroken);
+    if (step.surrogate.leads) outcome_.ste_accuracy = outcome.accuracy;
+  }
+
+  /// Attacks the images of `left` [n] bool; which of them it broke, verified, [n] bool.
+  Tensor attack_images(AttackModel& attacked, const AttackSpec& spec, const Surrogate& surrogate, const Tensor& left,
+                       AttackRecord& record) {
+    const auto rows = left.nonzero().squeeze(1);
+    auto broken = at::zeros_like(left);
+    const auto finder = own_gradient(surrogate) ? std::string() : surrogate.name;
+    run_.observer.begin_attack({finder, surrogate.kind, spec.name, outcome_.context}, target_);
+    run_.monitor.begin(fmt::format("{}{}/{}", outcome_.context.empty() ? "" : outcome_.context + " ", surrogate.name, spec.name),
+                       rows.numel(), "images");
+    const RandomStreams streams(seed_of(run_.options, surrogate.name, outcome_.context));
+    for_chunks(run_.images.subset(rows), run_.options.batch_size, [&](Images chunk, int64_t begin) {
+      const auto here = rows.slice(0, begin, begin + chunk.size());
+      chunk.clean_logits = clean_logits_.index_select(0, here.to(clean_logits_.device()));
+      const auto key = fmt::format("{}/{}/{}/{}", outcome_.context, surrogate.name, spec.name, begin);
+      const auto progress_note = [&] { return fmt::format("survivors {}", survivors().sum().item<int64_t>()); };
+      ChunkMonitor progress(run_.monitor, spec, begin, chunk.size(), progress_note());
+      const auto done = run_.log.once(key, here, [&] {
+        return observed_attack(run_, attacked, [&]() -> NamedTensors {
+          const auto found = run_attack(attacked, chunk, run_.threat, spec, streams, progress);
+          const auto hits = found.broken.nonzero().squeeze(1);
+          const auto stands =
+              verify(run_, target_, Images{found.images, chunk.y, chunk.index}.select(hits)).wrong;
+          keep_returned(here, hits.index({stands.to(hits.device())}), found.images);
+          return {{"broken", at::zeros({chunk.size()}, at::kBool).index_copy(0, hits.to(at::kCPU), stands)}};
+        });
+      });
+      replay(run_, done, record);
+      broken.index_copy_(0, here, find_tensor(done, "broken"));
+      run_.monitor.step(begin + chunk.size(), progress_note());
+    });
+    run_.monitor.end();
+    return broken;
+  }
+
+  /// An image that an attack returned and a fresh pass called wrong, rows `hits` of `images` at `places`, takes the
+  /// place of the first iterate that the observer saw: that one may be a tie which another rounding decides otherwise.
+  void keep_returned(const Tensor& places, const Tensor& hits, const Tensor& images) {
+    const auto at_hits = places.index_select(0, hits.to(at::kCPU));
+    const auto fresh = confirmed_.index_select(0, at_hits).logical_not();
+    run_.observer.record(target_, at_hits.index({fresh}), images.index_select(0, hits.index({fresh.to(hits.device())})));
+  }
+
+  const MsaRun& run_;
+  size_t target_;
+  Tensor clean_logits_;  // [n,K]: of the target, in agreement with its verdicts
+  Tensor confirmed_;     // [n] bool: broken, and verified so
+  ContextOutcome outcome_;
+};
+
+}  // namespace
+
+std::unique_ptr<TargetAttack> attack_rows(const MsaRun& run, size_t target) {
+  return std::make_unique<RowTarget>(run, target);
+}
+
+}  // namespace hpm

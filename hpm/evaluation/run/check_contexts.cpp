@@ -1,0 +1,76 @@
+#include "hpm/defences/attacked_defence.h"
+#include "hpm/evaluation/run/evaluate_impl.h"
+
+namespace hpm {
+namespace {
+
+/// The surrogates that the checks of a context look at: those marked for it, where they attacked; else the first
+/// white-box one that did; else the leading one.
+std::vector<Surrogate> checked_surrogates(const Defence& defence, size_t target, const ContextOutcome& outcome) {
+  std::vector<Surrogate> attacked, checked;
+  for (auto& surrogate : defence.surrogates(target, {.quick = false})) {
+    const auto found = std::find_if(outcome.surrogates.begin(), outcome.surrogates.end(), [&](const auto& s) {
+      return s.name == surrogate.name && s.unavailable.empty() && s.same_as.empty();
+    });
+    const bool ran = found != outcome.surrogates.end() && surrogate.kind == SurrogateKind::white_box;
+    if (ran) attacked.push_back(surrogate);
+    if (ran && surrogate.checked) checked.push_back(std::move(surrogate));
+  }
+  if (checked.empty() && !attacked.empty()) checked.push_back(attacked.front());
+  return checked;
+}
+
+/// False for a black box that queries alone attacked.
+bool asked_for_gradients(const Evaluation& evaluation) {
+  return std::any_of(evaluation.attacks.begin(), evaluation.attacks.end(), [](const auto& attack) {
+    const auto& table = attack_table();
+    return std::none_of(table.begin(), table.end(),
+                        [&](const auto& entry) { return entry.name == attack.name && entry.queries; });
+  });
+}
+
+/// Positions of the images of each fixed batch among those evaluated.
+std::vector<Tensor> batch_places(const Defence& defence, const ImageSet& images) {
+  const auto place = at::full({images.index.max().item<int64_t>() + 1}, -1, at::kLong);
+  place.index_copy_(0, images.index, at::arange(images.size()));
+  std::vector<Tensor> all;
+  for (const auto& batch : defence.batches()) all.push_back(place.index_select(0, batch));
+  return all;
+}
+
+}  // namespace
+
+void check_contexts(const Subject& subject, Defence& defence, const AttackedImages& on,
+                    const EvaluationOptions& options, const std::optional<ImageSet>& saved, const Work& work,
+                    Evaluation& evaluation) {
+  const auto start = std::chrono::steady_clock::now();
+  for (size_t c = 0, t = 0; t < defence.targets().size() && c < evaluation.contexts.size(); ++t) {
+    const auto& target = defence.targets()[t];
+    if (target.beside) continue;
+    const auto context = c++;
+    if (target.same_as) continue;
+    std::vector<std::unique_ptr<AttackModel>> views;
+    std::vector<std::string> names;
+    for (auto& surrogate : checked_surrogates(defence, t, evaluation.contexts[context])) {
+      names.push_back(surrogate.name);
+      views.push_back(std::make_unique<AttackedDefence>(defence, t, std::move(surrogate)));
+    }
+    if (views.empty()) views.push_back(defence.attack_model(t)), names.emplace_back("the model");
+    CheckSubject checked{*views.front(), target.coupling == Coupling::batch, [&](const Tensor& x, const Tensor& index) {
+                           return predict_once(defence, {x, index}, t);
+                         }};
+    checked.name = names.front();
+    for (size_t i = 1; i < views.size(); ++i) checked.others.emplace_back(names[i], views[i].get());
+    checked.context = context;
+    if (target.coupling == Coupling::batch) checked.batches = batch_places(defence, on.images);
+    auto settings = options.check_options();
+    settings.gradients = asked_for_gradients(evaluation);
+    settings.differentiable = subject.differentiable;
+    auto lines =
+        run_checks(checked, on.images, on.threat, evaluation, saved, settings, work.monitor, work.log);
+    std::move(lines.begin(), lines.end(), std::back_inserter(evaluation.checks));
+  }
+  evaluation.checks_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace hpm

@@ -1,0 +1,63 @@
+#include <algorithm>
+
+#include "hpm/evaluation/run/evaluate_impl.h"
+
+namespace hpm {
+namespace {
+
+/// Images `rows` [m] that were broken within a smaller radius, and stood in the first context.
+void take_over(const Evaluation& smaller, const Tensor& rows, double eps, Evaluation& headline) {
+  auto& context = headline.contexts.front();
+  const auto broken = smaller.first().clean_correct & smaller.first().robust.logical_not();
+  const auto places = (broken & context.robust.index_select(0, rows)).nonzero().squeeze(1);
+  for (int64_t i = 0; i < places.numel(); ++i) {
+    const auto from = places.slice(0, i, i + 1), to = rows.index_select(0, from);
+    context.adversarial.put(to, smaller.first().adversarial.select(from));
+    context.robust.index_fill_(0, to, false);
+    if (!context.broken_by.empty())
+      context.broken_by[static_cast<size_t>(to.item<int64_t>())] = {.target = context.context, .radius = eps};
+  }
+  if (places.numel() > 0)
+    headline.notes.push_back(
+        fmt::format("{} images broken within eps {:g} count as broken within the first radius", places.numel(), eps));
+}
+
+RadiusOutcome point_of(double eps, const Tensor& robust) {
+  const double p = percent(robust);
+  return {eps, p, std::sqrt(p * (100 - p) / static_cast<double>(robust.numel()))};
+}
+
+}  // namespace
+
+std::vector<RadiusOutcome> run_curve(const Subject& subject, const ImageSet& images, std::vector<ThreatModel> radii,
+                                     const EvaluationOptions& options, const Work& work, Evaluation& headline) {
+  std::vector<RadiusOutcome> points;
+  if (radii.size() < 2) return points;
+  const double first = radii.front().eps;
+  std::sort(radii.begin(), radii.end(), [](const auto& a, const auto& b) { return a.eps < b.eps; });
+  const auto& context = options.contexts.front();
+  const bool alone = !subject.model.head || context == "reference" || context == "alone";
+  const bool joint = subject.model.head && context == "joint";
+  auto alone_options = options;  // nothing else is studied at the other radii
+  alone_options.sweep.clear(), alone_options.colluders.clear();
+  auto robust = headline.first().clean_correct;
+  for (const auto& radius : radii) {
+    if (radius.eps == first) {
+      robust = joint ? headline.first().robust : robust & headline.first().robust;
+    } else if (const auto rows = alone ? robust.nonzero().squeeze(1) : at::arange(images.size()); rows.numel() > 0) {
+      const Work here{work.monitor, work.log.below(fmt::format("eps {}", radius.eps))};
+      const auto some = images.subset(rows);
+      auto narrowed = subject;
+      narrowed.defence.sweep.clear();
+      const auto defence = narrowed.make(some, {context}, here.log);
+      const auto found = run_protocol(*defence, {some, radius}, alone_options, here);
+      const auto held = found.first().robust;
+      robust = joint ? held : robust.index_copy(0, rows, robust.index_select(0, rows) & held);
+      if (0 < radius.eps && radius.eps < first && !joint) take_over(found, rows, radius.eps, headline);
+    }
+    points.push_back(point_of(radius.eps, robust));
+  }
+  return points;
+}
+
+}  // namespace hpm

@@ -1,0 +1,245 @@
+#include "hpm/evaluation/run/evaluate.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "hpm/attacks/quantise.h"
+#include "hpm/core/error.h"
+#include "hpm/evaluation/fingerprint.h"
+#include "hpm/evaluation/gradient_probe.h"
+#include "hpm/evaluation/image_file.h"
+#include "hpm/evaluation/input_warnings.h"
+#include "hpm/evaluation/peers.h"
+#include "hpm/evaluation/run/dataset_images.h"
+#include "hpm/evaluation/run/evaluate_impl.h"
+#include "hpm/evaluation/run_directory.h"
+#include "hpm/io/journal.h"
+
+namespace hpm {
+
+std::unique_ptr<Defence> Subject::make(const ImageSet& images, const std::vector<std::string>& contexts,
+                                       const WorkLog& log) const {
+  auto options = defence;
+  options.contexts = contexts;
+  options.differentiable = differentiable;
+  return make_defence(model, images, options, log);
+}
+
+Evaluation run_protocol(Defence& defence, const AttackedImages& on, const EvaluationOptions& options,
+                        const Work& work) {
+  if (options.is("clean") || on.threat.eps == 0)
+    return evaluate_clean(defence, on.images, options.compute.batch_size);
+  if (options.is("msa")) return msa(defence, on, options.msa(), work);
+  const auto& context = defence.targets().front().name;
+  if (!context.empty() && context != to_string(ContextKind::reference))
+    work.monitor.warn(
+        "one surrogate (ste) flatters a batch-dependent defence; --protocol msa is the honest judge in context " +
+        context);
+  if (options.is("pgd")) return evaluate_pgd(defence, on, options.pgd(), options.autoattack(), work);
+  return evaluate_autoattack(defence, on, options.autoattack(), work);
+}
+
+namespace {
+
+/// The evaluation of one model with its peers.
+class Run {
+ public:
+  Run(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan,
+      const RunDirectory& directory, Monitor& monitor)
+      : input_(input),
+        options_(options),
+        plan_(plan),
+        directory_(directory),
+        monitor_(monitor),
+        radii_(options.radii()),
+        images_(image_set(input.data, input.index, input.model.classifier.device(), directory.path())) {}
+
+  EvaluationOutcome operator()(const WorkLog& log) {
+    log_ = log;
+    const auto model = subject(input_.model, "model");
+    EvaluationOutcome outcome;
+    if (options_.attacks_anything()) look_at_logits();
+    const Work work{monitor_, log_.below(model.part)};
+    const auto defence = model.make(images_, options_.evaluated_contexts(), work.log);
+    auto& evaluation = outcome.evaluation = run_protocol(*defence, {images_, radii_.front()}, options_, work);
+    if (!options_.attacks_anything())
+      for (const auto& line : look_at_verdicts(input_.model, images_, options_.compute.batch_size, work.log, evaluation))
+        note(line);
+    outcome.curve = run_curve(model, images_, radii_, options_, work, evaluation);
+    evaluation.notes.insert(evaluation.notes.begin(), notes_.begin(), notes_.end());
+    finish(model, *defence, work, evaluation);
+    outcome.base = evaluate_peer("base", input_.peers.base, evaluation);
+    outcome.control = evaluate_peer("control", input_.peers.control, evaluation);
+    return outcome;
+  }
+
+ private:
+  Subject subject(const HpmModel& model, const std::string& part) const {
+    Subject all{model, options_.defence(), part, true};
+    if (part != "model") return all;  // stand-ins are for the model asked about
+    all.differentiable = plan_.differentiable;
+    all.defence.peers = input_.peers;
+    all.defence.more_surrogates = input_.surrogates;
+    all.defence.own_surrogates = input_.hpm_surrogates;
+    return all;
+  }
+
+  void note(const std::string& line) {
+    monitor_.warn(line);
+    notes_.push_back(line);
+  }
+
+  /// One pass of the images as they are, before the attacks: NaN is an error, a probable mistake a note.
+  void look_at_logits() {
+    const auto look = [&](const std::string& part, const HpmModel& model) {
+      if (!model.classifier) return;
+      for (const auto& line : look_before_attacks(model, images_, options_.compute.batch_size, log_.below(part)))
+        note(part == "model" ? line : part + ": " + line);
+    };
+    look("model", input_.model);
+    look("base", {input_.peers.base, std::nullopt});
+    look("control", {input_.peers.control, std::nullopt});
+  }
+
+  /// Predictions on the adversarial images, what is kept of them, and the checks.
+  void finish(const Subject& model, Defence& defence, const Work& work, Evaluation& evaluation) {
+    if (!evaluation.first().adversarial.defined()) return;
+    const auto adversarial = evaluation.first().adversarial.set();
+    const auto batch_size = options_.compute.batch_size;
+    const auto logits = predict_logits(defence, 0, adversarial, batch_size);
+    evaluation.adversarial_prediction = logits.argmax(1).to(at::kCPU);
+    evaluation.not_finite = logits.isfinite().logical_not().sum().item<int64_t>();
+    std::optional<ImageSet> saved;
+    if (options_.save_adversarial) {
+      const auto file = directory_.file("adversarial.safetensors");
+      write_image_file(file, adversarial, batch_size);
+      saved = read_image_file(file, images_);
+    }
+    if (options_.quantise) {
+      const auto rounded = adversarial.with_pixels([&](const Tensor& places) {
+        return quantised(adversarial.select(places).x, images_.select(places).x, radii_.front());
+      });
+      evaluation.quantised_robust = predict_logits(defence, 0, rounded, batch_size).argmax(1).eq(images_.y).to(at::kCPU);
+      write_image_file(directory_.file("adversarial-8bit.safetensors"), rounded, batch_size, true);
+    }
+    check_contexts(model, defence, {images_, radii_.front()}, options_, saved, work, evaluation);
+  }
+
+  /// Base or control under the model's budget: the first radius, and what a smaller one broke. Its checks are the
+  /// evaluation's too.
+  std::optional<PeerResult> evaluate_peer(const std::string& name, const Classifier& classifier,
+                                          Evaluation& evaluation) {
+    if (!classifier || options_.is("clean")) return std::nullopt;
+    const auto peer = subject({classifier, std::nullopt}, name);
+    const Work work{monitor_, log_.below(name)};
+    const auto defence = peer.make(images_, options_.evaluated_contexts(), work.log);
+    const auto accuracy = [&](const Evaluation& of_peer) {
+      return peer_accuracy(name, evaluation.first().clean_correct, of_peer.first().clean_correct);
+    };
+    if (options_.transfer_only) {  // a surrogate alone: but one that sees other inputs than in training transfers nothing
+      evaluation.checks.push_back(accuracy(evaluate_clean(*defence, images_, options_.compute.batch_size)));
+      return std::nullopt;
+    }
+    PeerResult result{name, classifier.info().file,
+                      run_protocol(*defence, {images_, radii_.front()}, options_, work)};
+    auto smaller = radii_;
+    std::erase_if(smaller, [first = radii_.front().eps](const auto& radius) { return radius.eps > first; });
+    run_curve(peer, images_, smaller, options_, work, result.evaluation);
+    if (radii_.front().eps > 0)
+      check_contexts(peer, *defence, {images_, radii_.front()}, options_, std::nullopt, work, result.evaluation);
+    result.evaluation.checks.push_back(accuracy(result.evaluation));
+    for (auto& check : result.evaluation.checks) {
+      check.context = name;
+      evaluation.checks.push_back(check);
+    }
+    return result;
+  }
+
+  const EvaluationInput& input_;
+  const EvaluationOptions& options_;
+  const EvaluationPlan& plan_;
+  const RunDirectory& directory_;
+  Monitor& monitor_;
+  std::vector<ThreatModel> radii_;
+  ImageSet images_;
+  WorkLog log_;
+  std::vector<std::string> notes_;
+};
+
+/// Everything that the verdicts depend on: the options but those of computing, and contents in place of paths. A change
+/// of the batch size shows in the journal itself.
+Fingerprint fingerprint(const EvaluationInput& input, const EvaluationOptions& options) {
+  Fingerprint all;
+  Fields declared;
+  auto values = options;
+  fields(declared, values);
+  all.add_options(declared, {"compute", "role", "eps", "version", "base", "control", "surrogate"});
+  std::vector<double> eps;
+  for (const auto& radius : options.radii()) eps.push_back(radius.eps);
+  all.set("--eps", fmt::format("{}", fmt::join(eps, ",")));
+  all.set("--version", options.effective_version());
+  const auto& classifier = input.model.classifier;
+  all.set("--device", classifier.device().is_cuda() ? "cuda" : "cpu");
+  all.set("--precision", classifier.search_precision() == at::kFloat ? "float32" : "bfloat16");
+  all.set("SHA-256 of the images and labels", sha256_of_images(input.data, input.index));
+  all.add_model("the model", classifier);
+  if (input.peers.base) all.add_model("the base", input.peers.base);
+  if (input.peers.control) all.add_model("the control", input.peers.control);
+  for (const auto& surrogate : input.surrogates) all.set("surrogate " + surrogate.name, surrogate.summary);
+  for (const auto& surrogate : input.hpm_surrogates) all.set("surrogate " + surrogate.name, surrogate.summary);
+  return all;
+}
+
+/// What to say where pieces of a resumed run may be of another program: they stay as they were made.
+std::string begun_by_another_build(const RunDirectory& run, const EvaluationOptions& options) {
+  const auto commit = [](std::string_view text) { return nlohmann::json::parse(text).value("commit", ""); };
+  const auto begun = commit(read_file(run.file("environment.json")).text()),
+             now = commit(environment_json(options.compute, options.seed));
+  return begun == now
+             ? ""
+             : fmt::format("begun by commit {}, resumed by {}: what was finished before is the former's", begun, now);
+}
+
+}  // namespace
+
+EvaluationOutcome evaluate(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan,
+                           const RunDirectory& run, bool resume, Monitor& monitor) {
+  const auto settings = fingerprint(input, options);
+  if (resume) settings.require_same(run.path());
+  Journal journal(run.path(), settings.digest(), resume);
+  settings.write(run.path());
+  if (journal.size() > 0) monitor.say(fmt::format("going on after {} finished pieces of work", journal.size()));
+  auto outcome = Run(input, options, plan, run, monitor)(WorkLog(journal));
+  auto& notes = outcome.evaluation.notes;
+  notes.insert(notes.begin(), plan.notes.begin(), plan.notes.end());
+  notes.insert(notes.begin(), input.notes.begin(), input.notes.end());
+  if (const auto other = begun_by_another_build(run, options); !other.empty()) {
+    notes.push_back(other);
+    monitor.warn(other);
+  }
+  return outcome;
+}
+
+std::string write_results(const EvaluationInput& input, const EvaluationOptions& options,
+                          const EvaluationOutcome& outcome, const RunDirectory& run, const std::string& config) {
+  const auto radii = options.radii();
+  const auto images = image_set(input.data, input.index, input.model.classifier.device(), run.path());
+  std::vector<std::string> own;
+  for (const auto& surrogate : input.surrogates) own.push_back(surrogate.name);
+  for (const auto& surrogate : input.hpm_surrogates) own.push_back(surrogate.name);
+  const auto role = !options.role.empty() ? options.role : input.model.head ? input.model.head_kind() : "";
+  ResultsInput results{input.model, input.data, images, radii.front(), outcome.evaluation,
+                       role, options.protocol, options.effective_version()};
+  results.budget = options.budget(own, input.model.classifier.search_precision());
+  results.first_index = input.index[0].item<int64_t>();
+  results.indices_given = !at::equal(input.index, at::arange(results.first_index, results.first_index + input.index.numel()));
+  results.company_size = options.company, results.company_seed = options.company_seed, results.seed = options.seed;
+  results.config = config;
+  results.started =
+      nlohmann::json::parse(std::string(read_file(run.file("environment.json")).text())).value("started", "");
+  results.base = outcome.base, results.control = outcome.control, results.curve = outcome.curve;
+  write_run(run, results);
+  return results_json(results);
+}
+
+}  // namespace hpm

@@ -1,0 +1,54 @@
+// defines: EvaluationInput, EvaluationPlan, plan_evaluation(), evaluate()
+#pragma once
+#include <string>
+#include <vector>
+
+#include "hpm/data/dataset.h"
+#include "hpm/evaluation/results.h"
+#include "hpm/evaluation/run/options.h"
+
+namespace hpm {
+
+/// What is evaluated.
+struct EvaluationInput {
+  HpmModel model;
+  Dataset data;
+  Tensor index;                             ///< [n] int64: the numbers of the images
+  Peers peers = {};                         ///< the model before the defence, and the matched control
+  std::vector<Surrogate> surrogates = {};   ///< of the user's own, for any defence
+  std::vector<HpmSurrogate> hpm_surrogates = {};  ///< further rows of HPM's table
+  std::vector<std::string> notes = {};      ///< what a reader of the results must know about these
+};
+
+/// What an evaluation will do.
+struct EvaluationPlan {
+  Passes passes;               ///< an image that survives everything, at most; with peers and checks
+  int64_t radii = 1;           ///< how often: radii that are attacked
+  bool differentiable = true;  ///< the model has a gradient; otherwise only stand-ins and queries attack it
+  std::vector<std::string> notes = {};  ///< what is probably a mistake, or must be known to read the results
+};
+
+/// Looks at options, model and images before anything is attacked. Throws UsageError for what cannot be evaluated: an
+/// attack by gradient on a black box, colluders that no batch has, options that contradict each other.
+EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOptions& options);
+
+/// What an evaluation came to.
+struct EvaluationOutcome {
+  Evaluation evaluation;
+  std::optional<PeerResult> base = {}, control = {};
+  std::vector<RadiusOutcome> curve = {};
+};
+
+/// Runs the protocol on the model and its peers at every radius, and the checks. Finished pieces of work are written to
+/// `run`, and with `resume` taken from there; adversarial images that were asked for are written there too (the results
+/// are not: write_results()). Throws Error for logits that are not finite, and UsageError for other settings than the
+/// run was begun with.
+EvaluationOutcome evaluate(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan,
+                           const RunDirectory& run, bool resume, Monitor& monitor = silent());
+
+/// results.json, verdicts.safetensors and gallery.safetensors of an outcome, in `run`; gives the text of results.json.
+/// `config`: the options as JSON.
+std::string write_results(const EvaluationInput& input, const EvaluationOptions& options,
+                          const EvaluationOutcome& outcome, const RunDirectory& run, const std::string& config);
+
+}  // namespace hpm

@@ -1,0 +1,39 @@
+// defines: Subject, run_protocol(), run_curve(), check_contexts()
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "hpm/evaluation/msa/msa.h"
+#include "hpm/evaluation/run/evaluate.h"
+
+namespace hpm {
+
+/// A model under evaluation: the one asked about, or a peer of it.
+struct Subject {
+  HpmModel model;
+  DefenceOptions defence;        ///< as which defence it is seen, in all contexts asked for
+  std::string part;              ///< its prefix in the log: "model", "base" or "control"
+  bool differentiable = true;
+
+  std::unique_ptr<Defence> make(const ImageSet& images, const std::vector<std::string>& contexts,
+                                const WorkLog& log) const;
+};
+
+/// The protocol of `options` at one radius; at radius 0 the clean verdicts.
+Evaluation run_protocol(Defence& defence, const AttackedImages& on, const EvaluationOptions& options, const Work& work);
+
+/// Accuracy against eps in the first context, by increasing radius; `headline` is the evaluation at the first radius
+/// of `radii`. An image that is broken within a radius is broken within every larger one: it is not attacked again, and
+/// where the headline's own attacks missed it, it counts as broken there too. (Not so where images are each other's
+/// company: in solo all are attacked again, in joint every radius has its own worst batches.)
+std::vector<RadiusOutcome> run_curve(const Subject& subject, const ImageSet& images, std::vector<ThreatModel> radii,
+                                     const EvaluationOptions& options, const Work& work, Evaluation& headline);
+
+/// The checks of every context of an evaluation, appended to it. `saved`: the first context's adversarial images as read
+/// back from disk.
+void check_contexts(const Subject& subject, Defence& defence, const AttackedImages& on,
+                    const EvaluationOptions& options, const std::optional<ImageSet>& saved, const Work& work,
+                    Evaluation& evaluation);
+
+}  // namespace hpm

@@ -1,0 +1,225 @@
+#include "hpm/evaluation/run/options.h"
+
+#include <cmath>
+#include <sstream>
+
+#include "hpm/core/error.h"
+
+namespace hpm {
+namespace {
+
+bool holds(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+std::vector<std::string> attack_names() {
+  std::vector<std::string> names;
+  for (const auto& attack : attack_table()) names.push_back(attack.name);
+  return names;
+}
+
+}  // namespace
+
+std::vector<ThreatModel> EvaluationOptions::radii() const {
+  std::vector<ThreatModel> all;
+  std::istringstream parts(eps);
+  for (std::string part; std::getline(parts, part, ',');) all.push_back({parse_norm(norm), parse_radius(part, "--eps")});
+  return all;
+}
+
+bool EvaluationOptions::has_context(const std::string& name) const { return holds(contexts, name); }
+
+std::vector<std::string> EvaluationOptions::evaluated_contexts() const {
+  if (is("clean")) return contexts;
+  return is("msa") ? msa_contexts(contexts, effective_version()) : std::vector<std::string>{contexts.front()};
+}
+
+std::string EvaluationOptions::effective_version() const {
+  if (is("msa")) return version.empty() ? "quick" : version;
+  if (is("autoattack")) return version.empty() ? (attacks.empty() ? "standard" : "custom") : version;
+  return "";
+}
+
+bool EvaluationOptions::has_square() const {
+  if (is("msa"))
+    return (surrogates.empty() ? effective_version() != "quick" : holds(surrogates, query_surrogate().name)) ||
+           (has_context("joint") && holds(joint_surrogates, query_surrogate().name));
+  return is("autoattack") && (attacks.empty() ? effective_version() != "rand" : holds(attacks, "square"));
+}
+
+bool EvaluationOptions::attacks_anything() const {
+  const auto all = radii();
+  return !is("clean") && std::any_of(all.begin(), all.end(), [](const auto& threat) { return threat.eps > 0; });
+}
+
+std::string EvaluationOptions::budget(const std::vector<std::string>& own_surrogates, at::ScalarType search) const {
+  if (protocol == "clean") return "";
+  auto text = protocol + (effective_version().empty() ? "" : " " + effective_version());
+  if (protocol == "pgd")
+    text += fmt::format(" {}, {} steps of {}", loss, steps.value_or(40),
+                        step_size ? fmt::format("{:g}", *step_size) : "eps / 4");
+  if (!attacks.empty()) text += fmt::format(" {}", fmt::join(attacks, ","));
+  if (is("msa")) {
+    if (!surrogates.empty()) text += fmt::format(" {}", fmt::join(surrogates, ","));
+    if (!own_surrogates.empty()) text += fmt::format(", surrogates of one's own {}", fmt::join(own_surrogates, ","));
+    if (!joint_surrogates.empty() && has_context("joint"))
+      text += fmt::format(", in joint {}", fmt::join(joint_surrogates, ","));
+    if (full_matrix) text += ", full matrix";
+  }
+  if (search != at::kFloat) text += ", search in bfloat16";
+  const auto add = [&](const char* what, const std::optional<int64_t>& value) {
+    if (value) text += fmt::format(", {} {}", *value, what);
+  };
+  if (protocol != "pgd") add("steps", steps);
+  if (is("msa")) add("times the starts", restarts);
+  else add("restarts", protocol == "pgd" ? restarts.value_or(1) : restarts);
+  add("targets", targets);
+  if (has_square()) add("queries", queries);
+  return text;
+}
+
+MsaOptions EvaluationOptions::msa() const {
+  return {.version = effective_version(),
+          .surrogates = surrogates,
+          .joint_surrogates = joint_surrogates,
+          .seed = seed,
+          .batch_size = compute.batch_size,
+          .restarts = restarts.value_or(1),
+          .steps = steps,
+          .queries = queries,
+          .full_matrix = full_matrix,
+          .collusion = {{colluders.begin(), colluders.end()}, victims, steps.value_or(50)}};
+}
+
+AutoAttackOptions EvaluationOptions::autoattack() const {
+  return {.version = effective_version(),
+          .attacks = attacks,
+          .seed = seed,
+          .batch_size = compute.batch_size,
+          .conformance = conformance,
+          .steps = steps,
+          .restarts = restarts,
+          .targets = targets,
+          .queries = queries};
+}
+
+PgdOptions EvaluationOptions::pgd() const { return {steps.value_or(40), step_size, restarts.value_or(1), loss}; }
+
+CheckOptions EvaluationOptions::check_options() const {
+  return {.level = checks,
+          .seed = seed,
+          .batch_size = compute.batch_size,
+          .conformance = conformance && is("autoattack")};
+}
+
+DefenceOptions EvaluationOptions::defence() const {
+  DefenceOptions options;
+  options.random = random;
+  options.contexts = evaluated_contexts();
+  options.sweep = is("msa") ? sweep : std::vector<double>{};
+  options.company_size = company, options.company_seed = company_seed;
+  options.batch_size = compute.batch_size;
+  return options;
+}
+
+void fields(Fields& f, EvaluationOptions& o) {
+  f.section("threat");
+  f.add("norm", o.norm, "norm of the perturbation", {.choices = {"Linf", "L2", "L1"}});
+  f.add("eps", o.eps, "radius, or a list for a curve", {.unit = "input range [0,1]", .radius = true});
+  f.section("protocol");
+  f.add("protocol", o.protocol, "protocol", {.choices = {"clean", "pgd", "autoattack", "msa"}});
+  f.add("version", o.version,
+        "of msa: quick (default), standard, plus; of autoattack: standard (default), plus, rand, custom",
+        {.suggestions = {"quick", "standard", "plus", "rand", "custom"}});
+  f.add("attacks", o.attacks, "attacks of autoattack, version custom", {.suggestions = attack_names()});
+  f.add("steps", o.steps, "gradient steps per restart (none: pgd 40, else the version's)", {.min = 1, .max = 1000000});
+  f.add("restarts", o.restarts, "random starts (none: pgd 1, autoattack the version's); of msa: times the version's",
+        {.min = 1, .max = 100000});
+  f.add("step-size", o.step_size, "step length of pgd (none: eps / 4)", {.min = 0, .unit = "input range"});
+  f.add("loss", o.loss, "loss of pgd", {.choices = {"ce", "dlr"}});
+  f.add("context", o.contexts, "contexts of an HPM model, the first is headlined",
+        {.choices = {"reference", "alone", "solo", "solo-eot", "joint"}});
+  f.add("lambda", o.lambda, "mixing weight in place of the model's own", {.min = 0, .max = 1});
+  f.add("sweep-lambda", o.sweep, "further mixing weights that msa judges every iterate by (not attacked themselves)",
+        {.min = 0, .max = 1});
+  f.add("colluders", o.colluders,
+        "msa, joint: neighbours that an attacker controls, with the victim's image and without (numbers to try)",
+        {.min = 0, .max = 65535});
+  f.add("victims", o.victims, "victims of the colluders", {.min = 1, .unit = "images"});
+  f.add("company", o.company, "company size of solo and joint", {.min = 1, .max = 65536, .unit = "images"});
+  f.add("company-seed", o.company_seed, "order of the company (0: as the images come)");
+  f.add("base", o.base, "model before the defence: surrogate base, and attacked under the same budget", {.place = Place::file});
+  f.add("control", o.control, "matched control: surrogate control, and the paired test", {.place = Place::file});
+  f.add("transfer-only", o.transfer_only, "msa: base and control are surrogates, and not attacked themselves");
+  f.add("surrogates", o.surrogates, "surrogates of msa (none: the version's)");
+  f.add("surrogate", o.surrogate_files,
+        "TorchScript files: surrogates of your own beside these, of any model (needs --allow-torchscript)",
+        {.place = Place::file});
+  f.add("joint-surrogates", o.joint_surrogates, "surrogates of the context joint (none: the same)");
+  f.add("full-matrix", o.full_matrix, "every surrogate on every correct image, not the survivors alone");
+  f.add("targets", o.targets, "targets of autoattack's targeted attacks (none: as the version)", {.min = 1});
+  f.add("queries", o.queries, "queries of Square (none: as the version)", {.min = 0});
+  f.add("conformance", o.conformance, "autoattack: the official code's draws, batches and operations");
+  f.add("random", o.random, "the model draws random numbers");
+  f.add("checks", o.checks, "checks of the evaluation", {.choices = {"none", "basic", "full"}});
+  f.add("role", o.role, "what the run is in a comparison: base, control, l2 or hpm; any other is its name",
+        {.suggestions = {"base", "control", "l2", "hpm"}});
+  f.add("save-adversarial", o.save_adversarial, "keep all adversarial images and check them after reloading");
+  f.add("quantise", o.quantise, "round the adversarial images to 8 bits, save and judge them");
+  f.section("run");
+  f.add("seed", o.seed, "of all random numbers");
+  hpm::fields(f, o.compute);
+}
+
+std::vector<std::string> setting_notes(const EvaluationOptions& o) {
+  std::vector<std::string> notes;
+  const auto radii = o.radii();
+  if (o.protocol == "pgd" && o.step_size && *o.step_size == 0)
+    notes.push_back("the step size is 0: no step moves an image, they stay at their random start");
+  const bool none = std::any_of(radii.begin(), radii.end(), [](const auto& radius) { return radius.eps == 0; });
+  if (o.protocol != "clean" && none)
+    notes.push_back("within eps 0 nothing can be attacked: the verdicts there are the clean ones");
+  return notes;
+}
+
+void check_options(const EvaluationOptions& o, bool has_head,
+                   const std::function<void(const std::string&, const std::string&)>& has_no_effect) {
+  const bool msa = o.is("msa"), attacked = !o.is("clean");
+  const auto unused = [&](bool used, std::initializer_list<const char*> names, const char* why) {
+    if (!used)
+      for (const char* name : names) has_no_effect(name, why);
+  };
+  unused(o.protocol == "pgd", {"step-size", "loss"}, "only --protocol pgd reads it");
+  unused(attacked, {"steps"}, "nothing is attacked");
+  unused(attacked, {"restarts"}, "nothing is attacked");
+  unused(o.has_square(), {"queries"}, "no Square is asked for");
+  unused(o.has_context("joint"), {"joint-surrogates"}, "it is of the context joint");
+  unused(o.has_context("joint") || o.has_context("solo") || o.has_context("solo-eot"), {"company", "company-seed"},
+         "no context asked for has a company");
+  unused(attacked, {"checks", "base", "control"}, "nothing is attacked");
+  unused(o.protocol == "autoattack", {"attacks", "conformance", "targets"}, "only --protocol autoattack reads it");
+  unused(attacked, {"save-adversarial", "quantise"}, "there are no adversarial images");
+  unused(msa, {"surrogates", "joint-surrogates", "full-matrix", "sweep-lambda", "colluders"},
+         "only --protocol msa reads it");
+  unused(msa && o.has_peers(), {"transfer-only"}, "there is no --base or --control of msa");
+  if ((o.protocol == "pgd" || o.protocol == "autoattack") && o.contexts.size() > 1)
+    has_no_effect("context", fmt::format("beyond the first, {}: --protocol {} evaluates one", o.contexts.front(), o.protocol));
+  unused(o.has_context("joint"), {"colluders"}, "it is of the context joint");
+  unused(!o.colluders.empty(), {"victims"}, "there are no colluders");
+  const auto first = o.radii().front();
+  unused(first.eps > 0 || o.protocol == "clean", {"save-adversarial", "quantise"}, "nothing is attacked within eps 0");
+  unused(msa || o.protocol == "autoattack", {"version"}, "only autoattack and msa have versions");
+  if (o.protocol == "autoattack" && !o.attacks.empty() && o.effective_version() != "custom")
+    has_no_effect("attacks", "only --version custom reads it");
+  for (double m : o.colluders) require(m == std::floor(m), "--colluders: needs whole numbers, but got {}", m);
+  require(msa || o.surrogate_files.empty(),
+          "--surrogate: only --protocol msa attacks through a stand-in; {} differentiates the model itself", o.protocol);
+  require(!o.random || !msa,
+          "evaluate: msa judges deterministic models; for a random one use --protocol autoattack --version rand "
+          "--random");
+  unused(attacked, {"precision"}, "nothing is searched for");
+  unused(has_head, {"context", "lambda", "sweep-lambda", "colluders", "joint-surrogates", "company", "company-seed"},
+         "the model has no HPM head");
+}
+
+}  // namespace hpm

@@ -1,0 +1,128 @@
+#include <algorithm>
+
+#include "hpm/attacks/quantise.h"
+#include "hpm/core/error.h"
+#include "hpm/evaluation/gradient_probe.h"
+#include "hpm/evaluation/input_warnings.h"
+#include "hpm/evaluation/run/dataset_images.h"
+#include "hpm/evaluation/run/evaluate_impl.h"
+
+namespace hpm {
+namespace {
+
+constexpr int64_t kProbed = 16;  // images whose gradient is looked at
+
+std::vector<AttackSpec> attacks_on(Defence& defence, const ThreatModel& threat, const EvaluationOptions& options) {
+  std::vector<AttackSpec> all;
+  if (options.is("autoattack")) {
+    const auto a = options.autoattack();
+    all = autoattack_sequence({a.version, threat.norm, defence.classes(), a.attacks, a.steps, a.restarts, a.targets,
+                               a.queries})
+              .attacks;
+  }
+  if (options.is("msa"))
+    for (auto t : attacked_targets(defence))
+      for (const auto& step : msa_plan(defence, t, threat.norm, options.msa()))
+        if (step.runs()) all.insert(all.end(), step.attacks.begin(), step.attacks.end());
+  return all;
+}
+
+/// Image passes of the protocol on one defence, for an image that survives everything, at most.
+Passes protocol_passes(Defence& defence, const ThreatModel& threat, const EvaluationOptions& options) {
+  if (options.is("msa")) return msa_passes(defence, threat.norm, options.msa());
+  Passes total{1, 0};
+  if (options.is("pgd")) {
+    const auto pgd = options.pgd();
+    total = {2 + pgd.restarts * (pgd.steps + 1), pgd.restarts * pgd.steps};
+  }
+  for (const auto& spec : attacks_on(defence, threat, options)) {
+    const auto passes = passes_of(spec);
+    total.forward += passes.forward, total.backward += passes.backward;
+  }
+  return total;
+}
+
+/// Of all images together, spread over `n` of them.
+void add_spread(const Passes& passes, int64_t n, Passes& total) {
+  total.forward += (passes.forward + n - 1) / n, total.backward += (passes.backward + n - 1) / n;
+}
+
+/// The checks of a defence, and its study of colluders.
+void add_checks(Defence& defence, const EvaluationOptions& options, int64_t n, Passes& total) {
+  for (auto t : attacked_targets(defence)) {
+    const auto all = defence.surrogates(t, {.quick = false});
+    const auto count = [&](auto chosen) { return static_cast<int64_t>(std::count_if(all.begin(), all.end(), chosen)); };
+    const auto views = options.is("msa") ? std::max<int64_t>(count([](const auto& s) { return s.checked; }), 1) : 1;
+    add_spread(check_passes(options.check_options(), n, views), n, total);
+    if (defence.targets()[t].coupling == Coupling::batch && options.is("msa"))
+      add_spread(collusion_passes(options.msa().collusion, std::min(options.company, n),
+                                  count([](const auto& s) { return s.in_crowds; })),
+                 n, total);
+  }
+}
+
+/// Looks once whether the models have gradients, and refuses attacks that need one where there is none.
+void probe(const EvaluationInput& input, const EvaluationOptions& options, const ImageSet& images,
+           EvaluationPlan& plan) {
+  const auto sample = images.slice(0, std::min<int64_t>(images.size(), kProbed));
+  const auto threat = options.radii().front();
+  const auto look = [&](const HpmModel& model, bool stand_ins) {
+    const auto found = probe_gradient(model.classifier, sample);
+    Subject subject{model, options.defence(), "", true};
+    const auto defence = subject.make(sample, {options.contexts.front()}, {});
+    const bool asks = options.is("pgd") || attacks_ask_for_gradients(attacks_on(*defence, threat, options));
+    for (const auto& line : require_gradient(model.classifier, found, asks ? options.protocol : "", stand_ins))
+      plan.notes.push_back(line);
+    return found.differentiable();
+  };
+  const bool peers = (input.peers.base || input.peers.control) && options.surrogates.empty();
+  const bool stand_ins = options.is("msa") && !input.model.head && (peers || !input.surrogates.empty());
+  plan.differentiable = look(input.model, stand_ins);
+  for (const auto* peer : {&input.peers.base, &input.peers.control})
+    if (*peer) look({*peer, std::nullopt}, false);
+}
+
+}  // namespace
+
+EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOptions& options) {
+  EvaluationPlan plan;
+  const auto radii = options.radii();
+  for (const auto& line : threat_warnings(radii)) plan.notes.push_back(line);
+  for (const auto& line : setting_notes(options)) plan.notes.push_back(line);
+  const auto images = image_set(input.data, input.index, input.model.classifier.device());
+  if (options.is("msa") && options.has_context("joint"))
+    check_colluders(options.msa().collusion, std::min(options.company, images.size()));
+  if (options.quantise)  // refuses images that are not 8-bit before the work
+    for_chunks(images, options.compute.batch_size,
+               [&](const Images& chunk, int64_t) { quantised(chunk.x, chunk.x, radii.front()); });
+  plan.radii = std::max<int64_t>(
+      std::count_if(radii.begin(), radii.end(), [](const auto& radius) { return radius.eps > 0; }), 1);
+  plan.passes = {1, 0};
+  if (!options.attacks_anything()) return plan;
+  probe(input, options, images, plan);
+  // The plan of a few images is that of all: only contexts and surrogates count.
+  const auto sample = images.subset(at::arange(std::min<int64_t>(images.size(), kProbed)));
+  const auto add = [&](const HpmModel& model, const Peers& peers, bool attacked) {
+    Subject subject{model, options.defence(), "", plan.differentiable};
+    subject.defence.peers = peers;
+    if (&model == &input.model) {
+      subject.defence.more_surrogates = input.surrogates, subject.defence.own_surrogates = input.hpm_surrogates;
+    } else {
+      subject.differentiable = true;
+    }
+    const auto defence = subject.make(sample, options.evaluated_contexts(), {});
+    if (attacked) {
+      const auto passes = protocol_passes(*defence, radii.front(), options);
+      plan.passes.forward += passes.forward, plan.passes.backward += passes.backward;
+      add_checks(*defence, options, images.size(), plan.passes);
+    }
+  };
+  plan.passes = {0, 0};
+  add(input.model, input.peers, true);
+  for (const auto* peer : {&input.peers.base, &input.peers.control})
+    if (*peer) add({*peer, std::nullopt}, {}, !options.transfer_only);
+  if (!plan.differentiable) plan.passes.backward = 0;  // stand-ins alone have any
+  return plan;
+}
+
+}  // namespace hpm

@@ -1,0 +1,244 @@
+// What all attacks owe to their driver: budgets, answers that are not finite, coupled batches; and their options.
+#include "hpm/attacks/attack_runs.h"
+#include "attacks/autoattack_setting.h"
+#include "hpm/attacks/apgd.h"
+#include "hpm/attacks/cpu_kernels_impl.h"
+#include "hpm/attacks/fab.h"
+#include "hpm/attacks/function_model.h"
+#include "hpm/attacks/pgd.h"
+#include "hpm/attacks/square.h"
+#include "hpm/core/error.h"
+
+namespace hpm {
+namespace {
+
+using test::kThreats;
+using test::message_of;
+using test::Setting;
+
+/// Changes the answers of a network.
+class Changed : public ClassifierModel {
+ public:
+  using Change = std::function<void(const Query&, Answer&, int64_t pass)>;
+  Changed(Classifier net, Change change) : ClassifierModel(std::move(net)), change_(std::move(change)) {}
+  Answer ask(const Query& query, const Loss* loss) override {
+    auto answer = ClassifierModel::ask(query, loss);
+    change_(query, answer, queries++);
+    return answer;
+  }
+  int64_t queries = 0;
+
+ private:
+  Change change_;
+};
+
+/// Settings for every attack that a plain network can be attacked with.
+std::vector<AttackSpec> short_specs() {
+  std::vector<AttackSpec> all;
+  for (const auto& entry : attack_table())
+    if (!entry.objective)
+      all.push_back({.name = entry.name, .steps = 8, .restarts = 2, .targets = 2, .queries = 30});
+  return all;
+}
+
+AttackResult run(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
+                 Monitor& monitor = silent()) {
+  return attack_entry(spec.name).run(model, images, threat, spec, RandomStreams(0), monitor);
+}
+
+TEST(FiniteAnswers, AnyAttackOnNanOrInfiniteLogitsIsAnErrorThatNamesAttackAndImage) {
+  Setting s;
+  s.images.index = s.images.index + 100;
+  for (const double value : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()})
+    for (const auto& spec : short_specs()) {
+      Changed model(s.net, [&](const Query& query, Answer& answer, int64_t pass) {
+        if (pass >= 2) answer.target_logits.select(1, 4).masked_fill_(query.index.eq(107), value);
+      });
+      const auto message = message_of<Error>([&] { run(model, s.images, {Norm::linf, 1e-6}, spec); });
+      EXPECT_NE(message.find(spec.name + ": "), std::string::npos) << message;
+      EXPECT_NE(message.find("image 107"), std::string::npos) << message;
+    }
+  Changed model(s.net, [](const Query&, Answer& answer, int64_t) { answer.target_logits[2][0] = NAN; });
+  for (const auto& attack : std::vector<std::function<void()>>{
+           [&] { pgd(model, s.images, kThreats[0], {.steps = 2}, RandomStreams(0)); },
+           [&] { fgsm(model, s.images, kThreats[0]); },
+           [&] { apgd_run(model, s.images, {s.images.x}, {}, kThreats[0], {.steps = 2}); },
+           [&] { fab_run(model, s.images, {}, s.images.y, kThreats[0], {.steps = 2}); },
+           [&] { square_run(model, s.images, kThreats[0], {.queries = 2}, RandomStreams(0)); }})
+    EXPECT_NE(message_of<Error>(attack).find("image 102"), std::string::npos);
+}
+
+TEST(FiniteAnswers, ALossThatIsNotFiniteIsAnErrorToo) {
+  Setting s;
+  Changed model(s.net, [](const Query&, Answer& answer, int64_t) {
+    if (answer.loss.defined()) answer.loss[3] = NAN;
+  });
+  EXPECT_NE(message_of<Error>([&] { apgd(model, s.images, {Norm::linf, 1e-6}, {.steps = 2}, RandomStreams(0)); })
+                .find("apgd: the model's losses are NaN or infinite at a version of image 3;"),
+            std::string::npos);
+}
+
+TEST(FiniteAnswers, LooksPutOffAreMadeUpForAtTheEnd) {
+  Setting s;
+  const auto attack = [&](AttackModel& model) {
+    apgd(model, s.images, {Norm::linf, 1e-6}, {.steps = 12, .compaction = 1000}, RandomStreams(0));
+  };
+  Changed counted(s.net, [](const Query&, Answer&, int64_t) {});
+  attack(counted);
+  Changed last(s.net, [&](const Query&, Answer& answer, int64_t pass) {
+    if (pass == counted.queries - 1) answer.target_logits[5][1] = NAN;
+  });
+  EXPECT_NE(message_of<Error>([&] { attack(last); }).find("image 5"), std::string::npos);
+  EXPECT_EQ(last.queries, counted.queries) << "the look was not put off: nothing is tested";
+}
+
+TEST(Attacks, AGradientThatIsNotANumberIsNoDirectionAndSpoilsNoOtherImage) {
+  Setting s;
+  for (const auto& threat : kThreats)
+    for (const auto& spec : short_specs()) {
+      if (attack_entry(spec.name).queries) continue;
+      SCOPED_TRACE(spec.name + " " + to_string(threat.norm));
+      ClassifierModel honest(s.net);
+      const auto expected = run(honest, s.images, threat, spec);
+      Changed model(s.net, [](const Query& query, Answer& answer, int64_t) {
+        if (answer.gradient.defined())
+          answer.gradient.index_fill_(0, query.index.eq(0).nonzero().squeeze(1), std::numeric_limits<double>::quiet_NaN());
+      });
+      const auto found = run(model, s.images, threat, spec);
+      EXPECT_TRUE(found.images.isfinite().all().item<bool>());
+      EXPECT_TRUE(inside(found.images, s.images.x, threat).all().item<bool>());
+      EXPECT_TRUE(found.broken.slice(0, 1).equal(expected.broken.slice(0, 1)));
+    }
+}
+
+TEST(Kernels, AnOrderStatisticPutsNanAboveAllNumbersAsSortDoes) {
+  auto values = at::rand({5, 200});
+  values.masked_fill_(at::rand({5, 200}).lt(.3), std::numeric_limits<double>::quiet_NaN());
+  for (int64_t place : {0, 50, 100, 199}) {
+    const auto expected = std::get<0>(values.sort(1)).select(1, place);
+    const auto found = order_statistic(values, at::full({5}, place, at::kLong));
+    EXPECT_TRUE(found.isnan().equal(expected.isnan()));
+    EXPECT_TRUE(found.nan_to_num().equal(expected.nan_to_num()));
+  }
+}
+
+/// Counts ticks.
+class Ticks : public Monitor {
+ public:
+  void tick() override { ++count; }
+  int64_t count = 0;
+};
+
+TEST(Budget, IsWhatASurvivorOfEachAttackTakes) {
+  Setting s;
+  const auto images = s.images.select(at::arange(3));
+  for (const bool large : {false, true})
+    for (auto spec : short_specs()) {
+      spec.large_radius = large;
+      if (spec.name.starts_with("apgd")) spec.eot = 2;
+      SCOPED_TRACE(spec.name);
+      const ThreatModel threat{large ? Norm::l1 : Norm::linf, 1e-7};
+      ClassifierModel model(s.net);
+      const auto before = model.passes();
+      Ticks ticks;
+      const auto found = run(model, images, threat, spec, ticks);
+      ASSERT_FALSE(found.broken.any().item<bool>());
+      const auto used = model.passes() - before;
+      const auto stated = passes_of(spec);
+      const bool fab = spec.name.starts_with("fab");  // its second pass of a step is not always needed
+      EXPECT_LE(used.forward, 3 * (stated.forward - 1));  // the verdict is the sequence's
+      if (spec.name == "relaxation") {  // it gives most targets up early
+        EXPECT_LE(used.backward, 3 * stated.backward);
+        continue;
+      }
+      EXPECT_GE(used.forward, 3 * (stated.forward - 1) / (fab ? 2 : 1));
+      if (spec.name == "fab") continue;  // one pass gives the gradients of all classes
+      EXPECT_LE(used.backward, 3 * stated.backward);
+      EXPECT_GE(used.backward, 3 * stated.backward / (fab ? 2 : 1));
+      EXPECT_EQ(ticks.count, attack_entry(spec.name).budget(spec).ticks);
+    }
+}
+
+TEST(Budget, KnowsTheTargetsThatASurrogatesRankingAdds) {
+  const AttackSpec targeted{.name = "apgd-t", .steps = 10, .targets = 3}, other{.name = "apgd-ce", .steps = 10};
+  EXPECT_EQ(passes_of(targeted).forward, 2 + 3 * 11);
+  EXPECT_EQ(passes_of(targeted, {true, Coupling::rows, 10}).forward, 3 + 6 * 11);
+  EXPECT_EQ(passes_of(targeted, {true, Coupling::rows, 6}).forward, 3 + 5 * 11) << "two classes are left";
+  EXPECT_EQ(passes_of(targeted, {true, Coupling::batch, 6}).forward, 3 + 6 * 11) << "rows without one repeat another";
+  EXPECT_EQ(passes_of(targeted, {true, Coupling::batch, 4}).forward, 3 + 3 * 11) << "every class is a target";
+  EXPECT_EQ(passes_of(other, {true, Coupling::rows, 10}).forward, 2 + 11);
+  EXPECT_EQ(passes_of(autoattack_sequence({.version = "custom", .custom = {"apgd-t", "square"}, .steps = 10})).forward,
+            2 + 9 * 11 + 2 + 5001);
+}
+
+TEST(Budget, OfPgdIsWhatASurvivorTakes) {
+  Setting s;
+  ClassifierModel model(s.net);
+  const auto before = model.passes();
+  const PgdOptions options{.steps = 5, .restarts = 3};
+  pgd(model, s.images, {Norm::linf, 1e-7}, options, RandomStreams(0));
+  const auto used = model.passes() - before;
+  EXPECT_EQ(used.forward, 40 * (1 + budget_of(options).passes.forward));
+  EXPECT_EQ(used.backward, 40 * budget_of(options).passes.backward);
+}
+
+/// Rows whose verdict depends on the whole batch: the mean of all images moves every row's logits.
+class Coupled : public FunctionModel {
+ public:
+  explicit Coupled(const Classifier& net)
+      : FunctionModel([net](const Tensor& x) { return net.logits(x) + net.logits(x.mean(0, true)); }, 10) {}
+  Coupling coupling() const override { return Coupling::batch; }
+};
+
+TEST(Attacks, OnACoupledBatchReturnABatchAndItsOwnVerdicts) {
+  Setting s;
+  for (const auto& threat : kThreats) {
+    Coupled model(s.net);
+    const auto verdict = [&](const Tensor& x) {
+      return model.ask({x, s.images.index}, nullptr).target_logits.argmax(1).ne(s.images.y);
+    };
+    const auto clean = verdict(s.images.x);
+    const auto check = [&](const AttackResult& found) {
+      EXPECT_TRUE(verdict(found.images).equal(found.broken));
+      EXPECT_GE(found.broken.sum().item<int64_t>(), clean.sum().item<int64_t>());
+      EXPECT_TRUE(inside(found.images, s.images.x, threat).all().item<bool>());
+    };
+    int64_t most = 0;
+    for (const auto& spec : short_specs()) {
+      SCOPED_TRACE(spec.name + " " + to_string(threat.norm));
+      const auto found = run(model, s.images, threat, spec);
+      check(found);
+      most = std::max(most, found.broken.sum().item<int64_t>());
+    }
+    check(pgd(model, s.images, threat, {.steps = 8, .restarts = 2}, RandomStreams(0)));
+    EXPECT_GT(most, clean.sum().item<int64_t>()) << "nothing was broken, nothing is tested";
+  }
+}
+
+TEST(AttackOptions, AreDeclaredOnceAndSetByName) {
+  PgdOptions pgd_options;
+  AutoAttackOptions options;
+  Fields alone;
+  fields(alone, pgd_options);
+  EXPECT_NE(alone.find("steps"), nullptr);
+  Fields both;
+  fields(both.section("autoattack"), options);
+  fields(both.section("pgd"), pgd_options, true);  // one --steps, one --restarts
+  both.set("steps", "7", Origin::flag, "--steps");
+  both.set("attacks", "square,fab", Origin::flag, "--attacks");
+  both.set("step-size", ".5", Origin::flag, "--step-size");
+  EXPECT_EQ(options.steps, 7);
+  EXPECT_EQ(options.attacks, (std::vector<std::string>{"square", "fab"}));
+  EXPECT_EQ(pgd_options.step_size, .5);
+  EXPECT_THROW(both.set("version", "fastest", Origin::flag, "--version"), UsageError);
+}
+
+TEST(Sequence, AnObjectiveOfASurrogateIsNothingForAPlainNetwork) {
+  EXPECT_NE(message_of<UsageError>([] {
+              autoattack_sequence({.version = "custom", .custom = {"apgd-own"}});
+            }).find("needs a surrogate"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace hpm

@@ -1,0 +1,110 @@
+// What hpm evaluate runs, as a library's user runs it.
+#include "evaluation/msa_fixture.h"
+#include "evaluation/killer.h"
+#include "hpm/core/error.h"
+#include "hpm/evaluation/run/evaluate.h"
+
+namespace hpm {
+namespace {
+
+class EvaluationRun : public test::MsaFixture {
+ protected:
+  EvaluationRun() {
+    input.model = model;
+    input.data = {.name = "tiny", .split = "test", .class_names = {"a", "b", "c", "d", "e"}};
+    input.data.pixels = images.x.mul(255).round().to(at::kByte);
+    const auto out = model.run(input.data.images(0, 18));
+    input.data.labels =
+        prediction_logits(*model.head, {ContextKind::reference}, out.features, out.logits, at::arange(18)).argmax(1);
+    input.index = at::arange(18);
+    input.peers.control = test::tiny_model(.9, at::kFloat).classifier;
+    options.eps = "0.03,0.01", options.contexts = {"reference", "solo"}, options.steps = 8, options.company = 7;
+    options.compute.batch_size = 16;
+  }
+  RunDirectory directory(ExistingRun existing) {
+    Fields declared;
+    fields(declared, options);
+    return {(folder / "run").string(), declared, environment_json(options.compute, options.seed), existing};
+  }
+  EvaluationOutcome run(bool resume, Monitor& monitor = silent()) {
+    const auto plan = plan_evaluation(input, options);
+    const auto where = directory(resume ? ExistingRun::resume : ExistingRun::overwrite);
+    return evaluate(input, options, plan, where, resume, monitor);
+  }
+  test::TemporaryFolder folder;
+  EvaluationInput input;
+  EvaluationOptions options;
+};
+
+TEST_F(EvaluationRun, HasContextsCurveControlAndChecksAndWritesThem) {
+  const auto outcome = run(false);
+  ASSERT_EQ(outcome.evaluation.contexts.size(), 2u);
+  ASSERT_EQ(outcome.curve.size(), 2u);
+  EXPECT_LE(outcome.curve[1].robust_accuracy, outcome.curve[0].robust_accuracy) << "by increasing radius";
+  ASSERT_TRUE(outcome.control.has_value());
+  EXPECT_FALSE(outcome.evaluation.checks.empty());
+  const auto where = directory(ExistingRun::resume);
+  const auto j = nlohmann::json::parse(write_results(input, options, outcome, where, "{}"));
+  EXPECT_EQ(j, test::read_json(folder / "run/results.json"));
+  EXPECT_EQ(j["contexts"].size(), 2u);
+  EXPECT_EQ(j["control"]["robust"].size(), 18u);
+}
+
+TEST_F(EvaluationRun, GoesOnAfterInterruptionsToTheSameFlags) {
+  const auto expected = run(false);
+  int64_t starts = 0;
+  for (bool done = false; !done; ++starts) {
+    ASSERT_LT(starts, 60);
+    test::Killer killer(150);
+    try {
+      const auto found = run(starts > 0, killer);
+      done = true;
+      for (size_t c = 0; c < 2; ++c)
+        EXPECT_TRUE(at::equal(found.evaluation.contexts[c].robust, expected.evaluation.contexts[c].robust)) << c;
+      EXPECT_TRUE(
+          at::equal(found.control->evaluation.first().robust, expected.control->evaluation.first().robust));
+      for (size_t i = 0; i < 2; ++i)
+        EXPECT_EQ(found.curve[i].robust_accuracy, expected.curve[i].robust_accuracy) << i;
+    } catch (const Interrupted&) {
+    }
+  }
+  EXPECT_GT(starts, 2) << "nothing was interrupted, nothing is tested";
+}
+
+TEST_F(EvaluationRun, RefusesToGoOnWithAnotherSettingAndNamesIt) {
+  run(false);
+  options.seed = 3;
+  EXPECT_NE(test::message_of<Error>([&] { run(true); }).find("--seed was 0, is now 3"), std::string::npos);
+}
+
+TEST_F(EvaluationRun, ACleanRunReportsEveryContextAndAsksForNoGradient) {
+  options.protocol = "clean", options.contexts = {"reference", "alone", "joint"};
+  const auto before = model.classifier.passes().backward;
+  const auto outcome = run(false);
+  ASSERT_EQ(outcome.evaluation.contexts.size(), 3u);
+  EXPECT_EQ(outcome.evaluation.contexts[2].context, "joint");
+  EXPECT_EQ(model.classifier.passes().backward, before);
+}
+
+TEST_F(EvaluationRun, AnObjectiveAloneIsCheckedThroughTheLeadingSurrogate) {
+  options.surrogates = {"region"}, options.contexts = {"solo", "alone"}, options.eps = "0.03";
+  const auto outcome = run(false);
+  for (const auto& check : outcome.evaluation.checks) EXPECT_FALSE(check.detail.empty()) << check.name;
+  EXPECT_EQ(outcome.evaluation.contexts[0].surrogates.front().name, "region");
+}
+
+TEST_F(EvaluationRun, ThePlanCoversThePassesThatAreUsed) {
+  options.eps = "0.03", options.checks = "none";
+  const auto plan = plan_evaluation(input, options);
+  const std::vector<Classifier> networks{model.classifier, input.peers.control};
+  for (auto network : networks) network.reset_passes();
+  run(false);
+  Passes used;
+  for (const auto& network : networks)
+    used.forward += network.passes().forward, used.backward += network.passes().backward;
+  EXPECT_LE(used.backward, plan.passes.backward * 18);
+  EXPECT_GT(used.backward, 0);
+}
+
+}  // namespace
+}  // namespace hpm
