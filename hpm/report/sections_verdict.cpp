@@ -7,41 +7,43 @@
 namespace hpm::sections {
 namespace {
 
-/// `mark` stands before every figure's name.
-std::string tiles(const RunResults& run, const std::string& mark) {
+/// The figures of the run and of its control; what a failed check makes doubtful is marked. `control`: its own run.
+std::string tiles(const RunResults& run, const RunResults* control) {
   const auto& c = run.headline();
+  const bool own = is_suspect(run), theirs = control && is_suspect(*control);
   std::string out;
-  const auto tile = [&](const std::string& tone, const std::string& number, const std::string& under) {
-    return fmt::format("<div class=\"{}\"><b>{}</b><span>{}</span></div>", tone, typeset(number),
-                       typeset(mark + under));
+  const auto tile = [&](const std::string& tone, const std::string& number, const std::string& under, bool suspect) {
+    out += fmt::format("<div class=\"{}\"><b>{}</b><span>{}</span></div>", tone, typeset(number),
+                       typeset((suspect ? "suspect: " : "") + under));
   };
   const auto figure = [](const std::optional<Interval>& i) { return i ? ", 95 %: " + span_text(*i) : ""; };
   if (c.robust_accuracy)
-    out += tile(role_tone(run.role), percent(*c.robust_accuracy),
-                fmt::format("{}, robust accuracy{}", run.title, figure(c.interval)));
+    tile(role_tone(run.role), percent(*c.robust_accuracy),
+         fmt::format("{}, robust accuracy{}", run.title, figure(c.interval)), own);
   if (c.control && c.control->robust_accuracy && run.role != "control") {
-    out += tile("t-control", percent(*c.control->robust_accuracy), "matched control, robust accuracy");
+    tile("t-control", percent(*c.control->robust_accuracy), "matched control, robust accuracy", theirs);
     if (c.control->difference)
-      out += tile("", points(*c.control->difference),
-                  "points of difference" +
-                      (c.control->difference_interval ? ", 95 %: " + range_text(*c.control->difference_interval) : ""));
+      tile("", points(*c.control->difference),
+           "points of difference" +
+               (c.control->difference_interval ? ", 95 %: " + range_text(*c.control->difference_interval) : ""),
+           own || theirs);
   }
   if (c.clean_accuracy)
-    out +=
-        tile("", percent(*c.clean_accuracy), fmt::format("{}, clean accuracy{}", run.title, figure(c.clean_interval)));
+    tile("", percent(*c.clean_accuracy), fmt::format("{}, clean accuracy{}", run.title, figure(c.clean_interval)),
+         false);
   return "<div class=\"tiles\">" + out + "</div>";
 }
 
 std::string verdict_panel(const Comparison& c, size_t i) {
   const auto& run = c.runs[i];
-  const auto verdict = verdict_of(run, c.control && *c.control != i ? &c.runs[*c.control] : nullptr);
+  const auto* control = c.control && *c.control != i ? &c.runs[*c.control] : nullptr;
+  const auto verdict = verdict_of(run, control);
   std::string remarks;
   for (const auto& remark : verdict.remarks) remarks += "<li>" + typeset(remark) + "</li>\n";
   return fmt::format(
       "<section class=\"verdict is-{}\">{}<span class=\"chip\">{}</span>\n<p class=\"say\">{}</p>\n{}<ul>\n{}"
       "</ul>\n</section>\n",
-      verdict.name(), subject_title(c, i), verdict.title(), typeset(verdict.sentence),
-      tiles(run, verdict.outcome == Outcome::suspect ? "suspect: " : ""), remarks);
+      verdict.name(), subject_title(c, i), verdict.title(), typeset(verdict.sentence), tiles(run, control), remarks);
 }
 
 /// What the table says of a difference; the chart's dots say the same.
