@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
 #include "hpm/io/file.h"
 #include "hpm/io/sha256.h"
 
@@ -41,7 +42,7 @@ void Fingerprint::require_same(const std::string& folder) const {
   if (!kept.is_object()) fail("{}: is no JSON object; give --overwrite, or another --out", path_in(folder));
   std::map<std::string, std::pair<std::string, std::string>> both;  // then and now
   for (const auto& [name, value] : kept.items())
-    both[name].first = value.is_string() ? value.get<std::string>() : value.dump();
+    both[name].first = value.is_string() ? value.get<std::string>() : json_text(value);
   for (const auto& [name, value] : values_) both[name].second = value;
   std::vector<std::string> differences;
   for (const auto& [name, values] : both)
@@ -53,9 +54,9 @@ void Fingerprint::require_same(const std::string& folder) const {
 }
 
 void Fingerprint::write(const std::string& folder) const {
-  write_file_atomically(path_in(folder), nlohmann::json(values_).dump(1) + "\n");
+  write_file_atomically(path_in(folder), json_text(nlohmann::ordered_json(values_), 1) + "\n");
 }
 
-std::string Fingerprint::digest() const { return sha256(nlohmann::json(values_).dump()); }
+std::string Fingerprint::digest() const { return sha256(json_text(nlohmann::ordered_json(values_))); }
 
 }  // namespace hpm

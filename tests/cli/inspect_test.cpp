@@ -81,11 +81,15 @@ TEST_F(Inspect, ItsCommandsKeepTheNormalisationItKnowsOrSayThatNoneIs) {
 TEST_F(Inspect, FilesWhoseNamesAreNotUtf8AreDescribedAndTheCommandOpensThem) {
   HPM_NEED_FASHION_MNIST();
   save("mod\xE8le.safetensors", model.state());
-  const auto run = program("inspect $'mod\\xE8le.safetensors'", folder.path);
+  const std::string name = "\"$(printf 'mod\\350le.safetensors')\"";
+  const auto run = program("inspect " + name, folder.path);
   EXPECT_EQ(run.status, 0) << run.err;
   const auto begin = run.out.find("hpm evaluate");
   const auto command = run.out.substr(begin, run.out.find('\n', begin) - begin);
-  EXPECT_NE(command.find("$'mod\\xE8le.safetensors'"), std::string::npos) << command;
+  EXPECT_NE(command.find("--model " + name), std::string::npos) << command;
+  EXPECT_EQ(described(name)["file"], "mod\\xE8le.safetensors");
+  const auto evaluated = program(command.substr(4) + " --quiet --protocol clean --count 5 --out run", folder.path);
+  EXPECT_EQ(evaluated.status, 0) << evaluated.err;
 }
 
 TEST_F(Inspect, DescribesAFileThatFitsNoArchitectureBeforeItFails) {
@@ -100,7 +104,7 @@ TEST_F(Inspect, RunsNothingFromAFile) {
   std::ofstream(folder / "m.pth") << std::string("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", 15)
                                   << std::string("\x80\x02M\xe9\x03.", 6) << "}X"
                                   << std::string("\x0d\x00\x00\x00little_endian\x88s.", 20)
-                                  << "cos\nsystem\n(S'touch was_here'\ntR.";
+                                  << "cos\nsystem\n(S'touch was_here'\ntR.].";
   const auto run = program("inspect m.pth", folder.path);
   EXPECT_EQ(run.status, 1);
   EXPECT_NE(run.err.find("an object of os.system instead of weights"), std::string::npos) << run.err;

@@ -4,6 +4,8 @@
 #include "hpm/core/error.h"
 #include "hpm/core/json_impl.h"
 #include "hpm/data/catalogue.h"
+#include "hpm/io/file.h"
+#include "hpm/io/foreign_content.h"
 #include "hpm/io/unpack.h"
 #include "options.h"
 
@@ -63,6 +65,7 @@ class Verification {
     const auto found = checksum_of(path, expected);
     const bool same = found == expected.checksum;
     good_ &= same;
+    if (!same) refuse_foreign_content(FileSource(path), true);  // with what it is, and what to do
     files_.push_back({{"file", path}, {"checksum", found}, {"verdict", same ? "ok" : "differs"}});
     say("{:<18} {}", same ? "ok" : "differs", path);
   }

@@ -16,20 +16,17 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// As a shell takes it; bytes that are no printable ASCII as bash and zsh write them: $'mod\xE8le'.
+/// As any POSIX shell takes it; of bytes that are no text, and of control characters, printf makes the word.
 std::string quoted(const std::string& word) {
-  if (word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,:/@") ==
-      std::string::npos)
-    return word;
-  const bool text = is_utf8(word) && std::ranges::none_of(word, [](char c) { return static_cast<unsigned char>(c) < 0x20; });
-  std::string out = text ? "'" : "$'";
+  constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,:/@";
+  if (word.find_first_not_of(plain) == std::string::npos) return word;
+  const bool text = is_utf8(word) && std::ranges::none_of(word, [](char c) { return c >= 0 && c < ' '; });
+  std::string out;
   for (const char c : word) {
-    const auto byte = static_cast<unsigned char>(c);
     if (text) out += c == '\'' ? "'\\''" : std::string(1, c);
-    else if (c == '\'' || c == '\\') out += std::string("\\") + c;
-    else out += byte < 0x20 || byte >= 0x7F ? fmt::format("\\x{:02X}", byte) : std::string(1, c);
+    else out += plain.find(c) != plain.npos ? std::string(1, c) : fmt::format("\\{:03o}", static_cast<unsigned char>(c));
   }
-  return out + "'";
+  return text ? "'" + out + "'" : "\"$(printf '" + out + "')\"";
 }
 
 /// The file as the value of a flag: a name that begins with a dash is none.
@@ -168,8 +165,18 @@ bool said_already(const std::string& note) {
   return note.starts_with("peeled: ") || note.starts_with("left out: ") || note.starts_with("not read: ");
 }
 
-void print(const Json& j, bool json) {
-  if (json) return fmt::print("{}\n", json_text(j, 1));
+/// Names of files are bytes: each text as it can be shown.
+Json shown(const Json& j) {
+  if (j.is_string()) return printable_utf8(j.get_ref<const std::string&>());
+  if (!j.is_structured()) return j;
+  auto out = j;
+  for (auto& [key, value] : out.items()) value = shown(value);
+  return out;
+}
+
+void print(const Json& as_read, bool json) {
+  if (json) return fmt::print("{}\n", json_text(as_read, 1));
+  const auto j = shown(as_read);
   for (const auto& [key, value] : j.items()) {
     if (value.empty() && value.is_structured()) continue;
     if (value.is_array() && value.front().is_string()) {

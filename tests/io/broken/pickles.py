@@ -44,7 +44,7 @@ HOSTILE_GLOBALS = [("os", "system"), ("posix", "system"), ("nt", "system"), ("su
 def module(parameters, inside=b"", memo=b"\x07"):
     """A torch.nn.Module as it is pickled."""
     return (b"cnet\nNet\n)\x81q" + memo + b"}(" + text("_parameters") + b"}(" + parameters + b"u" + text("_buffers") + b"}" +
-            text("_modules") + b"}(" + inside + b"uub.")
+            text("_modules") + b"}(" + inside + b"uub")
 
 
 def pickles(w):
@@ -57,7 +57,7 @@ def pickles(w):
     data = (b"\x80\x02" + call("numpy.core.multiarray", "scalar", call("numpy", "dtype", text("f8"), b"\x89\x88"),
                                b"C\x08" + struct.pack("<d", .5)) + b".")
     w.sound("pickle", "numpy-scalar", data, boundaries_of_pickle(data))
-    for name, sound in {"module": module(text("w") + tensor([1], [1])),
+    for name, sound in {"module": module(text("w") + tensor([1], [1])) + b".",
                         "complex": tensor([1], [1], of=storage(kind="ComplexFloatStorage")) + b".",
                         "storage-quantised": storage(kind="QInt8Storage") + b"."}.items():
         w.sound("pickle", name, sound, boundaries_of_pickle(sound))
@@ -87,7 +87,7 @@ def pickles(w):
         "storage-negative": tensor([1], [1], of=storage(count=-1)) + b".",
         "storage-two-sizes": b"(" + storage() + storage(count=7) + b"t.",
         "storage-two-types": b"(" + storage() + storage(kind="LongStorage") + b"t.",
-        "module-cycle": module(b"", inside=text("a") + b"h\x07"),
+        "module-cycle": module(b"", inside=text("a") + b"h\x07") + b".",
         "module-bomb": b"".join(module(b"" if i else text("w") + tensor([1], [1]), b"".join(
             text(c) + b"h" + bytes([i + 6]) for c in "abcdefghij" if i), bytes([i + 7])) + b"0" for i in range(10)) + b"h\x10.",
         "shape-huge": tensor([2**40, 2**40], [0, 0]) + b".", "shape-negative": tensor([-2, 3], [3, 1]) + b".",

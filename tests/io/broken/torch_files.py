@@ -43,8 +43,6 @@ def torch_files(w):
         "big-endian": rewritten(byteorder=b"big"), "storage-absent": rewritten(data__0=None),
         "storage-short": rewritten(data__0=b"x"),
         "no-pickle": archive([Entry("a/readme", b"x")])[0],
-        **{f"hostile-{o}.{n}": rewritten(**{"data.pkl": call(o, n, text("true")) + b"."}) for o, n in HOSTILE_GLOBALS},
-        "hostile-weights": rewritten(**{"data.pkl": b"}" + text("state_dict") + call("os", "system", text("true")) + b"s."}),
         "pickle-empty": rewritten(**{"data.pkl": b""}),
         "storage-long": archive([Entry("a/data.pkl", small), Entry("a/data/0", bytes(28))])[0],
         "storage-path": archive([Entry("a/data.pkl", small.replace(text("0"), text("../../../etc/passwd")))])[0],
@@ -54,3 +52,9 @@ def torch_files(w):
         "git-lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
     }.items():
         w.put("torch_file", "broken", name, data)
+    # Refused, for they hold no weights; where the object lies does not matter.
+    for module, name in HOSTILE_GLOBALS:
+        attack = call(module, name, text("true"))
+        w.put("torch_file", "flipped", f"hostile-{module}.{name}", rewritten(**{"data.pkl": attack + b"."}))
+        w.put("torch_file", "flipped", f"hostile-weights-{module}.{name}",
+              rewritten(**{"data.pkl": b"}" + text("state_dict") + attack + b"s."}))
