@@ -60,10 +60,13 @@ TEST_F(BadInput, OptionsOfTheMixedSurrogateAttackAreCheckedOrSaidToHaveNoEffect)
   expect(run + "--lambda 2", 2, "lambda");
   expect(run + "--sweep-lambda .5,-1", 2, "sweep-lambda");
   HPM_NEED_FASHION_MNIST();
-  const auto idle = program(run + "--count 5 --surrogate none.pt --colluders 3 --lambda .5", folder->path);
+  const auto idle = program(run + "--count 5 --colluders 3 --lambda .5", folder->path);
   EXPECT_EQ(idle.status, 0) << idle.err;
-  for (const char* flag : {"--surrogate", "--colluders", "--lambda"})
+  for (const char* flag : {"--colluders", "--lambda"})
     EXPECT_NE(idle.err.find(std::string(flag) + " had no effect"), std::string::npos) << idle.err;
+  // A surrogate attacks a model without a head too, but only in msa.
+  expect(run + "--count 5 --surrogate none.pt", 2, "--allow-torchscript");
+  expect(run + "--count 5 --surrogate none.pt --protocol pgd", 2, "only --protocol msa");
   const auto warned = [&](const std::string& flags, const std::string& flag) {
     const auto r = program(run + "--count 5 --protocol msa " + flags, folder->path);
     EXPECT_EQ(r.status, 0) << r.err;
