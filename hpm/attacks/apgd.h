@@ -14,10 +14,10 @@ struct ApgdOptions {
   LossKind loss = LossKind::ce;
   int64_t steps = 100;   ///< gradient steps per restart
   int64_t restarts = 1;  ///< random starts (per target, for the targeted loss)
-  int64_t targets = 9;  ///< of targeted losses: the 2nd .. (targets+1)th largest clean logit, fewer where K is small;
-                        ///< of LossKind::own: the 1st .. (targets)th
-  int64_t eot = 1;      ///< gradients averaged per step, for random models
-  double rho = .75;     ///< condition 1: halve the step unless more than this share of the steps raised the loss
+  int64_t targets = 9;   ///< of targeted losses: the 2nd .. (targets+1)th largest clean logit, fewer where K is small;
+                         ///< of LossKind::own: the 1st .. (targets)th
+  int64_t eot = 1;       ///< gradients averaged per step, for random models
+  double rho = .75;      ///< condition 1: halve the step unless more than this share of the steps raised the loss
   bool large_radius = false;    ///< L1: run at 3 eps, 2 eps, eps with 30, 30, 40 % of the steps
   bool conformance = false;     ///< as the authors: broken rows stay until a run ends; each run ranks the targets again
   int64_t compaction = 0;       ///< see compaction_period
@@ -42,12 +42,13 @@ struct ApgdRun {
 };
 
 /// One run from one start. Only targeted losses read `targets` [N]. A row leaves once it is broken, and `best` is its
-/// best iterate until then; in conformance it stays until the run ends. Throws NotFinite for answers that are not finite.
+/// best iterate until then; in conformance it stays until the run ends. Throws NotFinite for answers that are not
+/// finite.
 ApgdRun apgd_run(AttackModel& model, const Images& images, const ApgdStart& start, const Tensor& targets,
                  const ThreatModel& threat, const ApgdOptions& options, Monitor& monitor = silent());
 
-/// APGD from all its random starts towards all its targets (attack_in_runs). With Coupling::batch the batch has one loss,
-/// the sum over its rows, and one step size.
+/// APGD from all its random starts towards all its targets (attack_in_runs). With Coupling::batch the batch has one
+/// loss, the sum over its rows, and one step size.
 AttackResult apgd(AttackModel& model, const Images& images, const ThreatModel& threat, const ApgdOptions& options,
                   const RandomStreams& streams, Monitor& monitor = silent());
 

@@ -73,10 +73,10 @@ Tensor clean_logits(AttackModel& model, const Images& images);
 struct AttackResult {
   Tensor images;  ///< [N,C,H,W]: the adversarial image where broken, else the original
   Tensor broken;  ///< [N] bool: the target's prediction was wrong at `images` when the attack saw it
-  /// [N]: how near an image came to being broken: the smallest z_y - max_{i!=y} z_i of the target's logits at any iterate
-  /// inside the threat model, in units of the spread of the image's clean logits (logit_spread), so that it does not
-  /// depend on the scale of the logits; infinite where an image was not attacked. Undefined for attacks that do not
-  /// measure it.
+  /// [N]: how near an image came to being broken: the smallest z_y - max_{i!=y} z_i of the target's logits at any
+  /// iterate inside the threat model, in units of the spread of the image's clean logits (logit_spread), so that it
+  /// does not depend on the scale of the logits; infinite where an image was not attacked. Undefined for attacks that
+  /// do not measure it.
   Tensor margin = {};
 };
 

@@ -36,16 +36,16 @@ struct RunFound {
 class AttackRuns {
  public:
   using Run = std::function<RunFound(AttackModel&, const AttackRun&)>;
-  /// Passes over the originals, where their logits are not known, and begins the attack's random streams. `attack` names
-  /// it in error messages; `images` must outlive this object.
+  /// Passes over the originals, where their logits are not known, and begins the attack's random streams. `attack`
+  /// names it in error messages; `images` must outlive this object.
   AttackRuns(AttackModel& model, const Images& images, const std::string& attack, const RandomStreams& streams,
              int64_t compaction = 0);
   /// One run. `targets` [N]: undefined in untargeted runs. `only` [N] bool: the rows to attack; undefined: all. False
   /// where no row is left.
   bool operator()(const Run& run, const Purpose& purpose, const Tensor& targets = {}, int64_t rank = 0,
                   const Tensor& only = {});
-  AttackModel& model() { return model_; }                 ///< refuses answers that are not finite
-  const Tensor& clean() const { return clean_; }          ///< [N,K]: the target's logits at the originals
+  AttackModel& model() { return model_; }                  ///< refuses answers that are not finite
+  const Tensor& clean() const { return clean_; }           ///< [N,K]: the target's logits at the originals
   const Tensor& broken() const { return result_.broken; }  ///< [N] bool: so far
   AttackResult finish();
 
@@ -64,10 +64,10 @@ class AttackRuns {
 
 /// The runs of most attacks: all restarts towards one target after the other.
 struct RunPlan {
-  std::string attack;      ///< names the random streams, and the attack in error messages
-  int64_t restarts = 1;    ///< runs per target
-  int64_t targets = 0;     ///< target classes, by the target model's clean logits; 0: an untargeted attack
-  int64_t first_rank = 2;  ///< of the first target: 2 is the runner-up
+  std::string attack;              ///< names the random streams, and the attack in error messages
+  int64_t restarts = 1;            ///< runs per target
+  int64_t targets = 0;             ///< target classes, by the target model's clean logits; 0: an untargeted attack
+  int64_t first_rank = 2;          ///< of the first target: 2 is the runner-up
   bool surrogate_ranking = false;  ///< also aim at the classes that the surrogate ranks as high
   int64_t compaction = 0;          ///< see compaction_period
 };

@@ -31,8 +31,8 @@ struct FabRun {
 
 /// One run from `start` ([N,C,H,W]; undefined: from the images), at most `options.steps` linearisations. Only FAB-T
 /// reads `targets` [N]. A row leaves once its distance is at most eps; its verdict and its gradient come from the same
-/// pass, unless it has just stepped back. In conformance all rows stay, and each step is two passes. Throws NotFinite for
-/// answers that are not finite.
+/// pass, unless it has just stepped back. In conformance all rows stay, and each step is two passes. Throws NotFinite
+/// for answers that are not finite.
 FabRun fab_run(AttackModel& model, const Images& images, const Tensor& start, const Tensor& targets,
                const ThreatModel& threat, const FabOptions& options, Monitor& monitor = silent());
 

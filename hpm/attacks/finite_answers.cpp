@@ -31,8 +31,8 @@ void FiniteAnswers::finish() {
     const auto rows = finite.dim() == 1 ? finite : finite.flatten(1).all(1);
     const auto bad = index.index_select(0, rows.logical_not().nonzero().squeeze(1).to(at::kCPU));
     throw NotFinite(fmt::format(
-        "{}: the model's {} are NaN or infinite at a version of image {}{}; no attack can judge such a model", attack_, what,
-        bad[0].item<int64_t>(), bad.numel() > 1 ? fmt::format(" and of {} others", bad.numel() - 1) : ""));
+        "{}: the model's {} are NaN or infinite at a version of image {}{}; no attack can judge such a model", attack_,
+        what, bad[0].item<int64_t>(), bad.numel() > 1 ? fmt::format(" and of {} others", bad.numel() - 1) : ""));
   }
 }
 

@@ -14,7 +14,8 @@ class NotFinite : public Error {
   using Error::Error;
 };
 
-/// A model whose answers are looked at: a logit or a loss that is NaN or infinite throws NotFinite. An attack on such values would go on without a direction, and call the image robust.
+/// A model whose answers are looked at: a logit or a loss that is NaN or infinite throws NotFinite. An attack on such
+/// values would go on without a direction, and call the image robust.
 ///
 /// On a GPU each look waits for the device. The answers of several queries are therefore looked at together, so
 /// finish() must be called at the end.

@@ -62,8 +62,10 @@ Tensor loss_values(const Tensor& logits, const Loss& loss) {
     case LossKind::difference:
       return -(logits.gather(1, loss.labels.unsqueeze(1)) - logits.gather(1, loss.targets.unsqueeze(1))).squeeze(1);
     case LossKind::logits: return logits;
-    default: fail_usage("loss_values: the loss \"own\" needs a surrogate with an objective of its own, and this model has logits "
-                        "alone; use another loss");
+    default:
+      fail_usage(
+          "loss_values: the loss \"own\" needs a surrogate with an objective of its own, and this model has logits "
+          "alone; use another loss");
   }
 }
 

@@ -30,8 +30,8 @@ AttackBudget budget_of(const PgdOptions& options);
 AttackResult pgd(AttackModel& model, const Images& images, const ThreatModel& threat, const PgdOptions& options,
                  const RandomStreams& streams, Monitor& monitor = silent());
 
-/// The step of length 1 that raises a linear function most: the signs (Linf), the normalised gradient (L2), the signs of
-/// the top 1 % of the coordinates (L1). [N,...] -> [N,...].
+/// The step of length 1 that raises a linear function most: the signs (Linf), the normalised gradient (L2), the signs
+/// of the top 1 % of the coordinates (L1). [N,...] -> [N,...].
 Tensor steepest_direction(const Tensor& gradient, Norm norm);
 
 /// The fast gradient sign method (Goodfellow et al., arXiv:1412.6572): one step of length eps from the image itself;

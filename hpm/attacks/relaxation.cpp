@@ -57,7 +57,8 @@ Tensor climbed(const Tensor& x, const Tensor& gradient, const Tensor& originals,
                const ThreatModel& ball) {
   if (ball.norm == Norm::linf && runs_on_kernels({x, gradient, originals}))
     return linf_momentum_step(originals, x, x, gradient, at::full({x.size(0)}, length, x.options()), 1., ball.eps);
-  // Where a gradient is not a number there is no direction. The square of a very large or small one would not be finite.
+  // Where a gradient is not a number there is no direction. The square of a very large or small one would not be
+  // finite.
   const auto known = gradient.nan_to_num(0., 0., 0.);
   if (ball.norm == Norm::l1) return onto_ball(x + length * sparse_direction(x, known, length), originals, ball);
   const auto largest = known.abs().flatten(1).amax(1).clamp_min(std::numeric_limits<float>::min());

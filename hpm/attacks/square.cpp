@@ -70,7 +70,8 @@ class Run {
     const auto logits = model_.ask({x, images_.index, draw}, nullptr).target_logits;
     const auto values = margin(logits, images_.y);
     const Judgement now{values, options_.conformance ? values.le(0) : logits.argmax(1).ne(images_.y)};
-    // A batch counts by its wrong predictions, also where the search, which follows the margins, does not go on from it.
+    // A batch counts by its wrong predictions, also where the search, which follows the margins, does not go on from
+    // it.
     if (coupled_) worst_.see(x, now.wrong);
     return now;
   }

@@ -213,12 +213,17 @@ class Checks {
 
   /// The lines of one context.
   std::vector<CheckOutcome> run(const std::optional<ImageSet>& saved) {
-    std::vector<CheckOutcome> all{attacked("unbounded", &Checks::unbounded), zero_gradients(), finite(),
-                                  ball_and_box(), determinism(), consistency()};
+    std::vector<CheckOutcome> all{attacked("unbounded", &Checks::unbounded),
+                                  zero_gradients(),
+                                  finite(),
+                                  ball_and_box(),
+                                  determinism(),
+                                  consistency()};
     if (first()) all.push_back(reload(saved));
     all.push_back(transfer());
     if (options_.level == "full") all.push_back(attacked("convergence", &Checks::convergence));
-    if (options_.level == "full" || own_square()) all.push_back(attacked("Square after white-box", &Checks::query_after_white_box));
+    if (options_.level == "full" || own_square())
+      all.push_back(attacked("Square after white-box", &Checks::query_after_white_box));
     for (auto& check : all) check.context = outcome().context;
     return all;
   }

@@ -36,8 +36,7 @@ class Changed : public ClassifierModel {
 std::vector<AttackSpec> short_specs() {
   std::vector<AttackSpec> all;
   for (const auto& entry : attack_table())
-    if (!entry.objective)
-      all.push_back({.name = entry.name, .steps = 8, .restarts = 2, .targets = 2, .queries = 30});
+    if (!entry.objective) all.push_back({.name = entry.name, .steps = 8, .restarts = 2, .targets = 2, .queries = 30});
   return all;
 }
 
@@ -73,8 +72,9 @@ TEST(FiniteAnswers, ALossThatIsNotFiniteIsAnErrorToo) {
   Changed model(s.net, [](const Query&, Answer& answer, int64_t) {
     if (answer.loss.defined()) answer.loss[3] = NAN;
   });
-  EXPECT_NE(message_of<Error>([&] { apgd(model, s.images, {Norm::linf, 1e-6}, {.steps = 2}, RandomStreams(0)); })
-                .find("apgd: the model's losses are NaN or infinite at a version of image 3;"),
+  EXPECT_NE(message_of<Error>([&] {
+              apgd(model, s.images, {Norm::linf, 1e-6}, {.steps = 2}, RandomStreams(0));
+            }).find("apgd: the model's losses are NaN or infinite at a version of image 3;"),
             std::string::npos);
 }
 
@@ -102,7 +102,8 @@ TEST(Attacks, AGradientThatIsNotANumberIsNoDirectionAndSpoilsNoOtherImage) {
       const auto expected = run(honest, s.images, threat, spec);
       Changed model(s.net, [](const Query& query, Answer& answer, int64_t) {
         if (answer.gradient.defined())
-          answer.gradient.index_fill_(0, query.index.eq(0).nonzero().squeeze(1), std::numeric_limits<double>::quiet_NaN());
+          answer.gradient.index_fill_(0, query.index.eq(0).nonzero().squeeze(1),
+                                      std::numeric_limits<double>::quiet_NaN());
       });
       const auto found = run(model, s.images, threat, spec);
       EXPECT_TRUE(found.images.isfinite().all().item<bool>());
@@ -145,9 +146,9 @@ TEST(Budget, IsWhatASurvivorOfEachAttackTakes) {
       ASSERT_FALSE(found.broken.any().item<bool>());
       const auto used = model.passes() - before;
       const auto stated = passes_of(spec);
-      const bool fab = spec.name.starts_with("fab");  // its second pass of a step is not always needed
+      const bool fab = spec.name.starts_with("fab");      // its second pass of a step is not always needed
       EXPECT_LE(used.forward, 3 * (stated.forward - 1));  // the verdict is the sequence's
-      if (spec.name == "relaxation") {  // it gives most targets up early
+      if (spec.name == "relaxation") {                    // it gives most targets up early
         EXPECT_LE(used.backward, 3 * stated.backward);
         continue;
       }

@@ -1,7 +1,7 @@
 // The relaxation attack beside the official AutoAttack, image by image, on the files of shared/oracles/autoattack:
 //     build/release/tests/attacks/fast_oracles
-// HPM_SEEDS=0,1,2 chooses the seeds, HPM_ORACLES=text the files whose names hold it, and HPM_ABLATION=1 prints what each
-// ingredient is worth. docs/fast.md has the tables.
+// HPM_SEEDS=0,1,2 chooses the seeds, HPM_ORACLES=text the files whose names hold it, and HPM_ABLATION=1 prints what
+// each ingredient is worth. docs/fast.md has the tables.
 #include "attacks/oracle_run.h"
 #include "hpm/attacks/relaxation.h"
 #include "hpm/models/operations.h"
@@ -135,15 +135,18 @@ std::optional<Outcome> run(const Oracle& oracle, const Variant& variant, uint64_
 }
 
 void print(const std::string& name, const Outcome& o) {
-  fmt::print("| {} | {} | {} | {} | {} | {} | {} | {} | {:.1f} | {:.1f} | {:.1f} |\n", name, o.official, o.broken, o.missed,
-             o.more, o.official_forward, o.passes.forward, o.passes.backward, o.ratio(), o.official_seconds, o.seconds);
+  fmt::print("| {} | {} | {} | {} | {} | {} | {} | {} | {:.1f} | {:.1f} | {:.1f} |\n", name, o.official, o.broken,
+             o.missed, o.more, o.official_forward, o.passes.forward, o.passes.backward, o.ratio(), o.official_seconds,
+             o.seconds);
   std::fflush(stdout);
 }
 
 void head(const char* first) {
-  fmt::print("| {} | broken, official | ours | missed | more | forward, official | ours | backward, ours | ratio | CPU s, official | "
-             "ours |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
-             first);
+  fmt::print(
+      "| {} | broken, official | ours | missed | more | forward, official | ours | backward, ours | ratio | CPU s, "
+      "official | "
+      "ours |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
+      first);
 }
 
 struct Goal {

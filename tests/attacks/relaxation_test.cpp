@@ -80,9 +80,8 @@ TEST(Relaxation, FlagsDependOnNeitherBatchNorOrderNorThreads) {
     const auto expected = attack(model, s.images, threat);
     for (int64_t size : {1, 7, 16}) {
       std::vector<Tensor> parts;
-      for_chunks(s.images, size, [&](const Images& chunk, int64_t) {
-        parts.push_back(attack(model, chunk, threat).broken);
-      });
+      for_chunks(s.images, size,
+                 [&](const Images& chunk, int64_t) { parts.push_back(attack(model, chunk, threat).broken); });
       EXPECT_TRUE(at::cat(parts).equal(expected.broken)) << size;
     }
     const auto order = RandomStreams(5).permutation(40, {"order"});
@@ -185,8 +184,8 @@ TEST(Relaxation, RunsOnTwoAndThreeClassesAndRefusesWhatCannotBe) {
     const auto net = make_classifier("flatten-fc" + std::to_string(classes), classes, {1, 4, 4}, {}, 3);
     const auto x = test::fill_rule(160, 5).view({10, 1, 4, 4}).to(at::kFloat);
     ClassifierModel model(net);
-    EXPECT_GT(attack(model, {x, net.logits(x).argmax(1), at::arange(10)}, {Norm::linf, .3}).broken.sum().item<int64_t>(),
-              0);
+    EXPECT_GT(
+        attack(model, {x, net.logits(x).argmax(1), at::arange(10)}, {Norm::linf, .3}).broken.sum().item<int64_t>(), 0);
   }
   Setting s;
   ClassifierModel model(s.net);
