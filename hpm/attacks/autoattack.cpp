@@ -149,7 +149,7 @@ class Driver {
       const auto wrong = logits.argmax(1).ne(images.y).to(at::kCPU);
       return {wrong, at::zeros_like(wrong), wrong, logits};
     }
-    const auto fresh = judge_fresh(images, ask);
+    const auto fresh = verify_rows(images, ask);
     return {fresh.wrong, fresh.close, fresh.wrong, fresh.logits};
   }
 
@@ -198,7 +198,7 @@ double percent(const Tensor& flags) { return flags.numel() ? 100. * flags.to(at:
 double AutoAttackResult::clean_accuracy() const { return percent(clean_correct); }
 double AutoAttackResult::robust_accuracy() const { return percent(robust()); }
 
-FreshVerdict judge_fresh(const Images& images, const std::function<Tensor(const Images&)>& ask) {
+FreshVerdict verify_rows(const Images& images, const std::function<Tensor(const Images&)>& ask) {
   const auto logits = ask(images);
   const auto range = logits.amax(1) - logits.amin(1);
   FreshVerdict verdict{logits.argmax(1).ne(images.y).to(at::kCPU),

@@ -1,4 +1,4 @@
-// defines: AutoAttackOptions, fields(), AttackOutcome, AutoAttackResult, autoattack(), run_sequence(), judge_fresh(),
+// defines: AutoAttackOptions, fields(), AttackOutcome, AutoAttackResult, autoattack(), run_sequence(), verify_rows(),
 // write_cost(), add_cost()
 #pragma once
 #include <functional>
@@ -75,7 +75,7 @@ struct FreshVerdict {
   Tensor logits;        ///< [M,K], of the pass that the verdict comes from
 };
 /// `logits(images)` [M,K] are those of the model judged.
-FreshVerdict judge_fresh(const Images& images, const std::function<Tensor(const Images&)>& logits);
+FreshVerdict verify_rows(const Images& images, const std::function<Tensor(const Images&)>& logits);
 
 /// The cost of a piece of work, written beside what it found (WorkLog), and added up again.
 void write_cost(const Passes& passes, double seconds, NamedTensors& done);

@@ -10,10 +10,10 @@ double since(std::chrono::steady_clock::time_point start) {
 }
 
 /// Verdicts of independent rows from a fresh pass; a random model has no near ties that could be looked at again.
-FreshVerdict verify_rows(AttackModel& model, const Images& images) {
+FreshVerdict verify_model(AttackModel& model, const Images& images) {
   torch::NoGradGuard guard;
   const auto ask = [&](const Images& rows) { return model.ask({rows.x, rows.index}, nullptr).target_logits; };
-  if (!model.random()) return judge_fresh(images, ask);
+  if (!model.random()) return verify_rows(images, ask);
   const auto logits = ask(images);
   const auto wrong = logits.argmax(1).ne(images.y).to(at::kCPU);
   return {wrong, at::zeros_like(wrong), logits};
@@ -33,7 +33,7 @@ CleanVerdict clean_verdict(Defence& defence, size_t target, const ImageSet& imag
     const auto model = defence.attack_model(target);
     std::vector<Tensor> logits;
     for_chunks(images, batch_size, [&](const Images& chunk, int64_t begin) {
-      const auto verdict = verify_rows(*model, chunk);
+      const auto verdict = verify_model(*model, chunk);
       close.slice(0, begin, begin + chunk.size()).copy_(verdict.close);
       logits.push_back(verdict.logits);
     });
@@ -113,7 +113,7 @@ Evaluation evaluate_pgd(Defence& defence, const AttackedImages& on, const PgdOpt
       const auto before = attacked->passes();
       const auto begun = std::chrono::steady_clock::now();
       const auto found = pgd(*attacked, chunk, on.threat, options, RandomStreams(computing.seed), work.monitor);
-      const auto verdict = verify_rows(*attacked, {found.images, chunk.y, chunk.index});
+      const auto verdict = verify_model(*attacked, {found.images, chunk.y, chunk.index});
       const auto wrong = verdict.wrong & found.broken.to(at::kCPU);
       NamedTensors all{{"broken", wrong},
                        {"close", verdict.close},

@@ -38,7 +38,7 @@ TEST(AutoAttack, JudgesBorderlineImagesAlone) {
 TEST(AutoAttack, AVerdictThatWasMadeAloneComesWithItsOwnLogits) {
   const Images images{at::rand({6, 1, 2, 2}), at::zeros({6}, at::kLong), at::arange(6)};
   // Nearly tied for the wrong class in a batch, right alone (repeated to 16 rows).
-  const auto verdict = judge_fresh(images, [](const Images& rows) {
+  const auto verdict = verify_rows(images, [](const Images& rows) {
     auto logits = at::zeros({rows.size(), 3});
     logits.select(1, 1).fill_(rows.size() == 16 ? -1e-6 : 1e-6), logits.select(1, 2).fill_(-1);
     return logits;

@@ -105,7 +105,7 @@ std::optional<Outcome> run(const Oracle& oracle, const Variant& variant, uint64_
   ClassifierModel model(*classifier);
   const auto begun = test::cpu_seconds();
   const auto ask = [&](const Images& rows) { return model.ask({rows.x, rows.index}, nullptr).target_logits; };
-  const auto clean = judge_fresh(*images, ask);
+  const auto clean = verify_rows(*images, ask);
   auto robust = clean.wrong.logical_not();
   const auto attacked = robust.nonzero().squeeze(1);
   auto margin = at::full({images->size()}, std::numeric_limits<double>::infinity());
@@ -118,7 +118,7 @@ std::optional<Outcome> run(const Oracle& oracle, const Variant& variant, uint64_
       return relaxation(model, some, oracle.threat, variant.options, RandomStreams(seed));
     }();
     EXPECT_TRUE(inside(found.images, some.x, oracle.threat).all().item<bool>());
-    const auto verdict = judge_fresh({found.images, some.y, some.index}, ask);
+    const auto verdict = verify_rows({found.images, some.y, some.index}, ask);
     robust.index_copy_(0, rows, verdict.wrong.logical_not());
     margin.index_copy_(0, rows, found.margin);
   }

@@ -47,7 +47,7 @@ FreshVerdict verify(const MsaRun& run, size_t target, const ImageSet& images) {
   const auto none = at::zeros({0}, at::kBool);
   std::vector<Tensor> wrong{none}, close{none}, logits;
   for_chunks(images, run.options.batch_size, [&](const Images& chunk, int64_t) {
-    const auto verdict = judge_fresh(chunk, [&](const Images& rows) {
+    const auto verdict = verify_rows(chunk, [&](const Images& rows) {
       return run.defence.predict(run.defence.run(rows.x), rows.index, target);
     });
     run.borderline.index_fill_(0, run.observer.places(chunk.index.index({verdict.close})), true);

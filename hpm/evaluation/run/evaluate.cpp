@@ -42,9 +42,9 @@ Evaluation run_protocol(Defence& defence, const AttackedImages& on, const Evalua
 namespace {
 
 /// The evaluation of one model with its peers.
-class Run {
+class ModelRun {
  public:
-  Run(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan,
+  ModelRun(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan,
       const RunDirectory& directory, Monitor& monitor)
       : input_(input),
         options_(options),
@@ -209,7 +209,7 @@ EvaluationOutcome evaluate(const EvaluationInput& input, const EvaluationOptions
   Journal journal(run.path(), settings.digest(), resume);
   settings.write(run.path());
   if (journal.size() > 0) monitor.say(fmt::format("going on after {} finished pieces of work", journal.size()));
-  auto outcome = Run(input, options, plan, run, monitor)(WorkLog(journal));
+  auto outcome = ModelRun(input, options, plan, run, monitor)(WorkLog(journal));
   auto& notes = outcome.evaluation.notes;
   notes.insert(notes.begin(), plan.notes.begin(), plan.notes.end());
   notes.insert(notes.begin(), input.notes.begin(), input.notes.end());
