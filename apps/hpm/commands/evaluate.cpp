@@ -19,12 +19,6 @@ struct EvaluateFlags {
   EvaluationOptions options;
 };
 
-void declare(Fields& f, EvaluateFlags& flags) {
-  fields(f, flags.model);
-  fields(f, flags.data, "test");
-  hpm::fields(f, flags.options);
-}
-
 /// Conformance holds for one thread, and the official batch size unless another is given.
 void official_computing(const CommandLine& line, EvaluationOptions& options) {
   if (!options.conformance) return;
@@ -128,7 +122,9 @@ int evaluate(const Arguments& arguments) {
   CommandLine line("evaluate", "Evaluates a model: clean, PGD, AutoAttack or the Mixed Surrogate Attack, with checks.",
                    "hpm evaluate --model FILE --data cifar10 --norm Linf --eps 8/255 --count 1000");
   EvaluateFlags flags;
-  declare(line.fields, flags);
+  fields(line.fields, flags.model);
+  fields(line.fields, flags.data, "test");
+  hpm::fields(line.fields, flags.options);
   line.with_run_directory(true);
   line.with_dry_run();
   if (!line.parse(arguments)) return 0;
