@@ -71,8 +71,7 @@ void to_device(EvaluationInput& input, const EvaluationOptions& options) {
 /// Says what the attacks will take; false for --dry-run, which goes no further.
 bool say_cost(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan,
               CommandLine& line) {
-  const bool attacks = options.is("msa") || options.is("autoattack");
-  if (!line.dry_run && (line.quiet || !attacks)) return true;
+  if (!line.dry_run && (line.quiet || options.is("clean") || options.is("pgd"))) return true;
   const auto images = image_set(input.data, input.index, input.model.classifier.device());
   const auto cost = cost_of(input.model.classifier, images.slice(0, std::min<int64_t>(images.size(), 64)), plan.passes,
                             images.size(), plan.radii);
