@@ -108,8 +108,8 @@ TEST_F(Msa, ASweepJudgesTheSameIteratesByOtherMixingWeightsAndChangesNothingElse
 }
 
 TEST_F(Msa, ASweepsFlagsDoNotDependOnTheBatchSize) {
-  auto o = options({"reference", "solo", "alone"});
-  o.sweep = {.1, .7, 1}, o.surrogates = {"ste", "fc", "hard"};
+  auto o = options({"reference", "solo"});
+  o.sweep = {.1, .7}, o.surrogates = {"ste", "fc"}, o.steps = 5;
   std::vector<SweepOutcome> expected;
   for (const int64_t batch_size : {256, 64, 7, 1}) {
     o.batch_size = batch_size;

@@ -18,7 +18,7 @@ class EvaluationRun : public test::MsaFixture {
         prediction_logits(*model.head, {ContextKind::reference}, out.features, out.logits, at::arange(18)).argmax(1);
     input.index = at::arange(18);
     input.peers.control = test::tiny_model(.9, at::kFloat).classifier;
-    options.eps = "0.03,0.01", options.contexts = {"reference", "solo"}, options.steps = 8, options.company = 7;
+    options.eps = "0.03,0.01", options.contexts = {"reference", "solo"}, options.steps = 5, options.company = 7;
     options.compute.batch_size = 16;
   }
   RunDirectory directory(ExistingRun existing) {
@@ -54,8 +54,8 @@ TEST_F(EvaluationRun, GoesOnAfterInterruptionsToTheSameFlags) {
   const auto expected = run(false);
   int64_t starts = 0;
   for (bool done = false; !done; ++starts) {
-    ASSERT_LT(starts, 60);
-    test::Killer killer(150);
+    ASSERT_LT(starts, 30);
+    test::Killer killer(600);
     try {
       const auto found = run(starts > 0, killer);
       done = true;
