@@ -158,7 +158,11 @@ void set_labels(Dataset& data, const std::string& name, const StoredTensor& stor
   const bool column = stored.shape.size() == 2 && stored.shape[1] == 1;
   if (stored.type == ScalarType::boolean || is_floating(stored.type) || (stored.shape.size() != 1 && !column))
     fail("{}: needs integer labels [N], but holds {} {}", name, name_of(stored.type), text_of_shape(stored.shape));
-  data.labels = to_tensor(stored).to(at::kLong).flatten();
+  try {
+    data.labels = to_tensor(stored).to(at::kLong).flatten();
+  } catch (const Error& error) {
+    fail("{}: {}", name, error.what());
+  }
   if (data.size() != images) fail("{}: holds {} labels for {} images", name, data.size(), images);
   const auto low = data.labels.min().item<int64_t>(), high = data.labels.max().item<int64_t>();
   if (low < 0 || high >= 1'000'000) fail("{}: needs labels from 0 on, but they span {} to {}", name, low, high);

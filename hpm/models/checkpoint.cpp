@@ -16,6 +16,8 @@ namespace {
 using Shape = std::vector<int64_t>;
 using Notes = std::vector<std::string>;
 
+constexpr int64_t kMostImageChannels = 4;
+
 /// Makes the tensors the network's own. They are converted where the network has another type; nothing else is copied.
 void adopt_weights(const Classifier& classifier, NamedTensors tensors) {
   torch::NoGradGuard guard;
@@ -328,7 +330,9 @@ LoadedClassifier load_classifier(const std::string& path, const ModelCard& given
   require_images(path, data_shape, shape, card.input.empty() ? "" : " (--input-shape or its card)");
   const NetworkSearch search(path, card, shape, allow_torchscript);
   if (search.is_script()) tensors = with_prefix_of(search.script_state(), std::move(tensors), loaded.file.prefix);
-  if (const auto channels = channels_of(tensors); !search.is_script() && !data_shape.empty() && channels > 0)
+  // A first convolution of many channels is none that sees images: then a key is missing, and that is the error.
+  if (const auto channels = channels_of(tensors);
+      !search.is_script() && !data_shape.empty() && channels > 0 && channels <= kMostImageChannels)
     require_images(path, data_shape, {channels, data_shape[1], data_shape[2]}, "");
   auto part = search.find(tensors);
   if (!part) search.fail_unfitting(tensors, data_shape, loaded.file);

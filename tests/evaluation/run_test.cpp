@@ -55,7 +55,7 @@ TEST_F(EvaluationRun, GoesOnAfterInterruptionsToTheSameFlags) {
   int64_t starts = 0;
   for (bool done = false; !done; ++starts) {
     ASSERT_LT(starts, 30);
-    test::Killer killer(600);
+    test::Killer killer(1500);
     try {
       const auto found = run(starts > 0, killer);
       done = true;
@@ -68,7 +68,7 @@ TEST_F(EvaluationRun, GoesOnAfterInterruptionsToTheSameFlags) {
     } catch (const Interrupted&) {
     }
   }
-  EXPECT_GT(starts, 2) << "nothing was interrupted, nothing is tested";
+  EXPECT_GT(starts, 1) << "nothing was interrupted, nothing is tested";
 }
 
 TEST_F(EvaluationRun, RefusesToGoOnWithAnotherSettingAndNamesIt) {

@@ -1,7 +1,7 @@
 #include "commands/commands.h"
 #include "cost.h"
+#include "evaluation_table.h"
 #include "hpm/core/error.h"
-#include "hpm/evaluation/advice.h"
 #include "hpm/evaluation/peers.h"
 #include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/evaluation/run/evaluate.h"
@@ -80,41 +80,6 @@ bool say_cost(const EvaluationInput& input, const EvaluationOptions& options, co
   return !line.dry_run;
 }
 
-std::string percent_text(const Tensor& flags) { return fmt::format("{:.1f}", percent(flags)); }
-
-void print(const EvaluationOutcome& outcome, const EvaluationOptions& options, const std::string& report) {
-  const auto& e = outcome.evaluation;
-  const auto reasons = e.reasons();
-  size_t next = 0;
-  for (const auto& check : e.checks) {
-    if (check.status != CheckOutcome::Status::failed) continue;
-    fmt::print("SUSPECT  {}\n", reasons[next++]);
-    if (const auto advice = advice_for(check.name); !advice.empty()) fmt::print("  what to do next: {}\n", advice);
-  }
-  std::vector<std::vector<std::string>> rows{{"", "clean %", "robust %", "95 %", "ste alone %", "vs control"}};
-  for (const auto& c : e.contexts) {
-    const auto interval = wilson(c.robust.sum().item<int64_t>(), c.robust.numel());
-    std::string versus = "-";
-    if (outcome.control) {
-      const auto paired = compare_paired(c.robust, outcome.control->evaluation.first().robust);
-      versus = fmt::format("{:+.1f} (p = {:.2g})", paired.difference, paired.p);
-    }
-    const bool clean = options.is("clean");
-    rows.push_back({c.context.empty() ? "model" : c.context, percent_text(c.clean_correct),
-                    clean ? "-" : percent_text(c.robust),
-                    clean ? "-" : fmt::format("{:.1f}-{:.1f}", interval.low, interval.high),
-                    c.ste_accuracy && !c.context.empty() ? fmt::format("{:.1f}", *c.ste_accuracy) : "-", versus});
-  }
-  for (const auto* peer : {&outcome.base, &outcome.control})
-    if (*peer)
-      rows.push_back({(*peer)->name, percent_text((*peer)->evaluation.first().clean_correct),
-                      percent_text((*peer)->evaluation.first().robust), "", "", ""});
-  const auto what = options.protocol + (options.effective_version().empty() ? "" : " " + options.effective_version());
-  const auto threat = options.is("clean") ? "" : fmt::format(", {} eps {}", options.norm, options.eps);
-  fmt::print("{}{}, {} images, {:.1f} s\n{}report: {}\n", what, threat, e.first().clean_correct.numel(), e.seconds,
-             table(rows), report);
-}
-
 }  // namespace
 
 int evaluate(const Arguments& arguments) {
@@ -143,7 +108,7 @@ int evaluate(const Arguments& arguments) {
   const auto results = write_results(input, options, outcome, run, line.fields.json());
   const bool reported = write_run_report(run, RunKind::evaluation);
   if (line.json) fmt::print("{}", results);
-  else print(outcome, options, run.file("report.html"));
+  else print_outcome(outcome, options, run.file("report.html"));
   return !reported ? 1 : outcome.evaluation.suspect() ? 3 : 0;
 }
 

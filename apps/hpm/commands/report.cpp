@@ -1,3 +1,5 @@
+#include <filesystem>
+
 #include "hpm/report/report.h"
 
 #include <nlohmann/json.hpp>
@@ -10,6 +12,16 @@
 #include "standard_streams.h"
 
 namespace hpm::app {
+namespace {
+
+/// A device or a FIFO that is there already.
+bool is_stream(const std::string& path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  return std::filesystem::is_character_file(status) || std::filesystem::is_fifo(status);
+}
+
+}  // namespace
 
 int report(const Arguments& arguments) {
   CommandLine line("report", "One self-contained HTML file for a run, or comparing several.",
@@ -32,7 +44,8 @@ int report(const Arguments& arguments) {
           runs.size(), labels.size());
   if (table.empty()) line.warn_unused("caption", "no --table is written");
   if (table.ends_with(".csv")) line.warn_unused("caption", "a CSV file has none");
-  require(table.empty() || table.ends_with(".md") || table.ends_with(".tex") || table.ends_with(".csv"),
+  // A device or a FIFO has no ending: it gets Markdown.
+  require(table.empty() || is_stream(table) || table.ends_with(".md") || table.ends_with(".tex") || table.ends_with(".csv"),
           "--table: needs a name that ends in .md, .tex or .csv, but got \"{}\"", table);
   require_free("--html", html, force, is_report_file);
   if (!table.empty()) require_free("--table", table, force, is_report_file);

@@ -179,6 +179,8 @@ std::vector<std::string> setting_notes(const EvaluationOptions& o) {
   const bool none = std::any_of(radii.begin(), radii.end(), [](const auto& radius) { return radius.eps == 0; });
   if (o.protocol != "clean" && none)
     notes.push_back("within eps 0 nothing can be attacked: the verdicts there are the clean ones");
+  if (o.protocol != "clean" && radii.size() > 1 && radii.front().eps == 0)
+    notes.push_back("eps 0 stands first: the figures headlined are the clean ones; name another radius first");
   return notes;
 }
 

@@ -1,0 +1,48 @@
+#include "evaluation_table.h"
+
+#include "hpm/evaluation/advice.h"
+#include "options.h"
+
+namespace hpm::app {
+namespace {
+
+std::string percent_text(const Tensor& flags) { return fmt::format("{:.1f}", percent(flags)); }
+
+}  // namespace
+
+void print_outcome(const EvaluationOutcome& outcome, const EvaluationOptions& options, const std::string& report) {
+  const auto& e = outcome.evaluation;
+  const auto reasons = e.reasons();
+  size_t next = 0;
+  for (const auto& check : e.checks) {
+    if (check.status != CheckOutcome::Status::failed) continue;
+    fmt::print("SUSPECT  {}\n", reasons[next++]);
+    if (const auto advice = advice_for(check.name); !advice.empty()) fmt::print("  what to do next: {}\n", advice);
+  }
+  std::vector<std::vector<std::string>> rows{{"", "clean %", "robust %", "95 %", "ste alone %", "vs control"}};
+  for (const auto& c : e.contexts) {
+    const auto interval = wilson(c.robust.sum().item<int64_t>(), c.robust.numel());
+    std::string versus = "-";
+    if (outcome.control) {
+      const auto paired = compare_paired(c.robust, outcome.control->evaluation.first().robust);
+      versus = fmt::format("{:+.1f} (p = {:.2g})", paired.difference, paired.p);
+    }
+    const bool clean = options.is("clean");
+    rows.push_back({c.context.empty() ? "model" : c.context, percent_text(c.clean_correct),
+                    clean ? "-" : percent_text(c.robust),
+                    clean ? "-" : fmt::format("{:.1f}-{:.1f}", interval.low, interval.high),
+                    c.ste_accuracy && !c.context.empty() ? fmt::format("{:.1f}", *c.ste_accuracy) : "-", versus});
+  }
+  for (const auto* peer : {&outcome.base, &outcome.control})
+    if (*peer)
+      rows.push_back({(*peer)->name, percent_text((*peer)->evaluation.first().clean_correct),
+                      percent_text((*peer)->evaluation.first().robust), "", "", ""});
+  const auto what = options.protocol + (options.effective_version().empty() ? "" : " " + options.effective_version());
+  const auto threat = options.is("clean") ? "" : fmt::format(", {} eps {:g}", options.norm, options.radii().front().eps);
+  fmt::print("{}{}, {} images, {:.1f} s\n{}", what, threat, e.first().clean_correct.numel(), e.seconds, table(rows));
+  for (const auto& point : outcome.curve)
+    fmt::print("robust within {} eps {:g}: {:.1f} %\n", options.norm, point.eps, point.robust_accuracy);
+  fmt::print("report: {}\n", report);
+}
+
+}  // namespace hpm::app
