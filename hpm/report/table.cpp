@@ -278,7 +278,7 @@ std::string csv(const Comparison& c) {
 }  // namespace
 
 std::string make_table(const Comparison& comparison, const std::string& extension, const std::string& caption) {
-  if (extension == ".md") return markdown(comparison, caption);
+  if (extension == ".md" || extension.empty()) return markdown(comparison, caption);  // a device or FIFO has no ending
   if (extension == ".tex") return latex(comparison, caption);
   if (extension == ".csv") return csv(comparison);
   fail_usage("make_table: a table's file needs to end in .md, .tex or .csv, but got \"{}\"", extension);
