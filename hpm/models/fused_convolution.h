@@ -11,8 +11,9 @@ using at::Tensor;
 
 /// A convolution, the batch norm behind it where there is one, and ReLU where it is wanted, in one step. In an attack's
 /// search (`fast_operations`), on the CPU in float32, with fixed weights, a 3x3 layer of stride 1 is computed by
-/// `winograd_convolution` with the batch norm folded into its weights; transformed weights are kept until a weight
-/// changes. In every other case the layers compute themselves.
+/// `winograd_convolution` with the batch norm folded into its weights. In a search in bfloat16 the batch norm is folded
+/// too, into weights of that type. Transformed and folded weights are kept until a weight changes. In every other case
+/// the layers compute themselves.
 class FusedConvolution {
  public:
   FusedConvolution();
@@ -24,8 +25,11 @@ class FusedConvolution {
 
  private:
   struct Folded;
+  struct Reduced;
   const Folded& folded(torch::nn::Conv2dImpl& layer, torch::nn::BatchNorm2dImpl* norm);
+  const Reduced& reduced(torch::nn::Conv2dImpl& layer, torch::nn::BatchNorm2dImpl* norm);
   std::unique_ptr<Folded> folded_;
+  std::unique_ptr<Reduced> reduced_;
 };
 
 }  // namespace hpm
