@@ -3,7 +3,6 @@
 #include "hpm/core/error.h"
 
 namespace hpm {
-namespace {
 
 Tensor steepest_direction(const Tensor& gradient, Norm norm) {
   if (norm == Norm::linf) return gradient.sign();
@@ -15,8 +14,7 @@ Tensor steepest_direction(const Tensor& gradient, Norm norm) {
   return sign / (per_row(norm_of_rows(sign, Norm::l1), sign) + 1e-12);
 }
 
-/// Uniform in the ball for Linf; on a sphere of uniform radius for L2 and L1.
-Tensor start_in_ball(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
+Tensor point_in_ball(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
                      const Purpose& purpose) {
   const auto tail = images.x.sizes().slice(1);
   if (threat.norm == Norm::linf) {
@@ -29,6 +27,8 @@ Tensor start_in_ball(const Images& images, const ThreatModel& threat, const Rand
   const auto unit = noise / (per_row(norm_of_rows(noise, threat.norm), noise) + 1e-12);
   return project(images.x + per_row(radius.squeeze(1), unit) * threat.eps * unit, images.x, threat);
 }
+
+namespace {
 
 /// The target's verdict on `x`, noted in `result` for the rows that are wrong.
 void note(const Answer& answer, const Images& images, const Tensor& x, AttackResult& result) {
@@ -53,7 +53,7 @@ AttackResult pgd(AttackModel& model, const Images& images, const ThreatModel& th
     if (rows.numel() == 0) break;
     const auto left = images.select(rows);
     AttackResult run{left.x.clone(), at::zeros_like(left.y, at::kBool)};
-    auto x = start_in_ball(left, threat, streams, {"pgd start", restart});
+    auto x = point_in_ball(left, threat, streams, {"pgd start", restart});
     const Loss loss{kind, left.y, {}};
     for (int64_t i = 0; i < options.steps; ++i) {
       const auto answer = model.ask({x, left.index, draw++}, &loss);
@@ -83,7 +83,7 @@ AttackResult fgsm(AttackModel& model, const Images& images, const ThreatModel& t
 
 Tensor pgd_training_images(AttackModel& model, const Images& images, const ThreatModel& threat, int64_t steps,
                            double step_size, const RandomStreams& streams, int64_t epoch) {
-  auto x = start_in_ball(images, threat, streams, {"training start", epoch});
+  auto x = point_in_ball(images, threat, streams, {"training start", epoch});
   const Loss loss{LossKind::ce, images.y, {}};
   for (int64_t i = 0; i < steps; ++i)
     x = project(x + step_size * steepest_direction(model.ask({x, images.index, i}, &loss).gradient, threat.norm),

@@ -92,7 +92,8 @@ RunDirectory::RunDirectory(std::string path, const Fields& options, const std::s
     for (const char* stale :
          {"results.json", "analysis.json", "report.html", "verdicts.safetensors", "adversarial.safetensors",
           "adversarial-8bit.safetensors", "gallery.safetensors", "training.safetensors", "model.safetensors",
-          "model.safetensors.toml", "log.csv", "events.jsonl", "events.bin"})
+          "model.safetensors.toml", "log.csv", "events.jsonl", "events.bin", "training.previous.safetensors",
+          "best.safetensors", "best.safetensors.toml"})
       fs::remove(path_ + "/" + stale, error);
   // A run that goes on keeps what it was begun with: the verb may still refuse other settings.
   if (existing == ExistingRun::resume && fs::exists(file("config.toml"), error)) return;

@@ -3,6 +3,7 @@
 #include "hpm/core/error.h"
 #include "hpm/models/torchscript.h"
 #include "hpm/surrogates/hpm_attack_model.h"
+#include "hpm/training/adversarial_training.h"
 
 namespace hpm {
 namespace {
@@ -20,9 +21,11 @@ Collected collect(const HpmModel& model, const Dataset& data, const FinetuneOpti
                   const std::string& what, Monitor& monitor) {
   const RandomStreams streams(options.loop.seed);
   // The images that training reads, and no others: a held-out part stays unseen, and the control sees the same.
-  const int64_t available = options.loop.images > 0 ? std::min(options.loop.images, data.size()) : data.size();
-  const int64_t n = std::min(options.fit_images, available);
-  const auto chosen = streams.permutation(available, {"fit images"}).slice(0, 0, n);
+  const auto& loop = options.loop;
+  const auto available = split_images(data.size(), loop.images, loop.validation.images, loop.seed).training;
+  const int64_t n = std::min(options.fit_images, available.size(0));
+  const auto chosen =
+      available.index_select(0, streams.permutation(available.size(0), {"fit images"}).slice(0, 0, n));
   std::vector<Tensor> z, o, y;
   monitor.begin(what, n, "images");
   for (int64_t begin = 0; begin < n; begin += kFeatureBatch) {
@@ -90,10 +93,14 @@ HpmModel finetune(HpmModel model, const Dataset& data, const FinetuneOptions& op
     attach_head(model, data, options, monitor);
   }
   if (options.loop.epochs > 0) {
+    const auto& [adversary, method, seed] = std::tie(options.adversary, options.method, options.loop.seed);
     std::unique_ptr<Objective> objective;
-    if (control) objective = std::make_unique<AdversarialTraining>(model, options.adversary, options.loop.seed);
-    else objective = std::make_unique<HpmFineTuning>(model, options.training, options.adversary, options.loop.seed);
-    train(*objective, data, options.loop, monitor, after_epoch);
+    if (control) objective = std::make_unique<AdversarialTraining>(model, adversary, seed, method);
+    else objective = std::make_unique<HpmFineTuning>(model, options.training, adversary, seed, method);
+    objective = with_awp(std::move(objective), options.awp);
+    auto loop = options.loop;
+    loop.threat = adversary.threat;
+    train(*objective, data, loop, monitor, after_epoch);
     model = objective->model();
   }
   model.classifier.set_requires_grad(false);

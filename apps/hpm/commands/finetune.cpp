@@ -37,7 +37,7 @@ void declare(Fields& f, FinetuneFlags& o) {
   f.add("fit-rounds", o.finetune.fit_rounds, "1: adversaries against FC; 2: and against the fitted head",
         {.min = 1, .max = 10});
   f.add("metric-steps", o.finetune.metric_steps, "Adam steps of each round", {.min = 0});
-  fields(f, o.training);
+  fields(f, o.training, "weight-ema");
 }
 
 /// A preset fills in what the user did not give.
@@ -72,7 +72,7 @@ int finetune(const Arguments& arguments) {
   for (const char* name : {"first", "indices"})
     line.warn_unused(name, "training reads the images from 0 on (--count limits them)");
   configure_threads(o.training.compute.threads);
-  o.training.resolve();
+  o.training.resolve(line);
   const auto data = load(o.data, line);
   o.training.loop.images = image_numbers({.count = o.data.count}, data).numel();
   auto model = load(o.model, o.model.model, data.image_shape(), line.monitor());
@@ -86,9 +86,12 @@ int finetune(const Arguments& arguments) {
   o.training.finish(run, line, o.model);
   auto& options = o.finetune;
   options.adversary = o.training.adversary;
+  options.method = o.training.method;
+  options.awp = o.training.awp;
   options.loop = o.training.loop;
   options.training.context = parse_context(o.context);
-  TrainingLog log(run, line);
+  TrainingLog log(run, line, o.training.tensorboard);
+  options.loop.on_validation = log.examples();
   auto tuned = hpm::finetune(model, data, options, line.monitor(), log.callback());
   tuned.to(at::kCPU);
   save_model(tuned, run.file("model.safetensors"),
