@@ -5,10 +5,8 @@
 #include "hpm/core/error.h"
 
 namespace hpm {
-namespace {
 
-/// Uniform in the ball for Linf; on a sphere of uniform radius for L2 and L1.
-Tensor start_in_ball(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
+Tensor point_in_ball(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
                      const Purpose& purpose) {
   const auto tail = images.x.sizes().slice(1);
   if (threat.norm == Norm::linf) {
@@ -21,6 +19,8 @@ Tensor start_in_ball(const Images& images, const ThreatModel& threat, const Rand
   const auto unit = noise / (per_row(norm_of_rows(noise, threat.norm), noise) + 1e-12);
   return project(images.x + per_row(radius.squeeze(1), unit) * threat.eps * unit, images.x, threat);
 }
+
+namespace {
 
 /// The target's verdict on `x`, noted in `result` for the rows that are wrong.
 void note(const Answer& answer, const Images& images, const Tensor& x, AttackResult& result) {
@@ -66,7 +66,7 @@ AttackResult pgd(AttackModel& model, const Images& images, const ThreatModel& th
   return attack_in_runs(model, images, plan, streams, [&](AttackModel& finite, const AttackRun& run) -> RunFound {
     const auto& left = run.images;
     AttackResult found{left.x.clone(), at::zeros_like(left.y, at::kBool)};
-    auto x = start_in_ball(left, threat, streams, {"pgd start", run.purpose.restart});
+    auto x = point_in_ball(left, threat, streams, {"pgd start", run.purpose.restart});
     const Loss loss{kind, left.y, {}};
     for (int64_t i = 0; i < options.steps; ++i) {
       const auto answer = finite.ask({x, left.index, draw++}, &loss);
@@ -94,7 +94,7 @@ AttackResult fgsm(AttackModel& model, const Images& images, const ThreatModel& t
 
 Tensor pgd_training_images(AttackModel& model, const Images& images, const ThreatModel& threat, int64_t steps,
                            double step_size, const RandomStreams& streams, int64_t epoch) {
-  auto x = start_in_ball(images, threat, streams, {"training start", epoch});
+  auto x = point_in_ball(images, threat, streams, {"training start", epoch});
   const Loss loss{LossKind::ce, images.y, {}};
   for (int64_t i = 0; i < steps; ++i)
     x = project(x + step_size * steepest_direction(model.ask({x, images.index, i}, &loss).gradient, threat.norm),

@@ -1,4 +1,4 @@
-// defines: PgdOptions, fields(), pgd(), fgsm(), pgd_training_images(), steepest_direction()
+// defines: PgdOptions, fields(), pgd(), fgsm(), pgd_training_images(), steepest_direction(), point_in_ball()
 #pragma once
 #include <optional>
 
@@ -37,6 +37,11 @@ Tensor steepest_direction(const Tensor& gradient, Norm norm);
 /// The fast gradient sign method (Goodfellow et al., arXiv:1412.6572): one step of length eps from the image itself;
 /// for L2 and L1 the steepest step of that norm.
 AttackResult fgsm(AttackModel& model, const Images& images, const ThreatModel& threat, LossKind loss = LossKind::ce);
+
+/// A random point of the ball around each image, inside the box: uniform for Linf; on a sphere of uniform radius for L2
+/// and L1.
+Tensor point_in_ball(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
+                     const Purpose& purpose);
 
 /// PGD for training: no verdicts are kept, all rows take all steps, the last iterate comes back. `epoch` chooses the
 /// start.

@@ -22,8 +22,11 @@ void Fingerprint::add_options(const Fields& options, const std::vector<std::stri
   const auto out = [&](const std::string& name) {
     return std::find(left_out.begin(), left_out.end(), name) != left_out.end();
   };
-  for (const auto& field : options.all())
-    if (!out(field.section) && !out(field.name)) set("--" + field.name, field.text());
+  for (const auto& field : options.all()) {
+    if (out(field.section) || out(field.name)) continue;
+    set("--" + field.name, field.text());
+    if (field.text() == field.default_text) defaults_.insert("--" + field.name);
+  }
 }
 
 void Fingerprint::add_model(const std::string& whose, const Classifier& classifier) {
@@ -36,14 +39,17 @@ void Fingerprint::add_model(const std::string& whose, const Classifier& classifi
   set("std of " + whose, fmt::format("{}", fmt::join(info.normalisation.std, ",")));
 }
 
-void Fingerprint::require_same(const std::string& folder) const {
+void Fingerprint::require_same(const std::string& folder, NewOptions new_options) const {
   if (!std::filesystem::exists(path_in(folder))) return;
   const auto kept = nlohmann::json::parse(read_file(path_in(folder)).text(), nullptr, false);
   if (!kept.is_object()) fail("{}: is no JSON object; give --overwrite, or another --out", path_in(folder));
   std::map<std::string, std::pair<std::string, std::string>> both;  // then and now
   for (const auto& [name, value] : kept.items())
     both[name].first = value.is_string() ? value.get<std::string>() : json_text(value);
-  for (const auto& [name, value] : values_) both[name].second = value;
+  for (const auto& [name, value] : values_) {
+    const bool fine = new_options == NewOptions::fine_at_default && !kept.contains(name) && has_default(name);
+    if (!fine) both[name].second = value;
+  }
   std::vector<std::string> differences;
   for (const auto& [name, values] : both)
     if (values.first != values.second)

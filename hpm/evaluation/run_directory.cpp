@@ -66,6 +66,10 @@ bool is_of_a_run(const fs::path& file) {
                                               "images.csv",
                                               "distances.csv",
                                               "training.safetensors",
+                                              "training.safetensors.next",
+                                              "training.previous.safetensors",
+                                              "best.safetensors",
+                                              "best.safetensors.toml",
                                               "fingerprint.json"};
   // Tables and charts of a study.
   static const std::set<std::string> stems = {"against-eps",      "against-iterations",
@@ -77,7 +81,9 @@ bool is_of_a_run(const fs::path& file) {
                                               "prototypes-fc",    "prototypes-l2",
                                               "prototypes-hpm"};
   const bool of_a_study = file.extension() == ".csv" || file.extension() == ".svg";
-  return names.contains(file.filename().string()) || (of_a_study && stems.contains(file.stem().string()));
+  const auto name = file.filename().string();
+  return names.contains(name) || name.starts_with("events.out.tfevents.") ||
+         (of_a_study && stems.contains(file.stem().string()));
 }
 
 /// The files in a folder that a new run would replace or remove.

@@ -1,8 +1,7 @@
 #include "hpm/models/classifier.h"
 
-#include <ATen/autocast_mode.h>
-
 #include "hpm/core/error.h"
+#include "hpm/models/autocast.h"
 #include "hpm/models/network.h"
 
 namespace hpm {
@@ -24,31 +23,6 @@ void copy_state(const Network& from, Network& to) {
   copy(from.named_parameters(), to.named_parameters());
   copy(from.named_buffers(), to.named_buffers());
 }
-
-/// Autocast for its lifetime.
-class ScopedAutocast {
- public:
-  ScopedAutocast(at::DeviceType device, at::ScalarType type)
-      : device_(device),
-        before_enabled_(at::autocast::is_autocast_enabled(device)),
-        before_type_(at::autocast::get_autocast_dtype(device)) {
-    at::autocast::set_autocast_enabled(device_, true);
-    at::autocast::set_autocast_dtype(device_, type);
-    at::autocast::increment_nesting();
-  }
-  ~ScopedAutocast() {
-    if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
-    at::autocast::set_autocast_dtype(device_, before_type_);
-    at::autocast::set_autocast_enabled(device_, before_enabled_);
-  }
-  ScopedAutocast(const ScopedAutocast&) = delete;
-  ScopedAutocast& operator=(const ScopedAutocast&) = delete;
-
- private:
-  at::DeviceType device_;
-  bool before_enabled_;
-  at::ScalarType before_type_;
-};
 
 }  // namespace
 

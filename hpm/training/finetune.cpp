@@ -4,6 +4,7 @@
 #include "hpm/core/random.h"
 #include "hpm/models/torchscript.h"
 #include "hpm/surrogates/hpm_attack_model.h"
+#include "hpm/training/adversarial_training.h"
 #include "hpm/training/fit_accuracy.h"
 
 namespace hpm {
@@ -57,8 +58,9 @@ void look_at_fit(const HpmHead& head, const Dataset& data, const FinetuneOptions
 
 Tensor fit_order(const Dataset& data, const FinetuneOptions& options) {
   // Only images that training reads too: a held-out part stays unseen, and the control sees the same images.
-  const int64_t available = options.loop.images > 0 ? std::min(options.loop.images, data.size()) : data.size();
-  return RandomStreams(options.loop.seed).permutation(available, {"fit images"});
+  const auto& loop = options.loop;
+  const auto available = split_images(data.size(), loop.images, loop.validation.images, loop.seed).training;
+  return available.index_select(0, RandomStreams(loop.seed).permutation(available.size(0), {"fit images"}));
 }
 
 void calibrate(HpmModel& model, const Dataset& data, const FinetuneOptions& options, Monitor& monitor) {
@@ -112,10 +114,14 @@ HpmModel finetune(HpmModel model, const Dataset& data, const FinetuneOptions& op
     if (options.loop.epochs > 0) monitor.say("the head after fitting: " + head_accuracy(model, data, options).text());
   }
   if (options.loop.epochs > 0) {
+    const auto& [adversary, method, seed] = std::tie(options.adversary, options.method, options.loop.seed);
     std::unique_ptr<Objective> objective;
-    if (control) objective = std::make_unique<AdversarialTraining>(model, options.adversary, options.loop.seed);
-    else objective = std::make_unique<HpmFineTuning>(model, options.training, options.adversary, options.loop.seed);
-    train(*objective, data, options.loop, monitor, after_epoch);
+    if (control) objective = std::make_unique<AdversarialTraining>(model, adversary, seed, method);
+    else objective = std::make_unique<HpmFineTuning>(model, options.training, adversary, seed, method);
+    objective = with_awp(std::move(objective), options.awp);
+    auto loop = options.loop;
+    loop.threat = adversary.threat;
+    train(*objective, data, loop, monitor, after_epoch);
     model = objective->model();
   }
   model.classifier.set_requires_grad(false);

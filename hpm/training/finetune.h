@@ -1,7 +1,9 @@
 // defines: FinetuneOptions, attach_head(), calibrate(), finetune()
 #pragma once
+#include "hpm/training/hpm_fine_tuning.h"
 #include "hpm/training/metric.h"
 #include "hpm/training/trainer.h"
+#include "hpm/training/weight_perturbation.h"
 
 namespace hpm {
 
@@ -19,6 +21,8 @@ struct FinetuneOptions {
   int64_t metric_steps = 400;  ///< Adam steps of each round
   HpmTrainingOptions training;
   AdversaryOptions adversary;
+  MethodOptions method;  ///< of the FC logits' loss, and of the control
+  AwpOptions awp;
   TrainOptions loop;
 };
 

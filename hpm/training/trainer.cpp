@@ -1,84 +1,274 @@
 #include "hpm/training/trainer.h"
 
 #include "hpm/core/error.h"
-#include "hpm/io/tensors.h"
 
 namespace hpm {
 namespace {
 
-void save_state(const std::string& path, Objective& objective, const Optimizer& optimizer, int64_t epochs_done,
-                const std::string& fingerprint) {
-  auto tensors = objective.model().state();
-  tensors.emplace_back("optimizer", optimizer.state());
-  write_safetensors(path, tensors, {{"epochs", std::to_string(epochs_done)}, {"fingerprint", fingerprint}});
+using Clock = std::chrono::steady_clock;
+using NamedState = std::vector<std::pair<std::string, Tensor>>;
+
+double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+void require_options(const TrainOptions& o) {
+  require(o.epochs >= 0 && o.batch >= 1, "train: needs epochs >= 0 and batch >= 1, but got {} and {}", o.epochs,
+          o.batch);
+  require(o.validation.every >= 1 && o.validation.patience >= 0,
+          "train: needs validations every 1 or more epochs and a patience of 0 or more, but got {} and {}",
+          o.validation.every, o.validation.patience);
 }
 
-/// Copies a stored state into objective and optimiser; returns the number of finished epochs.
-int64_t restore_state(const std::string& path, Objective& objective, Optimizer& optimizer,
-                      const std::string& fingerprint) {
-  const auto file = read_checkpoint(path);
-  const auto metadata = [&](const std::string& key) {
-    const auto found = file.metadata.find(key);
-    if (found == file.metadata.end()) fail("{}: is no training state: its metadata has no \"{}\"", path, key);
-    return found->second;
-  };
-  if (metadata("fingerprint") != fingerprint)
-    fail("{}: belongs to a run with other settings, data or model; give --overwrite, or another --out", path);
-  const std::map<std::string, Tensor> stored(file.tensors.begin(), file.tensors.end());
-  const auto stored_tensor = [&](const std::string& name) {
-    const auto found = stored.find(name);
-    if (found == stored.end()) fail("{}: has no tensor {}", path, name);
-    return found->second;
-  };
-  torch::NoGradGuard guard;
-  for (auto& [name, tensor] : objective.model().state())
-    if (name != "hpm.lambda") tensor.copy_(stored_tensor(name));
-  optimizer.restore(stored_tensor("optimizer"));
-  return std::stoll(metadata("epochs"));
+NamedState copy_of(const NamedState& state) {
+  NamedState copy;
+  for (const auto& [name, tensor] : state) copy.emplace_back(name, tensor.detach().clone());
+  return copy;
+}
+
+class TrainingRun {
+ public:
+  TrainingRun(Objective& objective, const Dataset& data, const TrainOptions& options, Monitor& monitor,
+              const std::function<void(const EpochReport&)>& after_epoch)
+      : objective_(objective),
+        data_(data),
+        options_(options),
+        monitor_(monitor),
+        after_epoch_(after_epoch),
+        device_(objective.model().classifier.device()),
+        split_(split_images(data.size(), options.images, options.validation.images, options.seed)),
+        batches_(data, split_.training, options.batch, options.augment, options.extra,
+                 objective.model().classifier.classes(), options.seed),
+        optimizer_(options.optimizer, objective.parameters()) {
+    if (options.average.decay > 0) average_.emplace(objective.model(), options.average.decay);
+    begin_epoch(0);
+  }
+
+  void resume();
+  void run();
+
+ private:
+  int64_t total_steps() const { return batches_.steps() * options_.epochs; }
+  void begin_epoch(int64_t epoch);
+  void step();
+  void end_epoch();
+  std::optional<Validation> validated(EpochReport& report);
+  std::vector<TrainingBatch> statistics_batches();
+  bool out_of_patience() const;
+  void finish();
+  bool due() const;
+  void save();
+  [[noreturn]] void fail_not_finite(const std::string& what) const;
+  std::string last_good_state() const;
+
+  Objective& objective_;
+  const Dataset& data_;
+  const TrainOptions& options_;
+  Monitor& monitor_;
+  const std::function<void(const EpochReport&)>& after_epoch_;
+  at::Device device_;
+  TrainingSplit split_;
+  TrainingBatches batches_;
+  Optimizer optimizer_;
+  std::optional<WeightAverage> average_;
+  NamedState best_;  // the state of the best validation
+  std::optional<Validation> best_validation_;
+  TrainingProgress progress_;
+  HeldOut seen_;
+  int64_t images_done_ = 0;  // by this process
+  int64_t steps_unsaved_ = 0;
+  std::string saved_;  // what the file on the disk stands for; "" where there is none
+  Clock::time_point epoch_start_ = Clock::now(), last_save_ = Clock::now();
+};
+
+void TrainingRun::begin_epoch(int64_t epoch) {
+  progress_.epoch = epoch, progress_.step = 0, progress_.seconds = 0;
+  progress_.loss_sum = at::zeros({}, at::TensorOptions(device_));
+  progress_.correct_sum = at::zeros({}, at::TensorOptions(device_).dtype(at::kLong));
+  epoch_start_ = Clock::now();
+}
+
+std::string place(const TrainingProgress& p) { return fmt::format("epoch {}, step {}", p.epoch + 1, p.step); }
+
+void TrainingRun::resume() {
+  auto state = load_training_state(options_.state_file, options_.settings, monitor_);
+  if (!state) return;
+  const auto model = state->with_prefix("model.");
+  copy_into(objective_.model(), {model.begin(), model.end()});
+  const auto optimizer = state->with_prefix("optimizer");
+  if (!optimizer.contains("")) fail("{}: has no state of the optimiser", options_.state_file);
+  optimizer_.restore(optimizer.at(""));
+  if (average_) average_->restore(state->with_prefix("average."), state->progress.averaged);
+  for (const auto& [name, tensor] : state->with_prefix("best.")) best_.emplace_back(name, tensor.to(device_));
+  progress_ = std::move(state->progress);
+  progress_.loss_sum = progress_.loss_sum.to(device_), progress_.correct_sum = progress_.correct_sum.to(device_);
+  for (const auto& e : progress_.history) {
+    if (e.best) best_validation_ = e.validation;
+    if (after_epoch_) after_epoch_(e);
+  }
+  saved_ = place(progress_);
+}
+
+void TrainingRun::save() {
+  if (options_.state_file.empty()) return;
+  TrainingState state{{}, progress_};
+  state.progress.seconds += since(epoch_start_);
+  state.progress.averaged = average_ ? average_->steps() : 0;
+  for (const auto& [name, tensor] : objective_.model().state()) {
+    if (name == "hpm.lambda") continue;
+    if (tensor.is_floating_point() && !tensor.detach().isfinite().all().item<bool>())
+      fail_not_finite(fmt::format("{} is not finite any more", name));
+    state.tensors.emplace_back("model." + name, tensor);
+  }
+  if (average_)
+    for (const auto& [name, tensor] : average_->tensors()) state.tensors.emplace_back("average." + name, tensor);
+  for (const auto& [name, tensor] : best_) state.tensors.emplace_back("best." + name, tensor);
+  state.tensors.emplace_back("optimizer", optimizer_.state());
+  save_training_state(options_.state_file, state, options_.settings);
+  saved_ = place(progress_);
+  steps_unsaved_ = 0, last_save_ = Clock::now();
+}
+
+bool TrainingRun::due() const {
+  const auto& every = options_.save_every;
+  if (every.steps > 0 && steps_unsaved_ >= every.steps) return true;
+  return every.seconds > 0 && since(last_save_) >= every.seconds;
+}
+
+std::string TrainingRun::last_good_state() const {
+  return saved_.empty() ? "" : fmt::format("; the last good state stays in {} ({})", options_.state_file, saved_);
+}
+
+void TrainingRun::fail_not_finite(const std::string& what) const {
+  fail("train: {} in epoch {}, step {}; a lower --lr or --clip-gradient may help{}", what, progress_.epoch + 1,
+       progress_.step + 1, last_good_state());
+}
+
+void TrainingRun::step() {
+  const int64_t at_step = progress_.step, overall = progress_.epoch * batches_.steps() + at_step;
+  const auto batch = batches_.get(progress_.epoch, at_step, device_);
+  const auto report = objective_.loss(batch, objective_.adversarial(batch));
+  progress_.loss_sum += report.loss.detach() * batch.x.size(0);
+  // A look at the device makes it wait: on a GPU, every sixteenth step.
+  const bool look = device_.is_cpu() || at_step % 16 == 15 || at_step + 1 == batches_.steps();
+  if (look && !std::isfinite(progress_.loss_sum.item<double>())) fail_not_finite("the loss is not finite");
+  progress_.correct_sum += report.correct_adversarial;
+  optimizer_.step(report.loss, overall, total_steps(), [&] { objective_.after_backward(); });
+  objective_.after_step();
+  if (average_)
+    average_->update(objective_.model(), static_cast<double>(overall + 1) <
+                                             options_.average.from * static_cast<double>(total_steps()));
+  ++progress_.step, ++steps_unsaved_;
+  images_done_ += batch.x.size(0);
+}
+
+std::vector<TrainingBatch> TrainingRun::statistics_batches() {
+  std::vector<TrainingBatch> all;
+  for (int64_t i = 0; i < std::min(options_.average.batches, batches_.steps()); ++i)
+    all.push_back(batches_.get(progress_.epoch, i, device_));
+  return all;
+}
+
+/// Validates the average where there is one, and keeps what was validated where it is the best so far.
+std::optional<Validation> TrainingRun::validated(EpochReport& report) {
+  const bool wanted = report.epoch % options_.validation.every == 0 || report.epoch == options_.epochs;
+  if (options_.validation.images == 0 || !wanted) return std::nullopt;
+  std::optional<StateSwap> swap;
+  if (average_) {
+    swap.emplace(objective_.model(), average_->tensors());
+    reestimate_batch_norm(objective_, statistics_batches());
+  }
+  seen_ = {};
+  const auto now = validate(objective_, data_, split_.held_out, options_.threat, options_.validation, options_.seed,
+                            options_.on_validation ? &seen_ : nullptr);
+  report.validation = now;
+  report.overfitting = best_validation_ && overfits_catastrophically(*best_validation_, now);
+  report.best = !best_validation_ || now.pgd > best_validation_->pgd;
+  if (report.best) {
+    best_validation_ = now, best_ = copy_of(objective_.model().state());
+    std::erase_if(best_, [](const auto& item) { return item.first == "hpm.lambda"; });
+    if (options_.on_best) options_.on_best(objective_.model(), report);
+  }
+  return now;
+}
+
+void TrainingRun::end_epoch() {
+  const auto images = static_cast<double>(batches_.images());
+  EpochReport report{.epoch = progress_.epoch + 1,
+                     .loss = progress_.loss_sum.item<double>() / images,
+                     .adversarial_accuracy = 100. * progress_.correct_sum.item<double>() / images,
+                     .learning_rate = learning_rate(options_.optimizer, (progress_.epoch + 1) * batches_.steps() - 1,
+                                                    total_steps()),
+                     .images = batches_.images()};
+  validated(report);
+  report.seconds = progress_.seconds + since(epoch_start_);
+  if (report.overfitting)
+    monitor_.warn(fmt::format(
+        "catastrophic overfitting in epoch {}: held-out PGD-{} accuracy fell from {:.1f} to {:.1f} % while FGSM's rose "
+        "to {:.1f} %; the weights of the best validation are kept. More --attack-steps, a larger --noise-radius or "
+        "--grad-align may help",
+        report.epoch, options_.validation.steps, best_validation_->pgd, report.validation->pgd,
+        report.validation->fgsm));
+  progress_.history.push_back(report);
+  begin_epoch(progress_.epoch + 1);
+  save();
+  if (options_.on_validation && report.validation) options_.on_validation(seen_, report);
+  if (after_epoch_) after_epoch_(report);
+}
+
+bool TrainingRun::out_of_patience() const {
+  if (options_.validation.patience == 0) return false;
+  int64_t without = 0;
+  for (const auto& e : progress_.history)
+    if (e.validation) without = e.best ? 0 : without + 1;
+  return without >= options_.validation.patience;
+}
+
+void TrainingRun::finish() {
+  if (!best_.empty()) return copy_into(objective_.model(), best_);
+  if (!average_ || options_.epochs == 0) return;
+  copy_into(objective_.model(), average_->tensors());
+  progress_.epoch = options_.epochs - 1;
+  reestimate_batch_norm(objective_, statistics_batches());
+}
+
+void TrainingRun::run() {
+  const int64_t per_epoch = batches_.images();
+  int64_t left = per_epoch * (options_.epochs - progress_.epoch);
+  for (int64_t s = 0; s < progress_.step; ++s) left -= batches_.images_of(s);
+  monitor_.begin("train", left, "images");
+  try {
+    while (progress_.epoch < options_.epochs && !out_of_patience()) {
+      while (progress_.step < batches_.steps()) {
+        step();
+        if (due()) save();
+        monitor_.step(images_done_, fmt::format("epoch {}/{}", progress_.epoch + 1, options_.epochs));
+      }
+      end_epoch();
+    }
+  } catch (const Interrupted&) {
+    if (steps_unsaved_ > 0) save();
+    throw;
+  } catch (const UsageError&) {
+    throw;
+  } catch (const Error& error) {
+    const auto state = last_good_state();
+    if (state.empty() || std::string(error.what()).find(state) != std::string::npos) throw;
+    throw Error(error.what() + state);
+  }
+  monitor_.end();
+  if (progress_.epoch < options_.epochs)
+    monitor_.say(fmt::format("no better validation {} times in a row: stopped after epoch {}",
+                             options_.validation.patience, progress_.epoch));
+  finish();
 }
 
 }  // namespace
 
 void train(Objective& objective, const Dataset& data, const TrainOptions& options, Monitor& monitor,
            const std::function<void(const EpochReport&)>& after_epoch) {
-  require(options.epochs >= 0 && options.batch >= 1, "train: needs epochs >= 0 and batch >= 1, but got {} and {}",
-          options.epochs, options.batch);
-  const int64_t n = options.images > 0 ? std::min(options.images, data.size()) : data.size();
-  const int64_t steps = (n + options.batch - 1) / options.batch, total = steps * options.epochs;
-  const auto device = objective.model().classifier.device();
-  const RandomStreams streams(options.seed);
-  Optimizer optimizer(options.optimizer, objective.parameters());
-  int64_t first = 0;
-  if (options.resume && std::filesystem::exists(options.state_file))
-    first = restore_state(options.state_file, objective, optimizer, options.fingerprint);
-
-  for (int64_t epoch = first; epoch < options.epochs; ++epoch) {
-    const auto start = std::chrono::steady_clock::now();
-    const auto order = streams.permutation(n, {"order", epoch});
-    monitor.begin(fmt::format("epoch {}/{}", epoch + 1, options.epochs), n, "images");
-    auto loss_sum = at::zeros({}, at::TensorOptions(device)),
-         correct_sum = at::zeros({}, at::TensorOptions(device).dtype(at::kLong));
-    for (int64_t step = 0; step < steps; ++step) {
-      const auto index = order.slice(0, step * options.batch, std::min((step + 1) * options.batch, n));
-      const auto x = augment(data.images(index), index, options.augment, streams, epoch).to(device);
-      const auto y = data.labels.index_select(0, index).to(device);
-      const auto report = objective.loss({x, y, index, epoch});
-      optimizer.step(report.loss, epoch * steps + step, total);
-      objective.after_step();
-      loss_sum += report.loss.detach() * index.size(0);
-      correct_sum += report.correct_adversarial;
-      monitor.step(std::min((step + 1) * options.batch, n));
-    }
-    monitor.end();
-    const double mean_loss = loss_sum.item<double>() / static_cast<double>(n);
-    if (!std::isfinite(mean_loss)) fail("train: the loss is not finite in epoch {}; a lower --lr may help", epoch + 1);
-    if (!options.state_file.empty())
-      save_state(options.state_file, objective, optimizer, epoch + 1, options.fingerprint);
-    if (after_epoch) {
-      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      after_epoch({epoch + 1, mean_loss, 100. * correct_sum.item<double>() / static_cast<double>(n), seconds});
-    }
-  }
+  require_options(options);
+  TrainingRun run(objective, data, options, monitor, after_epoch);
+  if (options.resume && !options.state_file.empty()) run.resume();
+  run.run();
 }
 
 }  // namespace hpm

@@ -42,5 +42,40 @@ TEST(Augment, DependsOnImageAndEpochNotOnTheBatch) {
   EXPECT_FALSE(at::equal(batch, augment(x, index, options, RandomStreams(5), 4)));
 }
 
+TEST(Augment, CutoutGreysOneSquareThatMayLieAtTheBorder) {
+  const auto x = at::full({200, 1, 6, 6}, .2);
+  const auto cut = augment(x, at::arange(200), {.crop = 0, .flip = false, .cutout = 2}, RandomStreams(5), 0);
+  const auto grey = cut.eq(.5);
+  EXPECT_TRUE(at::equal(cut.masked_fill(grey, .2), x));
+  const auto rows = grey.any(3).sum(2).squeeze(1), columns = grey.any(2).sum(2).squeeze(1);
+  EXPECT_TRUE(at::equal(grey.sum({1, 2, 3}), rows * columns)) << "a rectangle";
+  EXPECT_EQ(rows.max().item<int64_t>(), 2);
+  EXPECT_EQ(rows.min().item<int64_t>(), 1) << "a centre in the first row leaves one row of two";
+}
+
+TEST(CutMix, LabelSharesAreTheAreasOfTheRectangles) {
+  constexpr int64_t n = 63;  // neighbours, the last and the first too, have different labels
+  const auto x = (at::arange(n, at::kFloat) / n).view({n, 1, 1, 1}).expand({n, 1, 8, 6}).contiguous();
+  const auto y = at::arange(n).remainder(3), index = at::arange(n);
+  const auto mixed = cutmix(x, y, index, .75, 3, RandomStreams(2), 1);
+  int64_t unmixed = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t other = (i + 1) % n;
+    const auto from_other = mixed.x[i].eq(x[other]);
+    EXPECT_TRUE(at::equal(at::where(from_other, x[i], mixed.x[i]), x[i])) << "two images alone";
+    const double share = from_other.to(at::kFloat).mean().item<double>();
+    unmixed += share == 0;
+    const auto own = y[i].item<int64_t>(), others = y[other].item<int64_t>();
+    EXPECT_NEAR(mixed.targets[i][others].item<double>(), share, 1e-6);
+    EXPECT_NEAR(mixed.targets[i][own].item<double>(), 1 - share, 1e-6);
+    EXPECT_EQ(mixed.y[i].item<int64_t>(), share > .5 ? others : own);
+  }
+  EXPECT_GT(unmixed, 5) << "a quarter is left alone";
+  EXPECT_LT(unmixed, 40);
+  const auto alone = cutmix(x.slice(0, 3, 5), y.slice(0, 3, 5), index.slice(0, 3, 5), .75, 3, RandomStreams(2), 1);
+  EXPECT_TRUE(at::equal(alone.x[0], mixed.x[3])) << "the rectangle depends on image and epoch alone";
+  EXPECT_TRUE(at::equal(cutmix(x, y, index, 0, 3, RandomStreams(2), 1).x, x));
+}
+
 }  // namespace
 }  // namespace hpm

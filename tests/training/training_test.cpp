@@ -1,5 +1,6 @@
 #include "hpm/core/error.h"
 #include "hpm/models/registry.h"
+#include "hpm/training/adversarial_training.h"
 #include "hpm/training/finetune.h"
 #include "hpm/training/fit_accuracy.h"
 #include "support/support.h"
@@ -87,7 +88,7 @@ void expect_resume_continues_exactly(Make make) {
   EXPECT_FALSE(at::equal(a[0], tensors_of(first->model())[0]))
       << "the first epoch already gave the end: nothing is tested";
 
-  options.fingerprint = "another";
+  options.settings["lr"] = {"0.1", false};
   auto third = make();
   EXPECT_NE(message_of<Error>([&] { train(*third, data, options); }).find("other settings"), std::string::npos);
 }

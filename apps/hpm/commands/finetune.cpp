@@ -38,7 +38,7 @@ void declare(Fields& f, FinetuneFlags& o) {
   f.add("fit-rounds", o.finetune.fit_rounds, "1: adversaries against FC; 2: and against the fitted head",
         {.min = 1, .max = 10});
   f.add("metric-steps", o.finetune.metric_steps, "Adam steps of each round", {.min = 0});
-  fields(f, o.training);
+  fields(f, o.training, "weight-ema");
 }
 
 /// A preset fills in what the user did not give.
@@ -73,7 +73,7 @@ int finetune(const Arguments& arguments) {
   for (const char* name : {"first", "indices"})
     line.warn_unused(name, "training reads the images from 0 on (--count limits them)");
   configure_threads(o.training.compute.threads);
-  o.training.resolve();
+  o.training.resolve(line);
   for (const auto& warning : threat_warnings({o.training.adversary.threat})) line.monitor().warn(warning);
   const auto data = load(o.data, line);
   o.training.loop.images = image_numbers({.count = o.data.count}, data).numel();
@@ -88,9 +88,12 @@ int finetune(const Arguments& arguments) {
   o.training.finish(run, line, model.classifier, data);
   auto& options = o.finetune;
   options.adversary = o.training.adversary;
+  options.method = o.training.method;
+  options.awp = o.training.awp;
   options.loop = o.training.loop;
   options.training.context = parse_context(o.context);
-  TrainingLog log(run, line);
+  TrainingLog log(run, line, o.training.tensorboard);
+  options.loop.on_validation = log.examples();
   auto tuned = hpm::finetune(model, data, options, line.monitor(), log.callback());
   tuned.to(at::kCPU);
   save_model(tuned, run.file("model.safetensors"),

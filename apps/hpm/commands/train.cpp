@@ -3,6 +3,7 @@
 #include "hpm/evaluation/input_warnings.h"
 #include "hpm/io/sha256.h"
 #include "hpm/models/registry.h"
+#include "hpm/training/adversarial_training.h"
 #include "options.h"
 #include "training_options.h"
 
@@ -10,8 +11,10 @@ namespace hpm::app {
 
 int train(const Arguments& arguments) {
   CommandLine line(
-      "train", "PGD adversarial training, from scratch (--arch) or from a checkpoint (--model).",
-      "hpm train --arch resnet18_cifar --data cifar10 --norm Linf --eps 8/255 --epochs 30 --optimizer sgd --lr .1");
+      "train",
+      "Adversarial training, from scratch (--arch) or from a checkpoint (--model): PGD, TRADES, MART or one-step "
+      "objectives, with weight perturbation (--awp) and weight averaging (--ema). Recipes: configs/.",
+      "hpm train --config configs/mart-ema-wrn10-2.toml --out runs/mart");
   ModelOptions model_options;
   DataOptions data_options;
   TrainingOptions o;
@@ -20,11 +23,11 @@ int train(const Arguments& arguments) {
   o.adversary.batch_norm = "batch";
   fields(line.fields, model_options);
   fields(line.fields, data_options, "train");
-  fields(line.fields, o);
+  fields(line.fields, o, "ema");
   line.with_run_directory(true);
   if (!line.parse(arguments)) return 0;
   configure_threads(o.compute.threads);
-  o.resolve();
+  o.resolve(line);
   for (const auto& warning : threat_warnings({o.adversary.threat})) line.monitor().warn(warning);
   const auto data = load(data_options, line);
   for (const char* name : {"first", "indices"})
@@ -50,13 +53,19 @@ int train(const Arguments& arguments) {
   model.to(parse_device(o.compute.device));
   const auto run = open_run(line, "train", o.compute, o.loop.seed);
   o.finish(run, line, model.classifier, data);
-  TrainingLog log(run, line);
-  AdversarialTraining objective(model, o.adversary, o.loop.seed);
-  hpm::train(objective, data, o.loop, line.monitor(), log.callback());
+  TrainingLog log(run, line, o.tensorboard);
+  const auto source = fmt::format("hpm train on {}, {} eps {}", data.name, o.threat.norm, o.threat.eps);
+  const std::map<std::string, std::string> notes{{"training.norm", o.threat.norm},
+                                                 {"training.eps", o.threat.eps},
+                                                 {"training.data", data.name},
+                                                 {"training.objective", o.method.objective}};
+  o.loop.on_validation = log.examples();
+  o.loop.on_best = log.keep_best(source, notes);
+  const auto objective = with_awp(
+      std::make_unique<AdversarialTraining>(model, o.adversary, o.loop.seed, o.method), o.awp);
+  hpm::train(*objective, data, o.loop, line.monitor(), log.callback());
   model.to(at::kCPU);
-  save_model(model, run.file("model.safetensors"),
-             fmt::format("hpm train on {}, {} eps {}", data.name, o.threat.norm, o.threat.eps),
-             {{"training.norm", o.threat.norm}, {"training.eps", o.threat.eps}, {"training.data", data.name}});
+  save_model(model, run.file("model.safetensors"), source, notes);
   log.done("model.safetensors");
   return 0;
 }

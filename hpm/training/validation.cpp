@@ -1,0 +1,75 @@
+#include "hpm/training/validation.h"
+
+#include "hpm/attacks/losses.h"
+
+namespace hpm {
+
+void fields(Fields& f, ValidationOptions& o) {
+  f.section("validation");
+  f.add("validation", o.images, "training images held out for robust validation; the best weights on them are kept (0: "
+        "none)", {.min = 0, .unit = "images"});
+  f.add("validate-every", o.every, "epochs from one validation to the next", {.min = 1});
+  f.add("validation-steps", o.steps, "PGD steps of validation, each eps / 4", {.min = 1, .max = 1000});
+  f.add("patience", o.patience, "stop after so many validations without a better one (0: never)", {.min = 0});
+}
+
+namespace {
+
+/// Parameters without gradients: the attacks take the fast convolutions, and no graph of the weights is kept.
+class ScopedFixed {
+ public:
+  explicit ScopedFixed(Classifier classifier) : classifier_(std::move(classifier)) {
+    classifier_.set_training(false);
+    classifier_.set_requires_grad(false);
+  }
+  ~ScopedFixed() { classifier_.set_requires_grad(true); }
+  ScopedFixed(const ScopedFixed&) = delete;
+  ScopedFixed& operator=(const ScopedFixed&) = delete;
+
+ private:
+  Classifier classifier_;
+};
+
+void look_at(AttackModel& model, const Images& images, const ThreatModel& threat, const ValidationOptions& options,
+             const RandomStreams& streams, HeldOut& seen) {
+  const auto adversarial =
+      pgd_training_images(model, images, threat, options.steps, threat.eps / 4, streams, /*epoch=*/-2);
+  const auto margins = [&](const Tensor& x) {
+    return margin(model.ask({x, images.index}, nullptr).target_logits, images.y).to(at::kCPU);
+  };
+  seen = {images.x.to(at::kCPU), adversarial.to(at::kCPU), margins(images.x), margins(adversarial)};
+}
+
+}  // namespace
+
+Validation validate(Objective& objective, const Dataset& data, const Tensor& held_out, const ThreatModel& threat,
+                    const ValidationOptions& options, uint64_t seed, HeldOut* seen) {
+  const ScopedFixed fixed(objective.model().classifier);
+  const auto device = objective.model().classifier.device();
+  const auto models = objective.attacked();
+  const RandomStreams streams(seed);
+  int64_t clean = 0, fgsm_left = 0, pgd_left = 0;
+  for (const auto& index : held_out.split(options.batch)) {
+    const Images images{data.images(index).to(device), data.labels.index_select(0, index).to(device), index};
+    const auto right = models[0]->ask({images.x, index}, nullptr).target_logits.argmax(1).eq(images.y);
+    auto by_fgsm = right.clone(), by_pgd = right.clone();
+    for (const auto& model : models) {
+      by_fgsm &= fgsm(*model, images, threat).broken.logical_not();
+      by_pgd &= pgd(*model, images, threat, {.steps = options.steps}, streams).broken.logical_not();
+    }
+    clean += right.sum().item<int64_t>();
+    fgsm_left += by_fgsm.sum().item<int64_t>();
+    pgd_left += by_pgd.sum().item<int64_t>();
+    if (seen && !seen->x.defined()) look_at(*models[0], images, threat, options, streams, *seen);
+  }
+  const auto percent = [&](int64_t n) { return 100. * static_cast<double>(n) / static_cast<double>(held_out.size(0)); };
+  return {percent(clean), percent(fgsm_left), percent(pgd_left), held_out.size(0)};
+}
+
+bool overfits_catastrophically(const Validation& best, const Validation& now) {
+  const double p = best.pgd / 100, n = static_cast<double>(std::max<int64_t>(best.images, 1));
+  const double standard_error = 100 * std::sqrt(2 * p * (1 - p) / n);
+  return now.pgd < best.pgd - std::max(5., 3 * standard_error) && now.fgsm > best.fgsm;
+}
+
+}  // namespace hpm

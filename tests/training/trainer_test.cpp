@@ -1,0 +1,451 @@
+// The loop: batches, averages, validation, states on the disk.
+#include "hpm/training/trainer.h"
+
+#include "hpm/core/error.h"
+#include "hpm/io/tensors.h"
+#include "hpm/models/registry.h"
+#include "hpm/training/adversarial_training.h"
+#include "hpm/training/finetune.h"
+#include "support/support.h"
+
+namespace hpm {
+namespace {
+
+using test::close;
+using test::fill_rule;
+using test::message_of;
+
+/// Four classes of 8x8 images: a bright quarter, with noise.
+Dataset quarters(int64_t n, int64_t seed = 3) {
+  Dataset data{.name = "quarters", .split = "train", .class_names = {"a", "b", "c", "d"}};
+  data.labels = at::arange(n).remainder(4);
+  auto x = fill_rule(n * 64, seed).view({n, 1, 8, 8}) * .5;
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t row = data.labels[i].item<int64_t>() / 2 * 4, column = data.labels[i].item<int64_t>() % 2 * 4;
+    x[i][0].slice(0, row, row + 4).slice(1, column, column + 4) += .3;
+  }
+  data.pixels = (x * 255).clamp(0, 255).to(at::kByte);
+  return data;
+}
+
+HpmModel fresh_model() {
+  return {make_classifier("conv6k3s2p1-bn-relu-flatten-fc12-relu-fc4", 4, {1, 8, 8}, {}, 5), std::nullopt};
+}
+
+AdversaryOptions adversary() { return {.threat = {Norm::linf, .03}, .steps = 2, .batch_norm = "batch"}; }
+
+std::unique_ptr<Objective> objective(const MethodOptions& method = {}, double awp = 0) {
+  return with_awp(std::make_unique<AdversarialTraining>(fresh_model(), adversary(), 1, method), {.gamma = awp});
+}
+
+TrainOptions loop(int64_t epochs) {
+  TrainOptions options{.epochs = epochs, .batch = 32, .seed = 4};
+  options.augment = {.crop = 1, .flip = false};
+  options.optimizer = {.lr = 5e-3, .warmup = 2};
+  options.threat = adversary().threat;
+  return options;
+}
+
+std::vector<Tensor> tensors_of(const HpmModel& model) {
+  std::vector<Tensor> all;
+  for (const auto& [name, tensor] : model.state()) all.push_back(tensor.detach().clone());
+  return all;
+}
+
+void expect_equal(const HpmModel& a, const HpmModel& b) {
+  for (size_t i = 0; i < a.state().size(); ++i)
+    EXPECT_TRUE(at::equal(a.state()[i].second, b.state()[i].second)) << a.state()[i].first;
+}
+
+/// Interrupts after so many steps; keeps warnings.
+class Stopper : public Monitor {
+ public:
+  explicit Stopper(int64_t steps) : left_(steps) {}
+  void step(int64_t, const std::string&) override {
+    if (--left_ == 0) throw Interrupted("enough");
+  }
+  void warn(const std::string& line) override { warnings += line + "\n"; }
+  std::string warnings;
+
+ private:
+  int64_t left_;
+};
+
+// ---- states ---------------------------------------------------------------------------------------------------------
+
+TEST(TrainingState, ARunStoppedWithinEpochsEndsWithTheSameBits) {
+  const auto data = quarters(96);
+  auto extra = std::make_shared<const Dataset>(quarters(20, 9));
+  struct Case {
+    std::string name;
+    MethodOptions method;
+    double awp;
+    std::function<void(TrainOptions&)> change;
+  };
+  const std::vector<Case> cases = {
+      {"plain", {}, 0, [](TrainOptions&) {}},
+      {"everything",
+       {.objective = "trades", .label_smoothing = .1},
+       .01,
+       [&](TrainOptions& o) {
+         o.optimizer = {.optimizer = "sgd", .lr = .05, .schedule = "one-cycle", .nesterov = true, .clip = 1};
+         o.augment = {.crop = 1, .flip = true, .cutout = 2, .cutmix = .5};
+         o.average.decay = .9;
+         o.extra = {extra, .25};
+         o.validation = {.images = 16, .steps = 2};
+       }},
+  };
+  for (const auto& c : cases) {
+    test::TemporaryFolder folder;
+    auto options = loop(3);
+    c.change(options);
+    auto whole = objective(c.method, c.awp);
+    train(*whole, data, options);
+    options.state_file = (folder / "state.safetensors").string();
+    options.resume = true;
+    std::vector<int64_t> epochs;
+    for (int64_t stop : {2, 3, 4, 100}) {  // each from a model of its own: everything is in the file
+      auto part = objective(c.method, c.awp);
+      Stopper stopper(stop);
+      epochs.clear();
+      const auto note = [&](const EpochReport& e) { epochs.push_back(e.epoch); };
+      if (stop < 100) EXPECT_THROW(train(*part, data, options, stopper, note), Interrupted) << c.name;
+      else train(*part, data, options, stopper, note), expect_equal(whole->model(), part->model());
+    }
+    EXPECT_EQ(epochs, (std::vector<int64_t>{1, 2, 3})) << "finished epochs are reported again";
+  }
+}
+
+/// A state after four steps of two saves each, and what comes of resuming it.
+class States : public testing::Test {
+ protected:
+  States() {
+    options_ = loop(2);
+    options_.state_file = path("state.safetensors");
+    options_.save_every = {1, 0};
+    options_.settings = {{"lr", {"0.005", false}}, {"epochs", {"2", false}}};
+    auto o = objective();
+    Stopper stopper(4);
+    EXPECT_THROW(train(*o, data_, options_, stopper), Interrupted);
+    options_.resume = true;
+  }
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  void damage(const std::string& name, int64_t from_end, bool truncate) const {
+    const auto size = static_cast<int64_t>(std::filesystem::file_size(path(name)));
+    if (truncate) return std::filesystem::resize_file(path(name), static_cast<uintmax_t>(size - from_end));
+    std::fstream file(path(name), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(size - from_end);
+    const auto byte = static_cast<char>(file.get() ^ 64);
+    file.seekp(size - from_end);
+    file.put(byte);
+  }
+  std::unique_ptr<Objective> resumed(Stopper& monitor) const {
+    auto o = objective();
+    train(*o, data_, options_, monitor);
+    return o;
+  }
+
+  test::TemporaryFolder folder_;
+  Dataset data_ = quarters(96);
+  TrainOptions options_;
+};
+
+TEST_F(States, ADamagedLastStateFallsBackAndSaysSo) {
+  auto whole = objective();
+  auto options = options_;
+  options.state_file.clear();
+  train(*whole, data_, options);
+  for (const bool truncate : {true, false}) {
+    test::TemporaryFolder copy;
+    std::filesystem::copy(folder_.path, copy.path, std::filesystem::copy_options::recursive);
+    damage("state.safetensors", 40, truncate);
+    Stopper monitor(1000);
+    expect_equal(whole->model(), resumed(monitor)->model());
+    EXPECT_NE(monitor.warnings.find("damaged"), std::string::npos) << monitor.warnings;
+    EXPECT_NE(monitor.warnings.find("state.previous.safetensors: epoch 2, step 0"), std::string::npos)
+        << monitor.warnings;
+    std::filesystem::copy(copy.path, folder_.path, std::filesystem::copy_options::recursive |
+                                                       std::filesystem::copy_options::overwrite_existing);
+  }
+  // Killed between the two renames.
+  std::filesystem::remove(path("state.safetensors"));
+  Stopper monitor(1000);
+  expect_equal(whole->model(), resumed(monitor)->model());
+}
+
+TEST_F(States, TwoDamagedStatesAreAnError) {
+  damage("state.safetensors", 40, true), damage("state.previous.safetensors", 40, true);
+  Stopper monitor(1000);
+  EXPECT_NE(message_of<Error>([&] { resumed(monitor); }).find("--overwrite"), std::string::npos);
+}
+
+TEST_F(States, OtherSettingsAreNamedAndNewOptionsAtTheirDefaultsAreNot) {
+  options_.settings["new-option"] = {"0", true};
+  options_.settings["lr"].value = "0.1";
+  Stopper monitor(1000);
+  const auto message = message_of<Error>([&] { resumed(monitor); });
+  EXPECT_NE(message.find("lr was 0.005 and is 0.1"), std::string::npos) << message;
+  options_.settings["lr"].value = "0.005";
+  options_.settings["awp"] = {"0.01", false};
+  EXPECT_NE(message_of<Error>([&] { resumed(monitor); }).find("awp was not given and is 0.01"), std::string::npos);
+  options_.settings.erase("awp");
+  resumed(monitor);
+}
+
+TEST_F(States, ALossThatIsNotFiniteNamesTheStateThatStays) {
+  auto broken = objective();
+  options_.optimizer = {.optimizer = "sgd", .lr = 1e30, .schedule = "constant", .warmup = 0};
+  options_.resume = false;
+  const auto message = message_of<Error>([&] { train(*broken, data_, options_); });
+  EXPECT_NE(message.find("not finite"), std::string::npos) << message;
+  EXPECT_NE(message.find("epoch 1"), std::string::npos) << message;
+  EXPECT_NE(message.find("the last good state stays in " + path("state.safetensors")), std::string::npos) << message;
+  for (const auto& [name, tensor] : read_checkpoint(path("state.safetensors")).tensors)
+    if (tensor.is_floating_point()) { EXPECT_TRUE(tensor.isfinite().all().item<bool>()) << name; }
+}
+
+TEST(SaveEvery, ReadsTimesStepsAndEpoch) {
+  EXPECT_EQ(parse_save_every("5m").seconds, 300);
+  EXPECT_EQ(parse_save_every("90s").seconds, 90);
+  EXPECT_EQ(parse_save_every("1h").seconds, 3600);
+  EXPECT_EQ(parse_save_every("200").steps, 200);
+  EXPECT_EQ(parse_save_every("200").seconds, 0);
+  EXPECT_EQ(parse_save_every("epoch").seconds, 0);
+  for (const char* bad : {"", "m", "-3m", "0", "1.5", "5 parsecs", "nan"})
+    EXPECT_NE(message_of<UsageError>([&] { parse_save_every(bad); }).find("--save-every"), std::string::npos) << bad;
+}
+
+// ---- averages -------------------------------------------------------------------------------------------------------
+
+TEST(WeightAverage, FollowsItsFormulaByHand) {
+  auto model = fresh_model();
+  torch::NoGradGuard guard;
+  const auto set = [&](double value) {
+    for (auto& p : model.classifier.parameters()) p.fill_(value);
+  };
+  set(0);
+  WeightAverage average(model, .5);
+  set(1), average.update(model, /*follow=*/true);
+  set(2), average.update(model, false);  // t = 0: d = 1/10: .1 + 1.8
+  set(3), average.update(model, false);  // t = 1: d = 2/11
+  EXPECT_NEAR(average.tensors()[0].second.flatten()[0].item<double>(), 2. / 11 * 1.9 + 9. / 11 * 3, 1e-6);
+  EXPECT_EQ(average.steps(), 2);
+  for (int i = 0; i < 20; ++i) average.update(model, false);
+  set(4), average.update(model, false);  // d = decay
+  EXPECT_NEAR(average.tensors()[0].second.flatten()[0].item<double>(), 3.5, 1e-5);
+}
+
+TEST(WeightAverage, TrainingEndsWithItAndWithStatisticsOfItsOwn) {
+  const auto data = quarters(96);
+  auto plain = objective();
+  train(*plain, data, loop(2));
+  auto averaged = objective();
+  auto options = loop(2);
+  options.average = {.decay = .9, .batches = 3};
+  train(*averaged, data, options);
+  EXPECT_FALSE(at::equal(averaged->model().classifier.weight(), plain->model().classifier.weight()));
+
+  // The statistics are those of the averaged network on its batches: the mean over three batches of 32.
+  auto& model = averaged->model();
+  auto by_hand = std::make_unique<AdversarialTraining>(model, adversary(), 1);
+  TrainingBatches batches(data, at::arange(96), 32, options.augment, {}, 4, options.seed);
+  options.average.batches = 0;
+  auto without = objective();
+  train(*without, data, options);
+  model.classifier.set_training(false);
+  Tensor mean = at::zeros({6});
+  for (int64_t i = 0; i < 3; ++i) {
+    const auto x = without->adversarial(batches.get(1, i, at::kCPU));
+    const auto state = model.classifier.state();
+    const auto c = at::conv2d(x, state[0].second, state[1].second, {2, 2}, {1, 1});
+    mean += c.mean({0, 2, 3}) / 3;
+  }
+  for (const auto& [name, tensor] : model.state())
+    if (name == "1.running_mean") { EXPECT_TRUE(close(tensor, mean, 1e-5)); }
+}
+
+// ---- validation -----------------------------------------------------------------------------------------------------
+
+TEST(Validation, CatastrophicOverfittingIsAFallOfPgdWhileFgsmRises) {
+  const Validation best{80, 55, 45, 500};
+  EXPECT_TRUE(overfits_catastrophically(best, {85, 90, 2, 500}));
+  EXPECT_FALSE(overfits_catastrophically(best, {85, 50, 2, 500})) << "both fell: training is only worse";
+  EXPECT_FALSE(overfits_catastrophically(best, {85, 60, 40, 500})) << "within three standard errors of 3.1 points";
+  EXPECT_FALSE(overfits_catastrophically(best, {85, 60, 47, 500}));
+}
+
+TEST(Validation, KeepsTheBestWeightsAndStopsWithoutABetterOne) {
+  const auto data = quarters(128);
+  auto options = loop(12);
+  // So high a rate after the first epochs that later ones are no better.
+  options.optimizer = {.optimizer = "sgd", .lr = 3, .schedule = "linear", .warmup = 60};
+  options.validation = {.images = 64, .steps = 3, .patience = 2};
+  std::vector<EpochReport> reports;
+  std::vector<Tensor> best;
+  options.on_best = [&](const HpmModel& model, const EpochReport&) { best = tensors_of(model); };
+  auto o = objective();
+  train(*o, data, options, silent(), [&](const EpochReport& e) { reports.push_back(e); });
+  ASSERT_GE(reports.size(), 3u);
+  ASSERT_LT(reports.size(), 12u) << "nothing stopped it";
+  double highest = -1;
+  size_t best_at = 0;
+  for (size_t i = 0; i < reports.size(); ++i) {
+    ASSERT_TRUE(reports[i].validation);
+    EXPECT_EQ(reports[i].best, reports[i].validation->pgd > highest);
+    if (reports[i].best) highest = reports[i].validation->pgd, best_at = i;
+  }
+  EXPECT_EQ(best_at + 3, reports.size());
+  for (size_t i = 0; i < best.size(); ++i) EXPECT_TRUE(at::equal(best[i], o->model().state()[i].second));
+}
+
+TEST(Validation, APartThatLeavesNothingToTrainOnIsASentence) {
+  auto o = objective();
+  auto options = loop(1);
+  options.validation.images = 64;
+  const auto message = message_of<UsageError>([&] { train(*o, quarters(64), options); });
+  EXPECT_NE(message.find("64"), std::string::npos) << message;
+}
+
+// ---- batches --------------------------------------------------------------------------------------------------------
+
+TEST(TrainingBatches, EveryTrainingImageOncePerEpochAndNoHeldOutOne) {
+  const auto data = quarters(50);
+  const auto split = split_images(data.size(), 40, 9, 1);
+  EXPECT_EQ(split.training.size(0), 31);
+  EXPECT_LT(std::max(split.training.max().item<int64_t>(), split.held_out.max().item<int64_t>()), 40);
+  TrainingBatches batches(data, split.training, 8, {}, {}, 4, 1);
+  EXPECT_EQ(batches.steps(), 4);
+  std::vector<Tensor> seen;
+  for (int64_t s = 0; s < 4; ++s) seen.push_back(batches.get(0, s, at::kCPU).index);
+  EXPECT_TRUE(at::equal(std::get<0>(at::cat(seen).sort()), split.training));
+  EXPECT_FALSE(at::equal(batches.get(1, 0, at::kCPU).index, seen[0]));
+}
+
+TEST(TrainingBatches, ExtraImagesFillTheirShareInPassesOfTheirOwn) {
+  const auto data = quarters(40);
+  const auto extra = std::make_shared<const Dataset>(quarters(7, 8));
+  TrainingBatches batches(data, at::arange(40), 8, {.crop = 0, .flip = false}, {extra, .25}, 4, 1);
+  EXPECT_EQ(batches.steps(), 7) << "six of the training images a step";
+  EXPECT_EQ(batches.images(), 40 + 14);
+  std::map<int64_t, int64_t> times;
+  for (int64_t s = 0; s < 7; ++s) {
+    const auto batch = batches.get(0, s, at::kCPU);
+    EXPECT_EQ(batch.x.size(0), batches.images_of(s));
+    for (int64_t i = batch.x.size(0) - 2; i < batch.x.size(0); ++i) {
+      const auto number = batch.index[i].item<int64_t>() - 40;
+      ++times[number];
+      EXPECT_TRUE(at::equal(batch.x[i], extra->images(number, number + 1)[0]));
+    }
+  }
+  ASSERT_EQ(times.size(), 7u);
+  for (const auto& [number, count] : times) EXPECT_EQ(count, 2) << number;
+}
+
+TEST(TrainingBatches, ExtraImagesThatDoNotFitAreSentences) {
+  const auto data = quarters(40);
+  auto other = std::make_shared<Dataset>(quarters(8));
+  const auto make = [&](double share) { TrainingBatches(data, at::arange(40), 8, {}, {other, share}, 4, 1); };
+  EXPECT_NE(message_of<UsageError>([&] { make(0); }).find("share"), std::string::npos);
+  other->labels = other->labels + 3;
+  EXPECT_NE(message_of<UsageError>([&] { make(.5); }).find("labels from 0 to 3"), std::string::npos);
+  other->pixels = at::zeros({8, 3, 8, 8}, at::kByte);
+  EXPECT_NE(message_of<UsageError>([&] { make(.5); }).find("[1,8,8]"), std::string::npos);
+}
+
+// ---- optimiser ------------------------------------------------------------------------------------------------------
+
+TEST(LearningRate, OneCycleAndPiecewise) {
+  const OptimizerOptions cycle{.lr = 1, .schedule = "one-cycle", .warmup = 50, .peak = .3};
+  EXPECT_NEAR(learning_rate(cycle, 0, 100), .04, 1e-12);
+  EXPECT_NEAR(learning_rate(cycle, 15, 100), .52, 1e-12);
+  EXPECT_NEAR(learning_rate(cycle, 30, 100), 1, 1e-12);
+  EXPECT_NEAR(learning_rate(cycle, 65, 100), .5, 1e-12);
+  const OptimizerOptions steps{.lr = 1, .schedule = "piecewise", .warmup = 0, .milestones = {.2, .6}, .decay = .5};
+  EXPECT_EQ(learning_rate(steps, 19, 100), 1);
+  EXPECT_EQ(learning_rate(steps, 20, 100), .5);
+  EXPECT_EQ(learning_rate(steps, 60, 100), .25);
+}
+
+TEST(Optimizer, ClipsMovesByNesterovAndDecaysByHand) {
+  const auto moved = [](OptimizerOptions o, int steps) {
+    auto w = torch::tensor({3., 4.}, at::kDouble).requires_grad_();
+    o.lr = .1, o.schedule = "constant", o.warmup = 0;
+    Optimizer optimizer(o, {w});
+    for (int i = 0; i < steps; ++i) optimizer.step((w * torch::tensor({6., 8.}, at::kDouble)).sum(), i, 10);
+    return w.detach();
+  };
+  const auto expect = [](const Tensor& w, double a, double b) {
+    EXPECT_TRUE(close(w, torch::tensor({a, b}, at::kDouble), 1e-5)) << w;
+  };
+  // The gradient (6, 8) has norm 10.
+  expect(moved({.optimizer = "sgd", .momentum = 0, .clip = 1}, 1), 3 - .06, 4 - .08);
+  expect(moved({.optimizer = "sgd", .momentum = 0, .clip = 20}, 1), 3 - .6, 4 - .8);
+  // v1 = g, w -= lr (g + m v1); v2 = m v1 + g, w -= lr (g + m v2).
+  expect(moved({.optimizer = "sgd", .momentum = .5, .nesterov = true}, 2), 3 - .6 * (1.5 + 1.75),
+         4 - .8 * (1.5 + 1.75));
+  // Adam's first step has length lr whatever the gradient; AdamW decays apart from it, Adam through it.
+  expect(moved({.optimizer = "adamw", .weight_decay = .5}, 1), 3 * (1 - .05) - .1, 4 * (1 - .05) - .1);
+  expect(moved({.optimizer = "adam", .weight_decay = .5}, 1), 2.9, 3.9);
+}
+
+// ---- everything together --------------------------------------------------------------------------------------------
+
+TEST(Finetune, EveryMethodWithWeightPerturbationAndAverageRunsForHpmAndItsControl) {
+  const HpmModel base{make_classifier("conv6k3s2p1-relu-flatten-fc12-relu-fc4", 4, {1, 8, 8}, {}, 5), std::nullopt};
+  for (const auto& row : training_methods())
+    for (const std::string head : {"hpm", "fc"}) {
+      FinetuneOptions options{.head = head, .fit_images = 48, .metric_steps = 5};
+      options.adversary = {.threat = {Norm::linf, .03}, .steps = 2};
+      options.method = {.objective = row.name, .label_smoothing = .1};
+      options.awp.gamma = .01;
+      options.loop = loop(1);
+      options.loop.average.decay = .9;
+      options.loop.augment.cutmix = .5;
+      options.loop.validation = {.images = 16, .steps = 2};
+      const auto tuned = finetune(base, quarters(80), options);
+      EXPECT_EQ(tuned.head_kind(), head);
+      for (const auto& [name, tensor] : tuned.state())
+        EXPECT_TRUE(tensor.isfinite().all().item<bool>()) << row.name << head << name;
+      EXPECT_FALSE(at::equal(tuned.classifier.weight(), base.classifier.weight())) << row.name;
+    }
+}
+
+/// Of the convolutions that the fast ones stand in for, some have a batch norm behind them (resnet14: all) and some do
+/// not.
+TEST(Train, FastAndBfloatAdversariesAreNearlyTheExactOnes) {
+  for (const std::string arch : {"wrn10_1", "resnet14"}) {
+    const auto x = fill_rule(16 * 192, 4).view({16, 3, 8, 8}).to(at::kFloat);
+    const TrainingBatch batch{x, at::arange(16).remainder(4), at::arange(16), 0};
+    const auto found = [&](const std::string& precision) {
+      AdversaryOptions options{.threat = {Norm::linf, .1}, .steps = 1, .batch_norm = "batch", .precision = precision};
+      AdversarialTraining objective({make_classifier(arch, 4, {3, 8, 8}, {}, 5), std::nullopt}, options, 1);
+      const auto images = objective.adversarial(batch);
+      EXPECT_TRUE(objective.loss(batch, images).loss.isfinite().item<bool>());
+      return images;
+    };
+    const auto exact = found("float32");
+    const auto same = [&](const Tensor& images) { return images.sub(exact).abs().lt(1e-6).to(at::kFloat).mean(); };
+    EXPECT_GT(same(found("fast")).item<double>(), .98) << "a sign differs only where the gradient is nearly 0";
+    EXPECT_GT(same(found("bfloat16")).item<double>(), .8);
+  }
+}
+
+TEST(Train, BfloatAndFastPassesTrainNearlyTheSame) {
+  const auto accuracy = [](const std::string& precision) {
+    auto options = adversary();
+    options.precision = precision;
+    AdversarialTraining o(fresh_model(), options, 1);
+    double last = 0;
+    train(o, quarters(128), loop(12), silent(), [&](const EpochReport& e) { last = e.adversarial_accuracy; });
+    for (const auto& [name, tensor] : o.model().state())
+      EXPECT_NE(tensor.scalar_type(), at::kBFloat16) << name << ": weights and statistics stay float32";
+    return last;
+  };
+  const double exact = accuracy("float32");
+  EXPECT_GT(exact, 70);
+  EXPECT_NEAR(accuracy("fast"), exact, 10);
+  EXPECT_NEAR(accuracy("bfloat16"), exact, 15);
+}
+
+}  // namespace
+}  // namespace hpm
