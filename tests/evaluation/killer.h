@@ -1,4 +1,4 @@
-// defines: Killer
+// defines: Killer, StepCounter
 #pragma once
 #include <cstdint>
 
@@ -16,6 +16,13 @@ class Killer : public Monitor {
 
  private:
   int64_t left_;
+};
+
+/// Counts the steps of a run's attacks.
+class StepCounter : public Monitor {
+ public:
+  void tick() override { ++count; }
+  int64_t count = 0;
 };
 
 }  // namespace hpm::test

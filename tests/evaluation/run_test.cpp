@@ -51,11 +51,12 @@ TEST_F(EvaluationRun, HasContextsCurveControlAndChecksAndWritesThem) {
 }
 
 TEST_F(EvaluationRun, GoesOnAfterInterruptionsToTheSameFlags) {
-  const auto expected = run(false);
+  test::StepCounter steps;
+  const auto expected = run(false, steps);
   int64_t starts = 0;
   for (bool done = false; !done; ++starts) {
     ASSERT_LT(starts, 30);
-    test::Killer killer(1500);
+    test::Killer killer(steps.count * 2 / 3);  // less than the whole, more than its longest attack
     try {
       const auto found = run(starts > 0, killer);
       done = true;
