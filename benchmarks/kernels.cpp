@@ -65,8 +65,8 @@ void BM_L1BallInBoxSorted(benchmark::State& state) {
 }
 BENCHMARK(BM_L1BallInBoxSorted)->Unit(benchmark::kMicrosecond);
 
-/// The head, at ImageNet's size (K = 1000 classes, D = 2048 features) and at a small network's for CIFAR-10, in batches of
-/// 64; without a metric, or with a learned one of K - 1 rows. The label has the memory of what it keeps.
+/// The head, at ImageNet's size (K = 1000 classes, D = 2048 features) and at a small network's for CIFAR-10, in batches
+/// of 64; without a metric, or with a learned one of K - 1 rows. The label has the memory of what it keeps.
 void BM_Head(benchmark::State& state) {
   const int64_t n = 64, k = state.range(2), d = k == 10 ? 100 : 2048;
   HpmHead head{.means = at::randn({k, d}),

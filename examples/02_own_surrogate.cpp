@@ -36,7 +36,8 @@ int main() {
   hpm::DefenceOptions as{.contexts = {"solo"}, .company_size = 32, .own_surrogates = {annealed_surrogate()}};
   hpm::HpmDefence defence(model, images, as);
   // Each of them on every image, to compare them.
-  const auto result = hpm::msa(defence, {images, {hpm::Norm::linf, 4.0 / 255}}, {.surrogates = {"ste", "fc"}, .full_matrix = true});
+  const auto result =
+      hpm::msa(defence, {images, {hpm::Norm::linf, 4.0 / 255}}, {.surrogates = {"ste", "fc"}, .full_matrix = true});
   for (const auto& surrogate : result.first().surrogates)
     std::printf("%-9s broke %2d of %2d\n", surrogate.name.c_str(), static_cast<int>(surrogate.broke),
                 static_cast<int>(surrogate.of));

@@ -1,5 +1,6 @@
-// What `hpm evaluate` does, from a program of your own: the Mixed Surrogate Attack on an HPM model with its matched control, checks, a run
-// that can be interrupted and goes on, results.json and the report. Run it again after Ctrl-C: it continues.
+// What `hpm evaluate` does, from a program of your own: the Mixed Surrogate Attack on an HPM model with its matched
+// control, checks, a run that can be interrupted and goes on, results.json and the report. Run it again after Ctrl-C:
+// it continues.
 //     build/release/examples/03_evaluation MODEL CONTROL RUN_FOLDER
 #include <ATen/ops/arange.h>
 
@@ -15,7 +16,8 @@ int main(int argc, char** argv) {
   hpm::EvaluationOptions options;
   options.norm = "Linf", options.eps = "0.1", options.contexts = {"reference", "solo"};
 
-  hpm::EvaluationInput input{.model = hpm::load_model(argv[1]).model, .data = hpm::load_dataset("fashion-mnist", "test")};
+  hpm::EvaluationInput input{.model = hpm::load_model(argv[1]).model,
+                             .data = hpm::load_dataset("fashion-mnist", "test")};
   input.index = at::arange(100);
   input.peers.control = hpm::load_model(argv[2]).model.classifier;
 
@@ -29,6 +31,7 @@ int main(int argc, char** argv) {
   hpm::write_results(input, options, outcome, run, declared.json());
   hpm::write_report({run.path()}, run.file("report.html"));
   for (const auto& c : outcome.evaluation.contexts)
-    std::printf("%-9s clean %.1f %%, robust %.1f %%\n", c.context.c_str(), hpm::percent(c.clean_correct), hpm::percent(c.robust));
+    std::printf("%-9s clean %.1f %%, robust %.1f %%\n", c.context.c_str(), hpm::percent(c.clean_correct),
+                hpm::percent(c.robust));
   return outcome.evaluation.suspect() ? 3 : 0;
 }

@@ -38,7 +38,8 @@ void print_outcome(const EvaluationOutcome& outcome, const EvaluationOptions& op
       rows.push_back({(*peer)->name, percent_text((*peer)->evaluation.first().clean_correct),
                       percent_text((*peer)->evaluation.first().robust), "", "", ""});
   const auto what = options.protocol + (options.effective_version().empty() ? "" : " " + options.effective_version());
-  const auto threat = options.is("clean") ? "" : fmt::format(", {} eps {}", options.norm, options.eps.substr(0, options.eps.find(',')));
+  const auto threat =
+      options.is("clean") ? "" : fmt::format(", {} eps {}", options.norm, options.eps.substr(0, options.eps.find(',')));
   fmt::print("{}{}, {} images, {:.1f} s\n{}", what, threat, e.first().clean_correct.numel(), e.seconds, table(rows));
   for (const auto& point : outcome.curve)
     fmt::print("robust within {} eps {:g}: {:.1f} %\n", options.norm, point.eps, point.robust_accuracy);

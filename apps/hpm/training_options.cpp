@@ -17,8 +17,8 @@ void fields(Fields& f, TrainingOptions& o, const std::string& average) {
   hpm::fields(f, o.awp);
   f.section("adversary");
   f.add("attack-steps", o.adversary.steps, "PGD steps of the training adversary", {.min = 0, .max = 1000});
-  f.add("attack-step-size", o.adversary.step_size,
-        "its step length (none: eps / 2; n-fgsm: eps; fgsm-rs: 1.25 eps)", {.min = 0, .unit = "input range"});
+  f.add("attack-step-size", o.adversary.step_size, "its step length (none: eps / 2; n-fgsm: eps; fgsm-rs: 1.25 eps)",
+        {.min = 0, .unit = "input range"});
   f.add("batch-norm", o.adversary.batch_norm, "statistics in training passes: frozen, or each batch's",
         {.choices = {"running", "batch"}});
   f.section("training");
@@ -95,8 +95,7 @@ void TrainingOptions::finish(const RunDirectory& run, const CommandLine& line, c
   // Everything the result depends on: the options but those of how and where it is computed, and contents in place of
   // paths. The images themselves are not read for it, their labels are.
   Fingerprint all;
-  all.add_options(line.fields,
-                  {"model", "data-root", "save-every", "tensorboard", "device", "threads", "batch-size"});
+  all.add_options(line.fields, {"model", "data-root", "save-every", "tensorboard", "device", "threads", "batch-size"});
   all.set("--device", start.device().is_cuda() ? "cuda" : "cpu");
   all.add_model("the model", start);
   const auto hash_of = [](const Dataset& of) {
@@ -175,12 +174,11 @@ std::function<void(const EpochReport&)> TrainingLog::callback() {
     run_.write("log.csv", csv_);
     if (e.restored) return;
     if (events_) write_scalars(*events_, e, rate);
-    line_.monitor().say(fmt::format(
-        "epoch {}: loss {:.4f}, adversarial accuracy {:.2f} %, {:.0f} s, {:.0f} images/s{}", e.epoch, e.loss,
-        e.adversarial_accuracy, e.seconds, rate,
-        v ? fmt::format("; held out: clean {:.1f} %, FGSM {:.1f} %, PGD {:.1f} %{}", v->clean, v->fgsm, v->pgd,
-                        e.best ? ", the best so far" : "")
-          : ""));
+    line_.monitor().say(fmt::format("epoch {}: loss {:.4f}, adversarial accuracy {:.2f} %, {:.0f} s, {:.0f} images/s{}",
+                                    e.epoch, e.loss, e.adversarial_accuracy, e.seconds, rate,
+                                    v ? fmt::format("; held out: clean {:.1f} %, FGSM {:.1f} %, PGD {:.1f} %{}",
+                                                    v->clean, v->fgsm, v->pgd, e.best ? ", the best so far" : "")
+                                      : ""));
   };
 }
 

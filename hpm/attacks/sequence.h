@@ -38,8 +38,8 @@ struct AttackEntry {
   bool objective = false;          ///< differentiates the surrogate's own objective (LossKind::own): needs one
   int64_t classes = 2;             ///< fewer need another loss, which the attack then takes
   int64_t restarts = 1;            ///< of version custom
-  bool repeats = true;             ///< the Mixed Surrogate Attack starts it once a white-box surrogate; else once in all
-  int64_t steps = 100;             ///< of version custom
+  bool repeats = true;  ///< the Mixed Surrogate Attack starts it once a white-box surrogate; else once in all
+  int64_t steps = 100;  ///< of version custom
 };
 
 /// All attacks that a sequence can name; the one table a new one is added to.

@@ -3,10 +3,10 @@
 #include <atomic>
 
 #include "hpm/core/error.h"
+#include "hpm/core/text.h"
 #include "hpm/io/file.h"
 #include "hpm/io/npy.h"
 #include "hpm/io/npz.h"
-#include "hpm/core/text.h"
 #include "hpm/io/tensors.h"
 
 namespace hpm {
@@ -39,8 +39,8 @@ Layout layout_of(const std::string& name, const std::vector<int64_t>& shape, Sca
   return {.channels_last = true, .image = {shape[3], shape[1], shape[2]}};
 }
 
-/// How far outside [0,1] a value may lie and still be a rounded 0 or 1: 8 units in the last place of float32 at 1. Undoing
-/// a normalisation (x * std + mean) leaves up to about 4; a step of 8-bit images is 4000 times as large.
+/// How far outside [0,1] a value may lie and still be a rounded 0 or 1: 8 units in the last place of float32 at 1.
+/// Undoing a normalisation (x * std + mean) leaves up to about 4; a step of 8-bit images is 4000 times as large.
 constexpr double kRounding = 1e-6;
 
 /// The first image of x [N,C,H,W] for which `bad` [N,C,H,W] is true anywhere, and in how many images it is.
@@ -63,10 +63,13 @@ std::string digits(const Tensor& value) { return fmt::format("{}", value.item<fl
 Tensor integer_pixels(const std::string& name, const Tensor& x, ScalarType type, std::vector<std::string>& notes) {
   const auto low = x.min().item<int64_t>(), high = x.max().item<int64_t>();
   if (low < 0 || high > 255)
-    fail("{}: integer pixels need to lie in 0..255, but they span {} to {}; divide them by the largest possible value{} and save "
-         "float32 in [0,1]",
-         name, low, high, high > 255 && high <= 65535 ? " (65535 for 16 bits)" : "");
-  notes.push_back(fmt::format("{}: {} values from {} to {} were taken as 8-bit pixels (0..255)", name, name_of(type), low, high));
+    fail(
+        "{}: integer pixels need to lie in 0..255, but they span {} to {}; divide them by the largest possible value{} "
+        "and save "
+        "float32 in [0,1]",
+        name, low, high, high > 255 && high <= 65535 ? " (65535 for 16 bits)" : "");
+  notes.push_back(
+      fmt::format("{}: {} values from {} to {} were taken as 8-bit pixels (0..255)", name, name_of(type), low, high));
   return x.to(at::kByte);
 }
 
@@ -89,15 +92,16 @@ Tensor checked_pixels(const std::string& name, const Tensor& x, ScalarType type,
   if (low.item<double>() >= 0 && high.item<double>() <= 1) return out;
   const auto outside = (out < -kRounding).logical_or_(out > 1 + kRounding);
   if (!outside.any().item<bool>()) {
-    notes.push_back(fmt::format("{}: values span [{}, {}]; what lies outside [0,1] by rounding (up to {}) is clamped", name,
-                                digits(low), digits(high), kRounding));
+    notes.push_back(fmt::format("{}: values span [{}, {}]; what lies outside [0,1] by rounding (up to {}) is clamped",
+                                name, digits(low), digits(high), kRounding));
     return out.clamp_(0, 1);
   }
   const auto [first, count] = images_where(outside);
   const double least = low.item<double>(), most = high.item<double>();
-  const auto hint = least > -.01 && most > 1.5 && most <= 255.01 ? "; these look like 0..255: divide by 255, or save them as uint8"
-                    : least < -.5                           ? "; these look normalised: undo it (x * std + mean)"
-                                                            : "; clip what is no image, or scale it";
+  const auto hint = least > -.01 && most > 1.5 && most <= 255.01
+                        ? "; these look like 0..255: divide by 255, or save them as uint8"
+                    : least < -.5 ? "; these look normalised: undo it (x * std + mean)"
+                                  : "; clip what is no image, or scale it";
   fail("{}: needs values in [0,1] (or uint8), but they span [{}, {}], first in image {}{}{}", name, digits(low),
        digits(high), numbers(first), of_images(count, out.size(0)), hint);
 }

@@ -1,10 +1,10 @@
 #include "hpm/data/dataset.h"
 
 #include "hpm/core/error.h"
+#include "hpm/core/text.h"
 #include "hpm/data/arrays.h"
 #include "hpm/data/catalogue.h"
 #include "hpm/data/image_folder.h"
-#include "hpm/core/text.h"
 
 namespace hpm {
 namespace {

@@ -3,8 +3,8 @@
 #include <ATen/Parallel.h>
 
 #include "hpm/core/error.h"
-#include "hpm/io/file.h"
 #include "hpm/core/text.h"
+#include "hpm/io/file.h"
 
 namespace hpm {
 namespace {
@@ -62,8 +62,8 @@ bool is_foreign_image(const std::string& name) {
 
 /// What systems and tools put beside images: hidden files (of macOS "._a.png", which has an image's name), caches.
 bool is_hidden(const std::string& name) {
-  const std::array<std::string_view, 6> tools{"__MACOSX",     "__pycache__", "@eaDir", "$RECYCLE.BIN",
-                                              "System Volume Information", "lost+found"};
+  const std::array<std::string_view, 6> tools{
+      "__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"};
   return name.starts_with('.') || std::ranges::find(tools, name) != tools.end();
 }
 
@@ -133,9 +133,9 @@ void note_hidden(Dataset& data, std::vector<std::string> hidden) {
   std::ranges::sort(hidden);
   const auto more = hidden.size() > 6 ? fmt::format(" and {} more", hidden.size() - 6) : "";
   hidden.resize(std::min<size_t>(hidden.size(), 6));
-  data.notes.push_back(printable_utf8(
-      fmt::format("{}: hidden folders and files are no classes or images and were left out: {}{}", data.folder,
-                  fmt::join(hidden, ", "), more)));
+  data.notes.push_back(
+      printable_utf8(fmt::format("{}: hidden folders and files are no classes or images and were left out: {}{}",
+                                 data.folder, fmt::join(hidden, ", "), more)));
 }
 
 }  // namespace

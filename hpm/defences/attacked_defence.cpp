@@ -84,8 +84,7 @@ Answer AttackedDefence::ask(const Query& query, const Loss* loss) {
     at::AutoGradMode mode(own_pass);
     pass = defence_.run(own_pass ? leaf : leaf.detach());
   }
-  answer.target_logits =
-      defence_.exact_search() ? target_logits(query, pass) : confirmed_logits(query, pass, *loss);
+  answer.target_logits = defence_.exact_search() ? target_logits(query, pass) : confirmed_logits(query, pass, *loss);
   differentiate_surrogate(query, leaf, pass, *loss, answer);
   return answer;
 }

@@ -48,7 +48,7 @@ class Defence {
   virtual std::vector<Tensor> batches() const { return {}; }
   /// Coupling::batch: whether the pass itself treats rows independently, so that the coupling lies behind it.
   virtual bool row_wise_pass() const { return true; }
-  virtual bool random() const { return false; }  ///< the same query may be answered differently
+  virtual bool random() const { return false; }         ///< the same query may be answered differently
   virtual bool differentiable() const { return true; }  ///< false: a black box, whose pass records no gradient
   /// False where a pass with a gradient runs in reduced precision, so that what it calls wrong must be confirmed.
   virtual bool exact_search() const { return true; }

@@ -14,10 +14,10 @@ namespace hpm {
 
 /// How a model is seen as a defence.
 struct DefenceOptions {
-  Peers peers = {};                              ///< the surrogates base and control
-  std::vector<Surrogate> more_surrogates = {};   ///< the user's own, beside the built-in ones
-  bool random = false;                           ///< the model draws random numbers
-  bool differentiable = true;                    ///< false: a black box; its own gradient is no surrogate
+  Peers peers = {};                             ///< the surrogates base and control
+  std::vector<Surrogate> more_surrogates = {};  ///< the user's own, beside the built-in ones
+  bool random = false;                          ///< the model draws random numbers
+  bool differentiable = true;                   ///< false: a black box; its own gradient is no surrogate
 
   // Of a model with an HPM head:
   std::vector<std::string> contexts = {"reference"};  ///< the targets, in the order reported

@@ -10,18 +10,16 @@ namespace hpm {
 
 /// What broke an image: which attack, on which surrogate, aimed at which target.
 struct Finding {
-  std::string surrogate = {};  ///< its name; empty for a plain model attacked by its own gradient
+  std::string surrogate = {};                     ///< its name; empty for a plain model attacked by its own gradient
   SurrogateKind kind = SurrogateKind::white_box;  ///< of the surrogate
-  std::string attack = {};     ///< its name, e.g. apgd-ce; empty for a composition of several attacks' images
-  std::string target = {};     ///< the context that the attack was aimed at; empty for a plain model
-  bool composed = false;       ///< joint: the image is part of a batch composed of several attacks' finds
+  std::string attack = {};  ///< its name, e.g. apgd-ce; empty for a composition of several attacks' images
+  std::string target = {};  ///< the context that the attack was aimed at; empty for a plain model
+  bool composed = false;    ///< joint: the image is part of a batch composed of several attacks' finds
   std::optional<int64_t> colluders = {};  ///< found by the study of colluding neighbours, with so many of them
   std::optional<double> radius = {};      ///< found by the attacks on a smaller radius, this one
 
   /// False where nothing broke the image.
-  explicit operator bool() const {
-    return !attack.empty() || composed || colluders.has_value() || radius.has_value();
-  }
+  explicit operator bool() const { return !attack.empty() || composed || colluders.has_value() || radius.has_value(); }
   bool operator==(const Finding&) const = default;
 };
 

@@ -78,8 +78,8 @@ void HpmDefence::make_companies(const ImageSet& images, const WorkLog& log) {
   clean_z_ = clean.features, clean_o_ = clean.logits;
   const auto& head = *model_.head;
   if (holds(asked, ContextKind::solo) || holds(asked, ContextKind::joint))
-    company_ = std::make_shared<const Company>(head, index_, clean_z_, clean_o_, options_.company_size,
-                                               options_.company_seed);
+    company_ =
+        std::make_shared<const Company>(head, index_, clean_z_, clean_o_, options_.company_size, options_.company_seed);
   if (holds(asked, ContextKind::solo_eot))
     draws_ = draw_companies(head, index_, clean_z_, clean_o_, options_.company_size, options_.company_seed);
 }

@@ -15,8 +15,8 @@ namespace hpm {
 /// is the same l2 classifier, and the first context asked for is attacked for all of them.
 class HpmDefence : public Defence {
  public:
-  /// `images`: those to be evaluated, whose clean versions are each other's company in solo and joint. The clean pass is
-  /// kept in `log`. Throws UsageError for a context named twice, or without the statistics that it needs.
+  /// `images`: those to be evaluated, whose clean versions are each other's company in solo and joint. The clean pass
+  /// is kept in `log`. Throws UsageError for a context named twice, or without the statistics that it needs.
   HpmDefence(HpmModel model, const ImageSet& images, DefenceOptions options, const WorkLog& log = {});
 
   int64_t classes() const override { return model_.classifier.classes(); }
@@ -55,8 +55,8 @@ class HpmDefence : public Defence {
   std::vector<LogitScales> scales_;          ///< of each target
 };
 
-/// Features [n,D] and FC logits [n,K] of the images as they are, from one pass in fixed chunks. Kept in the log: another
-/// number of threads on resume could move a neighbour's prediction, and with it everyone's verdict.
+/// Features [n,D] and FC logits [n,K] of the images as they are, from one pass in fixed chunks. Kept in the log:
+/// another number of threads on resume could move a neighbour's prediction, and with it everyone's verdict.
 Output clean_pass(const HpmModel& model, const ImageSet& images, int64_t batch_size, const WorkLog& log);
 
 }  // namespace hpm

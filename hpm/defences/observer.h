@@ -36,9 +36,9 @@ class Observer {
 
   /// Positions in the images, [N] int64 (CPU), of image numbers [N].
   Tensor places(const Tensor& index) const { return position_.index_select(0, index); }
-  Tensor broken(size_t target);                    ///< [n] bool (CPU)
-  const ImageStore& images(size_t target);         ///< the first iterate that broke each image, else the original
-  Finding finding(size_t target, int64_t place);   ///< what broke an image; none where nothing did
+  Tensor broken(size_t target);                   ///< [n] bool (CPU)
+  const ImageStore& images(size_t target);        ///< the first iterate that broke each image, else the original
+  Finding finding(size_t target, int64_t place);  ///< what broke an image; none where nothing did
 
  private:
   struct Noted {
@@ -52,13 +52,13 @@ class Observer {
 
   ImageSet originals_;
   ThreatModel threat_;
-  std::vector<Coupling> couplings_;           ///< of the targets
-  Tensor position_;                           ///< of image numbers among the images
-  Tensor broken_;                             ///< [targets,n] bool
-  std::optional<size_t> attacked_;            ///< the target whose broken rows leave the present attack
-  Tensor left_;                               ///< [n] bool: they did
-  std::vector<Finding> finders_{Finding{}};   ///< the present one last
-  std::vector<std::vector<size_t>> found_by_; ///< of each target and image, among finders_
+  std::vector<Coupling> couplings_;            ///< of the targets
+  Tensor position_;                            ///< of image numbers among the images
+  Tensor broken_;                              ///< [targets,n] bool
+  std::optional<size_t> attacked_;             ///< the target whose broken rows leave the present attack
+  Tensor left_;                                ///< [n] bool: they did
+  std::vector<Finding> finders_{Finding{}};    ///< the present one last
+  std::vector<std::vector<size_t>> found_by_;  ///< of each target and image, among finders_
   std::vector<ImageStore> images_;
   size_t period_;
   std::vector<Noted> pending_;

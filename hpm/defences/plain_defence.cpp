@@ -33,8 +33,8 @@ std::vector<Surrogate> PlainDefence::surrogates(size_t, const SurrogateSelection
   std::vector<Surrogate> all{own_gradient()};
   if (!options_.differentiable) all.front().unavailable = "the model has no gradient";
   all.insert(all.end(), options_.more_surrogates.begin(), options_.more_surrogates.end());
-  all.push_back(transfer_surrogate("base", "transfer from the model before the defence", options_.peers.base,
-                                   "--base FILE"));
+  all.push_back(
+      transfer_surrogate("base", "transfer from the model before the defence", options_.peers.base, "--base FILE"));
   all.push_back(transfer_surrogate("control", "transfer from the matched model without the defence",
                                    options_.peers.control, "--control FILE"));
   all.push_back(query_surrogate());
@@ -53,8 +53,8 @@ int64_t PlainDefence::starts(const SurrogateSelection& selection) const {
   int64_t count = 0;
   for (const auto& row : hpm_surrogates()) {
     const auto& names = selection.names;
-    const bool chosen = names.empty() ? row.quick || !selection.quick
-                                      : std::find(names.begin(), names.end(), row.name) != names.end();
+    const bool chosen =
+        names.empty() ? row.quick || !selection.quick : std::find(names.begin(), names.end(), row.name) != names.end();
     count += chosen && row.logits ? 1 : 0;
   }
   return std::max<int64_t>(count, 1);

@@ -207,8 +207,7 @@ class Checks {
     if (!attacked_by(SurrogateKind::transfer))
       return {"transfer", Status::not_run, {}, {}, "", "no transfer surrogate ran (msa with --base or --control)"};
     const auto first = points(first_broken_by(SurrogateKind::transfer));
-    return judged("transfer", first, .5, "points",
-                  fmt::format("transfer broke {:.1f} points beyond white-box", first));
+    return judged("transfer", first, .5, "points", fmt::format("transfer broke {:.1f} points beyond white-box", first));
   }
 
   /// The lines of one context.
@@ -250,9 +249,9 @@ class Checks {
     return 100. * static_cast<double>(images) / static_cast<double>(images_.size());
   }
 
-  /// Images of this context that surrogates of a kind broke first, whichever context they attacked, and that the leading
-  /// surrogate did not break here. In joint, where batches are attacked whole: by how many more images were wrong, and
-  /// the finds of other contexts that are part of a composition.
+  /// Images of this context that surrogates of a kind broke first, whichever context they attacked, and that the
+  /// leading surrogate did not break here. In joint, where batches are attacked whole: by how many more images were
+  /// wrong, and the finds of other contexts that are part of a composition.
   int64_t first_broken_by(SurrogateKind kind) const {
     int64_t count = 0;
     if (coupled_) {

@@ -24,7 +24,7 @@ struct AttackRecord {
 /// What one surrogate did in a context.
 struct SurrogateOutcome {
   std::string name, same_as, unavailable;
-  std::string summary = {};        ///< what it approximates, one line
+  std::string summary = {};  ///< what it approximates, one line
   SurrogateKind kind = SurrogateKind::white_box;
   bool leads = false;              ///< what an evaluation with one surrogate would have attacked with
   bool checked = false;            ///< the checks look at it
@@ -50,8 +50,8 @@ struct ContextOutcome {
   std::optional<double> joint_any;          ///< percent not broken by any attacked batch at any iterate
   std::optional<double> worst_draw;         ///< of solo-eot: percent right in every draw, at every iterate
   std::vector<CollusionOutcome> collusion;  ///< of joint
-  ImageStore adversarial;  ///< adversarial where broken (joint: the worst composed batches), else the original;
-                           ///< undefined for clean
+  ImageStore adversarial;          ///< adversarial where broken (joint: the worst composed batches), else the original;
+                                   ///< undefined for clean
   std::vector<Finding> broken_by;  ///< per image: what broke it first; none where nothing did
   Tensor clean_logits = {};        ///< [n,K] of the prediction; kept by the protocols clean and pgd alone
 };

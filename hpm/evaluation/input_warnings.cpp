@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "hpm/core/error.h"
-#include "hpm/evaluation/kept_generator_impl.h"
 #include "hpm/defences/hpm_defence.h"
+#include "hpm/evaluation/kept_generator_impl.h"
 
 namespace hpm {
 namespace {
@@ -52,9 +52,9 @@ std::optional<NotFiniteLogits> not_finite(const Tensor& logits, const Tensor& in
   const auto places = logits.isfinite().logical_not().to(at::kCPU).nonzero();
   if (places.size(0) == 0) return std::nullopt;
   return NotFiniteLogits{.values = places.size(0),
-                   .images = std::get<0>(at::_unique(places.select(1, 0))).numel(),
-                   .image = index[places[0][0].item<int64_t>()].item<int64_t>(),
-                   .label = places[0][1].item<int64_t>()};
+                         .images = std::get<0>(at::_unique(places.select(1, 0))).numel(),
+                         .image = index[places[0][0].item<int64_t>()].item<int64_t>(),
+                         .label = places[0][1].item<int64_t>()};
 }
 
 std::vector<std::string> logits_warnings(const Tensor& logits, const Tensor& labels) {

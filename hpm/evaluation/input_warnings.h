@@ -1,4 +1,5 @@
-// defines: clean_fc_logits(), NotFiniteLogits, not_finite(), logits_warnings(), look_before_attacks(), look_at_verdicts(),
+// defines: clean_fc_logits(), NotFiniteLogits, not_finite(), logits_warnings(), look_before_attacks(),
+// look_at_verdicts(),
 //          threat_warnings()
 #pragma once
 #include <optional>

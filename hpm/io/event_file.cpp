@@ -57,9 +57,7 @@ std::string field(int number, const std::vector<double>& values) {
   return field(number, std::string_view(bytes));
 }
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 }  // namespace
 

@@ -49,8 +49,10 @@ std::string pointer(std::string_view text) {
       text.starts_with(".git/annex/objects/")) {
     // Keys tell the size: SHA256E-s19332096--0d0d...
     const auto size = value_of(text, "-s");
-    return fmt::format("this is a git-annex pointer, which stands for a file{}: fetch that with `git annex get FILE` in its repository",
-                       of_bytes(size.substr(0, size.find('-'))));
+    return fmt::format(
+        "this is a git-annex pointer, which stands for a file{}: fetch that with `git annex get FILE` in its "
+        "repository",
+        of_bytes(size.substr(0, size.find('-'))));
   }
   if (text.starts_with("outs:") && text.find("path:") != std::string_view::npos)
     return "this is a DVC pointer, which stands for a file: fetch that with `dvc pull` in its repository";
@@ -66,14 +68,17 @@ bool starts_with_any_case(std::string_view text, std::string_view lower) {
 std::string answer_of_a_server(std::string_view text) {
   for (const std::string_view begin : {"<!doctype html", "<html", "<head", "<script", "<!--"})
     if (starts_with_any_case(text, begin))
-      return fmt::format("this is a web page{}, saved in place of the file; download the file itself (its \"raw\" or direct link)",
-                         words_of(text));
+      return fmt::format(
+          "this is a web page{}, saved in place of the file; download the file itself (its \"raw\" or direct link)",
+          words_of(text));
   if (starts_with_any_case(text, "<?xml"))
-    return fmt::format("this is an XML text{}, often a server's refusal, saved in place of the file; download the file again",
-                       words_of(text));
+    return fmt::format(
+        "this is an XML text{}, often a server's refusal, saved in place of the file; download the file again",
+        words_of(text));
   if (text.starts_with('{') && text.find('"') < 8 && text.find(':') != std::string_view::npos)
-    return fmt::format("this is a JSON text{}, often a server's refusal, saved in place of the file; download the file again",
-                       words_of(text));
+    return fmt::format(
+        "this is a JSON text{}, often a server's refusal, saved in place of the file; download the file again",
+        words_of(text));
   return {};
 }
 
@@ -82,7 +87,9 @@ struct Packed {
 };
 constexpr std::array<Packed, 5> packed_files{{{"\x1F\x8B", "gzip", "gunzip"},
                                               {"BZh", "bzip2", "bunzip2"},
-                                              {"\xFD" "7zXZ", "xz", "unxz"},
+                                              {"\xFD"
+                                               "7zXZ",
+                                               "xz", "unxz"},
                                               {"7z\xBC\xAF", "7-Zip", "7z x"},
                                               {"Rar!", "RAR", "unrar x"}}};
 
@@ -93,7 +100,8 @@ std::string foreign_content(const ByteSource& source, bool packed) {
   const Bytes head = source.read(0, std::min(source.size(), head_size));
   std::string_view text = head.text();
   for (const auto& [magic, name, command] : packed_files)
-    if (!packed && text.starts_with(magic)) return fmt::format("this is a {} file; unpack it first (`{}`)", name, command);
+    if (!packed && text.starts_with(magic))
+      return fmt::format("this is a {} file; unpack it first (`{}`)", name, command);
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
   if (auto found = pointer(text); !found.empty()) return found;

@@ -5,8 +5,8 @@
 #include <bit>
 #include <charconv>
 
-#include "hpm/io/pickle_impl.h"
 #include "hpm/core/text.h"
+#include "hpm/io/pickle_impl.h"
 
 namespace hpm {
 namespace {

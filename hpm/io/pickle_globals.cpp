@@ -5,8 +5,8 @@
 #include <optional>
 #include <string_view>
 
-#include "hpm/io/pickle_impl.h"
 #include "hpm/core/text.h"
+#include "hpm/io/pickle_impl.h"
 
 namespace hpm {
 namespace {
@@ -45,8 +45,9 @@ constexpr std::array<std::string_view, 6> makers{"copyreg._reconstructor", "copy
                                                  "copyreg.__newobj_ex__",  "copy_reg.__newobj_ex__"};
 
 constexpr std::array<std::string_view, 22> torch_types{
-    "float16", "bfloat16", "float32", "float64", "half", "float", "double",    "uint8",      "int8",   "int16",  "short",
-    "int32",   "int",      "int64",   "long",    "bool", "complex64", "complex128", "quint8", "uint16", "uint32", "uint64"};
+    "float16",   "bfloat16",   "float32", "float64", "half",   "float", "double", "uint8",
+    "int8",      "int16",      "short",   "int32",   "int",    "int64", "long",   "bool",
+    "complex64", "complex128", "quint8",  "uint16",  "uint32", "uint64"};
 
 template <class List>
 bool holds(const List& list, std::string_view name) {

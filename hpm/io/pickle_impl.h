@@ -42,9 +42,10 @@ struct PickleNode {
   int64_t integer = 0;
   double real = 0;
   std::string text = {};  ///< text, bytes; global, foreign, opaque: "module.name"; numpy_type: e.g. "f8"
-  /// list, tuple; dict: key, value, key, value, ...; array: type, shape, data; opaque: as of a dict, what was set by keys
+  /// list, tuple; dict: key, value, key, value, ...; array: type, shape, data; opaque: as of a dict, what was set by
+  /// keys
   std::vector<NodeId> items = {};
-  uint64_t offset = 0;             ///< in the file, behind what made it
+  uint64_t offset = 0;  ///< in the file, behind what made it
 };
 
 inline constexpr int64_t kNoState = -1;

@@ -3,9 +3,9 @@
 #include <array>
 #include <unordered_map>
 
+#include "hpm/core/text.h"
 #include "hpm/io/pickle.h"
 #include "hpm/io/pickle_impl.h"
-#include "hpm/core/text.h"
 
 namespace hpm {
 namespace {

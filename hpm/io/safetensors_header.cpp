@@ -12,7 +12,7 @@ namespace hpm {
 namespace {
 
 // In the order of ScalarType.
-constexpr std::array<std::string_view, kScalarTypes> type_names{"BOOL", "U8",  "I8",  "I16", "I32",  "I64", "U16",
+constexpr std::array<std::string_view, kScalarTypes> type_names{"BOOL", "U8",  "I8",  "I16",  "I32", "I64", "U16",
                                                                 "U32",  "U64", "F16", "BF16", "F32", "F64"};
 
 // Takes the header's events one by one: nothing nested deeper than the format is ever stored, and a name given twice is

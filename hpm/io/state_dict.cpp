@@ -77,9 +77,7 @@ class Search {
       here_.peeled.pop_back();
       return;
     }
-    auto* items = value.as<List>()    ? &value.as<List>()->items
-                  : value.as<Tuple>() ? &value.as<Tuple>()->items
-                                      : nullptr;
+    auto* items = value.as<List>() ? &value.as<List>()->items : value.as<Tuple>() ? &value.as<Tuple>()->items : nullptr;
     if (!items) return;
     if (items->size() == 1) {
       here_.peeled.push_back(value.as<List>() ? "list of one" : "tuple of one");
@@ -268,10 +266,12 @@ void say_choice(const std::vector<Found>& all, const Found& taken, bool by_key, 
   for (const auto& found : all)
     if (&found != &taken) rest.push_back(found), others.push_back(found.key().substr(0, 200));
   if (out.peeled.empty()) out.peeled.emplace_back("the tensors at the top");
-  out.peeled.back() += fmt::format(" (others: {})", fmt::join(std::span(others).first(std::min<size_t>(others.size(), 12)), ", "));
+  out.peeled.back() +=
+      fmt::format(" (others: {})", fmt::join(std::span(others).first(std::min<size_t>(others.size(), 12)), ", "));
   if (!by_key)
-    out.warnings.push_back(fmt::format("the file holds several sets of weights: {} was taken; --key NAME chooses another: {}",
-                                       out.key, text_of_candidates(rest)));
+    out.warnings.push_back(
+        fmt::format("the file holds several sets of weights: {} was taken; --key NAME chooses another: {}", out.key,
+                    text_of_candidates(rest)));
 }
 
 }  // namespace

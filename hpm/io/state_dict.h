@@ -47,7 +47,8 @@ StateDict peel(Value root, const std::string& name = "checkpoint", const std::st
 ///   - the longest prefix that all names share ("module.", "backbone.net."), and wrappers inside names ("_orig_mod.");
 ///   - the input normalisation: two buffers of a value per channel, called mean and std, mu and sigma, or sub and div
 ///     (also new_mean, image_std, ...), of the model itself or alone in a layer near the top;
-///   - counters and metrics (n_averaged, train_acc.correct): whole numbers and single values outside the prefix that all
+///   - counters and metrics (n_averaged, train_acc.correct): whole numbers and single values outside the prefix that
+///   all
 ///     other tensors share;
 ///   - second names of the same weights (a module that is registered twice).
 /// `key` takes the tensors below one prefix alone.

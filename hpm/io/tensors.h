@@ -24,7 +24,7 @@ StoredTensor to_stored(const at::Tensor& tensor);
 
 /// What a file of weights holds, wrappers taken off.
 struct CheckpointFile {
-  std::string container;             ///< "safetensors", "PyTorch zip", "PyTorch legacy pickle" or "TorchScript"
+  std::string container;  ///< "safetensors", "PyTorch zip", "PyTorch legacy pickle" or "TorchScript"
   std::vector<std::string> peeled, ignored, unread, warnings;  ///< see StateDict
   std::vector<WeightsCandidate> candidates;                    ///< see StateDict; empty for TorchScript
   std::string key, prefix;                                     ///< see StateDict

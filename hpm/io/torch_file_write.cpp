@@ -9,8 +9,8 @@
 #include <set>
 
 #include "hpm/core/error.h"
-#include "hpm/io/file.h"
 #include "hpm/core/text.h"
+#include "hpm/io/file.h"
 
 namespace hpm {
 namespace {

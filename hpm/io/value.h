@@ -25,8 +25,8 @@ struct Tuple {
 struct Dict {
   std::vector<DictEntry> entries;
 };  ///< in the file's order, no key twice
-/// An object that Python would make by importing and calling something. Nothing is imported or called here: what is kept
-/// is the name, and the tensors that stand under names in the object.
+/// An object that Python would make by importing and calling something. Nothing is imported or called here: what is
+/// kept is the name, and the tensors that stand under names in the object.
 struct Opaque {
   std::string name;        ///< of the class or function: "collections.Counter"
   bool is_module = false;  ///< a whole torch.nn.Module

@@ -8,8 +8,8 @@
 #include <set>
 #include <string_view>
 
-#include "hpm/io/state_dict.h"
 #include "hpm/core/text.h"
+#include "hpm/io/state_dict.h"
 
 namespace hpm {
 namespace {
@@ -151,9 +151,8 @@ class NameStripper {
       if (!is_own(named) && !is_counter(named)) weights.push_back(named.first);
     const auto prefix = common_prefix(weights);
     if (prefix.empty()) return false;
-    return leave_out([&](const Named& named) {
-      return !is_own(named) && is_counter(named) && !named.first.starts_with(prefix);
-    });
+    return leave_out(
+        [&](const Named& named) { return !is_own(named) && is_counter(named) && !named.first.starts_with(prefix); });
   }
 
   // Normalisation
@@ -256,9 +255,8 @@ class NameStripper {
         if (std::string module(name.substr(0, dot + 1)); std::ranges::find(modules, module) == modules.end())
           modules.push_back(std::move(module));
     if (modules.size() > 64) return false;
-    std::ranges::stable_sort(modules, {}, [](const std::string& module) {
-      return wrapper_rank(module.substr(0, module.size() - 1));
-    });
+    std::ranges::stable_sort(
+        modules, {}, [](const std::string& module) { return wrapper_rank(module.substr(0, module.size() - 1)); });
     return std::ranges::any_of(modules, [&](const std::string& module) { return drop_copies_of(module); });
   }
 

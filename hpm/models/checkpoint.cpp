@@ -35,7 +35,8 @@ void adopt_weights(const Classifier& classifier, NamedTensors tensors) {
 int64_t channels_of(const NamedTensors& tensors) {
   int64_t fewest = 0;
   for (const auto& [key, tensor] : tensors)
-    if (tensor.dim() == 4 && tensor.size(2) > 1) fewest = fewest == 0 ? tensor.size(1) : std::min(fewest, tensor.size(1));
+    if (tensor.dim() == 4 && tensor.size(2) > 1)
+      fewest = fewest == 0 ? tensor.size(1) : std::min(fewest, tensor.size(1));
   return fewest;
 }
 
@@ -102,7 +103,8 @@ ModelCard given_card(const ModelCard& given, const std::string& path, Notes& not
   return merged(given, *beside);
 }
 
-/// `card` with what the file's metadata tell besides. Throws Error for a file with another checksum than the card names.
+/// `card` with what the file's metadata tell besides. Throws Error for a file with another checksum than the card
+/// names.
 ModelCard full_card(ModelCard card, const ModelCard& given, const std::string& path, const CheckpointFile& file,
                     Notes& notes) {
   const auto metadata = card_of_metadata(file.metadata, path);
@@ -162,9 +164,9 @@ void say_reading(const CheckpointFile& file, LoadedClassifier& loaded, const std
   for (const auto& what : file.peeled) loaded.notes.push_back("peeled: " + what);
   for (const auto& what : file.ignored) loaded.notes.push_back("left out: " + what);
   if (!file.unread.empty())
-    loaded.notes.push_back(fmt::format("not read: {}{}", fmt::join(std::span(file.unread).first(std::min<size_t>(
-                                                             file.unread.size(), 6)), ", "),
-                                       file.unread.size() > 6 ? ", ... (hpm inspect lists all)" : ""));
+    loaded.notes.push_back(fmt::format(
+        "not read: {}{}", fmt::join(std::span(file.unread).first(std::min<size_t>(file.unread.size(), 6)), ", "),
+        file.unread.size() > 6 ? ", ... (hpm inspect lists all)" : ""));
   for (const auto& warning : file.warnings) loaded.warnings.push_back(fmt::format("{}: {}", path, warning));
 }
 
@@ -179,8 +181,9 @@ std::string text_of_ignored(const CheckpointFile& file) {
 void require_images(const std::string& path, const Shape& images, const Shape& model, std::string_view source) {
   if (images.empty() || images == model) return;
   if (images[0] != model[0])
-    fail_usage("{}: the images have {} channel{}, the model takes {}{}; give the data set that it was trained on (--data)",
-               path, images[0], images[0] == 1 ? "" : "s", model[0], source);
+    fail_usage(
+        "{}: the images have {} channel{}, the model takes {}{}; give the data set that it was trained on (--data)",
+        path, images[0], images[0] == 1 ? "" : "s", model[0], source);
   fail_usage(
       "{}: the images are {}x{}, the model takes {}x{}{}; give the data set that it was trained on (--data), or bring "
       "image folders to this size (--resize, --centre-crop)",
@@ -191,10 +194,14 @@ void require_images(const std::string& path, const Shape& images, const Shape& m
 class NetworkSearch {
  public:
   NetworkSearch(const std::string& path, const ModelCard& card, const Shape& shape, bool allow_torchscript)
-      : path_(path), card_(card), shape_(shape), script_(script_classifier_for(card.arch, path, shape, allow_torchscript)) {}
+      : path_(path),
+        card_(card),
+        shape_(shape),
+        script_(script_classifier_for(card.arch, path, shape, allow_torchscript)) {}
 
   NetworkPart find(const NamedTensors& tensors) const {
-    return find_network_part(tensors, [&](const NamedTensors& some, Notes& notes) { return fitting(some, shape_, notes); });
+    return find_network_part(tensors,
+                             [&](const NamedTensors& some, Notes& notes) { return fitting(some, shape_, notes); });
   }
   std::shared_ptr<Network> make(const NetworkPart& part) const {
     if (auto network = script_.network()) return network;
@@ -214,8 +221,7 @@ class NetworkSearch {
     const auto prefix = card_.arch == "auto" || script_ ? bulk_prefix(tensors) : std::string();
     const auto whole = script_ || prefix.empty() ? tensors : tensors_below(tensors, prefix);
     const auto below = whole.size() == tensors.size() ? "" : fmt::format(" (below \"{}\")", prefix);
-    if (card_.arch == "auto")
-      fail("{}: {}{}{}", path_, unrecognised_text(whole, shape_), below, text_of_ignored(file));
+    if (card_.arch == "auto") fail("{}: {}{}{}", path_, unrecognised_text(whole, shape_), below, text_of_ignored(file));
     fail("{}: does not fit {}: {}{}", path_, card_.arch, misfits(state_of(card_.arch, tensors, shape_), tensors).text(),
          text_of_ignored(file));
   }
@@ -224,7 +230,8 @@ class NetworkSearch {
   NamedTensors state_of(const std::string& arch, const NamedTensors& tensors, const Shape& shape) const {
     if (script_) return script_.state();
     const WithoutWeights shapes_alone;
-    return Classifier(make_network(arch, std::max<int64_t>(classes_of(tensors), 2), shape), {arch, 0, shape, {}}).state();
+    return Classifier(make_network(arch, std::max<int64_t>(classes_of(tensors), 2), shape), {arch, 0, shape, {}})
+        .state();
   }
 
   std::string fitting(const NamedTensors& tensors, const Shape& shape, Notes& notes) const {
@@ -266,11 +273,15 @@ class NetworkSearch {
 void say_part(const NetworkPart& part, LoadedClassifier& loaded, const std::string& path) {
   auto& file = loaded.file;
   const auto name = part.prefix.substr(0, std::max<size_t>(part.prefix.size(), 1) - 1);  // without the dot
-  const auto full = [&](const std::string& key) { return file.key.empty() || file.key == "." ? key : file.key + "." + key; };
+  const auto full = [&](const std::string& key) {
+    return file.key.empty() || file.key == "." ? key : file.key + "." + key;
+  };
   if (!part.prefix.empty()) loaded.notes.push_back(fmt::format("peeled: prefix \"{}\"", part.prefix));
   std::vector<std::string> weights, values, counters;
   for (const auto& [key, tensor] : part.beside)
-    (!tensor.is_floating_point() ? counters : tensor.dim() >= 2 ? weights : values)
+    (!tensor.is_floating_point() ? counters
+     : tensor.dim() >= 2         ? weights
+                                 : values)
         .push_back(fmt::format("{} [{}]", key, fmt::join(tensor.sizes(), ",")));
   const auto dozen = [](const std::vector<std::string>& lines) {
     const auto shown = std::span(lines).first(std::min<size_t>(lines.size(), 12));
@@ -285,15 +296,17 @@ void say_part(const NetworkPart& part, LoadedClassifier& loaded, const std::stri
   for (const auto& counter : counters) file.ignored.push_back(counter), loaded.notes.push_back("left out: " + counter);
   file.ignored.insert(file.ignored.end(), values.begin(), values.end());
   if (!values.empty())
-    loaded.warnings.push_back(fmt::format("{}: left out, for they belong to no part of {}: {}", path, part.arch, dozen(values)));
+    loaded.warnings.push_back(
+        fmt::format("{}: left out, for they belong to no part of {}: {}", path, part.arch, dozen(values)));
   if (part.others.empty()) return;
   std::vector<std::string> others;
   file.candidates = {{full(name), part.tensors.size()}};
   for (const auto& other : part.others)
     others.push_back(full(other.key)), file.candidates.push_back({full(other.key), other.tensors});
   file.key = full(name);
-  loaded.warnings.push_back(fmt::format("{}: the file holds several networks: {} was taken; --key NAME chooses another: {}",
-                                        path, file.key, fmt::join(others, ", ")));
+  loaded.warnings.push_back(
+      fmt::format("{}: the file holds several networks: {} was taken; --key NAME chooses another: {}", path, file.key,
+                  fmt::join(others, ", ")));
 }
 
 /// A module whose names all begin alike has lost that beginning in the reading: it gets it back where its state has it.

@@ -45,8 +45,8 @@ bool may_be_fused(const Tensor& x, nn::Conv2dImpl& layer, nn::BatchNorm2dImpl* n
 }
 
 bool may_be_reduced(const Tensor& x, nn::Conv2dImpl& layer, nn::BatchNorm2dImpl* norm) {
-  return at::autocast::is_autocast_enabled(at::kCPU) &&
-         at::autocast::get_autocast_dtype(at::kCPU) == at::kBFloat16 && may_be_folded(x, layer, norm) &&
+  return at::autocast::is_autocast_enabled(at::kCPU) && at::autocast::get_autocast_dtype(at::kCPU) == at::kBFloat16 &&
+         may_be_folded(x, layer, norm) &&
          std::holds_alternative<torch::enumtype::kZeros>(layer.options.padding_mode()) &&
          std::holds_alternative<torch::ExpandingArray<2>>(layer.options.padding());
 }
@@ -114,9 +114,9 @@ const FusedConvolution::Reduced& FusedConvolution::reduced(nn::Conv2dImpl& layer
   if (reduced_ && reduced_->of.hold(parts)) return *reduced_;
   torch::NoGradGuard guard;
   const auto [w, b] = fold(layer, norm);
-  reduced_ = std::make_unique<Reduced>(Reduced{Stamps(parts),
-                                               w.to(at::kBFloat16).contiguous(at::MemoryFormat::ChannelsLast),
-                                               b.defined() ? b.to(at::kBFloat16) : Tensor()});
+  reduced_ =
+      std::make_unique<Reduced>(Reduced{Stamps(parts), w.to(at::kBFloat16).contiguous(at::MemoryFormat::ChannelsLast),
+                                        b.defined() ? b.to(at::kBFloat16) : Tensor()});
   return *reduced_;
 }
 
@@ -155,8 +155,8 @@ Tensor FusedConvolution::operator()(const Tensor& x, nn::Conv2dImpl& layer, nn::
   if (may_be_reduced(x, layer, norm)) {
     const auto& r = reduced(layer, norm);
     const auto& o = layer.options;
-    auto y = at::conv2d(x.contiguous(at::MemoryFormat::ChannelsLast), r.weight, r.bias,
-                        at::IntArrayRef(*o.stride()), at::IntArrayRef(*std::get<torch::ExpandingArray<2>>(o.padding())),
+    auto y = at::conv2d(x.contiguous(at::MemoryFormat::ChannelsLast), r.weight, r.bias, at::IntArrayRef(*o.stride()),
+                        at::IntArrayRef(*std::get<torch::ExpandingArray<2>>(o.padding())),
                         at::IntArrayRef(*o.dilation()), o.groups());
     return relu ? y.relu_() : y;
   }
@@ -170,8 +170,8 @@ Tensor FusedConvolution::operator()(const Tensor& x, nn::Conv2dImpl& layer, nn::
   }
   const auto& f = folded(layer, norm);
   if (at::GradMode::is_enabled() && x.requires_grad())
-    return WinogradFunction::apply(x, f.forward, f.backward,
-                                   f.bias.defined() ? std::optional(f.bias) : std::nullopt, relu);
+    return WinogradFunction::apply(x, f.forward, f.backward, f.bias.defined() ? std::optional(f.bias) : std::nullopt,
+                                   relu);
   return winograd_convolution(x.contiguous(at::MemoryFormat::ChannelsLast), *f.forward, f.bias, relu);
 }
 

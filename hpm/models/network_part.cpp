@@ -69,15 +69,18 @@ NetworkPart find_network_part(const NamedTensors& tensors, const FitsWhole& fits
   }
   // Whole numbers that belong to no layer count something: "step" beside the layers of a network.
   whole.notes.clear();
-  for (const auto& named : tensors)
-    (is_counter(named, tensors) ? whole.beside : whole.tensors).push_back(named);
+  for (const auto& named : tensors) (is_counter(named, tensors) ? whole.beside : whole.tensors).push_back(named);
   if (!whole.beside.empty()) whole.arch = fits(whole.tensors, whole.notes);
   if (whole) return whole;
   std::vector<NetworkPart> found;
   for (const auto& [prefix, count] : prefixes_of(tensors)) {
     const auto inside = [&, &p = prefix](const NetworkPart& part) { return p.starts_with(part.prefix); };
     if (std::ranges::any_of(found, inside)) continue;
-    NetworkPart part{.prefix = prefix, .arch = {}, .tensors = tensors_below(tensors, prefix), .notes = {}, .beside = {},
+    NetworkPart part{.prefix = prefix,
+                     .arch = {},
+                     .tensors = tensors_below(tensors, prefix),
+                     .notes = {},
+                     .beside = {},
                      .others = {}};
     part.arch = fits(part.tensors, part.notes);
     if (part) found.push_back(std::move(part));
@@ -89,8 +92,7 @@ NetworkPart find_network_part(const NamedTensors& tensors, const FitsWhole& fits
     if (std::ranges::none_of(found, holds)) found.front().beside.push_back(named);
   }
   for (size_t i = 1; i < found.size(); ++i)
-    found.front().others.push_back(
-        {found[i].prefix.substr(0, found[i].prefix.size() - 1), found[i].tensors.size()});
+    found.front().others.push_back({found[i].prefix.substr(0, found[i].prefix.size() - 1), found[i].tensors.size()});
   return std::move(found.front());
 }
 

@@ -124,8 +124,8 @@ std::string unrecognised_text(const NamedTensors& tensors, const Shape& input_sh
   for (const auto& [key, tensor] : tensors) keys.push_back(fmt::format("{} {}", key, shape_text(tensor.sizes())));
   const auto count = keys.size();
   if (count > 12) keys.resize(12), keys.emplace_back("...");
-  return fmt::format("no known architecture fits these {} keys, and none is near: {}; {}", count,
-                     fmt::join(keys, ", "), advice);
+  return fmt::format("no known architecture fits these {} keys, and none is near: {}; {}", count, fmt::join(keys, ", "),
+                     advice);
 }
 
 std::string recognised(const NamedTensors& tensors, const Shape& input_shape, std::vector<std::string>& notes) {

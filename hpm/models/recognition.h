@@ -1,4 +1,5 @@
-// defines: recognise(), recognised(), Misfits, misfits(), NearestArchitecture, nearest_architecture(), unrecognised_text()
+// defines: recognise(), recognised(), Misfits, misfits(), NearestArchitecture, nearest_architecture(),
+// unrecognised_text()
 #pragma once
 #include <optional>
 #include <string>

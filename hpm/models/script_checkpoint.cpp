@@ -14,7 +14,8 @@ LoadedClassifier load_script(LoadedClassifier loaded, const std::string& path, c
     loaded.notes.push_back(
         fmt::format("input shape [{}] assumed (--input-shape)", fmt::join(options.input_shape, ",")));
   if (!card.key.empty())
-    loaded.warnings.push_back(fmt::format("{}: is TorchScript and holds one model: key {} has no effect", path, card.key));
+    loaded.warnings.push_back(
+        fmt::format("{}: is TorchScript and holds one model: key {} has no effect", path, card.key));
   if (card.arch != "auto" && card.arch != "torchscript")
     loaded.warnings.push_back(
         fmt::format("{}: is TorchScript and has its architecture in it: {} has no effect", path, card.arch));

@@ -133,7 +133,8 @@ void read_context(const Reader& r, int64_t n, ContextResult& c) {
   r.each("broken_by", c.broken_by, [](const Reader& o, BrokenBy& out) {
     o.need("by", out.by);
     o.need("images", out.images);
-    out.elsewhere = out.by.find(" in ") != std::string::npos;  // of results of earlier versions, which say it in words alone
+    out.elsewhere =
+        out.by.find(" in ") != std::string::npos;  // of results of earlier versions, which say it in words alone
     o.read("elsewhere", out.elsewhere);
   });
   r.read("clean_interval", c.clean_interval);

@@ -24,9 +24,9 @@ struct PairedModel {
 };
 
 struct SurrogateResult {
-  std::string name, summary, same_as, unavailable;  ///< at most one of the last two; `unavailable`: the reason, "needs ..."
-                                           ///< where the user can help it
-  bool complete = false;                   ///< it was given every correctly classified image
+  std::string name, summary, same_as, unavailable;  ///< at most one of the last two; `unavailable`: the reason, "needs
+                                                    ///< ..." where the user can help it
+  bool complete = false;  ///< it was given every correctly classified image
   std::optional<double> robust_accuracy;
   int64_t broke = 0, of = 0, first = 0;  ///< it broke `broke` of `of` images; `first` of them nobody had before
 };

@@ -32,7 +32,7 @@ struct SameAsSte {
 /// order of the table is the order in which surrogates attack.
 struct HpmSurrogate {
   std::string name = {};
-  std::string summary = {};  ///< what it approximates, one line
+  std::string summary = {};                                                          ///< what it approximates, one line
   std::function<Tensor(const HpmSurrogateInput&)> logits = nullptr;                  ///< logits [N,K], or ...
   std::function<Tensor(const HpmSurrogateInput&, const Loss&)> objective = nullptr;  ///< ... an objective [N]
   SameAsSte same_as_ste = {};

@@ -10,9 +10,7 @@ namespace hpm {
 namespace {
 
 /// White-box surrogates and objectives keep their order among each other.
-int place_of(SurrogateKind kind) {
-  return kind == SurrogateKind::query ? 2 : kind == SurrogateKind::transfer ? 1 : 0;
-}
+int place_of(SurrogateKind kind) { return kind == SurrogateKind::query ? 2 : kind == SurrogateKind::transfer ? 1 : 0; }
 
 const Surrogate& find(const std::vector<Surrogate>& all, const std::string& name) {
   std::vector<std::string> names;

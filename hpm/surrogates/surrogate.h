@@ -1,4 +1,5 @@
-// defines: Surrogate, SurrogateKind, SurrogateInput, SurrogateSelection, selected(), white_box_count(), transfer_surrogate()
+// defines: Surrogate, SurrogateKind, SurrogateInput, SurrogateSelection, selected(), white_box_count(),
+// transfer_surrogate()
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -48,9 +49,9 @@ struct Surrogate {
   /// It attacks every correctly classified image, so that "under this surrogate alone" is an exact figure: what an
   /// evaluation with one surrogate would report.
   bool leads = false;
-  bool quick = true;       ///< part of the version quick; the other versions run every surrogate
-  bool checked = false;    ///< the checks look at it, where it attacked
-  bool in_crowds = false;  ///< used by the study of colluding neighbours
+  bool quick = true;             ///< part of the version quick; the other versions run every surrogate
+  bool checked = false;          ///< the checks look at it, where it attacked
+  bool in_crowds = false;        ///< used by the study of colluding neighbours
   std::string same_as = {};      ///< an earlier surrogate that gives the same logits for this target: it runs once
   std::string unavailable = {};  ///< why it cannot run here, with what it needs
 };

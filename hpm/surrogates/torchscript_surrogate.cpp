@@ -58,9 +58,10 @@ Surrogate torchscript_surrogate(const std::string& path, bool allow) {
     };
     if (elsewhere(module->parameters()) || elsewhere(module->buffers())) module->to(in.x.device());
     if (!images_alone && !in.z.defined())
-      fail("surrogate {}: its forward reads features, but the model is a black box and has none; give one that takes "
-           "images alone",
-           path);
+      fail(
+          "surrogate {}: its forward reads features, but the model is a black box and has none; give one that takes "
+          "images alone",
+          path);
     c10::IValue out;
     try {
       out = images_alone ? module->forward({in.x}) : module->forward({in.x, in.z, in.o});
@@ -80,7 +81,8 @@ Surrogate torchscript_surrogate(const std::string& path, bool allow) {
     return tensor;
   };
   return {.name = std::filesystem::path(path).stem().string(),
-          .summary = fmt::format("from {}, SHA-256 {}", std::filesystem::path(path).filename().string(), sha256_of_file(path)),
+          .summary =
+              fmt::format("from {}, SHA-256 {}", std::filesystem::path(path).filename().string(), sha256_of_file(path)),
           .logits = logits,
           .through_network = !images_alone};
 }

@@ -27,8 +27,8 @@ TrainingSplit split_images(int64_t size, int64_t images, int64_t held_out, uint6
 /// Which images each step sees. Order, augmentation and extra images depend on (seed, epoch, step) alone.
 class TrainingBatches {
  public:
-  TrainingBatches(const Dataset& data, Tensor training, int64_t batch, const AugmentOptions& augment,
-                  ExtraImages extra, int64_t classes, uint64_t seed);
+  TrainingBatches(const Dataset& data, Tensor training, int64_t batch, const AugmentOptions& augment, ExtraImages extra,
+                  int64_t classes, uint64_t seed);
   int64_t steps() const { return steps_; }  ///< of an epoch: one pass over the training images
   int64_t images_of(int64_t step) const;    ///< in a step, extra ones too
   int64_t images() const;                   ///< in an epoch, extra ones too

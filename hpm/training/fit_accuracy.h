@@ -18,8 +18,8 @@ struct HeadAccuracy {
 /// no others. The reference context where the head is calibrated, else its stable prototypes alone.
 HeadAccuracy head_accuracy(const HpmModel& model, const Dataset& data, const FinetuneOptions& options);
 
-/// The fewest images that fit a learned metric [R,D] well: 300 a class, and 6 D; fewer cost more than some 2.5 points of
-/// clean accuracy (measured: docs/training.md). 0 for a head without one, whose class means need few.
+/// The fewest images that fit a learned metric [R,D] well: 300 a class, and 6 D; fewer cost more than some 2.5 points
+/// of clean accuracy (measured: docs/training.md). 0 for a head without one, whose class means need few.
 int64_t fit_images_needed(const HpmHead& head);
 
 }  // namespace hpm

@@ -104,8 +104,7 @@ std::vector<std::unique_ptr<AttackModel>> HpmFineTuning::attacked() {
   HpmModel constant{model_.classifier, model_.head->clone()};
   std::vector<std::unique_ptr<AttackModel>> all;
   for (const char* surrogate : {"hard", "fc"})
-    all.push_back(
-        std::make_unique<HpmAttackModel>(constant, Context{ContextKind::alone}, hpm_surrogate(surrogate)));
+    all.push_back(std::make_unique<HpmAttackModel>(constant, Context{ContextKind::alone}, hpm_surrogate(surrogate)));
   return all;
 }
 

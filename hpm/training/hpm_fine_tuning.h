@@ -35,7 +35,7 @@ class HpmFineTuning : public Objective {
   RandomStreams streams_;
   std::unique_ptr<TrainingMethod> method_;
   double smoothing_;
-  Output clean_;           // of the batch that adversarial() saw, at the weights of then
+  Output clean_;            // of the batch that adversarial() saw, at the weights of then
   Tensor seen_z_, seen_y_;  // of the last batch, for the EMA
 };
 

@@ -51,8 +51,8 @@ std::unique_ptr<torch::optim::Optimizer> make_optimizer(const OptimizerOptions& 
   if (o.optimizer == "adam") return std::make_unique<Adam>(all, AdamOptions(o.lr).weight_decay(o.weight_decay));
   if (o.optimizer == "adamw") return std::make_unique<AdamW>(all, AdamWOptions(o.lr).weight_decay(o.weight_decay));
   require(!o.nesterov || o.momentum > 0, "--nesterov: needs a --momentum over 0");
-  return std::make_unique<SGD>(
-      all, SGDOptions(o.lr).momentum(o.momentum).weight_decay(o.weight_decay).nesterov(o.nesterov));
+  return std::make_unique<SGD>(all,
+                               SGDOptions(o.lr).momentum(o.momentum).weight_decay(o.weight_decay).nesterov(o.nesterov));
 }
 
 }  // namespace

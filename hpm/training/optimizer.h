@@ -19,17 +19,17 @@ using at::Tensor;
 
 /// The optimiser and its learning rate.
 struct OptimizerOptions {
-  std::string optimizer = "adam";              ///< adam, adamw (decay apart from the gradient) or sgd
-  double lr = 3e-4;                             ///< highest learning rate
-  std::string schedule = "cosine";              ///< see learning_rate()
-  int64_t warmup = 50;                          ///< steps from 0 to lr; one-cycle has its own
-  double momentum = .9;                         ///< of SGD
+  std::string optimizer = "adam";   ///< adam, adamw (decay apart from the gradient) or sgd
+  double lr = 3e-4;                 ///< highest learning rate
+  std::string schedule = "cosine";  ///< see learning_rate()
+  int64_t warmup = 50;              ///< steps from 0 to lr; one-cycle has its own
+  double momentum = .9;             ///< of SGD
   double weight_decay = 0;
-  bool nesterov = false;                        ///< of SGD
-  double clip = 0;                              ///< longest gradient, L2 norm over all parameters; 0: any
-  std::vector<double> milestones = {.5, .75};   ///< piecewise: shares of the run, ascending
-  double decay = .1;                            ///< piecewise: factor at each milestone
-  double peak = .3;                             ///< one-cycle: share of the run at which the rate is highest
+  bool nesterov = false;                       ///< of SGD
+  double clip = 0;                             ///< longest gradient, L2 norm over all parameters; 0: any
+  std::vector<double> milestones = {.5, .75};  ///< piecewise: shares of the run, ascending
+  double decay = .1;                           ///< piecewise: factor at each milestone
+  double peak = .3;                            ///< one-cycle: share of the run at which the rate is highest
 };
 void fields(Fields& f, OptimizerOptions& o);
 

@@ -154,8 +154,8 @@ void TrainingRun::step() {
   optimizer_.step(report.loss, overall, total_steps(), [&] { objective_.after_backward(); });
   objective_.after_step();
   if (average_)
-    average_->update(objective_.model(), static_cast<double>(overall + 1) <
-                                             options_.average.from * static_cast<double>(total_steps()));
+    average_->update(objective_.model(),
+                     static_cast<double>(overall + 1) < options_.average.from * static_cast<double>(total_steps()));
   ++progress_.step, ++steps_unsaved_;
   images_done_ += batch.x.size(0);
 }
@@ -192,12 +192,12 @@ std::optional<Validation> TrainingRun::validated(EpochReport& report) {
 
 void TrainingRun::end_epoch() {
   const auto images = static_cast<double>(batches_.images());
-  EpochReport report{.epoch = progress_.epoch + 1,
-                     .loss = progress_.loss_sum.item<double>() / images,
-                     .adversarial_accuracy = 100. * progress_.correct_sum.item<double>() / images,
-                     .learning_rate = learning_rate(options_.optimizer, (progress_.epoch + 1) * batches_.steps() - 1,
-                                                    total_steps()),
-                     .images = batches_.images()};
+  EpochReport report{
+      .epoch = progress_.epoch + 1,
+      .loss = progress_.loss_sum.item<double>() / images,
+      .adversarial_accuracy = 100. * progress_.correct_sum.item<double>() / images,
+      .learning_rate = learning_rate(options_.optimizer, (progress_.epoch + 1) * batches_.steps() - 1, total_steps()),
+      .images = batches_.images()};
   validated(report);
   report.seconds = progress_.seconds + since(epoch_start_);
   if (report.overfitting)

@@ -25,7 +25,7 @@ struct TrainOptions {
   ExtraImages extra = {};
   AverageOptions average = {};
   ValidationOptions validation = {};
-  ThreatModel threat = {};     ///< of validation
+  ThreatModel threat = {};      ///< of validation
   std::string state_file = {};  ///< "" = none; see save_training_state()
   SaveEvery save_every = {};
   bool resume = false;  ///< go on from the state where there is one

@@ -60,8 +60,8 @@ Json to_json(const TrainingProgress& p) {
 }
 
 TrainingProgress progress_of(const Json& j) {
-  TrainingProgress p{.epoch = j.at("epoch"), .step = j.at("step"), .seconds = j.at("seconds"),
-                     .averaged = j.at("averaged")};
+  TrainingProgress p{
+      .epoch = j.at("epoch"), .step = j.at("step"), .seconds = j.at("seconds"), .averaged = j.at("averaged")};
   for (const auto& e : j.at("history")) p.history.push_back(report_of(e));
   return p;
 }
@@ -78,9 +78,9 @@ std::string checksum(const std::vector<std::pair<std::string, Tensor>>& tensors)
 /// An option that only one of the two knows is fine where it has its default: programs grow options.
 void require_same(const std::string& path, const Settings& stored, const Settings& now) {
   const auto differs = [&](const std::string& name, const std::string& was, const std::string& is) {
-    throw OtherSettings(fmt::format(
-        "{}: belongs to a run with other settings: {} was {} and is {}; give --overwrite, or another --out", path, name,
-        was, is));
+    throw OtherSettings(
+        fmt::format("{}: belongs to a run with other settings: {} was {} and is {}; give --overwrite, or another --out",
+                    path, name, was, is));
   };
   const auto quoted = [](const std::string& value) { return value.empty() ? std::string("none") : value; };
   for (const auto& [name, setting] : stored) {

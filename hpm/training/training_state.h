@@ -39,12 +39,12 @@ SaveEvery parse_save_every(const std::string& text);
 
 /// Where a run stands.
 struct TrainingProgress {
-  int64_t epoch = 0;       ///< under way, from 0
-  int64_t step = 0;        ///< the next one of it
-  double seconds = 0;      ///< spent in it
-  Tensor loss_sum;         ///< over its images
-  Tensor correct_sum;      ///< images that were right under attack
-  int64_t averaged = 0;    ///< steps in the weight average
+  int64_t epoch = 0;     ///< under way, from 0
+  int64_t step = 0;      ///< the next one of it
+  double seconds = 0;    ///< spent in it
+  Tensor loss_sum;       ///< over its images
+  Tensor correct_sum;    ///< images that were right under attack
+  int64_t averaged = 0;  ///< steps in the weight average
   std::vector<EpochReport> history;
 };
 

@@ -6,8 +6,10 @@ namespace hpm {
 
 void fields(Fields& f, ValidationOptions& o) {
   f.section("validation");
-  f.add("validation", o.images, "training images held out for robust validation; the best weights on them are kept (0: "
-        "none)", {.min = 0, .unit = "images"});
+  f.add("validation", o.images,
+        "training images held out for robust validation; the best weights on them are kept (0: "
+        "none)",
+        {.min = 0, .unit = "images"});
   f.add("validate-every", o.every, "epochs from one validation to the next", {.min = 1});
   f.add("validation-steps", o.steps, "PGD steps of validation, each eps / 4", {.min = 1, .max = 1000});
   f.add("patience", o.patience, "stop after so many validations without a better one (0: never)", {.min = 0});

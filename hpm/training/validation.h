@@ -26,7 +26,7 @@ struct Validation {
 
 /// What validation looks at beside the accuracies, for those who draw it: its first images.
 struct HeldOut {
-  Tensor x, adversarial;                       ///< [M,C,H,W]: clean, and the last iterates of PGD
+  Tensor x, adversarial;                      ///< [M,C,H,W]: clean, and the last iterates of PGD
   Tensor clean_margins, adversarial_margins;  ///< [M]: the label's logit minus the largest other one
 };
 

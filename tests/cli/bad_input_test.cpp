@@ -131,10 +131,8 @@ TEST_F(BadInput, OptionsWithoutEffectAreWarnedOf) {
   EXPECT_EQ(run.status, 0) << run.err;
   EXPECT_NE(run.err.find("--steps had no effect"), std::string::npos) << run.err;
   EXPECT_NE(run.err.find("--full-matrix had no effect"), std::string::npos) << run.err;
-  const auto clean =
-      program("evaluate --model good.safetensors --control good.safetensors --overwrite --out warned" +
-                  fashion,
-              folder->path);
+  const auto clean = program(
+      "evaluate --model good.safetensors --control good.safetensors --overwrite --out warned" + fashion, folder->path);
   EXPECT_NE(clean.err.find("--control had no effect"), std::string::npos) << clean.err;
 }
 

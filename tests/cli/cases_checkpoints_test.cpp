@@ -16,16 +16,18 @@ nlohmann::json described(const std::filesystem::path& file, const std::string& f
 double clean_accuracy(const std::filesystem::path& file, const std::filesystem::path& data, int count,
                       const std::string& flags = "") {
   const test::TemporaryFolder out;
-  const auto run = program(fmt::format("evaluate --json --model '{}' --data cifar10 --data-root '{}' --protocol clean --count {} "
-                                       "--out '{}' {}",
-                                       file.string(), data.string(), count, (out / "run").string(), flags));
+  const auto run =
+      program(fmt::format("evaluate --json --model '{}' --data cifar10 --data-root '{}' --protocol clean --count {} "
+                          "--out '{}' {}",
+                          file.string(), data.string(), count, (out / "run").string(), flags));
   EXPECT_EQ(run.status, 0) << run.err;
   return run.status == 0 ? nlohmann::json::parse(run.out).at("clean_accuracy").get<double>() : -1;
 }
 
 TEST(CaseCheckpoints, ObjectsBesideTheWeightsAreListedAndNothingIsCalled) {
   HPM_NEED_CASES(cases);
-  EXPECT_EQ(described(cases / "scheduler.pth")["unread"], nlohmann::json({"scheduler.milestones (collections.Counter)"}));
+  EXPECT_EQ(described(cases / "scheduler.pth")["unread"],
+            nlohmann::json({"scheduler.milestones (collections.Counter)"}));
   EXPECT_EQ(described(cases / "history.pth")["unread"], nlohmann::json({"log (collections.defaultdict)"}));
   const auto text = program("inspect '" + (cases / "scheduler.pth").string() + "'");
   EXPECT_NE(text.out.find("unread        scheduler.milestones (collections.Counter)"), std::string::npos) << text.out;
@@ -62,7 +64,8 @@ TEST(CaseCheckpoints, WhichWeightsWereTakenIsSaidUnderQuietToo) {
   HPM_NEED_SHARED(data, "data");
   const test::TemporaryFolder out;
   const auto run = [&](const std::string& flags) {
-    return program(fmt::format("evaluate --quiet --overwrite --model '{}' --data cifar10 --data-root '{}' --protocol clean --count 10 "
+    return program(fmt::format("evaluate --quiet --overwrite --model '{}' --data cifar10 --data-root '{}' --protocol "
+                               "clean --count 10 "
                                "--out '{}' {}",
                                (cases / "raw_and_ema.pth").string(), data.string(), (out / "run").string(), flags))
         .err;
@@ -117,8 +120,8 @@ TEST_F(MadeCheckpoints, WithAnyObjectsBesideTheWeightsLoad) {
     EXPECT_EQ(j["architecture"], "resnet14") << entry.path();
   }
   const auto unread = described(*folder / "loads/everything.pth")["unread"].dump();
-  for (const char* name : {"argparse.Namespace", "pathlib.PosixPath", "datetime.datetime", "made.Colour", "made.Settings",
-                           "functools.partial", "torch.optim.sgd.SGD"})
+  for (const char* name : {"argparse.Namespace", "pathlib.PosixPath", "datetime.datetime", "made.Colour",
+                           "made.Settings", "functools.partial", "torch.optim.sgd.SGD"})
     EXPECT_NE(unread.find(name), std::string::npos) << name << " in " << unread;
   EXPECT_FALSE(std::filesystem::exists(*folder / "hpm_was_here"));
 }
@@ -127,14 +130,16 @@ TEST_F(MadeCheckpoints, OfWholeModulesGiveTheStateDictAndTheClass) {
   for (const char* file : {"module.pth", "module_legacy.pth", "module_under_a_key.pth", "module_protocol4.pth"}) {
     const auto j = described(*folder / ("modules/" + std::string(file)));
     EXPECT_EQ(j["architecture"], "conv4k3p1-bn-relu-flatten-fc10") << file;
-    EXPECT_NE(j["peeled"].dump().find("module torch.nn.modules.container.Sequential"), std::string::npos) << j["peeled"];
+    EXPECT_NE(j["peeled"].dump().find("module torch.nn.modules.container.Sequential"), std::string::npos)
+        << j["peeled"];
   }
 }
 
 TEST_F(MadeCheckpoints, ThatHoldNoWeightsSayWhatTheyHold) {
   EXPECT_NE(error_of("refused/object.pth").find("an object of made.Settings instead of weights"), std::string::npos);
-  EXPECT_NE(error_of("refused/strange_weight.pth").find("linear.weight (an object of torch._utils._rebuild_sparse_tensor"),
-            std::string::npos);
+  EXPECT_NE(
+      error_of("refused/strange_weight.pth").find("linear.weight (an object of torch._utils._rebuild_sparse_tensor"),
+      std::string::npos);
   const auto half = error_of("refused/half.pth");
   EXPECT_NE(half.find("The nearest is resnet14"), std::string::npos) << half;
   EXPECT_NE(half.find("missing layer3.1.conv2.weight [64,64,3,3]"), std::string::npos) << half;
@@ -153,7 +158,8 @@ TEST_F(MadeCheckpoints, OfSeveralNetworksTakeThePreferredAndListTheOthers) {
   EXPECT_EQ(described(*folder / "several/student_and_teacher.pth", "--key teacher")["architecture"], "resnet14");
   const auto nested = described(*folder / "several/nested.pth", "--key averages.ema");
   EXPECT_EQ(nested["peeled"][1], "key \"ema\" (others: current.weights)");
-  EXPECT_NE(error_of("several/nested.pth").find("current.weights (80 tensors), averages.ema (80 tensors)"), std::string::npos)
+  EXPECT_NE(error_of("several/nested.pth").find("current.weights (80 tensors), averages.ema (80 tensors)"),
+            std::string::npos)
       << "neither has a usual name";
   const auto madry = described(*folder / "several/attacker.pth");
   EXPECT_EQ(madry["mean"], nlohmann::json({.5, .25, .125}));

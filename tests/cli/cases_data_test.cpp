@@ -13,7 +13,8 @@ class CaseData : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     folder = std::make_unique<test::TemporaryFolder>();
-    for (const auto& [name, classes, channels] : {std::tuple{"ten", 10, 3}, {"three", 3, 3}, {"two", 2, 3}, {"gray", 10, 1}}) {
+    for (const auto& [name, classes, channels] :
+         {std::tuple{"ten", 10, 3}, {"three", 3, 3}, {"two", 2, 3}, {"gray", 10, 1}}) {
       const auto layers = fmt::format("flatten-fc{}", classes);
       const HpmModel model{make_classifier(layers, classes, {channels, 32, 32}, {}, 0), std::nullopt};
       save_model(model, (*folder / (std::string(name) + ".safetensors")).string(), "");
@@ -21,7 +22,8 @@ class CaseData : public testing::Test {
   }
   static void TearDownTestSuite() { folder.reset(); }
   test::ProgramRun evaluate(const std::string& model, const std::string& data, const std::string& flags = "") {
-    return program("evaluate --quiet --overwrite --out run --protocol clean --model " + model + ".safetensors --data '" + data + "' " + flags,
+    return program("evaluate --quiet --overwrite --out run --protocol clean --model " + model +
+                       ".safetensors --data '" + data + "' " + flags,
                    folder->path);
   }
   static std::unique_ptr<test::TemporaryFolder> folder;
@@ -66,7 +68,8 @@ TEST_F(CaseData, ClassesWhoseNamesAreNotUtf8AreReadAndShownEscaped) {
   const auto run = evaluate("two", data);
   EXPECT_EQ(run.status, 0) << run.err;
   EXPECT_EQ(test::read_json(*folder / "run/results.json")["class_names"], nlohmann::json({"chat", "mod\\xE8le"}));
-  const auto predicted = program("predict --quiet --overwrite --out labels --model two.safetensors --data '" + data + "'", folder->path);
+  const auto predicted =
+      program("predict --quiet --overwrite --out labels --model two.safetensors --data '" + data + "'", folder->path);
   EXPECT_EQ(predicted.status, 0) << predicted.err;
   const auto csv = test::text_of(*folder / "labels/labels.csv");
   EXPECT_NE(csv.find("mod\\xE8le/0.png\""), std::string::npos) << csv;
@@ -75,7 +78,8 @@ TEST_F(CaseData, ClassesWhoseNamesAreNotUtf8AreReadAndShownEscaped) {
 TEST_F(CaseData, ImagesOfAnotherShapeThanTheModelsAreNamedInEveryVerb) {
   HPM_NEED_FASHION_MNIST();
   for (const std::string verb : {"evaluate --protocol clean", "finetune", "analyze", "predict"}) {
-    const auto run = program(verb + " --overwrite --out other --model ten.safetensors --data fashion-mnist --count 20", folder->path);
+    const auto run = program(verb + " --overwrite --out other --model ten.safetensors --data fashion-mnist --count 20",
+                             folder->path);
     EXPECT_EQ(run.status, 2) << verb << run.err;
     EXPECT_NE(run.err.find("the images have 1 channel, the model takes 3"), std::string::npos) << verb << run.err;
   }

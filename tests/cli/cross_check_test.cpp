@@ -9,8 +9,7 @@ TEST(CrossCheck, AnIndependentImplementationAgreesOnTheExportedReferenceAndAlone
   HPM_NEED_PYTHON_TORCH();
   HPM_NEED_FASHION_MNIST();
   const auto has = test::output_of("'" + test::python_path() + "' -c 'import torchattacks' 2>&1 && echo done");
-  if (!has.ends_with("done\n"))
-    GTEST_SKIP() << "needs torchattacks, absent here: scripts/setup installs it in .venv";
+  if (!has.ends_with("done\n")) GTEST_SKIP() << "needs torchattacks, absent here: scripts/setup installs it in .venv";
   const test::TemporaryFolder folder;
   const auto run = [&](const std::string& arguments) {
     const auto r = test::program(arguments + " --threads 1 --quiet", folder.path);

@@ -1,9 +1,10 @@
-// README's section "Your own model", from checkpoint to report, on a checkpoint that has an input normalisation: every command
-// knows it from the card that the first one wrote, and the figures are those of hpm evaluate with --mean and --std by hand.
+// README's section "Your own model", from checkpoint to report, on a checkpoint that has an input normalisation: every
+// command knows it from the card that the first one wrote, and the figures are those of hpm evaluate with --mean and
+// --std by hand.
 //
-// The commands are README's own. A shell runs them in a folder where model.pth and DATA are links to a real checkpoint and real
-// images. Two things differ: README's data set, radius and normalisation become those of the checkpoint at hand, and flags at the end
-// of a command make it short (fewer images, steps and queries).
+// The commands are README's own. A shell runs them in a folder where model.pth and DATA are links to a real checkpoint
+// and real images. Two things differ: README's data set, radius and normalisation become those of the checkpoint at
+// hand, and flags at the end of a command make it short (fewer images, steps and queries).
 #include <nlohmann/json.hpp>
 
 #include "cli/program.h"
@@ -76,9 +77,9 @@ class OwnModel : public testing::Test {
 
   /// Clean accuracy of a model with what is given by hand.
   double by_hand(const std::string& model, const std::string& flags) {
-    const auto run = program("evaluate --protocol clean --overwrite --out by-hand --threads 1 --quiet --json --model " +
-                                 model + flags,
-                             folder.path);
+    const auto run = program(
+        "evaluate --protocol clean --overwrite --out by-hand --threads 1 --quiet --json --model " + model + flags,
+        folder.path);
     EXPECT_EQ(run.status, 0) << run.err;
     return nlohmann::json::parse(run.out, nullptr, false).value("clean_accuracy", -1.);
   }
@@ -114,8 +115,8 @@ TEST_F(OwnModel, IsEvaluatedWithItsNormalisationFromCheckpointToReport) {
   std::filesystem::copy_file(checkpoint, folder / "model.pth");  // the card is written beside it
   std::filesystem::create_directory_symlink(data.parent_path(), folder / "DATA");
   run_readme({{"8/255", "2/255"}, {"--count 1000", "--count 40"}});
-  compare_with_hand(" --data cifar10 --data-root DATA --count 40",
-                    " --mean .4914,.4822,.4465 --std .2471,.2435,.2616", " --mean 0,0,0 --std 1,1,1");
+  compare_with_hand(" --data cifar10 --data-root DATA --count 40", " --mean .4914,.4822,.4465 --std .2471,.2435,.2616",
+                    " --mean 0,0,0 --std 1,1,1");
 }
 
 TEST_F(OwnModel, OfFashionMnistIsEvaluatedWithItsNormalisationFromCheckpointToReport) {

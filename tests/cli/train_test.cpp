@@ -20,16 +20,17 @@ class TrainVerb : public testing::Test {
   void SetUp() override {
     HPM_NEED_PYTHON_TORCH();
     folder_.emplace();
-    ASSERT_EQ(std::system(("cd '" + folder_->path.string() + "' && '" + test::python_path() + "' -c \"" + kArrays +
-                           "\"")
-                              .c_str()),
-              0);
+    ASSERT_EQ(
+        std::system(
+            ("cd '" + folder_->path.string() + "' && '" + test::python_path() + "' -c \"" + kArrays + "\"").c_str()),
+        0);
   }
   test::ProgramRun train(const std::string& flags) const {
-    return program("train --data npz:images.npz --threads 1 --eps .05 --train-batch 16 --attack-steps 2 --crop 1 "
-                   "--arch conv8k3s2p1-bn-relu-flatten-fc4 " +
-                       flags,
-                   folder_->path);
+    return program(
+        "train --data npz:images.npz --threads 1 --eps .05 --train-batch 16 --attack-steps 2 --crop 1 "
+        "--arch conv8k3s2p1-bn-relu-flatten-fc4 " +
+            flags,
+        folder_->path);
   }
   std::filesystem::path path(const std::string& name) const { return *folder_ / name; }
   std::optional<test::TemporaryFolder> folder_;
@@ -74,7 +75,8 @@ TEST_F(TrainVerb, ALossThatIsNotFiniteLosesNothing) {
 TEST_F(TrainVerb, ARunKilledAgainAndAgainEndsAsOneThatWasNot) {
   const std::string flags =
       " --epochs 3 --objective trades --awp .01 --ema .9 --label-smoothing .1 --extra more.npz --extra-share .25 "
-      "--cutmix .5 --cutout 2 --validation 12 --validation-steps 2 --save-every 1 --tensorboard --optimizer sgd --lr .05 "
+      "--cutmix .5 --cutout 2 --validation 12 --validation-steps 2 --save-every 1 --tensorboard --optimizer sgd --lr "
+      ".05 "
       "--schedule one-cycle --nesterov --clip-gradient 1 --quiet";
   ASSERT_EQ(train("--out whole" + flags).status, 0);
   std::ofstream(path("kill.sh")) << "hpm=\"$1\"; shift; resume=; kills=0\nwhile [ $kills -lt 6 ]; do\n"
@@ -119,10 +121,12 @@ TEST_F(TrainVerb, EventFilesHoldScalarsPicturesAndHistograms) {
   std::map<std::string, int> tags;
   for (const auto& e : j["events"]) {
     ++tags[e["tag"].get<std::string>()];
-    if (e.contains("image")) { EXPECT_EQ(e["image"][1], 8 * 8) << "eight images side by side"; }
+    if (e.contains("image")) {
+      EXPECT_EQ(e["image"][1], 8 * 8) << "eight images side by side";
+    }
   }
-  for (const char* tag : {"train/loss", "validation/pgd", "validation/clean and adversarial",
-                          "validation/margins, adversarial"})
+  for (const char* tag :
+       {"train/loss", "validation/pgd", "validation/clean and adversarial", "validation/margins, adversarial"})
     EXPECT_EQ(tags[tag], 2) << tag;
 }
 

@@ -15,7 +15,9 @@ class HpmFixture : public testing::Test {
   }
   Images images() const { return {clean, y, at::arange(24)}; }
   HpmDefence defence(std::vector<std::string> contexts, std::vector<double> sweep = {}) const {
-    return {model, images(), {.contexts = std::move(contexts), .sweep = std::move(sweep), .company_size = 10, .company_seed = 3}};
+    return {model,
+            images(),
+            {.contexts = std::move(contexts), .sweep = std::move(sweep), .company_size = 10, .company_seed = 3}};
   }
   static Surrogate surrogate(const Defence& defence, const std::string& name, size_t target = 0) {
     return defence.surrogates(target, {.names = {name}}).front();

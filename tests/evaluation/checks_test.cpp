@@ -2,11 +2,11 @@
 
 #include <set>
 
+#include "evaluation/msa_fixture.h"
 #include "hpm/attacks/function_model.h"
 #include "hpm/core/error.h"
 #include "hpm/defences/plain_defence.h"
 #include "hpm/evaluation/protocols.h"
-#include "evaluation/msa_fixture.h"
 
 namespace hpm {
 namespace {
@@ -33,7 +33,8 @@ class Spoiled : public AttackModel {
 
 /// What a white-box surrogate, a transfer surrogate and Square would have found.
 const Finding kSte{"ste", SurrogateKind::white_box, "apgd-ce", "solo"},
-    kTransfer{"base", SurrogateKind::transfer, "apgd-ce", "solo"}, kSquare{"query", SurrogateKind::query, "square", "solo"};
+    kTransfer{"base", SurrogateKind::transfer, "apgd-ce", "solo"},
+    kSquare{"query", SurrogateKind::query, "square", "solo"};
 
 class ChecksTest : public testing::Test {
  protected:

@@ -52,7 +52,9 @@ TEST_F(MsaBreaks, WhatALaterContextBreaksCountsForTheFirstAndEveryImageThatStand
   EXPECT_GT(std::count_if(by.begin(), by.end(),
                           [](const auto& b) { return b && (b.target == "alone" || b.target == "joint"); }),
             0);
-  EXPECT_EQ(std::count_if(by.begin(), by.end(), [](const auto& b) { return to_string(b, "reference").ends_with(" in reference"); }), 0);
+  EXPECT_EQ(std::count_if(by.begin(), by.end(),
+                          [](const auto& b) { return to_string(b, "reference").ends_with(" in reference"); }),
+            0);
   EXPECT_TRUE(at::equal(logits_in(model, "reference", images, result.first().adversarial.set()).argmax(1).eq(images.y),
                         result.first().robust));
 }
@@ -93,8 +95,9 @@ TEST_F(MsaBreaks, AFalseAlarmDoesNotHideWhatTheAttackWentOnToFind) {
                    model.head};
   const auto result = msa(alarmed, {}, attacked, threat, o);
   EXPECT_FALSE(result.first().robust[0].item<bool>()) << "APGD returned an image that breaks it";
-  EXPECT_TRUE(at::equal(logits_in(model, "reference", images, result.first().adversarial.set()).argmax(1).eq(attacked.y),
-                        result.first().robust));
+  EXPECT_TRUE(
+      at::equal(logits_in(model, "reference", images, result.first().adversarial.set()).argmax(1).eq(attacked.y),
+                result.first().robust));
 }
 
 TEST_F(MsaBreaks, EveryImageThatTheMatrixCallsBrokenIsBrokenInTheOutcome) {
@@ -105,8 +108,8 @@ TEST_F(MsaBreaks, EveryImageThatTheMatrixCallsBrokenIsBrokenInTheOutcome) {
         EXPECT_FALSE((record.matrix.eq(2) & context.robust).any().item<bool>()) << record.surrogate << record.name;
       }
   for (const auto& context : result.contexts) {
-    EXPECT_TRUE(
-        at::equal(logits_in(model, context.context, images, context.adversarial.set()).argmax(1).eq(images.y), context.robust))
+    EXPECT_TRUE(at::equal(logits_in(model, context.context, images, context.adversarial.set()).argmax(1).eq(images.y),
+                          context.robust))
         << context.context << ": each context keeps its own images";
   }
 }

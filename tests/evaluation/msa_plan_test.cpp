@@ -26,8 +26,7 @@ class MsaPlan : public test::MsaFixture {
     int64_t sum = 0;
     for (const auto& step : steps)
       for (const auto& spec : step.attacks)
-        if (step.runs() && step.surrogate.kind == SurrogateKind::white_box && spec.name == attack)
-          sum += spec.restarts;
+        if (step.runs() && step.surrogate.kind == SurrogateKind::white_box && spec.name == attack) sum += spec.restarts;
     return sum;
   }
   HpmModel plain{model.classifier, std::nullopt};

@@ -40,9 +40,7 @@ TEST_F(Protocols, ACompanyIsComputedOnceAndReadBackFromTheJournal) {
   const WorkLog log(journal);
   DefenceOptions options;
   options.contexts = {"solo"}, options.company_size = 7, options.company_seed = 2, options.batch_size = 16;
-  const auto company = [&](const WorkLog& kept) {
-    return HpmDefence(model, images, options, kept).context(0).company;
-  };
+  const auto company = [&](const WorkLog& kept) { return HpmDefence(model, images, options, kept).context(0).company; };
   const auto first = company(log);
   // Another number of threads may round another way; what was seen first stays.
   torch::NoGradGuard guard;

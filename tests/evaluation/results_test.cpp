@@ -2,8 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "hpm/core/error.h"
 #include "evaluation/msa_fixture.h"
+#include "hpm/core/error.h"
 #include "hpm/io/tensors.h"
 
 namespace hpm {

@@ -1,6 +1,6 @@
 // What hpm evaluate runs, as a library's user runs it.
-#include "evaluation/msa_fixture.h"
 #include "evaluation/killer.h"
+#include "evaluation/msa_fixture.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/run/evaluate.h"
 
@@ -62,10 +62,8 @@ TEST_F(EvaluationRun, GoesOnAfterInterruptionsToTheSameFlags) {
       done = true;
       for (size_t c = 0; c < 2; ++c)
         EXPECT_TRUE(at::equal(found.evaluation.contexts[c].robust, expected.evaluation.contexts[c].robust)) << c;
-      EXPECT_TRUE(
-          at::equal(found.control->evaluation.first().robust, expected.control->evaluation.first().robust));
-      for (size_t i = 0; i < 2; ++i)
-        EXPECT_EQ(found.curve[i].robust_accuracy, expected.curve[i].robust_accuracy) << i;
+      EXPECT_TRUE(at::equal(found.control->evaluation.first().robust, expected.control->evaluation.first().robust));
+      for (size_t i = 0; i < 2; ++i) EXPECT_EQ(found.curve[i].robust_accuracy, expected.curve[i].robust_accuracy) << i;
     } catch (const Interrupted&) {
     }
   }

@@ -1,8 +1,8 @@
 // Honest models, the shared checkpoints with their plain FC layers, come out of every check unflagged.
 #include "hpm/data/dataset.h"
+#include "hpm/defences/plain_defence.h"
 #include "hpm/evaluation/checks.h"
 #include "hpm/evaluation/msa/msa.h"
-#include "hpm/defences/plain_defence.h"
 #include "hpm/evaluation/protocols.h"
 #include "support/support.h"
 

@@ -10,9 +10,9 @@ namespace {
 
 TEST(Crc32c, KnownValues) {
   EXPECT_EQ(crc32c_of(""), 0u);
-  EXPECT_EQ(crc32c_of("123456789"), 0xE3069283u);                      // the CRC catalogue's check value
-  EXPECT_EQ(crc32c_of(std::string(32, '\0')), 0x8A9136AAu);            // RFC 3720, B.4
-  EXPECT_EQ(crc32c_of(std::string(32, '\xff')), 0x62A8AB43u);          // ibid.
+  EXPECT_EQ(crc32c_of("123456789"), 0xE3069283u);              // the CRC catalogue's check value
+  EXPECT_EQ(crc32c_of(std::string(32, '\0')), 0x8A9136AAu);    // RFC 3720, B.4
+  EXPECT_EQ(crc32c_of(std::string(32, '\xff')), 0x62A8AB43u);  // ibid.
 }
 
 /// By the tensorboard package where it is installed, and by an independent reader in any case.
@@ -31,9 +31,9 @@ TEST(EventFile, IsReadBackByTensorBoardsFormat) {
     events.histogram("one value", 3, std::vector<double>{2});
   }
   for (const std::string mode : {"", "--independent"}) {
-    const auto out = test::output_of("'" + test::find_python() + "' '" +
-                                     (test::source_dir() / "tests/io/read_events.py").string() + "' " + mode + " '" +
-                                     path + "' 2>&1");
+    const auto out =
+        test::output_of("'" + test::find_python() + "' '" + (test::source_dir() / "tests/io/read_events.py").string() +
+                        "' " + mode + " '" + path + "' 2>&1");
     const auto j = nlohmann::json::parse(out, nullptr, false);
     ASSERT_FALSE(j.is_discarded()) << out;
     if (mode.empty()) RecordProperty("reader", j["reader"].get<std::string>());

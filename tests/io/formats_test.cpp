@@ -225,7 +225,8 @@ TEST(Npy, ReadsOnlyTheArraysAskedFor) {
 // What lies in the place of a file
 
 TEST(ForeignContent, IsNamedByEveryReaderWithWhatToDo) {
-  const auto pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:" + std::string(64, '0') + "\nsize 19332096\n";
+  const auto pointer =
+      "version https://git-lfs.github.com/spec/v1\noid sha256:" + std::string(64, '0') + "\nsize 19332096\n";
   const std::vector<std::pair<std::string, std::string>> contents{
       {pointer, "Git LFS pointer, which stands for a file of 19332096 bytes: fetch that with `git lfs pull`"},
       {"/annex/objects/SHA256E-s123--0d0d.pth\n", "git-annex pointer, which stands for a file of 123 bytes"},
@@ -236,14 +237,19 @@ TEST(ForeignContent, IsNamedByEveryReaderWithWhatToDo) {
       {"{\"message\": \"Not Found\"}", "JSON text"},
       {"", "the file is empty"}};
   const std::vector<std::pair<const char*, std::function<void(const ByteSource&)>>> readers{
-      {"torch", [](const ByteSource& s) { read_torch_file(s); }}, {"safetensors", [](const ByteSource& s) { read_safetensors(s); }},
-      {"npy", [](const ByteSource& s) { read_npy(s); }},          {"npz", [](const ByteSource& s) { read_npz(s); }},
-      {"idx", [](const ByteSource& s) { read_idx(s, s, 10); }},   {"cifar", [](const ByteSource& s) { read_cifar_binary(s, 1, 10); }},
+      {"torch", [](const ByteSource& s) { read_torch_file(s); }},
+      {"safetensors", [](const ByteSource& s) { read_safetensors(s); }},
+      {"npy", [](const ByteSource& s) { read_npy(s); }},
+      {"npz", [](const ByteSource& s) { read_npz(s); }},
+      {"idx", [](const ByteSource& s) { read_idx(s, s, 10); }},
+      {"cifar", [](const ByteSource& s) { read_cifar_binary(s, 1, 10); }},
       {"batch", [](const ByteSource& s) { read_cifar_pickle(s, 10); }},
-      {"mat", [](const ByteSource& s) { read_mat(s, {"X"}, 1000); }}, {"image", [](const ByteSource& s) { decode_image(s); }}};
+      {"mat", [](const ByteSource& s) { read_mat(s, {"X"}, 1000); }},
+      {"image", [](const ByteSource& s) { decode_image(s); }}};
   for (const auto& [content, part] : contents)
     for (const auto& [name, read] : readers) {
-      const auto message = message_of<Error>([&, &read = read, &content = content] { read(MemorySource("file", bytes_of(content))); });
+      const auto message =
+          message_of<Error>([&, &read = read, &content = content] { read(MemorySource("file", bytes_of(content))); });
       EXPECT_NE(message.find(part), std::string::npos) << name << ": " << message;
     }
   EXPECT_EQ(foreign_content(MemorySource("zip", bytes_of("PK\3\4"))), "");
@@ -252,9 +258,11 @@ TEST(ForeignContent, IsNamedByEveryReaderWithWhatToDo) {
 TEST(ForeignContent, LinksOfGitAnnexWhoseFileIsAbsentAreNamed) {
   const TemporaryFolder folder;
   std::filesystem::create_symlink(".git/annex/objects/aa/bb/SHA256E-s1--00/SHA256E-s1--00", folder / "m.pth");
-  EXPECT_NE(message_of<Error>([&] { FileSource((folder / "m.pth").string()); }).find("git annex get"), std::string::npos);
+  EXPECT_NE(message_of<Error>([&] { FileSource((folder / "m.pth").string()); }).find("git annex get"),
+            std::string::npos);
   std::filesystem::create_symlink("nowhere", folder / "n.pth");
-  EXPECT_NE(message_of<Error>([&] { FileSource((folder / "n.pth").string()); }).find("a link to nowhere"), std::string::npos);
+  EXPECT_NE(message_of<Error>([&] { FileSource((folder / "n.pth").string()); }).find("a link to nowhere"),
+            std::string::npos);
 }
 
 TEST(Npy, RoundTripIsBitForBit) {

@@ -191,14 +191,15 @@ TEST(Pickle, ReadsNumpyArraysOfProtocol5) {
 
 TEST(Pickle, ObjectsMadeByHelpersAreCalledAfterTheirClass) {
   const auto object = global("__builtin__", "object");
-  EXPECT_EQ(opaque_name(global("copy_reg", "_reconstructor") + "(" + global("net", "Args") + object + "NtR"), "net.Args");
+  EXPECT_EQ(opaque_name(global("copy_reg", "_reconstructor") + "(" + global("net", "Args") + object + "NtR"),
+            "net.Args");
   EXPECT_EQ(opaque_name(global("copyreg", "__newobj__") + "(" + global("net", "Args") + "tR"), "net.Args");
 }
 
 TEST(Pickle, ObjectsThatHoldThemselvesOrEachOtherManyTimesStayOneEach) {
   // a.self = a, in a list of itself; then a list of lists of it, which would be 10^9 objects written out.
-  std::string laughs = global("net", "A") + ")Rq\xFF}" + text("self") + "h\xFFs" + "b0](" + std::string(10, 'N') + "eq" +
-                       '\0' + "0](h\xFFh\xFF" + "e.";
+  std::string laughs = global("net", "A") + ")Rq\xFF}" + text("self") + "h\xFFs" + "b0](" + std::string(10, 'N') +
+                       "eq" + '\0' + "0](h\xFFh\xFF" + "e.";
   const Value value = unpickle(laughs);
   ASSERT_TRUE(value.items());
   EXPECT_EQ((*value.items())[1].as<Opaque>()->name, "net.A");
@@ -225,16 +226,20 @@ TEST(Pickle, TensorsOfMappingsThatItDoesNotKnowAreKept) {
 
 std::string module(const std::string& name, const std::string& parameters, const std::string& buffers,
                    const std::string& modules, const std::string& hidden = "") {
-  return global("net", name) + ")\x81}(" + text("_parameters") + "}(" + parameters + "u" + text("_buffers") + "}(" + buffers +
-         "u" + text("_modules") + "}(" + modules + "u" +
-         (hidden.empty() ? "" : text("_non_persistent_buffers_set") + global("__builtin__", "set") + "(](" + hidden + "etR") + "ub";
+  return global("net", name) + ")\x81}(" + text("_parameters") + "}(" + parameters + "u" + text("_buffers") + "}(" +
+         buffers + "u" + text("_modules") + "}(" + modules + "u" +
+         (hidden.empty()
+              ? ""
+              : text("_non_persistent_buffers_set") + global("__builtin__", "set") + "(](" + hidden + "etR") +
+         "ub";
 }
 
 TEST(Pickle, ModulesGiveTheirParametersAndBuffersAsStateDictNamesThem) {
   const auto byte = tensor(storage("ByteStorage", "0", 4), 0, {1}, {1});
   const auto layer = module("Linear", text("weight") + byte + text("bias") + "N", "", "");
   const auto norm = module("Norm", "", text("mean") + byte + text("cache") + byte, "", text("cache"));
-  const Value value = unpickle(module("Net", text("scale") + byte, "", text("fc") + layer + text("bn") + norm + text("none") + "N") + ".");
+  const Value value = unpickle(
+      module("Net", text("scale") + byte, "", text("fc") + layer + text("bn") + norm + text("none") + "N") + ".");
   const auto* opaque = value.as<Opaque>();
   ASSERT_TRUE(opaque && opaque->tensors);
   EXPECT_TRUE(opaque->is_module);
@@ -245,11 +250,12 @@ TEST(Pickle, ModulesGiveTheirParametersAndBuffersAsStateDictNamesThem) {
 }
 
 TEST(Pickle, ModulesThatHoldThemselvesOrFarTooManyAreRefused) {
-  const auto self = global("net", "A") + ")\x81q\x07}(" + text("_parameters") + "}" + text("_buffers") + "}" + text("_modules") +
-                    "}" + text("a") + "h\x07su" + "b.";
+  const auto self = global("net", "A") + ")\x81q\x07}(" + text("_parameters") + "}" + text("_buffers") + "}" +
+                    text("_modules") + "}" + text("a") + "h\x07su" + "b.";
   EXPECT_NE(error_of(self).find("contains itself"), std::string::npos) << error_of(self);
   // Each holds the one before it ten times: 10^9 modules from a kilobyte.
-  std::string bomb = module("A", text("w") + tensor(storage("ByteStorage", "0", 4), 0, {1}, {1}), "", "") + "q\x01" + "0";
+  std::string bomb =
+      module("A", text("w") + tensor(storage("ByteStorage", "0", 4), 0, {1}, {1}), "", "") + "q\x01" + "0";
   for (char i = 1; i < 10; ++i) {
     std::string inside;
     for (char c = 'a'; c < 'k'; ++c) inside += text(std::string(1, c)) + "h" + i;
@@ -260,8 +266,8 @@ TEST(Pickle, ModulesThatHoldThemselvesOrFarTooManyAreRefused) {
 
 TEST(Pickle, TensorsThatItCannotReadAreNamedAndTheOthersRead) {
   const auto v3 = [&](const std::string& storage, const std::string& dtype, int64_t count) {
-    return global("torch._utils", "_rebuild_tensor_v3") + "(" + storage + integer(0) + tuple({count}) + tuple({1}) + "\x89" +
-           global("collections", "OrderedDict") + ")R" + global("torch", dtype) + "tR";
+    return global("torch._utils", "_rebuild_tensor_v3") + "(" + storage + integer(0) + tuple({count}) + tuple({1}) +
+           "\x89" + global("collections", "OrderedDict") + ")R" + global("torch", dtype) + "tR";
   };
   const auto untyped = storage("UntypedStorage", "0", 8);
   EXPECT_EQ(got<TensorPointer>(v3(untyped, "uint16", 4))->type, ScalarType::uint16);
@@ -270,22 +276,30 @@ TEST(Pickle, TensorsThatItCannotReadAreNamedAndTheOthersRead) {
   EXPECT_EQ(opaque_name(v3(untyped, "float8_e4m3fn", 8)), "a tensor of torch.float8_e4m3fn");
   EXPECT_EQ(opaque_name(tensor(storage("ComplexFloatStorage", "0", 6), 0, {2}, {1})),
             "a tensor in a torch.ComplexFloatStorage");
-  EXPECT_EQ(opaque_name(global("torch._utils", "_rebuild_sparse_tensor") + "(NtR"), "torch._utils._rebuild_sparse_tensor");
+  EXPECT_EQ(opaque_name(global("torch._utils", "_rebuild_sparse_tensor") + "(NtR"),
+            "torch._utils._rebuild_sparse_tensor");
   const auto plain = tensor(storage("ByteStorage", "0", 2), 0, {2}, {1});
-  EXPECT_EQ(hex(got<TensorPointer>(global("torch._utils", "_rebuild_parameter_with_state") + "(" + plain + "\x88)}tR")->data),
-            "0001");
+  EXPECT_EQ(
+      hex(got<TensorPointer>(global("torch._utils", "_rebuild_parameter_with_state") + "(" + plain + "\x88)}tR")->data),
+      "0001");
   const auto arguments = "(" + storage("ByteStorage", "0", 2) + integer(0) + tuple({2}) + tuple({1}) + "t";
-  EXPECT_EQ(hex(got<TensorPointer>(global("torch._tensor", "_rebuild_from_type_v2") + "(" +
-                                   global("torch._utils", "_rebuild_tensor") + global("net", "MyTensor") + arguments + "}tR")->data),
-            "0001");
+  EXPECT_EQ(
+      hex(got<TensorPointer>(global("torch._tensor", "_rebuild_from_type_v2") + "(" +
+                             global("torch._utils", "_rebuild_tensor") + global("net", "MyTensor") + arguments + "}tR")
+              ->data),
+      "0001");
 }
 
 TEST(Pickle, ReadsTheEscapesOfProtocol0AndNamesThatAreNotUtf8) {
   EXPECT_EQ(got<std::string>("S'a\\\\b\\'c\\n\\x41\\101'\n"s), "a\\b'c\nAA");
   EXPECT_EQ(got<Bytes>("S'\\xff'\n"s).text(), "\xFF");
   EXPECT_EQ(got<std::string>("Va\\u00e9\\U0001f600\xE9\n"s), "aé😀é");
-  EXPECT_EQ(got<std::string>("X\x06\x00\x00\x00mo\xED\xB3\xA8" "d"s), "mo\\udce8d") << "os.fsdecode(b'mo\\xe8d')";
-  for (const char* bad : {"S'\\q'\n.", "S'\\x4'\n.", "S'a\\'\n.", "V\\u12\n.", "V\\U99999999\n."}) EXPECT_THROW(unpickle(bad), Error) << bad;
+  EXPECT_EQ(got<std::string>("X\x06\x00\x00\x00mo\xED\xB3\xA8"
+                             "d"s),
+            "mo\\udce8d")
+      << "os.fsdecode(b'mo\\xe8d')";
+  for (const char* bad : {"S'\\q'\n.", "S'\\x4'\n.", "S'a\\'\n.", "V\\u12\n.", "V\\U99999999\n."})
+    EXPECT_THROW(unpickle(bad), Error) << bad;
 }
 
 TEST(Pickle, RefusesCycles) {
@@ -429,7 +443,8 @@ TEST(StateDict, IsFoundThroughNestedWrappersAndListsOfOne) {
 }
 
 TEST(StateDict, LosesTheLongestPrefixOfAnyNameThatAllTensorsShare) {
-  for (const char* prefix : {"module.", "module.module.", "_orig_mod.module.", "module.0.", "backbone.", "net.encoder.model."}) {
+  for (const char* prefix :
+       {"module.", "module.module.", "_orig_mod.module.", "module.0.", "backbone.", "net.encoder.model."}) {
     const auto state = peel(layers(prefix));
     EXPECT_EQ(names(state), "0.weight fc.bias ") << prefix;
     EXPECT_EQ(state.peeled, std::vector<std::string>{fmt::format("prefix \"{}\"", prefix)});
@@ -438,7 +453,8 @@ TEST(StateDict, LosesTheLongestPrefixOfAnyNameThatAllTensorsShare) {
   EXPECT_EQ(names(peel(dict({{"module.a", weight(1)}, {"b", weight(1)}}))), "module.a b ");
   EXPECT_EQ(names(peel(dict({{"module.0.weight", weight(1)}, {"module.0.bias", weight(1)}}))), "0.weight 0.bias ")
       << "a Sequential of one layer";
-  EXPECT_EQ(names(peel(dict({{"layer._orig_mod.0.weight", weight(1)}, {"fc.bias", weight(1)}}))), "layer.0.weight fc.bias ");
+  EXPECT_EQ(names(peel(dict({{"layer._orig_mod.0.weight", weight(1)}, {"fc.bias", weight(1)}}))),
+            "layer.0.weight fc.bias ");
   EXPECT_EQ(names(peel(dict({{"model.0.weight", weight(1)}, {"model.fc.bias", weight(2)}, {"hpm.means", weight(3)}}))),
             "0.weight fc.bias hpm.means ")
       << "HPM's own state has no prefix";
@@ -482,10 +498,12 @@ TEST(StateDict, TakesTheInputNormalisationOut) {
 
 Value floats(std::vector<int64_t> shape, float value) {
   std::vector<float> values(count_of(shape), value);
-  return {std::make_shared<StoredTensor>(StoredTensor{ScalarType::float32, std::move(shape), Bytes(std::as_bytes(std::span(values)))})};
+  return {std::make_shared<StoredTensor>(
+      StoredTensor{ScalarType::float32, std::move(shape), Bytes(std::as_bytes(std::span(values)))})};
 }
 Value count(int64_t value) {
-  return {std::make_shared<StoredTensor>(StoredTensor{ScalarType::int64, {}, Bytes(std::as_bytes(std::span(&value, 1)))})};
+  return {
+      std::make_shared<StoredTensor>(StoredTensor{ScalarType::int64, {}, Bytes(std::as_bytes(std::span(&value, 1)))})};
 }
 /// A network's tensors below a prefix, all of one value.
 std::vector<std::pair<std::string, Value>> network(const std::string& prefix, float value) {
@@ -549,7 +567,8 @@ TEST(StateDict, AKeyOrPrefixChoosesAmongSeveralSetsOfWeights) {
     EXPECT_TRUE(state.warnings.empty()) << key;
   }
   const auto message = message_of<UsageError>([&] { peel(file(), "a.pth", "ema.shadwo"); });
-  EXPECT_NE(message.find("state_dict (4 tensors), ema.shadow (4 tensors); did you mean ema.shadow?"), std::string::npos) << message;
+  EXPECT_NE(message.find("state_dict (4 tensors), ema.shadow (4 tensors); did you mean ema.shadow?"), std::string::npos)
+      << message;
 }
 
 TEST(StateDict, APrefixChoosesAmongNetworksOfOneDictionary) {

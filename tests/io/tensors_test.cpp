@@ -55,8 +55,9 @@ TEST(Tensors, UnsignedTypesThatLibTorchCannotComputeWithBecomeTheNextSignedOne) 
   EXPECT_EQ(small.item<int64_t>(), 65535);
   EXPECT_EQ(to_tensor(stored(uint32_t{4294967295}, ScalarType::uint32)).item<int64_t>(), 4294967295);
   EXPECT_EQ(to_tensor(stored(uint64_t{1} << 62, ScalarType::uint64)).item<int64_t>(), int64_t{1} << 62);
-  EXPECT_NE(message_of<Error>([&] { to_tensor(stored(uint64_t{1} << 63, ScalarType::uint64)); }).find("9223372036854775808"),
-            std::string::npos);
+  EXPECT_NE(
+      message_of<Error>([&] { to_tensor(stored(uint64_t{1} << 63, ScalarType::uint64)); }).find("9223372036854775808"),
+      std::string::npos);
 }
 
 TEST(Tensors, MovedStorageIsOwnedByTheTensor) {

@@ -81,8 +81,8 @@ TEST_F(Surrogates, HaveTheGradientOfTheOneThatTheTableCallsTheSame) {
       for (const auto& row : hpm_surrogates()) {
         const auto twin = bound(row, *model.head, context(kind)).same_as;
         if (twin.empty() || row.objective) continue;
-        EXPECT_TRUE(close(ask(row, kind, x, LossKind::ce).gradient, ask(twin, kind, x, LossKind::ce).gradient, 1e-9,
-                          1e-9))
+        EXPECT_TRUE(
+            close(ask(row, kind, x, LossKind::ce).gradient, ask(twin, kind, x, LossKind::ce).gradient, 1e-9, 1e-9))
             << row.name << " and " << twin << " in " << to_string(kind) << ", lambda " << lambda;
       }
     }

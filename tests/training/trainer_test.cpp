@@ -164,8 +164,8 @@ TEST_F(States, ADamagedLastStateFallsBackAndSaysSo) {
     EXPECT_NE(monitor.warnings.find("damaged"), std::string::npos) << monitor.warnings;
     EXPECT_NE(monitor.warnings.find("state.previous.safetensors: epoch 2, step 0"), std::string::npos)
         << monitor.warnings;
-    std::filesystem::copy(copy.path, folder_.path, std::filesystem::copy_options::recursive |
-                                                       std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::copy(copy.path, folder_.path,
+                          std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing);
   }
   // Killed between the two renames.
   std::filesystem::remove(path("state.safetensors"));
@@ -201,7 +201,9 @@ TEST_F(States, ALossThatIsNotFiniteNamesTheStateThatStays) {
   EXPECT_NE(message.find("epoch 1"), std::string::npos) << message;
   EXPECT_NE(message.find("the last good state stays in " + path("state.safetensors")), std::string::npos) << message;
   for (const auto& [name, tensor] : read_checkpoint(path("state.safetensors")).tensors)
-    if (tensor.is_floating_point()) { EXPECT_TRUE(tensor.isfinite().all().item<bool>()) << name; }
+    if (tensor.is_floating_point()) {
+      EXPECT_TRUE(tensor.isfinite().all().item<bool>()) << name;
+    }
 }
 
 TEST(SaveEvery, ReadsTimesStepsAndEpoch) {
@@ -261,7 +263,9 @@ TEST(WeightAverage, TrainingEndsWithItAndWithStatisticsOfItsOwn) {
     mean += c.mean({0, 2, 3}) / 3;
   }
   for (const auto& [name, tensor] : model.state())
-    if (name == "1.running_mean") { EXPECT_TRUE(close(tensor, mean, 1e-5)); }
+    if (name == "1.running_mean") {
+      EXPECT_TRUE(close(tensor, mean, 1e-5));
+    }
 }
 
 // ---- validation -----------------------------------------------------------------------------------------------------

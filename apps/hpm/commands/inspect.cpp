@@ -3,9 +3,9 @@
 #include "commands/commands.h"
 #include "hpm/core/error.h"
 #include "hpm/core/json_impl.h"
+#include "hpm/core/text.h"
 #include "hpm/io/file.h"
 #include "hpm/io/sha256.h"
-#include "hpm/core/text.h"
 #include "hpm/io/torch_file.h"
 #include "hpm/io/zip.h"
 #include "hpm/models/torchscript.h"
@@ -24,7 +24,8 @@ std::string quoted(const std::string& word) {
   std::string out;
   for (const char c : word) {
     if (text) out += c == '\'' ? "'\\''" : std::string(1, c);
-    else out += plain.find(c) != plain.npos ? std::string(1, c) : fmt::format("\\{:03o}", static_cast<unsigned char>(c));
+    else
+      out += plain.find(c) != plain.npos ? std::string(1, c) : fmt::format("\\{:03o}", static_cast<unsigned char>(c));
   }
   return text ? "'" + out + "'" : "\"$(printf '" + out + "')\"";
 }
@@ -127,8 +128,12 @@ void add_candidates(Json& j, const CheckpointFile& file) {
 }
 
 Json description_of(const CheckpointFile& file, const std::string& path, bool keys) {
-  Json j{{"file", path},          {"container", file.container}, {"sha256", file.sha256},
-         {"peeled", file.peeled}, {"ignored", file.ignored},     {"unread", file.unread},
+  Json j{{"file", path},
+         {"container", file.container},
+         {"sha256", file.sha256},
+         {"peeled", file.peeled},
+         {"ignored", file.ignored},
+         {"unread", file.unread},
          {"tensors", file.tensors.size()}};
   add_candidates(j, file);
   if (keys)

@@ -5,13 +5,13 @@
 
 #include "hpm/core/error.h"
 #include "hpm/core/json_impl.h"
+#include "hpm/core/text.h"
 #include "hpm/defences/defence_options.h"
 #include "hpm/evaluation/input_warnings.h"
 #include "hpm/evaluation/protocols.h"
 #include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/io/file.h"
 #include "hpm/io/npy.h"
-#include "hpm/core/text.h"
 #include "options.h"
 
 namespace hpm::app {
@@ -34,7 +34,8 @@ std::string labels_csv(const Dataset& data, const Tensor& index, const Tensor& l
   for (int64_t i = 0; i < labels.numel(); ++i) {
     const auto number = index[i].item<int64_t>();
     csv += fmt::format("{},{}", number, labels[i].item<int64_t>());
-    if (files) csv += ",\"" + std::regex_replace(printable_utf8(data.reader->path(number)), std::regex("\""), "\"\"") + "\"";
+    if (files)
+      csv += ",\"" + std::regex_replace(printable_utf8(data.reader->path(number)), std::regex("\""), "\"\"") + "\"";
     csv += "\n";
   }
   return csv;

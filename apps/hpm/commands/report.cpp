@@ -45,8 +45,9 @@ int report(const Arguments& arguments) {
   if (table.empty()) line.warn_unused("caption", "no --table is written");
   if (table.ends_with(".csv")) line.warn_unused("caption", "a CSV file has none");
   // A device or a FIFO has no ending: it gets Markdown.
-  require(table.empty() || is_stream(table) || table.ends_with(".md") || table.ends_with(".tex") || table.ends_with(".csv"),
-          "--table: needs a name that ends in .md, .tex or .csv, but got \"{}\"", table);
+  require(
+      table.empty() || is_stream(table) || table.ends_with(".md") || table.ends_with(".tex") || table.ends_with(".csv"),
+      "--table: needs a name that ends in .md, .tex or .csv, but got \"{}\"", table);
   require_free("--html", html, force, is_report_file);
   if (!table.empty()) require_free("--table", table, force, is_report_file);
   write_report(runs, html, {.title = title, .labels = labels});

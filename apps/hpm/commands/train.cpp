@@ -61,8 +61,8 @@ int train(const Arguments& arguments) {
                                                  {"training.objective", o.method.objective}};
   o.loop.on_validation = log.examples();
   o.loop.on_best = log.keep_best(source, notes);
-  const auto objective = with_awp(
-      std::make_unique<AdversarialTraining>(model, o.adversary, o.loop.seed, o.method), o.awp);
+  const auto objective =
+      with_awp(std::make_unique<AdversarialTraining>(model, o.adversary, o.loop.seed, o.method), o.awp);
   hpm::train(*objective, data, o.loop, line.monitor(), log.callback());
   model.to(at::kCPU);
   save_model(model, run.file("model.safetensors"), source, notes);

@@ -25,7 +25,8 @@ Answer VictimModel::ask(const Query& query, const Loss* loss) {
   at::AutoGradMode mode(loss != nullptr);
   const auto x = loss ? query.x.detach().requires_grad_() : query.x;
   const auto out = defence_.run(x);
-  const Output batch{clean_.features.index_copy(0, rows_, out.features), clean_.logits.index_copy(0, rows_, out.logits)};
+  const Output batch{clean_.features.index_copy(0, rows_, out.features),
+                     clean_.logits.index_copy(0, rows_, out.logits)};
   Answer answer;
   {
     torch::NoGradGuard guard;
@@ -81,9 +82,9 @@ class Crowd {
 
   CollusionOutcome operator()() {
     CollusionOutcome outcome{colluders_, victim_too_, 0, 0, at::zeros({run_.images.size()}, at::kBool)};
-    run_.monitor.begin(fmt::format("{}, {} colluders{}", run_.target(target_).name, colluders_,
-                                   victim_too_ ? " and the victim" : ""),
-                       options_.victims, "victims");
+    run_.monitor.begin(
+        fmt::format("{}, {} colluders{}", run_.target(target_).name, colluders_, victim_too_ ? " and the victim" : ""),
+        options_.victims, "victims");
     for (const auto& index : run_.defence.batches()) {
       if (outcome.victims >= options_.victims) break;
       if (index.numel() > colluders_) attack(index, outcome);  // the last batch may be too short
@@ -133,8 +134,8 @@ class Crowd {
 
   /// The rows of an attacker who controls neighbours of a victim, drawn by the victim's number; the victim comes first.
   Tensor attackers(const Tensor& index, int64_t victim) const {
-    const auto order = streams_.permutation(index.size(0) - 1, {"colluders", index[victim].item<int64_t>()})
-                           .slice(0, 0, colluders_);
+    const auto order =
+        streams_.permutation(index.size(0) - 1, {"colluders", index[victim].item<int64_t>()}).slice(0, 0, colluders_);
     const auto rows = order + order.ge(victim).to(at::kLong);
     return victim_too_ ? at::cat({torch::tensor({victim}, at::kLong), rows}) : rows;
   }

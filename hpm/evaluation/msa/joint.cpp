@@ -7,9 +7,9 @@ namespace {
 /// One fixed batch, and what is right on the worst composition of it found so far: for the target that is attacked, and
 /// for each mixing weight beside it, judged on the same compositions.
 struct FixedBatch {
-  Tensor rows;                  // the images' positions in the evaluation, [B] int64 (CPU)
-  std::vector<Tensor> correct;  // a judged target: [B] bool (CPU)
-  Finding by = {};              // what gave the attacked target's worst composition
+  Tensor rows;                      // the images' positions in the evaluation, [B] int64 (CPU)
+  std::vector<Tensor> correct;      // a judged target: [B] bool (CPU)
+  Finding by = {};                  // what gave the attacked target's worst composition
   std::optional<size_t> from = {};  // where it is composed: the target whose broken images it is made of
 };
 
@@ -59,8 +59,8 @@ class BatchTarget : public TargetAttack {
     name_findings();
     TargetOutcome result{std::move(outcome_), {}};
     for (size_t j = 0; j < judged_.size() && judged_.size() > 1; ++j)
-      result.sweep.push_back({run_.target(judged_[j]).name, run_.target(judged_[j]).lambda.value(), clean_correct_[j],
-                              flags(j), j == 0});
+      result.sweep.push_back(
+          {run_.target(judged_[j]).name, run_.target(judged_[j]).lambda.value(), clean_correct_[j], flags(j), j == 0});
     return result;
   }
 
@@ -178,8 +178,8 @@ class BatchTarget : public TargetAttack {
     if (step.surrogate.leads) outcome_.ste_accuracy = outcome.accuracy;
   }
 
-  /// The images that broke each row of a batch for `target`, put together: a new candidate, judged like the rest; once on
-  /// the originals, once on the worst batch so far.
+  /// The images that broke each row of a batch for `target`, put together: a new candidate, judged like the rest; once
+  /// on the originals, once on the worst batch so far.
   void compose(size_t target, const Finding& by) {
     for (auto& batch : batches_) {
       const auto broken = run_.observer.broken(target).index_select(0, batch.rows);

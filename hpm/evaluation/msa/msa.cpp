@@ -47,9 +47,8 @@ FreshVerdict verify(const MsaRun& run, size_t target, const ImageSet& images) {
   const auto none = at::zeros({0}, at::kBool);
   std::vector<Tensor> wrong{none}, close{none}, logits;
   for_chunks(images, run.options.batch_size, [&](const Images& chunk, int64_t) {
-    const auto verdict = verify_rows(chunk, [&](const Images& rows) {
-      return run.defence.predict(run.defence.run(rows.x), rows.index, target);
-    });
+    const auto verdict = verify_rows(
+        chunk, [&](const Images& rows) { return run.defence.predict(run.defence.run(rows.x), rows.index, target); });
     run.borderline.index_fill_(0, run.observer.places(chunk.index.index({verdict.close})), true);
     wrong.push_back(verdict.wrong), close.push_back(verdict.close), logits.push_back(verdict.logits);
   });
@@ -73,11 +72,9 @@ ContextOutcome under_another_name(ContextOutcome outcome, const std::string& nam
 /// Attacks the targets of independent rows, then the coupled ones; outcomes come in the order of the targets.
 void attack_targets(const MsaRun& run) {
   auto order = attacked_targets(run.defence);
-  std::stable_partition(order.begin(), order.end(),
-                        [&](size_t t) { return run.target(t).coupling == Coupling::rows; });
+  std::stable_partition(order.begin(), order.end(), [&](size_t t) { return run.target(t).coupling == Coupling::rows; });
   std::map<size_t, std::unique_ptr<TargetAttack>> attacks;
-  for (auto t : order)
-    attacks[t] = (run.target(t).coupling == Coupling::rows ? attack_rows : attack_batches)(run, t);
+  for (auto t : order) attacks[t] = (run.target(t).coupling == Coupling::rows ? attack_rows : attack_batches)(run, t);
   for (auto t : order) attacks[t]->attack();
   std::map<size_t, TargetOutcome> outcomes;
   for (auto t : order) {
@@ -110,7 +107,8 @@ Evaluation msa(Defence& defence, const AttackedImages& on, const MsaOptions& opt
   require(on.images.size() > 0, "msa: needs at least one image");
   require(std::get<0>(at::_unique(on.images.index)).numel() == on.images.size(),
           "msa: an image is given twice; each needs a number of its own");
-  for (auto t : attacked_targets(defence)) msa_plan(defence, t, on.threat.norm, options);  // bad options, before anything
+  for (auto t : attacked_targets(defence))
+    msa_plan(defence, t, on.threat.norm, options);  // bad options, before anything
   const WorkTimer timer(work.log);
   Evaluation out;
   for (const auto& note : few_classes_notes(defence, on.threat.norm, options)) {
@@ -119,9 +117,9 @@ Evaluation msa(Defence& defence, const AttackedImages& on, const MsaOptions& opt
   }
   check_crowds(defence, options, work.monitor);
   Observer observer(on.images, on.threat, defence);
-  const MsaRun run{defence,       on.images, on.threat, options,
-                   work.monitor,  work.log,  observer,  out,
-                   at::zeros({on.images.size()}, at::kBool)};
+  const MsaRun run{defence,  on.images,    on.threat,
+                   options,  work.monitor, work.log,
+                   observer, out,          at::zeros({on.images.size()}, at::kBool)};
   attack_targets(run);
   out.borderline = run.borderline.sum().item<int64_t>();
   out.seconds = timer.seconds();

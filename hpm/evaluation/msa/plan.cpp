@@ -45,9 +45,8 @@ bool repeats(const AttackSpec& spec) { return attack_entry(spec.name).repeats; }
 
 /// A surrogate's own attacks, in one start each, with the settings that the user replaced.
 std::vector<AttackSpec> attacks_of(const MsaOptions& options, SurrogateKind kind, Norm norm, int64_t classes) {
-  auto attacks = options.version == "quick"
-                     ? quick_attacks(kind, norm, classes)
-                     : standard_attacks(kind, norm, classes, options.version == "plus" ? 5 : 1);
+  auto attacks = options.version == "quick" ? quick_attacks(kind, norm, classes)
+                                            : standard_attacks(kind, norm, classes, options.version == "plus" ? 5 : 1);
   for (auto& spec : attacks) {
     if (repeats(spec)) spec.restarts *= options.restarts;
     spec.steps = options.steps.value_or(spec.steps);
@@ -65,12 +64,10 @@ void add_restarts(PlannedStep& running, const std::vector<AttackSpec>& twin) {
   }
 }
 
-/// Gives the white-box surrogates that run together as many starts of each attack as `starts` surrogates have. Where one
-/// of them has the exact gradient, all of these starts are its.
+/// Gives the white-box surrogates that run together as many starts of each attack as `starts` surrogates have. Where
+/// one of them has the exact gradient, all of these starts are its.
 void give_starts(int64_t starts, const std::vector<AttackSpec>& of_one, std::vector<PlannedStep>& steps) {
-  const auto white_box = [](const PlannedStep& s) {
-    return s.runs() && s.surrogate.kind == SurrogateKind::white_box;
-  };
+  const auto white_box = [](const PlannedStep& s) { return s.runs() && s.surrogate.kind == SurrogateKind::white_box; };
   const bool exact =
       std::any_of(steps.begin(), steps.end(), [&](const auto& s) { return white_box(s) && s.surrogate.exact; });
   for (const auto& wanted : of_one) {

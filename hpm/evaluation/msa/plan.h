@@ -10,8 +10,8 @@
 
 namespace hpm {
 
-/// The Mixed Surrogate Attack: several differentiable stand-ins for a prediction, several attacks on each, every iterate
-/// judged by the true prediction, and the worst case (K. Wang, arXiv:2606.01746).
+/// The Mixed Surrogate Attack: several differentiable stand-ins for a prediction, several attacks on each, every
+/// iterate judged by the true prediction, and the worst case (K. Wang, arXiv:2606.01746).
 struct MsaOptions {
   std::string version = "quick";                   ///< quick, standard or plus
   std::vector<std::string> surrogates = {};        ///< none: the version's

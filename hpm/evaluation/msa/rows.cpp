@@ -55,8 +55,8 @@ class RowTarget : public TargetAttack {
         continue;
       }
       if (result.sweep.empty())
-        result.sweep.push_back({outcome_.context, run_.target(target_).lambda.value(), outcome_.clean_correct,
-                                survivors(), true});
+        result.sweep.push_back(
+            {outcome_.context, run_.target(target_).lambda.value(), outcome_.clean_correct, survivors(), true});
       result.sweep.push_back({other.context, target.lambda.value(), other.clean_correct, other.robust, false});
     }
     if (drawn) result.outcome.worst_draw = percent(right_in_all_draws);
@@ -116,8 +116,9 @@ class RowTarget : public TargetAttack {
     auto broken = at::zeros_like(left);
     const auto finder = own_gradient(surrogate) ? std::string() : surrogate.name;
     run_.observer.begin_attack({finder, surrogate.kind, spec.name, outcome_.context}, target_);
-    run_.monitor.begin(fmt::format("{}{}/{}", outcome_.context.empty() ? "" : outcome_.context + " ", surrogate.name, spec.name),
-                       rows.numel(), "images");
+    run_.monitor.begin(
+        fmt::format("{}{}/{}", outcome_.context.empty() ? "" : outcome_.context + " ", surrogate.name, spec.name),
+        rows.numel(), "images");
     const RandomStreams streams(seed_of(run_.options, surrogate.name, outcome_.context));
     for_chunks(run_.images.subset(rows), run_.options.batch_size, [&](Images chunk, int64_t begin) {
       const auto here = rows.slice(0, begin, begin + chunk.size());
@@ -129,8 +130,7 @@ class RowTarget : public TargetAttack {
         return observed_attack(run_, attacked, [&]() -> NamedTensors {
           const auto found = run_attack(attacked, chunk, run_.threat, spec, streams, progress);
           const auto hits = found.broken.nonzero().squeeze(1);
-          const auto stands =
-              verify(run_, target_, Images{found.images, chunk.y, chunk.index}.select(hits)).wrong;
+          const auto stands = verify(run_, target_, Images{found.images, chunk.y, chunk.index}.select(hits)).wrong;
           keep_returned(here, hits.index({stands.to(hits.device())}), found.images);
           return {{"broken", at::zeros({chunk.size()}, at::kBool).index_copy(0, hits.to(at::kCPU), stands)}};
         });
@@ -148,7 +148,8 @@ class RowTarget : public TargetAttack {
   void keep_returned(const Tensor& places, const Tensor& hits, const Tensor& images) {
     const auto at_hits = places.index_select(0, hits.to(at::kCPU));
     const auto fresh = confirmed_.index_select(0, at_hits).logical_not();
-    run_.observer.record(target_, at_hits.index({fresh}), images.index_select(0, hits.index({fresh.to(hits.device())})));
+    run_.observer.record(target_, at_hits.index({fresh}),
+                         images.index_select(0, hits.index({fresh.to(hits.device())})));
   }
 
   const MsaRun& run_;

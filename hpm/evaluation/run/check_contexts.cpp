@@ -66,8 +66,7 @@ void check_contexts(const Subject& subject, Defence& defence, const AttackedImag
     auto settings = options.check_options();
     settings.gradients = asked_for_gradients(evaluation);
     settings.differentiable = subject.differentiable;
-    auto lines =
-        run_checks(checked, on.images, on.threat, evaluation, saved, settings, work.monitor, work.log);
+    auto lines = run_checks(checked, on.images, on.threat, evaluation, saved, settings, work.monitor, work.log);
     std::move(lines.begin(), lines.end(), std::back_inserter(evaluation.checks));
   }
   evaluation.checks_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

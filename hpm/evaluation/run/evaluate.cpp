@@ -27,8 +27,7 @@ std::unique_ptr<Defence> Subject::make(const ImageSet& images, const std::vector
 
 Evaluation run_protocol(Defence& defence, const AttackedImages& on, const EvaluationOptions& options,
                         const Work& work) {
-  if (options.is("clean") || on.threat.eps == 0)
-    return evaluate_clean(defence, on.images, options.compute.batch_size);
+  if (options.is("clean") || on.threat.eps == 0) return evaluate_clean(defence, on.images, options.compute.batch_size);
   if (options.is("msa")) return msa(defence, on, options.msa(), work);
   const auto& context = defence.targets().front().name;
   if (!context.empty() && context != to_string(ContextKind::reference))
@@ -45,7 +44,7 @@ namespace {
 class ModelRun {
  public:
   ModelRun(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan,
-      const RunDirectory& directory, Monitor& monitor)
+           const RunDirectory& directory, Monitor& monitor)
       : input_(input),
         options_(options),
         plan_(plan),
@@ -63,7 +62,8 @@ class ModelRun {
     const auto defence = model.make(images_, options_.evaluated_contexts(), work.log);
     auto& evaluation = outcome.evaluation = run_protocol(*defence, {images_, radii_.front()}, options_, work);
     if (!options_.attacks_anything())
-      for (const auto& line : look_at_verdicts(input_.model, images_, options_.compute.batch_size, work.log, evaluation))
+      for (const auto& line :
+           look_at_verdicts(input_.model, images_, options_.compute.batch_size, work.log, evaluation))
         note(line);
     outcome.curve = run_curve(model, images_, radii_, options_, work, evaluation);
     evaluation.notes.insert(evaluation.notes.begin(), notes_.begin(), notes_.end());
@@ -119,7 +119,8 @@ class ModelRun {
       const auto rounded = adversarial.with_pixels([&](const Tensor& places) {
         return quantised(adversarial.select(places).x, images_.select(places).x, radii_.front());
       });
-      evaluation.quantised_robust = predict_logits(defence, 0, rounded, batch_size).argmax(1).eq(images_.y).to(at::kCPU);
+      evaluation.quantised_robust =
+          predict_logits(defence, 0, rounded, batch_size).argmax(1).eq(images_.y).to(at::kCPU);
       write_image_file(directory_.file("adversarial-8bit.safetensors"), rounded, batch_size, true);
     }
     check_contexts(model, defence, {images_, radii_.front()}, options_, saved, work, evaluation);
@@ -136,12 +137,12 @@ class ModelRun {
     const auto accuracy = [&](const Evaluation& of_peer) {
       return peer_accuracy(name, evaluation.first().clean_correct, of_peer.first().clean_correct);
     };
-    if (options_.transfer_only) {  // a surrogate alone: but one that sees other inputs than in training transfers nothing
+    if (options_
+            .transfer_only) {  // a surrogate alone: but one that sees other inputs than in training transfers nothing
       evaluation.checks.push_back(accuracy(evaluate_clean(*defence, images_, options_.compute.batch_size)));
       return std::nullopt;
     }
-    PeerResult result{name, classifier.info().file,
-                      run_protocol(*defence, {images_, radii_.front()}, options_, work)};
+    PeerResult result{name, classifier.info().file, run_protocol(*defence, {images_, radii_.front()}, options_, work)};
     auto smaller = radii_;
     std::erase_if(smaller, [first = radii_.front().eps](const auto& radius) { return radius.eps > first; });
     run_curve(peer, images_, smaller, options_, work, result.evaluation);
@@ -228,11 +229,12 @@ std::string write_results(const EvaluationInput& input, const EvaluationOptions&
   for (const auto& surrogate : input.surrogates) own.push_back(surrogate.name);
   for (const auto& surrogate : input.hpm_surrogates) own.push_back(surrogate.name);
   const auto role = !options.role.empty() ? options.role : input.model.head ? input.model.head_kind() : "";
-  ResultsInput results{input.model, input.data, images, radii.front(), outcome.evaluation,
-                       role, options.protocol, options.effective_version()};
+  ResultsInput results{input.model,        input.data, images,           radii.front(),
+                       outcome.evaluation, role,       options.protocol, options.effective_version()};
   results.budget = options.budget(own, input.model.classifier.search_precision());
   results.first_index = input.index[0].item<int64_t>();
-  results.indices_given = !at::equal(input.index, at::arange(results.first_index, results.first_index + input.index.numel()));
+  results.indices_given =
+      !at::equal(input.index, at::arange(results.first_index, results.first_index + input.index.numel()));
   results.company_size = options.company, results.company_seed = options.company_seed, results.seed = options.seed;
   results.config = config;
   results.started =

@@ -13,18 +13,18 @@ namespace hpm {
 struct EvaluationInput {
   HpmModel model;
   Dataset data;
-  Tensor index;                             ///< [n] int64: the numbers of the images
-  Peers peers = {};                         ///< the model before the defence, and the matched control
-  std::vector<Surrogate> surrogates = {};   ///< of the user's own, for any defence
+  Tensor index;                                   ///< [n] int64: the numbers of the images
+  Peers peers = {};                               ///< the model before the defence, and the matched control
+  std::vector<Surrogate> surrogates = {};         ///< of the user's own, for any defence
   std::vector<HpmSurrogate> hpm_surrogates = {};  ///< further rows of HPM's table
-  std::vector<std::string> notes = {};      ///< what a reader of the results must know about these
+  std::vector<std::string> notes = {};            ///< what a reader of the results must know about these
 };
 
 /// What an evaluation will do.
 struct EvaluationPlan {
-  Passes passes;               ///< an image that survives everything, at most; with peers and checks
-  int64_t radii = 1;           ///< how often: radii that are attacked
-  bool differentiable = true;  ///< the model has a gradient; otherwise only stand-ins and queries attack it
+  Passes passes;                        ///< an image that survives everything, at most; with peers and checks
+  int64_t radii = 1;                    ///< how often: radii that are attacked
+  bool differentiable = true;           ///< the model has a gradient; otherwise only stand-ins and queries attack it
   std::vector<std::string> notes = {};  ///< what is probably a mistake, or must be known to read the results
 };
 

@@ -12,8 +12,8 @@ namespace hpm {
 /// A model under evaluation: the one asked about, or a peer of it.
 struct Subject {
   HpmModel model;
-  DefenceOptions defence;        ///< as which defence it is seen, in all contexts asked for
-  std::string part;              ///< its prefix in the log: "model", "base" or "control"
+  DefenceOptions defence;  ///< as which defence it is seen, in all contexts asked for
+  std::string part;        ///< its prefix in the log: "model", "base" or "control"
   bool differentiable = true;
 
   std::unique_ptr<Defence> make(const ImageSet& images, const std::vector<std::string>& contexts,
@@ -30,8 +30,8 @@ Evaluation run_protocol(Defence& defence, const AttackedImages& on, const Evalua
 std::vector<RadiusOutcome> run_curve(const Subject& subject, const ImageSet& images, std::vector<ThreatModel> radii,
                                      const EvaluationOptions& options, const Work& work, Evaluation& headline);
 
-/// The checks of every context of an evaluation, appended to it. `saved`: the first context's adversarial images as read
-/// back from disk.
+/// The checks of every context of an evaluation, appended to it. `saved`: the first context's adversarial images as
+/// read back from disk.
 void check_contexts(const Subject& subject, Defence& defence, const AttackedImages& on,
                     const EvaluationOptions& options, const std::optional<ImageSet>& saved, const Work& work,
                     Evaluation& evaluation);

@@ -23,7 +23,8 @@ std::vector<std::string> attack_names() {
 std::vector<ThreatModel> EvaluationOptions::radii() const {
   std::vector<ThreatModel> all;
   std::istringstream parts(eps);
-  for (std::string part; std::getline(parts, part, ',');) all.push_back({parse_norm(norm), parse_radius(part, "--eps")});
+  for (std::string part; std::getline(parts, part, ',');)
+    all.push_back({parse_norm(norm), parse_radius(part, "--eps")});
   return all;
 }
 
@@ -106,10 +107,8 @@ AutoAttackOptions EvaluationOptions::autoattack() const {
 PgdOptions EvaluationOptions::pgd() const { return {steps.value_or(40), step_size, restarts.value_or(1), loss}; }
 
 CheckOptions EvaluationOptions::check_options() const {
-  return {.level = checks,
-          .seed = seed,
-          .batch_size = compute.batch_size,
-          .conformance = conformance && is("autoattack")};
+  return {
+      .level = checks, .seed = seed, .batch_size = compute.batch_size, .conformance = conformance && is("autoattack")};
 }
 
 DefenceOptions EvaluationOptions::defence() const {
@@ -148,7 +147,8 @@ void fields(Fields& f, EvaluationOptions& o) {
   f.add("victims", o.victims, "victims of the colluders", {.min = 1, .unit = "images"});
   f.add("company", o.company, "company size of solo and joint", {.min = 1, .max = 65536, .unit = "images"});
   f.add("company-seed", o.company_seed, "order of the company (0: as the images come)");
-  f.add("base", o.base, "model before the defence: surrogate base, and attacked under the same budget", {.place = Place::file});
+  f.add("base", o.base, "model before the defence: surrogate base, and attacked under the same budget",
+        {.place = Place::file});
   f.add("control", o.control, "matched control: surrogate control, and the paired test", {.place = Place::file});
   f.add("transfer-only", o.transfer_only, "msa: base and control are surrogates, and not attacked themselves");
   f.add("surrogates", o.surrogates, "surrogates of msa (none: the version's)");
@@ -205,7 +205,8 @@ void check_options(const EvaluationOptions& o, bool has_head,
          "only --protocol msa reads it");
   unused(msa && o.has_peers(), {"transfer-only"}, "there is no --base or --control of msa");
   if ((o.protocol == "pgd" || o.protocol == "autoattack") && o.contexts.size() > 1)
-    has_no_effect("context", fmt::format("beyond the first, {}: --protocol {} evaluates one", o.contexts.front(), o.protocol));
+    has_no_effect("context",
+                  fmt::format("beyond the first, {}: --protocol {} evaluates one", o.contexts.front(), o.protocol));
   unused(o.has_context("joint"), {"colluders"}, "it is of the context joint");
   unused(!o.colluders.empty(), {"victims"}, "there are no colluders");
   const auto first = o.radii().front();
@@ -215,7 +216,8 @@ void check_options(const EvaluationOptions& o, bool has_head,
     has_no_effect("attacks", "only --version custom reads it");
   for (double m : o.colluders) require(m == std::floor(m), "--colluders: needs whole numbers, but got {}", m);
   require(msa || o.surrogate_files.empty(),
-          "--surrogate: only --protocol msa attacks through a stand-in; {} differentiates the model itself", o.protocol);
+          "--surrogate: only --protocol msa attacks through a stand-in; {} differentiates the model itself",
+          o.protocol);
   require(!o.random || !msa,
           "evaluate: msa judges deterministic models; for a random one use --protocol autoattack --version rand "
           "--random");

@@ -40,7 +40,7 @@ struct EvaluationOptions {
   std::string role;  ///< how a comparison calls the run
   ComputeOptions compute;
 
-  std::vector<ThreatModel> radii() const;      ///< the list `eps`
+  std::vector<ThreatModel> radii() const;  ///< the list `eps`
   bool is(const char* name) const { return protocol == name; }
   bool has_context(const std::string& name) const;
   bool has_peers() const { return !base.empty() || !control.empty(); }

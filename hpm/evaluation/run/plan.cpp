@@ -16,8 +16,8 @@ std::vector<AttackSpec> attacks_on(Defence& defence, const ThreatModel& threat, 
   std::vector<AttackSpec> all;
   if (options.is("autoattack")) {
     const auto a = options.autoattack();
-    all = autoattack_sequence({a.version, threat.norm, defence.classes(), a.attacks, a.steps, a.restarts, a.targets,
-                               a.queries})
+    all = autoattack_sequence(
+              {a.version, threat.norm, defence.classes(), a.attacks, a.steps, a.restarts, a.targets, a.queries})
               .attacks;
   }
   if (options.is("msa"))

@@ -15,8 +15,8 @@ Tensor step_from(const Tensor& start, double alpha, const Victim& victim, const 
 Tensor NoiseFgsm::search(const Victim& victim, const TrainingBatch& batch, const AdversaryOptions& options,
                          const RandomStreams& streams) const {
   const auto& threat = options.threat;
-  const auto start = point_in_ball(images_of(batch), {threat.norm, noise_ * threat.eps}, streams,
-                                   {"training start", batch.epoch});
+  const auto start =
+      point_in_ball(images_of(batch), {threat.norm, noise_ * threat.eps}, streams, {"training start", batch.epoch});
   return step_from(start, options.step_size.value_or(threat.eps), victim, batch, threat.norm).clamp_(0., 1.);
 }
 

@@ -31,8 +31,7 @@ Tensor Trades::search(const Victim& victim, const TrainingBatch& batch, const Ad
 
 Tensor Trades::loss(const LossInput& input) const {
   const auto n = static_cast<double>(input.clean.size(0));
-  return cross_entropy(input.clean, input.batch, smoothing_) +
-         beta_ / n * divergence(input.adversarial, input.clean);
+  return cross_entropy(input.clean, input.batch, smoothing_) + beta_ / n * divergence(input.adversarial, input.clean);
 }
 
 }  // namespace hpm
