@@ -20,6 +20,18 @@ void fields(Fields& f, ModelCard& c) {
   f.add("sha256", c.sha256, "SHA-256 the checkpoint must have (none: not checked)");
 }
 
+ModelCard completed(ModelCard card, const ModelCard& other) {
+  if (card.arch == "auto") card.arch = other.arch;
+  if (card.classes == 0) card.classes = other.classes;
+  if (card.mean.empty() && card.std.empty()) card.mean = other.mean, card.std = other.std;
+  if (card.input.empty()) card.input = other.input;
+  if (card.source.empty()) card.source = other.source;
+  if (card.sha256.empty()) card.sha256 = other.sha256;
+  if (card.activation.empty()) card.activation = other.activation;
+  if (card.key.empty()) card.key = other.key;
+  return card;
+}
+
 std::string card_path(const std::string& checkpoint) { return checkpoint + ".toml"; }
 
 std::optional<ModelCard> read_card(const std::string& checkpoint) {

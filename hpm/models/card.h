@@ -1,4 +1,4 @@
-// defines: ModelCard, read_card(), read_card_file(), write_card(), card_path()
+// defines: ModelCard, completed(), read_card(), read_card_file(), write_card(), card_path()
 #pragma once
 #include <optional>
 #include <string>
@@ -20,6 +20,9 @@ struct ModelCard {
   std::string key;  ///< which weights of a file that holds several: "state_dict_ema", "outer.inner"; empty: the usual
 };
 void fields(Fields& f, ModelCard& c);
+
+/// The card with what it leaves open taken from `other`. Mean and std come from one of the two together.
+ModelCard completed(ModelCard card, const ModelCard& other);
 
 /// FILE.toml.
 std::string card_path(const std::string& checkpoint);

@@ -59,19 +59,6 @@ Shape input_shape_of(const ModelCard& card, const Shape& data_shape, const Named
   return {channels, size, size};
 }
 
-/// Values of `card` where they are set, else those of `other`.
-ModelCard merged(ModelCard card, const ModelCard& other) {
-  if (card.arch == "auto") card.arch = other.arch;
-  if (card.classes == 0) card.classes = other.classes;
-  if (card.mean.empty() && card.std.empty()) card.mean = other.mean, card.std = other.std;
-  if (card.input.empty()) card.input = other.input;
-  if (card.source.empty()) card.source = other.source;
-  if (card.sha256.empty()) card.sha256 = other.sha256;
-  if (card.activation.empty()) card.activation = other.activation;
-  if (card.key.empty()) card.key = other.key;
-  return card;
-}
-
 ModelCard card_of_metadata(const std::map<std::string, std::string>& metadata, const std::string& path) {
   ModelCard card;
   Fields known;
@@ -100,7 +87,7 @@ ModelCard given_card(const ModelCard& given, const std::string& path, Notes& not
   if (!beside) return given;
   notes.push_back("card: " + card_path(path));
   note_overridden(given, *beside, "card", notes);
-  return merged(given, *beside);
+  return completed(given, *beside);
 }
 
 /// `card` with what the file's metadata tell besides. Throws Error for a file with another checksum than the card
@@ -109,10 +96,11 @@ ModelCard full_card(ModelCard card, const ModelCard& given, const std::string& p
                     Notes& notes) {
   const auto metadata = card_of_metadata(file.metadata, path);
   note_overridden(given, metadata, "metadata", notes);
-  card = merged(card, metadata);
+  card = completed(card, metadata);
   if (!card.sha256.empty() && card.sha256 != file.sha256)
-    fail("{}: has SHA-256 {}, but {} is expected; the file was changed or the card belongs to another", path,
-         file.sha256, card.sha256);
+    fail("{}: has SHA-256 {}, but {} is expected ({}). The file was changed, or this belongs to another: {}", path,
+         file.sha256, card.sha256, given.sha256.empty() ? "by the card " + card_path(path) : "by --sha256",
+         given.sha256.empty() ? "hpm inspect --write-card writes the card anew" : "give the other file");
   return card;
 }
 

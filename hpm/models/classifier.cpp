@@ -11,7 +11,9 @@ namespace {
 Tensor channel_values(std::vector<double>& values, int64_t channels, const char* name) {
   if (values.size() == 1) values.resize(static_cast<size_t>(channels), values.front());
   require(static_cast<int64_t>(values.size()) == channels,
-          "Classifier: {} needs {} values, one per channel, but got {}", name, channels, values.size());
+          "Classifier: {0} needs {1} value{2}, one per channel, or one for all channels, but got {3}; mean and std are "
+          "given together (--mean, --std)",
+          name, channels, channels == 1 ? "" : "s", values.size());
   return torch::tensor(values, at::kDouble).view({1, channels, 1, 1}).to(at::kFloat);
 }
 

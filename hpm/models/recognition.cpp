@@ -116,7 +116,8 @@ std::optional<NearestArchitecture> nearest_architecture(const NamedTensors& tens
 
 std::string unrecognised_text(const NamedTensors& tensors, const Shape& input_shape) {
   const std::string advice =
-      "name one with --arch (a name or a LAYERS string), or export the model as TorchScript (docs/torchscript.md)";
+      "name one with --arch (a name, or for a torch.nn.Sequential, whose keys are numbers, a LAYERS string: "
+      "docs/models.md), or export the model as TorchScript (docs/torchscript.md), which takes any module";
   if (const auto nearest = nearest_architecture(tensors, input_shape))
     return fmt::format("no known architecture fits its {} tensors; {}.\nThe nearest is {}: {}", tensors.size(), advice,
                        nearest->name, nearest->misfits.text());

@@ -49,9 +49,9 @@ void look_at_fit(const HpmHead& head, const Dataset& data, const FinetuneOptions
   const auto needed = fit_images_needed(head), available = fit_order(data, options).numel();
   const auto n = std::min(options.fit_images, available);
   if (n >= needed) return;
-  monitor.warn(
-      fmt::format("the metric is fitted on {} images; fewer than {} cost clean accuracy (docs/training.md): {}", n,
-                  needed, n < available ? "raise --fit-images" : "there are no more training images"));
+  monitor.warn(fmt::format(
+      "the metric is fitted on {} images; fewer than {} cost clean accuracy (docs/training.md): {}", n, needed,
+      n < available ? "raise --fit-images" : "there are no more training images to take (--count may limit them)"));
 }
 
 }  // namespace

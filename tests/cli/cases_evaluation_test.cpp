@@ -117,7 +117,13 @@ TEST_F(Brought, ABlackBoxRunsSquareAndPredictAndRefusesGradientsInASentence) {
   // A stand-in gives msa its gradient; here the same network before its labels are taken.
   evaluate(box + "--protocol msa --steps 5 --surrogate '" + (cases / "probabilities.pt").string() + "'", "through", 0);
   const auto through = results("through");
-  EXPECT_EQ(through["surrogates"][0]["name"], "probabilities");
+  const auto& attacked = through["surrogates"];
+  const auto stand_in =
+      std::find_if(attacked.begin(), attacked.end(), [](const auto& s) { return s["name"] == "probabilities"; });
+  ASSERT_NE(stand_in, attacked.end()) << attacked.dump();
+  EXPECT_GT((*stand_in)["broke"], 0);
+  EXPECT_EQ(attacked[0]["name"], "self");
+  EXPECT_EQ(attacked[0]["unavailable"], "the model has no gradient") << attacked.dump();
   EXPECT_GT(through["attacks"][0]["backward_passes"].get<int64_t>() + through["attacks"].size(), 0);
   EXPECT_LT(through["robust_accuracy"], through["clean_accuracy"]) << "the stand-in broke nothing";
 }

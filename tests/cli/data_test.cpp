@@ -96,7 +96,8 @@ TEST(ImagesOfAFolder, AreTrainedOnEvaluatedAndPredictedLikeTheSameArrays) {
   EXPECT_EQ(results["class_names"], (std::vector<std::string>{"cold", "warm"}));
   const auto unsized_images =
       program("predict --model base/model.safetensors --input " + images + " --out d", folder.path);
-  EXPECT_EQ(unsized_images.status, 1);
+  EXPECT_EQ(unsized_images.status, 2);
+  EXPECT_NE(unsized_images.err.find("--resize"), std::string::npos) << unsized_images.err;
 }
 
 }  // namespace

@@ -55,6 +55,29 @@ TEST_F(Inspect, WritesACardThatDescribesTheModel) {
   EXPECT_EQ(described("m.safetensors")["evaluate"], "hpm evaluate --model m.safetensors --data fashion-mnist");
 }
 
+TEST_F(Inspect, ACardWrittenAgainKeepsWhatItSaidAndTakesTheFileAsItIsNow) {
+  save("m.safetensors", model.state());
+  const auto written = described("m.safetensors --write-card --mean .5 --std .25 --source 'a paper'");
+  EXPECT_EQ(written["card"], "m.safetensors.toml");
+  auto state = model.state();
+  state.begin()->second = state.begin()->second + 1;
+  save("m.safetensors", state);
+  const auto refused = program("inspect m.safetensors", folder.path);
+  EXPECT_EQ(refused.status, 1);
+  for (const char* part : {"m.safetensors.toml", "hpm inspect --write-card"})
+    EXPECT_NE(refused.err.find(part), std::string::npos) << refused.err;
+  described("m.safetensors --write-card");
+  const auto card = read_card((folder / "m.safetensors").string());
+  EXPECT_EQ(card->mean, std::vector<double>{.5});
+  EXPECT_EQ(card->source, "a paper");
+  EXPECT_EQ(described("m.safetensors")["sha256"], card->sha256);
+}
+
+TEST_F(Inspect, WarnsOfANormalisationInUnitsOf255) {
+  save("m.safetensors", model.state());
+  EXPECT_NE(described("m.safetensors --mean 125 --std 63")["warnings"].dump().find("divide by 255"), std::string::npos);
+}
+
 TEST_F(Inspect, ItsCommandsKeepTheNormalisationItKnowsOrSayThatNoneIs) {
   save("m.safetensors", model.state());
   const auto unknown = described("m.safetensors");
@@ -121,8 +144,11 @@ TEST_F(Inspect, NamesATorchScriptFileAndWhatItNeeds) {
   EXPECT_EQ(described("m.ts --mean .5,.5,.5 --std 1,1,1")["evaluate"],
             "hpm evaluate --model m.ts --allow-torchscript --mean 0.5,0.5,0.5 --std 1,1,1 --data cifar10");
   EXPECT_FALSE(j.contains("architecture"));
-  described("m.ts --write-card");
+  described("m.ts --write-card --source 'a paper'");
   EXPECT_EQ(read_card((folder / "m.ts").string())->sha256, j["sha256"]);
+  const auto normalised = described("m.ts --write-card --mean .5,.5,.5 --std 1,1,1")["normalisation"].dump();
+  EXPECT_NE(normalised.find("does not normalise by itself"), std::string::npos) << normalised;
+  EXPECT_EQ(read_card((folder / "m.ts").string())->source, "a paper");
 }
 
 }  // namespace

@@ -31,13 +31,13 @@ TEST_F(TorchScriptProgram, TheExamplesOwnSurrogateAttacksBesideTheOthers) {
   const auto base = (test::source_dir() / "checkpoints/fashion-mnist-linf-0.1.safetensors").string();
   run("finetune --quiet --epochs 0 --fit-images 300 --metric-steps 5 --out hpm --model '" + base + "'" + data);
   run("evaluate --quiet --protocol msa --surrogates ste --surrogate annealed.pt --allow-torchscript --full-matrix "
-      "--steps 5 --count 30 --checks none --context solo --model hpm/model.safetensors --out own" +
-      data);
+      "--steps 5 --count 30 --checks none --context solo --model hpm/model.safetensors --out own --data fashion-mnist "
+      "--eps 0.15");
   const auto surrogates = test::read_json(folder / "own/results.json")["contexts"][0]["surrogates"];
   ASSERT_EQ(surrogates.size(), 2u);
   EXPECT_EQ(surrogates[1]["name"], "annealed");
   EXPECT_GT(surrogates[1]["of"], 20);
-  EXPECT_GT(surrogates[1]["broke"], 0);
+  EXPECT_GT(surrogates[1]["broke"], 5);
 }
 
 TEST_F(TorchScriptProgram, TransformerIsAttackedFineTunedEvaluatedAndExported) {

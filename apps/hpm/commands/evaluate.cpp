@@ -52,8 +52,6 @@ EvaluationInput load(EvaluateFlags& flags, CommandLine& line) {
     input.peers = {load_peer("base", options.base, flags, line, input),
                    load_peer("control", options.control, flags, line, input)};
   if (input.model.head && options.lambda) input.model.head->lambda = *options.lambda;
-  for (const auto& file : options.surrogate_files)
-    input.surrogates.push_back(torchscript_surrogate(file, flags.model.allow_torchscript));
   return input;
 }
 
@@ -98,6 +96,8 @@ int evaluate(const Arguments& arguments) {
   auto input = load(flags, line);
   check_options(options, input.model.head.has_value(),
                 [&](const auto& option, const auto& why) { line.warn_unused(option, why); });
+  for (const auto& file : options.surrogate_files)
+    input.surrogates.push_back(torchscript_surrogate(file, flags.model.allow_torchscript));
   to_device(input, options);
   const auto plan = plan_evaluation(input, options);
   for (const auto& text : plan.notes) line.monitor().warn(text);

@@ -8,6 +8,7 @@
 #include "hpm/io/sha256.h"
 #include "hpm/io/torch_file.h"
 #include "hpm/io/zip.h"
+#include "hpm/models/normalisation.h"
 #include "hpm/models/torchscript.h"
 #include "options.h"
 
@@ -80,6 +81,11 @@ Suggestion suggestion(const std::string& path, const ClassifierInfo& info, const
   return out;
 }
 
+/// Values that are probably in another unit. The evaluation warns of them too; here they are written into the card.
+void add_probable_mistakes(Json& j, const Normalisation& normalisation) {
+  for (const auto& line : unlikely_values(normalisation)) j["warnings"].push_back(line);
+}
+
 /// A TorchScript archive by its directory alone: neither its pickles nor its code are read.
 Json torchscript(const std::string& path, const ModelOptions& options, bool write) {
   const FileSource source(path);
@@ -95,7 +101,7 @@ Json torchscript(const std::string& path, const ModelOptions& options, bool writ
   const auto digest = sha256_of(source);
   auto card = read_card(path);
   if (write) {
-    card = options.card;
+    card = card ? completed(options.card, *card) : options.card;
     card->sha256 = digest;
     write_card(path, *card);
   }
@@ -108,7 +114,14 @@ Json torchscript(const std::string& path, const ModelOptions& options, bool writ
       trusted ? "a program, which loading runs; the card beside it names its SHA-256, so that it will be loaded"
               : "a program, which loading runs: it needs --allow-torchscript, or its SHA-256 in a card (--write-card, "
                 "if you trust it)";
-  const auto& known = write || !card ? options.card : *card;
+  if (write) j["card"] = card_path(path);
+  const auto known = card ? completed(options.card, *card) : options.card;
+  if (!known.mean.empty())
+    j["normalisation"] = fmt::format(
+        "{}, applied before the module: right only where the module does not normalise by itself; without a card's "
+        "mean and std, images go into it in [0,1]",
+        text_of(Normalisation{known.mean, known.std}));
+  add_probable_mistakes(j, {known.mean, known.std});
   std::string flags = trusted ? "" : " --allow-torchscript";
   if (!known.mean.empty() && known.mean == options.card.mean && !write)
     flags += fmt::format(" --mean {} --std {}", joined(known.mean), joined(known.std));
@@ -239,26 +252,31 @@ int inspect(const Arguments& arguments) {
   }
   LoadedModel loaded;
   try {
-    loaded = load_model(path, options.card);
+    auto asked = options.card;
+    if (card && asked.sha256.empty()) asked.sha256 = file.sha256;  // the card is written anew, for the file as it is
+    loaded = load_model(path, asked);
   } catch (const Error&) {
     print(j, line.json);  // what is known helps to see why it does not load
     throw;
   }
   j["ignored"] = loaded.file.ignored;
   describe(loaded, j);
+  add_probable_mistakes(j, loaded.model.classifier.info().normalisation);
   add_candidates(j, loaded.file);
   const auto& info = loaded.model.classifier.info();
   // Of several sets of weights the one that was taken is named, so that the next command takes the same.
   const auto key = loaded.file.candidates.size() > 1 ? loaded.file.key : options.card.key;
-  if (card)
+  if (card) {
     write_card(path, {.arch = info.architecture,
                       .classes = info.classes,
                       .mean = info.normalisation.mean,
                       .std = info.normalisation.std,
                       .input = {info.input_shape.begin(), info.input_shape.end()},
-                      .source = options.card.source,
+                      .source = options.card.source.empty() && beside ? beside->source : options.card.source,
                       .sha256 = loaded.file.sha256,
                       .key = key});
+    j["card"] = card_path(path);
+  }
   suggestion(path, info, options, key, loaded.file).add_to(j, loaded.model.classifier);
   print(j, line.json);
   return 0;

@@ -206,7 +206,7 @@ void check_options(const EvaluationOptions& o, bool has_head,
   unused(msa && o.has_peers(), {"transfer-only"}, "there is no --base or --control of msa");
   if ((o.protocol == "pgd" || o.protocol == "autoattack") && o.contexts.size() > 1)
     has_no_effect("context",
-                  fmt::format("beyond the first, {}: --protocol {} evaluates one", o.contexts.front(), o.protocol));
+                  fmt::format("beyond one: --protocol {} evaluates the first, {}", o.protocol, o.contexts.front()));
   unused(o.has_context("joint"), {"colluders"}, "it is of the context joint");
   unused(!o.colluders.empty(), {"victims"}, "there are no colluders");
   const auto first = o.radii().front();
