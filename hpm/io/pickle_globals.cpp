@@ -183,7 +183,7 @@ std::vector<int64_t> PickleArguments::naturals(size_t i) const {
 }
 
 bool PickleArguments::any_opaque() const {
-  return std::ranges::any_of(items_, [&](NodeId item) {
+  return std::ranges::any_of(items_.first(std::min<size_t>(items_.size(), 10)), [&](NodeId item) {
     return graph_.at(item).kind == NodeKind::opaque || graph_.at(item).kind == NodeKind::foreign;
   });
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -116,7 +117,7 @@ std::optional<std::string> unescaped_string(std::string_view line);
 /// Python writes lone surrogates (of names that are not UTF-8) as three bytes: they become "\udce8".
 std::string with_surrogates_escaped(std::string text);
 
-/// The arguments of a call, each of the type that it must have.
+/// The arguments of a call, each of the type that it must have. They must not change meanwhile.
 class PickleArguments {
  public:
   PickleArguments(const PickleGraph& graph, const ByteReader& in, NodeId tuple, std::string_view function);
@@ -125,13 +126,13 @@ class PickleArguments {
   const PickleNode& of(size_t i, NodeKind kind) const;
   uint64_t natural(size_t i) const;
   std::vector<int64_t> naturals(size_t i) const;
-  bool any_opaque() const;  ///< then the result is opaque, too
+  bool any_opaque() const;  ///< among the first ten, more than any known function takes: the result is opaque, too
 
  private:
   const PickleGraph& graph_;
   const ByteReader& in_;
   std::string_view function_;
-  std::vector<NodeId> items_;
+  std::span<const NodeId> items_;
 };
 
 }  // namespace hpm

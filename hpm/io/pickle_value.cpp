@@ -103,14 +103,18 @@ class TreeBuilder {
     return &state;
   }
 
-  /// torch.nn.Module keeps what it holds in three dicts of these names (torch/nn/modules/module.py).
-  bool is_module(const PickleNode& node) const {
+  /// torch.nn.Module keeps what it holds in three dicts of these names (torch/nn/modules/module.py). Each state is
+  /// looked through once, however many objects share it.
+  bool is_module(const PickleNode& node) {
     const auto* state = attributes(node);
     if (!state) return false;
-    return std::ranges::all_of(std::array{"_parameters", "_buffers", "_modules"}, [&](const char* name) {
-      const auto* part = find(*state, name);
-      return part && part->kind == NodeKind::dict;
-    });
+    const auto [place, added] = module_states_.emplace(state, false);
+    if (added)
+      place->second = std::ranges::all_of(std::array{"_parameters", "_buffers", "_modules"}, [&](const char* name) {
+        const auto* part = find(*state, name);
+        return part && part->kind == NodeKind::dict;
+      });
+    return place->second;
   }
 
   /// The names of the buffers that state_dict() leaves out.
@@ -129,7 +133,9 @@ class TreeBuilder {
     open_[id] = true;
     ++depth_;
     const auto& state = *attributes(node);
+    take_values(node, state.items.size());
     const auto hidden = hidden_buffers(state);
+    take_values(node, hidden.size());
     for (const char* kind : {"_parameters", "_buffers"}) {
       const auto& items = find(state, kind)->items;
       for (size_t i = 0; i + 1 < items.size(); i += 2) {
@@ -153,12 +159,19 @@ class TreeBuilder {
     open_[id] = false;
   }
 
+  /// One more value with `size` bytes of text.
   void take_text(const PickleNode& node, size_t size) {
-    if (values_left_ == 0 || size > text_left_)
-      graph_.fail_at(node, "written out, the pickle's {} objects and {} bytes of text become many times as many",
-                     graph_.nodes.size(), graph_.text_used);
-    --values_left_;
+    take_values(node, 1);
+    if (size > text_left_) fail_expanded(node);
     text_left_ -= size;
+  }
+  void take_values(const PickleNode& node, size_t count) {
+    if (count > values_left_) fail_expanded(node);
+    values_left_ -= count;
+  }
+  [[noreturn]] void fail_expanded(const PickleNode& node) const {
+    graph_.fail_at(node, "written out, the pickle's {} objects and {} bytes of text become many times as many",
+                   graph_.nodes.size(), graph_.text_used);
   }
 
   // As in Python, a key given again keeps its place and takes the new value.
@@ -252,6 +265,7 @@ class TreeBuilder {
   std::vector<bool> open_;
   std::unordered_map<size_t, TensorPointer> made_;
   std::unordered_map<NodeId, Opaque> opaques_;
+  std::unordered_map<const PickleNode*, bool> module_states_;
   std::unordered_map<size_t, uint64_t> seen_;  // bytes of each storage
   uint64_t budget_ = 0, values_left_ = 0, text_left_ = 0, depth_ = 0;
 };

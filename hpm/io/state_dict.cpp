@@ -208,19 +208,30 @@ void keep_scalars(const Value& value, std::span<const std::string> path, StateDi
   if (const auto* inner = path.empty() ? nullptr : value.find(path.front())) keep_scalars(*inner, path.subspan(1), out);
 }
 
-/// The objects that were not read, with the way to each.
-void list_unread(const Value& value, const std::string& path, const Dict* weights, StateDict& out) {
-  if (const auto* opaque = value.as<Opaque>(); opaque && !opaque->tensors)
-    out.unread.push_back(fmt::format("{} ({})", path.empty() ? "the file" : path.substr(0, 200), opaque->name));
-  const auto step = [&](const std::string& key, const Value& inner) {
-    list_unread(inner, path.empty() ? key : path + "." + key, weights, out);
-  };
-  if (const auto* items = value.items())
-    for (size_t i = 0; i < items->size(); ++i) step(std::to_string(i), (*items)[i]);
-  const auto* dict = value.as<Dict>();
-  if (!dict || dict == weights) return;
-  for (const auto& entry : dict->entries) step(text_of(entry.key), entry.value);
-}
+/// The objects that were not read, with the way to each; beyond a limit their number.
+class Unread {
+ public:
+  std::vector<std::string> lines;
+  size_t more = 0;
+
+  void list(const Value& value, const std::string& path, const Dict* weights) {
+    if (const auto* opaque = value.as<Opaque>(); opaque && !opaque->tensors) add(*opaque, path);
+    const auto step = [&](const std::string& key, const Value& inner) {
+      list(inner, path.empty() ? key : path + "." + key, weights);
+    };
+    if (const auto* items = value.items())
+      for (size_t i = 0; i < items->size(); ++i) step(std::to_string(i), (*items)[i]);
+    const auto* dict = value.as<Dict>();
+    if (!dict || dict == weights) return;
+    for (const auto& entry : dict->entries) step(text_of(entry.key).substr(0, 100), entry.value);
+  }
+
+ private:
+  void add(const Opaque& opaque, const std::string& path) {
+    if (lines.size() == unread_limit) ++more;
+    else lines.push_back(fmt::format("{} ({})", path.empty() ? "the file" : path, opaque.name.substr(0, 200)));
+  }
+};
 
 void take_tensors(Dict dict, StateDict& out) {
   for (auto& entry : dict.entries) {
@@ -289,12 +300,10 @@ StateDict peel(Value root, const std::string& name, const std::string& key) {
   const auto& taken = key.empty() ? preferred(all, name) : chosen(all, key, name, prefix);
   say_choice(all, taken, !key.empty(), out);
   keep_scalars(root, taken.path, out);
-  list_unread(root, "", taken.dict, out);
-  if (out.unread.size() > unread_limit) {
-    const auto more = out.unread.size() - unread_limit;
-    out.unread.resize(unread_limit);
-    out.unread.push_back(fmt::format("and {} more", more));
-  }
+  Unread unread;
+  unread.list(root, "", taken.dict);
+  if (unread.more > 0) unread.lines.push_back(fmt::format("and {} more", unread.more));
+  out.unread = std::move(unread.lines);
   Dict dict = std::move(*taken.dict);
   root = {};  // what is beside the weights goes before they are taken
   take_tensors(std::move(dict), out);

@@ -70,14 +70,14 @@ std::span<const std::byte> bytes_of(const at::Tensor& contiguous) {
 
 at::Tensor on_cpu(const at::Tensor& tensor) { return tensor.detach().to(at::kCPU).contiguous(); }
 
-// The shortest decimals that give the same float32: .4914 instead of .49140000343.
+// The shortest decimals: a float32 .4914 means .4914, not .49140000343, and so does a float64 that was made from it.
 std::vector<double> decimals(StoredTensor&& stored) {
   const auto values = to_tensor(std::move(stored)).flatten();
   std::vector<double> out;
   for (int64_t i = 0; i < values.numel(); ++i) {
     const double value = values[i].item<double>();
-    out.push_back(values.scalar_type() == at::kDouble ? value
-                                                      : std::stod(fmt::format("{}", static_cast<float>(value))));
+    const auto single = static_cast<float>(value);
+    out.push_back(static_cast<double>(single) == value ? std::stod(fmt::format("{}", single)) : value);
   }
   return out;
 }

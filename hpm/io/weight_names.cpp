@@ -192,15 +192,15 @@ class NameStripper {
 
   /// The normalising layers near the top, the outermost first: of the model itself, or with nothing else in them.
   std::vector<Pair> normalising_pairs() {
-    constexpr size_t most = 100;  // names are the file's: a hostile one must not be searched for ever
+    size_t looks = 1000;  // names are the file's: a hostile one must not be searched for ever
     std::vector<Pair> pairs;
     for (const auto& [key, tensor] : tensors_) {
-      if (pairs.size() == most) break;
       if (!is_per_channel(tensor) || key.find("running_") != std::string::npos) continue;
       const auto dot = key.rfind('.');
       const auto layer = dot == std::string::npos ? std::string() : key.substr(0, dot + 1);
       if (std::ranges::count(layer, '.') > 3) continue;
       for (const auto& deviation : deviations_of(std::string_view(key).substr(layer.size()))) {
+        if (looks-- == 0) return pairs;
         const auto std = find(layer + deviation);
         if (std == tensors_.end() || !is_per_channel(std->second) || std->second.count() != tensor.count()) continue;
         const bool alone = std::ranges::all_of(tensors_, [&](const Named& named) {

@@ -52,7 +52,11 @@ Shape input_shape_of(const ModelCard& card, const Shape& data_shape, const Named
     return {card.input.begin(), card.input.end()};
   }
   if (!data_shape.empty()) return data_shape;
-  const auto channels = std::max<int64_t>(channels_of(tensors), 1);
+  // A stack without convolutions begins with a matrix: 3072 values are 3x32x32.
+  const bool flat_colours = channels_of(tensors) == 0 && std::ranges::any_of(tensors, [](const auto& named) {
+                              return named.second.dim() == 2 && named.second.size(1) == 3 * 32 * 32;
+                            });
+  const auto channels = flat_colours ? 3 : std::max<int64_t>(channels_of(tensors), 1);
   const int64_t size = channels == 1 ? 28 : has_imagenet_stem(tensors) ? 224 : 32;
   notes.push_back(
       fmt::format("input shape [{},{},{}] assumed from the first layer (--input-shape)", channels, size, size));
@@ -158,11 +162,15 @@ void say_reading(const CheckpointFile& file, LoadedClassifier& loaded, const std
   for (const auto& warning : file.warnings) loaded.warnings.push_back(fmt::format("{}: {}", path, warning));
 }
 
-/// What an error about keys should add: objects that stood where tensors would.
-std::string text_of_ignored(const CheckpointFile& file) {
-  if (file.ignored.empty()) return {};
-  const auto shown = std::span(file.ignored).first(std::min<size_t>(file.ignored.size(), 12));
-  return fmt::format("\nLeft out: {}{}", fmt::join(shown, ", "), shown.size() < file.ignored.size() ? ", ..." : "");
+/// What an error about keys should add: where the tensors were found, and objects that stood where tensors would.
+std::string text_of_reading(const CheckpointFile& file) {
+  std::string out;
+  for (const auto& [what, lines] : {std::pair{"Taken off", &file.peeled}, {"Left out", &file.ignored}}) {
+    const auto shown = std::span(*lines).first(std::min<size_t>(lines->size(), 12));
+    if (!shown.empty())
+      out += fmt::format("\n{}: {}{}", what, fmt::join(shown, ", "), shown.size() < lines->size() ? ", ..." : "");
+  }
+  return out;
 }
 
 /// Throws UsageError where the images of the data set are no images of the model.
@@ -209,9 +217,9 @@ class NetworkSearch {
     const auto prefix = card_.arch == "auto" || script_ ? bulk_prefix(tensors) : std::string();
     const auto whole = script_ || prefix.empty() ? tensors : tensors_below(tensors, prefix);
     const auto below = whole.size() == tensors.size() ? "" : fmt::format(" (below \"{}\")", prefix);
-    if (card_.arch == "auto") fail("{}: {}{}{}", path_, unrecognised_text(whole, shape_), below, text_of_ignored(file));
+    if (card_.arch == "auto") fail("{}: {}{}{}", path_, unrecognised_text(whole, shape_), below, text_of_reading(file));
     fail("{}: does not fit {}: {}{}", path_, card_.arch, misfits(state_of(card_.arch, tensors, shape_), tensors).text(),
-         text_of_ignored(file));
+         text_of_reading(file));
   }
 
  private:
@@ -283,9 +291,15 @@ void say_part(const NetworkPart& part, LoadedClassifier& loaded, const std::stri
         path, part.prefix, part.arch, dozen(weights), full(name));
   for (const auto& counter : counters) file.ignored.push_back(counter), loaded.notes.push_back("left out: " + counter);
   file.ignored.insert(file.ignored.end(), values.begin(), values.end());
+  const auto per_channel = [&](const auto& named) {
+    return named.second.is_floating_point() && named.second.numel() == channels_of(part.tensors);
+  };
+  const bool normalises = std::ranges::count_if(part.beside, per_channel) >= 2;
   if (!values.empty())
-    loaded.warnings.push_back(
-        fmt::format("{}: left out, for they belong to no part of {}: {}", path, part.arch, dozen(values)));
+    loaded.warnings.push_back(fmt::format(
+        "{}: left out, for they belong to no part of {}: {}{}", path, part.arch, dozen(values),
+        normalises ? ". They have a value per channel: if they are a normalisation, give it with --mean and --std"
+                   : ""));
   if (part.others.empty()) return;
   std::vector<std::string> others;
   file.candidates = {{full(name), part.tensors.size()}};

@@ -133,6 +133,13 @@ TEST_F(MadeCheckpoints, OfWholeModulesGiveTheStateDictAndTheClass) {
     EXPECT_NE(j["peeled"].dump().find("module torch.nn.modules.container.Sequential"), std::string::npos)
         << j["peeled"];
   }
+  EXPECT_EQ(described(*folder / "modules/flat.pth")["architecture"], "flatten-fc10");
+}
+
+TEST_F(MadeCheckpoints, WhatMayBeANormalisationIsNeverLeftOutSilently) {
+  const auto warnings = described(*folder / "loads/unknown normaliser beside.pth")["warnings"].dump();
+  EXPECT_NE(warnings.find("pre.a [3], pre.b [3]"), std::string::npos) << warnings;
+  EXPECT_NE(warnings.find("give it with --mean and --std"), std::string::npos) << warnings;
 }
 
 TEST_F(MadeCheckpoints, ThatHoldNoWeightsSayWhatTheyHold) {

@@ -128,6 +128,8 @@ save("loads/parameters.pth", {**weights, "linear.bias": parameter})
 save("loads/step beside.pth", {**weights, "global_step": torch.tensor(5)})
 save("loads/criterion beside.pth", {**below("net.", weights), "criterion.weight": torch.ones(10)})
 
+save("loads/unknown normaliser beside.pth", {**below("net.", weights), "pre.a": torch.ones(3), "pre.b": torch.ones(3)})
+
 # Whole modules
 layers = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.BatchNorm2d(4), torch.nn.ReLU(),
                              torch.nn.Flatten(), torch.nn.Linear(4096, 10))
@@ -135,6 +137,8 @@ layers.register_buffer("scratch", torch.ones(1), persistent=False)
 save("modules/module.pth", layers)
 save("modules/module_protocol4.pth", layers, pickle_protocol=4)
 save("modules/module_legacy.pth", layers, _use_new_zipfile_serialization=False)
+flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
+save("modules/flat.pth", {"net": torch.nn.DataParallel(flat)})
 save("modules/module_under_a_key.pth", {"epoch": 3, "model": torch.nn.DataParallel(layers).module, "optimizer": sgd})
 
 # Several sets of weights
