@@ -111,7 +111,7 @@ TEST_F(Inspect, FilesWhoseNamesAreNotUtf8AreDescribedAndTheCommandOpensThem) {
   const auto command = run.out.substr(begin, run.out.find('\n', begin) - begin);
   EXPECT_NE(command.find("--model " + name), std::string::npos) << command;
   EXPECT_EQ(described(name)["file"], "mod\\xE8le.safetensors");
-  const auto evaluated = program(command.substr(4) + " --dry-run --protocol clean --count 5", folder.path);
+  const auto evaluated = program(command.substr(4) + " --quiet --protocol clean --count 5 --out run", folder.path);
   EXPECT_EQ(evaluated.status, 0) << evaluated.err;
 }
 
