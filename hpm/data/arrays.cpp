@@ -8,7 +8,6 @@
 #include "hpm/io/npy.h"
 #include "hpm/io/npz.h"
 #include "hpm/io/tensors.h"
-#include "hpm/io/text.h"
 
 namespace hpm {
 namespace {
