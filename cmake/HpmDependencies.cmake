@@ -26,6 +26,7 @@ find_package(Torch REQUIRED HINTS ${hpm_python_torch}/share/cmake)
 set(HPM_TORCH_CHOICE ${hpm_torch_choice} CACHE INTERNAL "")
 
 find_package(ZLIB REQUIRED)
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 if(HPM_BUILD_APP)

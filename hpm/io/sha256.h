@@ -1,8 +1,7 @@
 // defines: sha256(), sha256_of_file(), Sha256
 #pragma once
-#include <array>
 #include <cstddef>
-#include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,17 +10,20 @@
 
 namespace hpm {
 
-/// SHA-256 (FIPS 180-4) of bytes that come in pieces.
+class Digest;
+
+/// SHA-256 (FIPS 180-4) of bytes that come in pieces; computed by OpenSSL.
 class Sha256 {
  public:
   Sha256();
+  ~Sha256();
+  Sha256(Sha256&&) noexcept;
+  Sha256& operator=(Sha256&&) noexcept;
   void update(std::span<const std::byte> bytes);
   std::string hex();  ///< 64 lower-case digits; ends the computation
 
  private:
-  std::array<uint32_t, 8> state_;
-  std::array<std::byte, 64> block_;
-  uint64_t size_ = 0;
+  std::unique_ptr<Digest> digest_;
 };
 
 std::string sha256(std::span<const std::byte> bytes);

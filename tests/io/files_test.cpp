@@ -10,7 +10,6 @@
 #include "hpm/io/crc32.h"
 #include "hpm/io/file.h"
 #include "hpm/io/sha256.h"
-#include "hpm/io/sha256_impl.h"
 #include "hpm/io/zip.h"
 #include "io_support.h"
 
@@ -194,17 +193,6 @@ TEST(Sha256, DoesNotDependOnThePieces) {
     hash.update(bytes_of(text).subspan(cut));
     ASSERT_EQ(hash.hex(), sha256(text)) << cut;
   }
-}
-
-TEST(Sha256, PortableAndHardwareAgree) {
-  if (!sha256_hardware_available())
-    GTEST_SKIP() << "this processor has no SHA instructions: run it on one that has (x86 with sha_ni)";
-  std::string text(64 * 50, '\0');
-  for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 31 + i / 7);
-  Sha256State a{1, 2, 3, 4, 5, 6, 7, 8}, b = a;
-  sha256_compress_portable(a, bytes_of(text));
-  sha256_compress_hardware(b, bytes_of(text));
-  EXPECT_EQ(a, b);
 }
 
 TEST(Sha256, OfAFileIsThatOfItsBytes) {
