@@ -102,7 +102,7 @@ std::string analysis_json(const AnalysisInput& in) {
          {"started", in.started},
          {"seconds", number(a.seconds)},
          {"model", in.model.classifier.info().file},
-         {"model_info", model_json(in.model)},
+         {"model_info", json_of(model_result(in.model))},
          {"dataset", in.data.name},
          {"split", in.data.split},
          {"class_names", in.data.class_names},

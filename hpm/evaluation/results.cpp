@@ -12,269 +12,254 @@
 namespace hpm {
 namespace {
 
-using Json = nlohmann::ordered_json;
+double rounded(double value) { return std::round(value * 1e6) / 1e6; }
 
-Json rounded(double value) { return std::round(value * 1e6) / 1e6; }
-Json interval_json(const ConfidenceInterval& i) { return {rounded(i.low), rounded(i.high)}; }
-ConfidenceInterval interval_of(const Tensor& flags) { return wilson(flags.sum().item<int64_t>(), flags.numel()); }
+std::optional<double> rounded(const std::optional<double>& value) {
+  return value ? std::optional(rounded(*value)) : std::nullopt;
+}
+
+ConfidenceInterval rounded(const ConfidenceInterval& i) { return {rounded(i.low), rounded(i.high)}; }
+ConfidenceInterval interval_of(const Tensor& flags) {
+  return rounded(wilson(flags.sum().item<int64_t>(), flags.numel()));
+}
+double accuracy_of(const Tensor& flags) { return rounded(percent(flags)); }
 
 double standard_error(const Tensor& flags) {
   const double p = percent(flags) / 100;
-  return 100 * std::sqrt(p * (1 - p) / static_cast<double>(std::max<int64_t>(flags.numel(), 1)));
+  return rounded(100 * std::sqrt(p * (1 - p) / static_cast<double>(std::max<int64_t>(flags.numel(), 1))));
 }
 
-Json peer_json(const PeerResult& peer, const Tensor& robust) {
-  const auto& flags = peer.evaluation.first().robust;
-  const auto paired = compare_paired(robust, flags);
-  return {{"name", peer.name},
-          {"file", peer.file},
-          {"clean_accuracy", rounded(percent(peer.evaluation.first().clean_correct))},
-          {"robust_accuracy", rounded(percent(flags))},
-          {"robust", flags_json(flags)},
-          {"difference", rounded(paired.difference)},
-          {"wins", paired.wins},
-          {"losses", paired.losses},
-          {"p", rounded(paired.p)},
-          {"difference_interval", interval_json(paired.interval)},
-          {"smallest_detectable", rounded(paired.detectable)}};
+/// The values of an integer or bool tensor; empty where undefined.
+template <class T>
+std::vector<T> values_of(const Tensor& tensor) {
+  if (!tensor.defined()) return {};
+  const auto values = tensor.to(at::kCPU, at::kLong).contiguous();
+  return {values.data_ptr<int64_t>(), values.data_ptr<int64_t>() + values.numel()};
+}
+Flags flags_of(const Tensor& flags) { return values_of<int>(flags); }
+std::vector<int64_t> numbers_of(const Tensor& numbers) { return values_of<int64_t>(numbers); }
+
+PairedModel paired_model(const PeerResult& peer, const Tensor& robust) {
+  const auto& theirs = peer.evaluation.first();
+  const auto paired = compare_paired(robust, theirs.robust);
+  return {.name = peer.name,
+          .file = peer.file,
+          .clean_accuracy = accuracy_of(theirs.clean_correct),
+          .robust_accuracy = accuracy_of(theirs.robust),
+          .robust = flags_of(theirs.robust),
+          .difference = rounded(paired.difference),
+          .wins = paired.wins,
+          .losses = paired.losses,
+          .p = rounded(paired.p),
+          .difference_interval = rounded(paired.interval),
+          .smallest_detectable = rounded(paired.detectable)};
 }
 
-Json surrogate_json(const SurrogateOutcome& s) {
-  Json j{{"name", s.name}, {"kind", to_string(s.kind)}, {"summary", s.summary}};
-  if (!s.same_as.empty()) j["same_as"] = s.same_as;
-  if (!s.unavailable.empty()) j["unavailable"] = s.unavailable;
-  if (!s.same_as.empty() || !s.unavailable.empty()) return j;
-  j["complete"] = s.complete;
-  j["robust_accuracy"] = s.accuracy ? rounded(*s.accuracy) : Json();
-  j["broke"] = s.broke;
-  j["of"] = s.of;
-  j["first"] = s.first;
-  return j;
+SurrogateResult surrogate_result(const SurrogateOutcome& s) {
+  SurrogateResult out{.name = s.name,
+                      .kind = to_string(s.kind),
+                      .summary = s.summary,
+                      .same_as = s.same_as,
+                      .unavailable = s.unavailable};
+  if (!out.attacked()) return out;
+  out.complete = s.complete;
+  out.robust_accuracy = rounded(s.accuracy);
+  out.broke = s.broke, out.of = s.of, out.first = s.first;
+  return out;
 }
 
 /// What broke the images, most of them first.
-Json broken_by_json(const ContextOutcome& context) {
-  std::map<std::string, std::pair<Finding, int64_t>> counts;
-  for (const auto& by : context.broken_by)
-    if (by) {
-      auto& [finding, images] = counts[to_string(by, context.context)];
-      finding = by, ++images;
-    }
-  std::vector<std::pair<std::string, std::pair<Finding, int64_t>>> sorted(counts.begin(), counts.end());
-  std::stable_sort(sorted.begin(), sorted.end(),
-                   [](const auto& a, const auto& b) { return a.second.second > b.second.second; });
-  Json list = Json::array();
-  for (const auto& [text, counted] : sorted) {
-    const auto& [by, images] = counted;
-    Json entry{{"by", text}, {"images", images}, {"surrogate", by.surrogate}, {"attack", by.attack}};
-    if (!by.target.empty()) entry["context"] = by.target;
-    entry["elsewhere"] = by.target != context.context;
-    if (by.composed) entry["composed"] = true;
-    if (by.colluders) entry["colluders"] = *by.colluders;
-    if (by.radius) entry["eps"] = *by.radius;
-    list.push_back(std::move(entry));
+std::vector<BrokenBy> broken_by(const ContextOutcome& context) {
+  std::map<std::string, BrokenBy> found;  // in the words' order where the numbers are equal
+  for (const auto& by : context.broken_by) {
+    if (!by) continue;
+    const auto words = to_string(by, context.context);
+    const auto images = found[words].images + 1;
+    found[words] = {.by = words,
+                    .images = images,
+                    .surrogate = by.surrogate,
+                    .attack = by.attack,
+                    .context = by.target,
+                    .elsewhere = by.target != context.context,
+                    .composed = by.composed,
+                    .colluders = by.colluders,
+                    .eps = by.radius};
   }
-  return list;
+  std::vector<BrokenBy> sorted;
+  for (auto& [words, by] : found) sorted.push_back(std::move(by));
+  std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.images > b.images; });
+  return sorted;
 }
 
-Json context_json(const ContextOutcome& c, const ResultsInput& in) {
-  const bool clean_only = in.protocol == "clean";
-  Json j{{"context", c.context},
-         {"clean_accuracy", rounded(percent(c.clean_correct))},
-         {"robust_accuracy", clean_only ? Json() : rounded(percent(c.robust))},
-         {"interval", interval_json(interval_of(c.robust))},
-         {"clean_interval", interval_json(interval_of(c.clean_correct))},
-         {"clean_correct", flags_json(c.clean_correct)},
-         {"robust", clean_only ? Json() : flags_json(c.robust)}};
+/// The figures of a context, without its attackers.
+ContextResult figures_of(const ContextOutcome& c, bool attacked) {
+  ContextResult out{.context = c.context,
+                    .clean_accuracy = accuracy_of(c.clean_correct),
+                    .interval = interval_of(attacked ? c.robust : c.clean_correct),
+                    .clean_interval = interval_of(c.clean_correct),
+                    .clean_correct = flags_of(c.clean_correct)};
+  if (attacked) out.robust_accuracy = accuracy_of(c.robust), out.robust = flags_of(c.robust);
+  return out;
+}
+
+ContextResult context_result(const ContextOutcome& c, const ResultsInput& in) {
+  auto out = figures_of(c, in.protocol != "clean");
   if (c.ste_accuracy) {
-    j["ste_accuracy"] = rounded(*c.ste_accuracy);
-    j["obfuscation_gap"] = rounded(*c.ste_accuracy - percent(c.robust));
+    out.ste_accuracy = rounded(*c.ste_accuracy);
+    out.obfuscation_gap = rounded(*c.ste_accuracy - percent(c.robust));
   }
-  if (c.joint_any) j["joint_any"] = rounded(*c.joint_any);
-  if (c.worst_draw) j["worst_draw_accuracy"] = rounded(*c.worst_draw);
-  for (const auto& o : c.collusion)
-    j["collusion"].push_back(
-        {{"colluders", o.colluders}, {"victim_too", o.victim_too}, {"victims", o.victims}, {"broke", o.broke}});
-  j["broken_by"] = broken_by_json(c);
-  j["surrogates"] = Json::array();
-  for (const auto& s : c.surrogates) j["surrogates"].push_back(surrogate_json(s));
-  if (in.control) j["control"] = peer_json(*in.control, c.robust);
-  return j;
+  out.joint_any = rounded(c.joint_any);
+  out.worst_draw = rounded(c.worst_draw);
+  for (const auto& o : c.collusion) out.collusion.push_back({o.colluders, o.victim_too, o.victims, o.broke});
+  out.broken_by = broken_by(c);
+  for (const auto& s : c.surrogates) out.surrogates.push_back(surrogate_result(s));
+  if (in.control) out.control = paired_model(*in.control, c.robust);
+  return out;
 }
 
-Json check_json(const CheckOutcome& c) {
+AttackPass attack_pass(const AttackRecord& a) {
+  return {.name = a.name,
+          .surrogate = a.own_gradient ? "" : a.surrogate,
+          .context = a.context,
+          .robust_accuracy = accuracy_of(a.robust),
+          .robust = flags_of(a.robust),
+          .forward_passes = a.passes.forward,
+          .backward_passes = a.passes.backward,
+          .seconds = rounded(a.seconds)};
+}
+
+CheckResult check_result(const CheckOutcome& c) {
   static const char* const names[] = {"passed", "failed", "reported", "not run"};
-  Json j{{"name", c.name},
-         {"status", names[static_cast<int>(c.status)]},
-         {"value", c.value ? rounded(*c.value) : Json()},
-         {"limit", c.limit ? rounded(*c.limit) : Json()},
-         {"unit", c.unit},
-         {"detail", c.detail}};
-  if (!c.context.empty()) j["context"] = c.context;
-  return j;
+  return {.name = c.name,
+          .status = names[static_cast<int>(c.status)],
+          .value = rounded(c.value),
+          .limit = rounded(c.limit),
+          .unit = c.unit,
+          .detail = c.detail,
+          .context = c.context};
 }
 
-Json attack_json(const AttackRecord& a) {
-  return {{"name", a.name},
-          {"surrogate", a.surrogate.empty() || a.own_gradient ? Json() : Json(a.surrogate)},
-          {"context", a.context.empty() ? Json() : Json(a.context)},
-          {"robust_accuracy", rounded(percent(a.robust))},
-          {"robust", flags_json(a.robust)},
-          {"forward_passes", a.passes.forward},
-          {"backward_passes", a.passes.backward},
-          {"seconds", rounded(a.seconds)}};
-}
-
-/// What was evaluated, how and with what.
-Json setting_json(const ResultsInput& in) {
-  Json j{{"schema", 1},
-         {"hpm_version", this_build().version},
-         {"commit", this_build().commit},
-         {"started", in.started},
-         {"seconds", rounded(in.evaluation.seconds)},
-         {"checks_seconds", rounded(in.evaluation.checks_seconds)},
-         {"model", in.model.classifier.info().file},
-         {"model_info", model_json(in.model)},
-         {"role", in.role},
-         {"dataset", in.data.name},
-         {"split", in.data.split},
-         {"class_names", in.data.class_names},
-         {"n", in.images.size()}};
-  if (in.indices_given) j["indices"] = flags_json(in.images.index);
-  else j["first_index"] = in.first_index;
-  const auto& context = in.evaluation.first().context;
-  j["labels"] = flags_json(in.images.y);
-  j["norm"] = to_string(in.threat.norm);
-  j["eps"] = in.threat.eps;
-  j["protocol"] = in.protocol;
-  j["version"] = in.version.empty() ? Json() : Json(in.version);
-  j["budget"] = in.budget.empty() ? Json() : Json(in.budget);
-  j["context"] = context.empty() ? Json() : Json(context);
-  j["company"] = {{"size", in.company_size}, {"seed", in.company_seed}};
-  j["seed"] = in.seed;
-  j["threads"] = at::get_num_threads();
-  return j;
-}
-
-/// Other mixing weights and other radii.
-void add_curves(const ResultsInput& in, Json& j) {
-  for (const auto& s : in.evaluation.sweep)
-    j["sweep"].push_back({{"context", s.context},
-                          {"lambda", rounded(s.lambda)},
-                          {"clean_accuracy", rounded(percent(s.clean_correct))},
-                          {"robust_accuracy", rounded(percent(s.robust))},
-                          {"attacked", s.attacked}});
-  for (const auto& point : in.curve)
-    j["curve"].push_back({{"eps", point.eps},
-                          {"robust_accuracy", rounded(point.robust_accuracy)},
-                          {"standard_error", rounded(point.standard_error)}});
-}
-
-/// The images of the gallery: broken ones first, spread over the classes.
+/// The images of the gallery: broken ones first.
 std::vector<int64_t> gallery_rows(const ResultsInput& in) {
   std::vector<int64_t> rows;
-  if (!in.evaluation.first().adversarial.defined()) return rows;
-  const auto broken = in.evaluation.first().clean_correct & in.evaluation.first().robust.logical_not();
+  const auto& first = in.evaluation.first();
+  if (!first.adversarial.defined()) return rows;
+  const auto broken = first.clean_correct & first.robust.logical_not();
   for (bool want : {true, false})
     for (int64_t i = 0; i < in.images.size() && static_cast<int64_t>(rows.size()) < in.gallery; ++i)
-      if (broken[i].item<bool>() == want && (want || in.evaluation.first().clean_correct[i].item<bool>()))
-        rows.push_back(i);
+      if (broken[i].item<bool>() == want && (want || first.clean_correct[i].item<bool>())) rows.push_back(i);
   return rows;
 }
 
-Json gallery_json(const ResultsInput& in, const std::vector<int64_t>& rows) {
-  Json list = Json::array();
+GalleryEntry gallery_entry(const ResultsInput& in, int64_t i) {
+  const auto& first = in.evaluation.first();
+  const auto place = torch::tensor({i}, at::kLong);
+  const auto delta = first.adversarial.select(place) - in.images.select(place).x;
+  const auto by = first.broken_by.empty() ? Finding{} : first.broken_by[static_cast<size_t>(i)];
+  return {.index = in.images.index[i].item<int64_t>(),
+          .label = in.images.y[i].item<int64_t>(),
+          .clean_prediction = first.clean_prediction[i].item<int64_t>(),
+          .adversarial_prediction = in.evaluation.adversarial_prediction[i].item<int64_t>(),
+          .surrogate = by.surrogate,
+          .attack = by.attack.empty() ? to_string(by, first.context) : by.attack,
+          .norm = rounded(norm_of_rows(delta, in.threat.norm).item<double>())};
+}
+
+/// What was evaluated, how and with what.
+RunResults setting_of(const ResultsInput& in) {
+  RunResults out{.hpm_version = this_build().version,
+                 .commit = this_build().commit,
+                 .started = in.started,
+                 .seconds = rounded(in.evaluation.seconds),
+                 .checks_seconds = rounded(in.evaluation.checks_seconds),
+                 .model = in.model.classifier.info().file,
+                 .model_info = model_result(in.model),
+                 .role = in.role,
+                 .dataset = in.data.name,
+                 .split = in.data.split,
+                 .class_names = in.data.class_names,
+                 .n = in.images.size(),
+                 .labels = numbers_of(in.images.y),
+                 .norm = to_string(in.threat.norm),
+                 .eps = in.threat.eps,
+                 .protocol = in.protocol,
+                 .version = in.version,
+                 .budget = in.budget,
+                 .company = CompanyResult{in.company_size, in.company_seed},
+                 .seed = in.seed,
+                 .threads = at::get_num_threads()};
+  if (in.indices_given) out.indices = numbers_of(in.images.index);
+  else out.first_index = in.first_index;
+  if (!in.config.empty()) out.config = json_text(nlohmann::json::parse(in.config));
+  return out;
+}
+
+/// The figures of the whole run: of the first context, and of all contexts together.
+ContextResult headline_of(const ResultsInput& in) {
   const auto& e = in.evaluation;
-  for (auto i : rows) {
-    const auto place = torch::tensor({i}, at::kLong);
-    const auto delta = e.first().adversarial.select(place) - in.images.select(place).x;
-    const auto by = e.first().broken_by.empty() ? Finding{} : e.first().broken_by[static_cast<size_t>(i)];
-    list.push_back({{"index", in.images.index[i].item<int64_t>()},
-                    {"label", in.images.y[i].item<int64_t>()},
-                    {"clean_prediction", e.first().clean_prediction[i].item<int64_t>()},
-                    {"adversarial_prediction", e.adversarial_prediction[i].item<int64_t>()},
-                    {"surrogate", by.surrogate},
-                    {"attack", by.attack.empty() ? to_string(by, e.first().context) : by.attack},
-                    {"norm", rounded(norm_of_rows(delta, in.threat.norm).item<double>())}});
-  }
-  return list;
+  const auto& first = e.first();
+  auto out = first.context.empty() ? context_result(first, in) : figures_of(first, in.protocol != "clean");
+  for (const auto& c : e.contexts)
+    if (c.joint_any) out.joint_any = rounded(*c.joint_any);
+  if (e.worst_draw_accuracy) out.worst_draw = rounded(*e.worst_draw_accuracy);
+  if (in.control) out.control = paired_model(*in.control, first.robust);
+  return out;
 }
 
 }  // namespace
 
-Json flags_json(const Tensor& flags) {
-  if (!flags.defined()) return nullptr;
-  const auto values = flags.to(at::kCPU, at::kLong).contiguous();
-  return std::vector<int64_t>(values.data_ptr<int64_t>(), values.data_ptr<int64_t>() + values.numel());
-}
-
-Json model_json(const HpmModel& model) {
+ModelResult model_result(const HpmModel& model) {
   const auto& info = model.classifier.info();
-  Json j{{"name", model.head_kind()},
-         {"file", info.file},
-         {"sha256", info.sha256},
-         {"architecture", info.architecture},
-         {"classes", info.classes},
-         {"parameters", model.classifier.parameter_count()},
-         {"head", model.head_kind()},
-         {"normalisation", {{"mean", info.normalisation.mean}, {"std", info.normalisation.std}}}};
-  if (!model.classifier.is_black_box()) j["feature_size"] = model.classifier.feature_size();
+  ModelResult out{.name = model.head_kind(),
+                  .file = info.file,
+                  .sha256 = info.sha256,
+                  .architecture = info.architecture,
+                  .classes = info.classes,
+                  .parameters = model.classifier.parameter_count(),
+                  .head = model.head_kind(),
+                  .normalisation = {info.normalisation.mean, info.normalisation.std}};
+  if (!model.classifier.is_black_box()) out.feature_size = model.classifier.feature_size();
   if (model.head) {
     const auto& head = *model.head;
-    j["lambda"] = head.lambda;
-    j["tau"] = rounded(head.tau().item<double>());
-    j["metric"] = head.metric.defined() ? fmt::format("learned (R = {})", head.metric.size(0)) : to_string(head.kind);
-    j["ema"] = head.momentum;
+    out.lambda = head.lambda;
+    out.tau = rounded(head.tau().item<double>());
+    out.metric = head.metric.defined() ? fmt::format("learned (R = {})", head.metric.size(0)) : to_string(head.kind);
+    out.ema = head.momentum;
   }
-  return j;
+  return out;
 }
 
-std::string results_json(const ResultsInput& in) {
+nlohmann::ordered_json flags_json(const Tensor& flags) {
+  return flags.defined() ? nlohmann::ordered_json(numbers_of(flags)) : nlohmann::ordered_json();
+}
+
+RunResults run_results(const ResultsInput& in) {
   const auto& e = in.evaluation;
   const auto& first = e.first();
-  const bool clean_only = in.protocol == "clean";
-  Json j = setting_json(in);
-  j["clean_accuracy"] = rounded(percent(first.clean_correct));
-  j["robust_accuracy"] = clean_only ? Json() : rounded(percent(first.robust));
-  j["clean_correct"] = flags_json(first.clean_correct);
-  j["robust"] = clean_only ? Json() : flags_json(first.robust);
-  j["predictions"] = {{"clean", flags_json(first.clean_prediction)},
-                      {"adversarial", flags_json(e.adversarial_prediction)}};
-  j["standard_error"] = rounded(standard_error(clean_only ? first.clean_correct : first.robust));
-  j["interval"] = interval_json(interval_of(clean_only ? first.clean_correct : first.robust));
-  j["clean_interval"] = interval_json(interval_of(first.clean_correct));
-  j["attacks"] = Json::array();
-  for (const auto& a : e.attacks) j["attacks"].push_back(attack_json(a));
-  if (in.model.head || in.protocol == "msa") {
-    j["contexts"] = Json::array();
-    for (const auto& c : e.contexts)
-      if (!c.context.empty()) j["contexts"].push_back(context_json(c, in));
-  }
-  // Of a model without a head: the stand-ins that attacked it.
-  if (first.context.empty())
-    for (const auto& s : first.surrogates) j["surrogates"].push_back(surrogate_json(s));
-  add_curves(in, j);
-  j["control"] = in.control ? peer_json(*in.control, first.robust) : Json();
-  j["base"] = in.base ? peer_json(*in.base, first.robust) : Json();
-  j["joint_any"] = nullptr;
+  auto out = setting_of(in);
+  out.first = headline_of(in);
+  out.predictions = {numbers_of(first.clean_prediction), numbers_of(e.adversarial_prediction)};
+  out.standard_error = standard_error(in.protocol == "clean" ? first.clean_correct : first.robust);
+  for (const auto& a : e.attacks) out.attacks.push_back(attack_pass(a));
   for (const auto& c : e.contexts)
-    if (c.joint_any) j["joint_any"] = rounded(*c.joint_any);
-  if (e.worst_draw_accuracy) j["worst_draw_accuracy"] = rounded(*e.worst_draw_accuracy);
-  if (e.quantised_robust.defined())
-    j["quantised"] = {{"robust_accuracy", rounded(percent(e.quantised_robust))},
-                      {"robust", flags_json(e.quantised_robust)}};
-  j["borderline"] = e.borderline;
-  j["checks"] = Json::array();
-  for (const auto& c : e.checks) j["checks"].push_back(check_json(c));
-  j["suspect"] = e.suspect();
-  j["reasons"] = e.reasons();
-  j["notes"] = e.notes;
-  j["gallery"] = gallery_json(in, gallery_rows(in));
-  j["config"] = in.config.empty() ? Json() : Json::parse(in.config);
-  return json_text(j, 1) + "\n";
+    if (!c.context.empty()) out.contexts.push_back(context_result(c, in));
+  for (const auto& point : in.curve)
+    out.curve.push_back({point.eps, rounded(point.robust_accuracy), rounded(point.standard_error)});
+  for (const auto& s : e.sweep)
+    out.sweep.push_back(
+        {s.context, rounded(s.lambda), accuracy_of(s.clean_correct), accuracy_of(s.robust), s.attacked});
+  if (in.base) out.base = paired_model(*in.base, first.robust);
+  if (e.quantised_robust.defined()) out.quantised = {accuracy_of(e.quantised_robust), flags_of(e.quantised_robust)};
+  out.borderline = e.borderline;
+  for (const auto& c : e.checks) out.checks.push_back(check_result(c));
+  out.suspect = e.suspect();
+  out.reasons = e.reasons();
+  out.notes = e.notes;
+  for (const auto i : gallery_rows(in)) out.gallery.push_back(gallery_entry(in, i));
+  return out;
 }
 
-void write_run(const RunDirectory& run, const ResultsInput& in) {
+std::string write_run(const RunDirectory& run, const ResultsInput& in) {
   const auto& e = in.evaluation;
   NamedTensors verdicts{{"index", in.images.index}, {"labels", in.images.y}};
   for (const auto& c : e.contexts) {
@@ -293,7 +278,9 @@ void write_run(const RunDirectory& run, const ResultsInput& in) {
     write_safetensors(run.file("gallery.safetensors"),
                       {{"original", in.images.select(index).x}, {"adversarial", e.first().adversarial.select(index)}});
   }
-  run.write("results.json", results_json(in));
+  const auto text = results_text(run_results(in));
+  run.write("results.json", text);
+  return text;
 }
 
 }  // namespace hpm

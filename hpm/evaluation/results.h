@@ -1,4 +1,4 @@
-// defines: ResultsInput, results_json(), write_run()
+// defines: ResultsInput, run_results(), write_run()
 #pragma once
 #include <optional>
 #include <string>
@@ -7,6 +7,7 @@
 #include "hpm/data/dataset.h"
 #include "hpm/evaluation/evaluation.h"
 #include "hpm/evaluation/run_directory.h"
+#include "hpm/evaluation/run_results.h"
 #include "hpm/prototypes/model.h"
 
 namespace hpm {
@@ -41,9 +42,10 @@ struct ResultsInput {
   std::string started = {};  ///< UTC, ISO 8601
 };
 
-std::string results_json(const ResultsInput& input);
+/// The results as plain values, rounded to six decimals.
+RunResults run_results(const ResultsInput& input);
 
-/// Writes results.json, verdicts.safetensors and gallery.safetensors.
-void write_run(const RunDirectory& run, const ResultsInput& input);
+/// Writes verdicts.safetensors, gallery.safetensors and results.json; gives the text of the last.
+std::string write_run(const RunDirectory& run, const ResultsInput& input);
 
 }  // namespace hpm

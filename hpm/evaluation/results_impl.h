@@ -2,11 +2,12 @@
 #pragma once
 #include <nlohmann/json.hpp>
 
+#include "hpm/evaluation/run_results_impl.h"
 #include "hpm/prototypes/model.h"
 
 namespace hpm {
 
-nlohmann::ordered_json model_json(const HpmModel& model);
+ModelResult model_result(const HpmModel& model);
 /// [n] bool or integers as a list; null where undefined.
 nlohmann::ordered_json flags_json(const Tensor& flags);
 

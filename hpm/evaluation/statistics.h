@@ -9,6 +9,7 @@ namespace hpm {
 /// Both ends of a confidence interval, in percent or points.
 struct ConfidenceInterval {
   double low = 0, high = 0;
+  bool operator==(const ConfidenceInterval&) const = default;
 };
 
 /// Wilson's 95 % score interval of a proportion k / n, in percent (E. B. Wilson, JASA 1927). n = 0: 0 to 100.

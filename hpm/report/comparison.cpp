@@ -11,16 +11,16 @@ int order_of(const std::string& role) {
   return found == kOrder.end() ? 2 : static_cast<int>(found - kOrder.begin());
 }
 
-bool same_images(const RunResults& a, const RunResults& b) {
+bool same_images(const ReportedRun& a, const ReportedRun& b) {
   return a.dataset == b.dataset && a.split == b.split && a.n == b.n && a.first_index == b.first_index &&
          a.indices == b.indices && a.labels == b.labels;
 }
 
-std::string threat_text(const RunResults& run) {
+std::string threat_text(const ReportedRun& run) {
   return run.protocol == "clean" ? "no attack" : fmt::format("{} {}", run.norm, radius_text(run.eps));
 }
 
-void note_differences(const RunResults& reference, const RunResults& run, std::vector<std::string>& warnings) {
+void note_differences(const ReportedRun& reference, const ReportedRun& run, std::vector<std::string>& warnings) {
   const auto pair = reference.title + " and " + run.title;
   if (!same_images(reference, run))
     warnings.push_back(pair +
@@ -36,13 +36,13 @@ void note_differences(const RunResults& reference, const RunResults& run, std::v
                     pair, reference.budget, run.budget));
 }
 
-bool comparable(const RunResults& a, const RunResults& b) {
+bool comparable(const ReportedRun& a, const ReportedRun& b) {
   return same_images(a, b) && a.norm == b.norm && a.eps == b.eps && a.budget == b.budget &&
          !a.headline().robust.empty() && !b.headline().robust.empty();
 }
 
 /// Fills in what evaluation did not record, from the flags of the control's own run.
-void pair_with_control(RunResults& run, const RunResults& control, std::vector<std::string>& warnings) {
+void pair_with_control(ReportedRun& run, const ReportedRun& control, std::vector<std::string>& warnings) {
   for (auto& context : run.contexts) {
     const auto& theirs = control.headline();
     if (context.control && context.control->robust_accuracy && theirs.robust_accuracy &&
@@ -59,7 +59,7 @@ void pair_with_control(RunResults& run, const RunResults& control, std::vector<s
   }
 }
 
-void complete_intervals(RunResults& run) {
+void complete_intervals(ReportedRun& run) {
   const auto fill = [&](std::optional<Interval>& interval, const std::optional<double>& accuracy) {
     if (!interval && accuracy) interval = wilson(std::llround(*accuracy / 100 * static_cast<double>(run.n)), run.n);
   };
@@ -77,23 +77,23 @@ void complete_intervals(RunResults& run) {
 }
 
 /// "metric learned, lambda 0.9"; "" for a run without a head.
-std::string settings_text(const RunResults& run) {
-  if (!run.lambda) return "";
-  const auto metric = run.metric.substr(0, run.metric.find(' '));
-  return (metric.empty() ? "" : "metric " + metric + ", ") + fmt::format("lambda {:.3g}", *run.lambda);
+std::string settings_text(const ReportedRun& run) {
+  if (!run.model_info.lambda) return "";
+  const auto metric = run.model_info.metric.substr(0, run.model_info.metric.find(' '));
+  return (metric.empty() ? "" : "metric " + metric + ", ") + fmt::format("lambda {:.3g}", *run.model_info.lambda);
 }
 
 /// The user's label; else a title by role, and where two are the same, with what tells the runs apart: their
 /// settings, else their folders.
-void name_runs(std::vector<RunResults>& runs, bool has_heads) {
+void name_runs(std::vector<ReportedRun>& runs, bool has_heads) {
   const auto shared = [&](auto&& key) {
-    return [&, key](const RunResults& run) {
-      return std::count_if(runs.begin(), runs.end(), [&](const RunResults& r) { return key(r) == key(run); }) > 1;
+    return [&, key](const ReportedRun& run) {
+      return std::count_if(runs.begin(), runs.end(), [&](const ReportedRun& r) { return key(r) == key(run); }) > 1;
     };
   };
-  const auto plain = [&](const RunResults& r) { return role_title(r.role, r.name, has_heads); };
+  const auto plain = [&](const ReportedRun& r) { return role_title(r.role, r.name, has_heads); };
   const auto same_title = shared(plain);
-  const auto same_settings = shared([&](const RunResults& r) { return plain(r) + settings_text(r); });
+  const auto same_settings = shared([&](const ReportedRun& r) { return plain(r) + settings_text(r); });
   for (auto& run : runs) {
     run.title = run.label.empty() ? plain(run) : run.label;
     if (!run.label.empty() || !same_title(run)) continue;
@@ -109,12 +109,12 @@ void choose_subjects(Comparison& c) {
       if (wanted(c.runs[i])) chosen.push_back(i);
     return chosen;
   };
-  const auto controls = choose([](const RunResults& r) { return r.role == "control"; });
+  const auto controls = choose([](const ReportedRun& r) { return r.role == "control"; });
   if (!controls.empty()) c.control = controls.front();
-  c.subjects = choose([](const RunResults& r) { return r.role == "hpm"; });
-  if (c.subjects.empty()) c.subjects = choose([](const RunResults& r) { return r.role == "l2"; });
+  c.subjects = choose([](const ReportedRun& r) { return r.role == "hpm"; });
+  if (c.subjects.empty()) c.subjects = choose([](const ReportedRun& r) { return r.role == "l2"; });
   if (c.subjects.empty())
-    c.subjects = choose([](const RunResults& r) { return r.role != "base" && r.role != "control"; });
+    c.subjects = choose([](const ReportedRun& r) { return r.role != "base" && r.role != "control"; });
   if (c.subjects.empty()) c.subjects.push_back(c.control.value_or(0));
 }
 
@@ -134,7 +134,7 @@ ModelRow summary_row(const std::string& role, const PairedModel& model, int64_t 
 
 void collect_rows(Comparison& c) {
   const auto has_role = [&](const std::string& role) {
-    return std::any_of(c.runs.begin(), c.runs.end(), [&](const RunResults& run) { return run.role == role; });
+    return std::any_of(c.runs.begin(), c.runs.end(), [&](const ReportedRun& run) { return run.role == role; });
   };
   for (size_t i : c.subjects) {
     const auto& run = c.runs[i];
@@ -145,7 +145,7 @@ void collect_rows(Comparison& c) {
   }
   for (size_t i = 0; i < c.runs.size(); ++i) {
     const auto& run = c.runs[i];
-    const bool one = run.contexts.size() > 1 && run.lambda == 1.;
+    const bool one = run.contexts.size() > 1 && run.model_info.lambda == 1.;
     for (const auto& context : run.contexts) {
       if (one && &context != &run.headline()) continue;
       ModelRow row{.role = run.role,
@@ -184,21 +184,21 @@ PairedModel compare_flags(const Flags& ours, const Flags& theirs) {
   const auto paired = compare_paired(wins, losses, n);
   return {.robust_accuracy = 100 * static_cast<double>(kept) / static_cast<double>(n),
           .difference = paired.difference,
-          .difference_interval = paired.interval,
           .wins = wins,
           .losses = losses,
           .p = paired.p,
+          .difference_interval = paired.interval,
           .smallest_detectable = paired.detectable};
 }
 
-Comparison compare_runs(std::vector<RunResults> runs) {
+Comparison compare_runs(std::vector<ReportedRun> runs) {
   require(!runs.empty(), "compare_runs: needs at least one run, but got none");
   Comparison c;
   std::stable_sort(runs.begin(), runs.end(),
-                   [](const RunResults& a, const RunResults& b) { return order_of(a.role) < order_of(b.role); });
+                   [](const ReportedRun& a, const ReportedRun& b) { return order_of(a.role) < order_of(b.role); });
   c.runs = std::move(runs);
-  c.has_heads = std::any_of(c.runs.begin(), c.runs.end(), [](const RunResults& run) {
-    return run.role == "hpm" || run.role == "l2" || run.head == "hpm" || run.head == "l2";
+  c.has_heads = std::any_of(c.runs.begin(), c.runs.end(), [](const ReportedRun& run) {
+    return run.role == "hpm" || run.role == "l2" || run.model_info.head == "hpm" || run.model_info.head == "l2";
   });
   name_runs(c.runs, c.has_heads);
   choose_subjects(c);

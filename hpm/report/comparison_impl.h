@@ -33,14 +33,14 @@ struct ModelRow {
 
 /// Several runs side by side: base, control, l2, HPM.
 struct Comparison {
-  std::vector<RunResults> runs;   ///< in that order; each with its paired control filled in where flags allow it
+  std::vector<ReportedRun> runs;  ///< in that order; each with its paired control filled in where flags allow it
   std::vector<size_t> subjects;   ///< the runs that are judged: HPM, else l2, else those that are not base or control
   std::optional<size_t> control;  ///< the run of role control
   std::vector<ModelRow> rows;
   std::vector<std::string> warnings;  ///< what makes the runs not comparable
   bool has_heads = false;             ///< one of the models is HPM or l2: base and control are its FC models
 };
-Comparison compare_runs(std::vector<RunResults> runs);
+Comparison compare_runs(std::vector<ReportedRun> runs);
 
 /// "HPM", "l2"; beside one of these "FC, base" and "FC, control", otherwise "NAME (base)"; NAME for other roles.
 std::string role_title(const std::string& role, const std::string& name, bool has_heads);

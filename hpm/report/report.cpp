@@ -30,7 +30,7 @@ std::string key_entry(const std::string& tone, const std::string& text, bool pal
   return fmt::format("<span><i class=\"{}{}\"></i>{}</span>", tone, pale ? " pale" : "", typeset(text));
 }
 
-std::string class_name(const RunResults& run, int64_t label) {
+std::string class_name(const ReportedRun& run, int64_t label) {
   const auto i = static_cast<size_t>(label);
   return label >= 0 && i < run.class_names.size() ? run.class_names[i] : fmt::format("class {}", label);
 }
@@ -100,7 +100,7 @@ std::string results_path(const RunFiles& files) {
 }
 
 struct ParsedRuns {
-  std::vector<RunResults> runs, studies;  ///< of hpm evaluate, of hpm analyze
+  std::vector<ReportedRun> runs, studies;  ///< of hpm evaluate, of hpm analyze
 };
 
 ParsedRuns parse_runs(const std::vector<RunFiles>& files) {
@@ -135,7 +135,7 @@ struct StudySections {
 };
 
 /// The runs of hpm analyze; where there are several, each under its folder's name.
-StudySections study_sections(const std::vector<RunFiles>& files, std::vector<RunResults>& studies) {
+StudySections study_sections(const std::vector<RunFiles>& files, std::vector<ReportedRun>& studies) {
   StudySections out;
   for (size_t i = 0; i < studies.size(); ++i) {
     auto& run = studies[i];

@@ -6,7 +6,7 @@
 namespace hpm::sections {
 namespace {
 
-LineSeries curve_of(const RunResults& run, bool intervals) {
+LineSeries curve_of(const ReportedRun& run, bool intervals) {
   LineSeries series{.name = run.title, .tone = role_tone(run.role)};
   bool has_zero = false;
   for (const auto& point : run.curve) {
@@ -28,7 +28,7 @@ struct ClassShares {
   std::vector<int64_t> count;
 };
 
-ClassShares class_shares(const RunResults& run) {
+ClassShares class_shares(const ReportedRun& run) {
   const auto k = static_cast<size_t>(run.classes);
   ClassShares out{std::vector<double>(k), std::vector<double>(k), std::vector<int64_t>(k)};
   const auto& c = run.headline();
@@ -57,7 +57,7 @@ std::vector<size_t> shown_classes(const ClassShares& shares) {
   return out;
 }
 
-std::string class_chart(const Comparison& c, const RunResults& run, double width) {
+std::string class_chart(const Comparison& c, const ReportedRun& run, double width) {
   const auto shares = class_shares(run);
   const bool marked = c.control && c.runs[*c.control].labels == run.labels && &c.runs[*c.control] != &run;
   const auto control = marked ? class_shares(c.runs[*c.control]) : ClassShares{};
@@ -73,7 +73,7 @@ std::string class_chart(const Comparison& c, const RunResults& run, double width
   return bar_chart(chart);
 }
 
-std::string confusion_chart(const RunResults& run, double width) {
+std::string confusion_chart(const ReportedRun& run, double width) {
   const auto k = static_cast<size_t>(run.classes);
   HeatMap map{.frame = {"Where attacked images go, " + run.title,
                         "Rows: true class. Columns: predicted class of the "
@@ -87,7 +87,7 @@ std::string confusion_chart(const RunResults& run, double width) {
   std::vector<double> total(k, 0.);
   for (size_t i = 0; i < run.labels.size(); ++i) {
     const auto label = static_cast<size_t>(run.labels[i]);
-    const auto predicted = run.adversarial_predictions[i];
+    const auto predicted = run.predictions.adversarial[i];
     total[label] += 1;
     if (predicted >= 0 && predicted < run.classes) map.values[label * k + static_cast<size_t>(predicted)] += 1;
   }
@@ -102,7 +102,7 @@ std::string confusion_chart(const RunResults& run, double width) {
   return heat_map(map);
 }
 
-std::string class_figures(const Comparison& c, const RunResults& run) {
+std::string class_figures(const Comparison& c, const ReportedRun& run) {
   const bool marked = c.control && &c.runs[*c.control] != &run && c.runs[*c.control].labels == run.labels;
   std::string out = "<figure>" + responsive([&](double width) { return class_chart(c, run, width); });
   const bool all = class_shares(run).count.size() <= kMostClasses;
@@ -111,7 +111,7 @@ std::string class_figures(const Comparison& c, const RunResults& run) {
                  (marked ? " The tick is the control's robust accuracy." : "") +
                  (all ? "" : fmt::format(" The {} classes with the lowest robust accuracy.", kMostClasses))) +
          "</figcaption></figure>\n";
-  if (run.classes > 12 || run.adversarial_predictions.empty()) return out;
+  if (run.classes > 12 || run.predictions.adversarial.empty()) return out;
   return out + "<figure>" + responsive([&](double width) { return confusion_chart(run, width); }) +
          "<figcaption>Where attacked images go. The diagonal is what survives.</figcaption></figure>\n";
 }

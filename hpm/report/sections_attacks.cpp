@@ -13,7 +13,7 @@ struct Step {
 };
 
 /// The attacks that follow one another on the survivors; none where surrogates took turns, or accuracies are missing.
-std::vector<Step> steps_of(const RunResults& run) {
+std::vector<Step> steps_of(const ReportedRun& run) {
   std::vector<Step> steps;
   if (!run.headline().clean_accuracy || !run.headline().surrogates.empty()) return steps;
   const auto images = [&](double accuracy) { return std::llround(accuracy / 100 * static_cast<double>(run.n)); };

@@ -37,12 +37,12 @@ double largest_change(const GalleryImages& images, size_t i) {
 }
 
 /// Nothing broke it, and there is no perturbation to show.
-bool survived(const RunResults& run, const GalleryImages& images, size_t i) {
+bool survived(const ReportedRun& run, const GalleryImages& images, size_t i) {
   const auto& entry = run.gallery[i];
   return entry.adversarial_prediction == entry.label && largest_change(images, i) == 0;
 }
 
-std::string survivor_figure(const RunResults& run, const GalleryImages& images, size_t i) {
+std::string survivor_figure(const ReportedRun& run, const GalleryImages& images, size_t i) {
   const auto& entry = run.gallery[i];
   const size_t start = i * values_of_an_image(images);
   const auto label = class_name(run, entry.label);
@@ -53,7 +53,7 @@ std::string survivor_figure(const RunResults& run, const GalleryImages& images, 
                      escape_html(label), entry.index);
 }
 
-std::string entry_figure(const RunResults& run, const GalleryImages& images, size_t i) {
+std::string entry_figure(const ReportedRun& run, const GalleryImages& images, size_t i) {
   const auto& entry = run.gallery[i];
   const size_t start = i * values_of_an_image(images);
   const double largest = largest_change(images, i);
@@ -78,7 +78,7 @@ std::string entry_figure(const RunResults& run, const GalleryImages& images, siz
                           how.empty() ? "" : ", " + how, run.norm, entry.norm, factor)));
 }
 
-void check_images(const RunResults& run, const GalleryImages& images, const std::string& where) {
+void check_images(const ReportedRun& run, const GalleryImages& images, const std::string& where) {
   const auto size = static_cast<size_t>(images.count * images.channels * images.height * images.width);
   if (images.count != static_cast<int64_t>(run.gallery.size()) || images.original.size() != size ||
       images.adversarial.size() != size)
@@ -89,7 +89,7 @@ void check_images(const RunResults& run, const GalleryImages& images, const std:
     fail("make_report: the gallery of {} needs 1 or 3 channels, but has {}", where, images.channels);
 }
 
-std::string run_gallery(const RunResults& run, const RunFiles& files) {
+std::string run_gallery(const ReportedRun& run, const RunFiles& files) {
   check_images(run, files.gallery, files.directory);
   const auto shown = std::min(run.gallery.size(), kMostImages);
   std::string attacked, kept, out;

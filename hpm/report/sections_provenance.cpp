@@ -35,7 +35,7 @@ std::string seen_and_meant(const CheckResult& check) {
   return out;
 }
 
-std::string check_table(const RunResults& run) {
+std::string check_table(const ReportedRun& run) {
   auto checks = run.checks;
   std::stable_sort(checks.begin(), checks.end(),
                    [](const auto& a, const auto& b) { return rank(a.status) < rank(b.status); });
@@ -47,7 +47,7 @@ std::string check_table(const RunResults& run) {
   return html_table(table);
 }
 
-std::string summary_of(const RunResults& run) {
+std::string summary_of(const ReportedRun& run) {
   std::map<std::string, int> counts;
   for (const auto& check : run.checks) ++counts[check.status];
   std::string out;
@@ -56,7 +56,7 @@ std::string summary_of(const RunResults& run) {
   return out;
 }
 
-std::string attack_table(const RunResults& run) {
+std::string attack_table(const ReportedRun& run) {
   if (run.attacks.empty()) return "";
   HtmlTable table{.columns = {"Attack", "Through", "Left after it", "Forward passes", "Backward passes", "Time"},
                   .text_columns = 2};
@@ -87,24 +87,25 @@ std::string pairs_table(const std::vector<std::vector<std::string>>& rows) {
   return html_table({.columns = {"Name", "Value"}, .rows = rows, .classes = "pairs", .text_columns = 2});
 }
 
-std::string model_table(const RunResults& run) {
+std::string model_table(const ReportedRun& run) {
   std::vector<std::vector<std::string>> rows;
   const auto add = [&](const char* name, const std::string& value) {
     if (!value.empty()) rows.push_back({name, escape_html(value)});
   };
   add("Model", run.model);
-  add("SHA-256", run.sha256);
-  add("Architecture", run.architecture);
-  if (run.parameters > 0) add("Parameters", count_text(run.parameters));
-  add("Head", run.head + (run.lambda ? fmt::format(", lambda {:g}", *run.lambda) : ""));
-  add("Metric", run.metric);
+  add("SHA-256", run.model_info.sha256);
+  add("Architecture", run.model_info.architecture);
+  if (run.model_info.parameters > 0) add("Parameters", count_text(run.model_info.parameters));
+  add("Head",
+      run.model_info.head + (run.model_info.lambda ? fmt::format(", lambda {:g}", *run.model_info.lambda) : ""));
+  add("Metric", run.model_info.metric);
   add("Images", fmt::format("{} {}, {} from {}", run.dataset, run.split, count_text(run.n),
                             run.indices.empty() ? fmt::format("number {}", run.first_index) : "a list of indices"));
   add("Threat", run.protocol == "clean" ? "none" : fmt::format("{}, eps {}", run.norm, radius_text(run.eps)));
   add("Protocol", run.protocol + (run.version.empty() ? "" : " " + run.version));
-  add("Company", run.company);
+  if (run.company) add("Company", fmt::format("{} images, seed {}", run.company->size, run.company->seed));
   add("Seed", fmt::format("{}", run.seed));
-  if (run.quantised_accuracy) add("On images rounded to 8 bits", percent(*run.quantised_accuracy) + " robust");
+  if (run.quantised) add("On images rounded to 8 bits", percent(run.quantised->robust_accuracy) + " robust");
   if (run.protocol != "analysis") add("Borderline verdicts", fmt::format("{} re-judged alone", run.borderline));
   add("Time", run.seconds ? duration_text(*run.seconds) + fmt::format(" on {} threads", run.threads) : "");
   add("Started", run.started);
@@ -123,7 +124,7 @@ std::string shell_word(const std::string& word) {
   return out + "'";
 }
 
-std::string reproduce_command(const RunResults& run, const RunFiles& files) {
+std::string reproduce_command(const ReportedRun& run, const RunFiles& files) {
   return std::string(run.protocol == "analysis" ? "hpm analyze" : "hpm evaluate") + " --config " +
          shell_word(files.directory + "/config.toml") + " --out " + shell_word(files.directory + "-again");
 }
@@ -132,7 +133,7 @@ std::string folded(const std::string& title, const std::string& content) {
   return content.empty() ? "" : "<details><summary>" + title + "</summary>" + content + "</details>\n";
 }
 
-std::string run_provenance(const RunResults& run, const RunFiles& files) {
+std::string run_provenance(const ReportedRun& run, const RunFiles& files) {
   std::vector<std::vector<std::string>> environment;
   if (files.environment.is_object()) flatten(files.environment, "", environment);
   return model_table(run) +

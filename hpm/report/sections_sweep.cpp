@@ -7,7 +7,7 @@ namespace hpm::sections {
 namespace {
 
 /// One line a context; tones in turn, for contexts have none of their own.
-LineChart sweep_chart(const RunResults& run) {
+LineChart sweep_chart(const ReportedRun& run) {
   static const char* const tones[] = {"t-hpm", "t-control", "t-l2", "t-base"};
   LineChart chart{.frame = {"Robust accuracy against lambda, " + run.title, "One line a context."},
                   .x_axis = "lambda",
@@ -29,7 +29,7 @@ LineChart sweep_chart(const RunResults& run) {
   return chart;
 }
 
-std::string sweep_table(const RunResults& run) {
+std::string sweep_table(const ReportedRun& run) {
   HtmlTable table{.columns = {"Context", "lambda", "Clean", "Robust"}};
   auto points = run.sweep;
   std::stable_sort(points.begin(), points.end(), [](const auto& a, const auto& b) { return a.lambda < b.lambda; });

@@ -8,7 +8,7 @@ namespace hpm::sections {
 namespace {
 
 /// The figures of the run and of its control; what a failed check makes doubtful is marked. `control`: its own run.
-std::string tiles(const RunResults& run, const RunResults* control) {
+std::string tiles(const ReportedRun& run, const ReportedRun* control) {
   const auto& c = run.headline();
   const bool own = is_suspect(run), theirs = control && is_suspect(*control);
   std::string out;
@@ -167,7 +167,7 @@ const char* context_meaning(const std::string& context) {
   return "";
 }
 
-std::string faces_table(const RunResults& run) {
+std::string faces_table(const ReportedRun& run) {
   HtmlTable table{.columns = {"Context", "Clean", "Robust, worst case", "Through STE alone", "Masked"}};
   for (const auto& c : run.contexts)
     table.rows.push_back({escape_html(c.context) + "<small>" + context_meaning(c.context) + "</small>",

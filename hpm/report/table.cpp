@@ -42,7 +42,7 @@ std::string difference_text(const ModelRow& row) {
 }
 
 /// A row without a run of its own was measured within the first subject's.
-const RunResults& run_of(const Comparison& c, const ModelRow& row) {
+const ReportedRun& run_of(const Comparison& c, const ModelRow& row) {
   return c.runs[row.run.value_or(c.subjects.front())];
 }
 
@@ -254,8 +254,8 @@ std::string csv(const Comparison& c) {
                 run.protocol,
                 run.version,
                 std::to_string(run.seed),
-                row.run ? run.metric : "",
-                row.run ? number(run.lambda) : "",
+                row.run ? run.model_info.metric : "",
+                row.run ? number(run.model_info.lambda) : "",
                 number(row.clean),
                 low(row.clean_interval),
                 high(row.clean_interval),

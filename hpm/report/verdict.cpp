@@ -5,9 +5,9 @@
 namespace hpm {
 namespace {
 
-bool is_defence(const RunResults& run) { return run.role == "hpm" || run.role == "l2"; }
+bool is_defence(const ReportedRun& run) { return run.role == "hpm" || run.role == "l2"; }
 
-std::string subject(const RunResults& run) {
+std::string subject(const ReportedRun& run) {
   if (!run.label.empty()) return run.label;
   return run.role == "hpm" ? "HPM" : run.role == "l2" ? "The l2 classifier" : run.name;
 }
@@ -29,7 +29,7 @@ std::string evidence(const PairedModel& m, int64_t n) {
 }
 
 /// What attacked the model: only what really ran is named.
-std::string worst_case(const RunResults& run) {
+std::string worst_case(const ReportedRun& run) {
   if (run.protocol == "msa") {
     const auto& all = run.headline().surrogates;
     const auto ran = std::count_if(all.begin(), all.end(),
@@ -47,16 +47,16 @@ std::string worst_case(const RunResults& run) {
   return (names.size() == 1 ? "the attack " : "the attacks ") + join(names);
 }
 
-std::string attack_text(const RunResults& run) { return fmt::format("{} {}", run.norm, radius_text(run.eps)); }
+std::string attack_text(const ReportedRun& run) { return fmt::format("{} {}", run.norm, radius_text(run.eps)); }
 
-std::string kept(const RunResults& run) {
+std::string kept(const ReportedRun& run) {
   const auto& c = run.headline();
   return fmt::format("{} keeps {}{} of {} images under {} ({}){}", subject(run), percent(*c.robust_accuracy),
                      c.interval ? " (95 % interval " + span_text(*c.interval) + ")" : "", count_text(run.n),
                      worst_case(run), attack_text(run), in_context(c));
 }
 
-std::string suspect_sentence(const RunResults& run, const RunResults* control) {
+std::string suspect_sentence(const ReportedRun& run, const ReportedRun* control) {
   const bool own = is_suspect(run);
   const auto reasons = suspicions(own ? run : *control);
   return fmt::format(
@@ -66,20 +66,20 @@ std::string suspect_sentence(const RunResults& run, const RunResults* control) {
       reasons.empty() ? "" : ": " + join(reasons, "; "));
 }
 
-void remark_advice(const RunResults& run, const RunResults* control, Verdict& v) {
+void remark_advice(const ReportedRun& run, const ReportedRun* control, Verdict& v) {
   for (const auto& name : failed_checks(is_suspect(run) ? run : *control))
     if (const auto advice = advice_for(name); !advice.empty())
       v.remarks.push_back(fmt::format("What to do next ({}): {}", name, advice));
 }
 
-bool has_comparison(const RunResults& run) {
+bool has_comparison(const ReportedRun& run) {
   const auto& control = run.headline().control;
   return run.role != "control" && run.headline().robust_accuracy && control && control->robust_accuracy &&
          control->difference;
 }
 
 /// "61.2 % against 60.8 % (difference ...)".
-std::string figures(const RunResults& run) {
+std::string figures(const ReportedRun& run) {
   const auto& c = run.headline();
   return fmt::format("{} against {} {}", percent(*c.robust_accuracy), percent(*c.control->robust_accuracy),
                      evidence(*c.control, run.n));
@@ -102,7 +102,7 @@ Claim claim_of(Difference difference) {
   return {Outcome::not_tested, "was not tested for a difference to the matched control"};
 }
 
-void compare_sentence(const RunResults& run, Verdict& v) {
+void compare_sentence(const ReportedRun& run, Verdict& v) {
   const auto& c = run.headline();
   const auto claim = claim_of(difference_of(*c.control));
   v.outcome = claim.outcome;
@@ -117,7 +117,7 @@ void compare_sentence(const RunResults& run, Verdict& v) {
     v.sentence += fmt::format(" It is less robust than the control in context {}.", join(losing, " and "));
 }
 
-void remark_resolution(const RunResults& run, Verdict& v) {
+void remark_resolution(const ReportedRun& run, Verdict& v) {
   const auto& m = *run.headline().control;
   if (m.smallest_detectable)
     v.remarks.push_back(
@@ -131,7 +131,7 @@ void remark_resolution(const RunResults& run, Verdict& v) {
         by_interval ? "excludes" : "contains", p_text(*m.p)));
 }
 
-void remark_clean(const RunResults& run, Verdict& v) {
+void remark_clean(const ReportedRun& run, Verdict& v) {
   const auto& c = run.headline();
   if (!c.clean_accuracy || !c.control || !c.control->clean_accuracy) return;
   v.remarks.push_back(fmt::format("Clean accuracy: {} against {} for the control ({} points).",
@@ -140,7 +140,7 @@ void remark_clean(const RunResults& run, Verdict& v) {
 }
 
 /// What fine-tuning without the defence brings is not the defence's.
-void remark_base(const RunResults& run, Verdict& v) {
+void remark_base(const ReportedRun& run, Verdict& v) {
   const auto& c = run.headline();
   if (!run.base || !run.base->robust_accuracy || !c.robust_accuracy) return;
   const double gained = *c.robust_accuracy - *run.base->robust_accuracy;
@@ -157,7 +157,7 @@ void remark_base(const RunResults& run, Verdict& v) {
   v.remarks.push_back(text);
 }
 
-void remark_contexts(const RunResults& run, Verdict& v) {
+void remark_contexts(const ReportedRun& run, Verdict& v) {
   std::vector<std::string> others;
   for (size_t i = 1; i < run.contexts.size(); ++i) {
     const auto& c = run.contexts[i];
@@ -171,7 +171,7 @@ void remark_contexts(const RunResults& run, Verdict& v) {
   if (!others.empty()) v.remarks.push_back("The same model in its other contexts: " + join(others) + ".");
 }
 
-void remark_obfuscation(const RunResults& run, Verdict& v) {
+void remark_obfuscation(const ReportedRun& run, Verdict& v) {
   const ContextResult* worst = nullptr;
   for (const auto& c : run.contexts)
     if (c.ste_accuracy && c.obfuscation_gap.value_or(0) >= kMaskedGradients &&
@@ -184,7 +184,7 @@ void remark_obfuscation(const RunResults& run, Verdict& v) {
                   percent(*worst->ste_accuracy), in_context(*worst), one_decimal(*worst->obfuscation_gap)));
 }
 
-void remark_attack(const RunResults& run, Verdict& v) {
+void remark_attack(const ReportedRun& run, Verdict& v) {
   std::vector<std::string> missing;
   for (const auto& c : run.contexts)
     for (const auto& s : c.surrogates)
@@ -202,11 +202,11 @@ void remark_attack(const RunResults& run, Verdict& v) {
 }
 
 /// What the evaluation itself had to say, such as settings forced by the model.
-void remark_notes(const RunResults& run, Verdict& v) {
+void remark_notes(const ReportedRun& run, Verdict& v) {
   for (const auto& note : run.notes) v.remarks.push_back("Note: " + note + ".");
 }
 
-void remark_checks(const RunResults& run, Verdict& v) {
+void remark_checks(const ReportedRun& run, Verdict& v) {
   const bool any =
       std::any_of(run.checks.begin(), run.checks.end(), [](const auto& c) { return c.status != "not run"; });
   if (!any) v.remarks.push_back("No check of the attacks was run, so nothing has tested whether they did their work.");
@@ -230,7 +230,7 @@ const char* Verdict::title() const {
   return kTitles[static_cast<int>(outcome)];
 }
 
-Verdict verdict_of(const RunResults& run, const RunResults* control) {
+Verdict verdict_of(const ReportedRun& run, const ReportedRun* control) {
   Verdict v;
   const auto& c = run.headline();
   if (is_suspect(run) || (control && is_suspect(*control))) {

@@ -24,6 +24,6 @@ struct Verdict {
 /// The verdict on `run` in its first context, worst case over everything that attacked it, by difference_of():
 /// sentence and title() say the same of it. `control`: the control's own run, whose checks
 /// count too.
-Verdict verdict_of(const RunResults& run, const RunResults* control = nullptr);
+Verdict verdict_of(const ReportedRun& run, const ReportedRun* control = nullptr);
 
 }  // namespace hpm

@@ -236,6 +236,37 @@ TEST_F(Outputs, TheSecondsOfAResumedRunAreThoseOfAllItsParts) {
   EXPECT_GT(seconds(), .8 * whole) << "every piece was read back, and had taken its time before";
 }
 
+TEST_F(Outputs, ResultsOfEveryProtocolAgreeWithTheSchema) {
+  HPM_NEED_FASHION_MNIST();
+  HPM_NEED_PYTHON();
+  const auto committed = "'" + (test::source_dir() / "checkpoints/fashion-mnist-linf-0.1.safetensors").string() + "'";
+  const auto data = " --quiet --threads 1 --data fashion-mnist --count ";
+  const auto made = program("finetune --model " + committed +
+                                " --head hpm --metric none --epochs 0 --fit-images 500 --out hpm" + data + "500",
+                            folder.path);
+  ASSERT_EQ(made.status, 0) << made.err;
+  const std::string plain = "--model " + committed, head = "--model hpm/model.safetensors";
+  const std::vector<std::pair<std::string, std::string>> runs{
+      {"clean", "--protocol clean " + plain},
+      {"contexts", "--protocol clean --context reference,alone " + head},
+      {"pgd", "--protocol pgd --steps 2 --eps .1,.05 --quantise --save-adversarial " + plain},
+      {"autoattack", "--protocol autoattack --version custom --attacks apgd-ce,square --steps 3 --queries 20 " + plain},
+      {"msa",
+       "--protocol msa --steps 3 --context joint,solo --company 4 --colluders 1 --victims 2 --sweep-lambda .5 --base " +
+           committed + " --control " + committed + " " + head},
+      {"stand-ins", "--protocol msa --steps 3 --control " + committed + " " + plain}};
+  std::string files;
+  for (const auto& [name, flags] : runs) {
+    const auto r = program("evaluate --out " + name + " " + flags + data + "6", folder.path);
+    ASSERT_EQ(r.status % 3, 0) << name << ": " << r.err;
+    files += " " + name + "/results.json";
+  }
+  EXPECT_EQ(test::output_of("cd '" + folder.path.string() + "' && '" + test::python_path() + "' '" +
+                            (test::source_dir() / "tests/cli/check_results.py").string() + "' '" +
+                            (test::source_dir() / "docs/results.schema.json").string() + "'" + files + " 2>&1"),
+            "");
+}
+
 // ---- version, help, completion, man pages
 
 TEST(Version, NamesVersionCommitAndLibTorch) {

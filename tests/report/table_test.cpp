@@ -33,14 +33,14 @@ Json small_run(double lambda = .9, const std::string& metric = "learned (R = 9)"
           {"contexts", {context("solo", 50, 62.5), context("alone", 25, 75)}}};
 }
 
-RunResults parsed(const Json& json, const std::string& folder) {
+ReportedRun parsed(const Json& json, const std::string& folder) {
   auto run = parse_results(json, "results.json");
   run.folder = folder;
   return run;
 }
 
 std::string table(const std::string& extension, const std::vector<Json>& runs, const std::string& caption = {}) {
-  std::vector<RunResults> all;
+  std::vector<ReportedRun> all;
   for (const auto& json : runs) all.push_back(parsed(json, "run" + std::to_string(all.size())));
   return make_table(compare_runs(all), extension, caption);
 }
@@ -153,7 +153,7 @@ TEST(Table, TellsRunsOfOneRoleApartByTheirSettingsElseByTheirFolders) {
 
 TEST(Table, HoldsThePairedDifferenceToTheControlThatThePageShows) {
   auto files = test::sample_runs();
-  std::vector<RunResults> runs;
+  std::vector<ReportedRun> runs;
   for (const auto& file : files) runs.push_back(parse_results(file.results, "results.json"));
   const auto c = compare_runs(runs);
   const auto text = make_table(c, ".csv");
@@ -169,7 +169,7 @@ TEST(Table, HoldsThePairedDifferenceToTheControlThatThePageShows) {
 
 TEST(Table, OfASuspectRunShowsTheComparisonMarkedAsSuspect) {
   auto files = test::sample_runs();
-  std::vector<RunResults> runs;
+  std::vector<ReportedRun> runs;
   for (auto& file : files) {
     if (file.results["role"] == "hpm") file.results["suspect"] = true;
     runs.push_back(parse_results(file.results, "results.json"));

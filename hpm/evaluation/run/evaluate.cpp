@@ -240,8 +240,7 @@ std::string write_results(const EvaluationInput& input, const EvaluationOptions&
   results.started =
       nlohmann::json::parse(std::string(read_file(run.file("environment.json")).text())).value("started", "");
   results.base = outcome.base, results.control = outcome.control, results.curve = outcome.curve;
-  write_run(run, results);
-  return results_json(results);
+  return write_run(run, results);
 }
 
 }  // namespace hpm

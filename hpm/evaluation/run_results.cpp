@@ -1,0 +1,339 @@
+#include "hpm/evaluation/run_results.h"
+
+#include "hpm/evaluation/json_fields_impl.h"
+#include "hpm/evaluation/run_results_impl.h"
+
+namespace hpm {
+
+// The fields of results.json, each once: for writing, reading and the schema.
+
+template <class V>
+void describe(V& v, NormalisationResult& x) {
+  v.keep("mean", x.mean, "by channel; empty: identity");
+  v.keep("std", x.std);
+}
+
+template <class V>
+void describe(V& v, ModelResult& x) {
+  v.keep("name", x.name, "the kind of the head");
+  v.keep("file", x.file);
+  v.keep("sha256", x.sha256);
+  v.keep("architecture", x.architecture, "a name of the table of architectures, or a LAYERS string");
+  v.keep("classes", x.classes);
+  v.keep("parameters", x.parameters);
+  v.keep("head", x.head, "fc, l2 or hpm");
+  v.keep("normalisation", x.normalisation);
+  v.optional("feature_size", x.feature_size, "of the features before the last layer");
+  v.optional("lambda", x.lambda, "the mixing weight of an HPM head");
+  v.optional("tau", x.tau);
+  v.optional("metric", x.metric);
+  v.optional("ema", x.ema);
+}
+
+template <class V>
+void describe(V& v, PairedModel& x) {
+  v.keep("name", x.name, "base or control");
+  v.keep("file", x.file);
+  v.keep("clean_accuracy", x.clean_accuracy, "of the other model");
+  v.keep("robust_accuracy", x.robust_accuracy, "of the other model");
+  v.keep("robust", x.robust, "of the other model");
+  v.keep("difference", x.difference, "this model minus the other, points");
+  v.keep("wins", x.wins, "images that only this model keeps");
+  v.keep("losses", x.losses, "images that only the other model keeps");
+  v.keep("p", x.p, "McNemar's exact test");
+  v.keep("difference_interval", x.difference_interval);
+  v.keep("smallest_detectable", x.smallest_detectable, "points that so many images show with 80 % power");
+}
+
+template <class V>
+void describe(V& v, SurrogateResult& x) {
+  v.need("name", x.name);
+  v.keep("kind", x.kind);
+  v.keep("summary", x.summary, "what it approximates");
+  v.optional("same_as", x.same_as, "the surrogate with the same logits, of which this one is restarts");
+  v.optional("unavailable", x.unavailable, "why it did not attack");
+  if (V::writes && !x.attacked()) return;
+  v.sometimes("complete", x.complete, "it was given every correctly classified image");
+  v.sometimes("robust_accuracy", x.robust_accuracy, "under it alone, where complete");
+  v.sometimes("broke", x.broke, "images that it broke, of the `of` that it was given");
+  v.sometimes("of", x.of);
+  v.sometimes("first", x.first, "images that nothing before it had broken");
+}
+
+template <class V>
+void describe(V& v, BrokenBy& x) {
+  v.need("by", x.by, "all of it in words");
+  v.need("images", x.images);
+  v.keep("surrogate", x.surrogate);
+  v.keep("attack", x.attack);
+  v.optional("context", x.context, "at which the attack was aimed");
+  v.keep("elsewhere", x.elsewhere, "it was aimed at another context than the one it broke images in");
+  v.optional("composed", x.composed, "joint: part of a batch of several attacks' finds");
+  v.optional("colluders", x.colluders, "found by the study of so many colluding neighbours");
+  v.optional("eps", x.eps, "found by the attacks on this smaller radius");
+}
+
+template <class V>
+void describe(V& v, CollusionResult& x) {
+  v.need("colluders", x.colluders, "neighbours that the attacker controls");
+  v.keep("victim_too", x.victim_too, "and the victim's own image");
+  v.need("victims", x.victims);
+  v.need("broke", x.broke);
+}
+
+/// What a context and a whole run have in common.
+template <class V>
+void describe_figures(V& v, ContextResult& x) {
+  v.keep("clean_accuracy", x.clean_accuracy, "percent");
+  v.nullable("robust_accuracy", x.robust_accuracy, "percent; null for protocol clean");
+  v.nullable("interval", x.interval, "of the robust accuracy, 95 %, Wilson; of the clean one for protocol clean");
+  v.nullable("clean_interval", x.clean_interval);
+  v.keep("clean_correct", x.clean_correct, "one 0 or 1 an image");
+  v.nullable("robust", x.robust, "one 0 or 1 an image; null for protocol clean");
+}
+
+/// What one attack after the other did in a context.
+template <class V>
+void describe_attackers(V& v, ContextResult& x) {
+  v.optional("ste_accuracy", x.ste_accuracy, "percent, under the surrogate ste alone");
+  v.optional("obfuscation_gap", x.obfuscation_gap, "ste_accuracy minus robust_accuracy, points");
+  v.optional("worst_draw_accuracy", x.worst_draw, "percent right in each of ten draws");
+  v.optional("collusion", x.collusion);
+  v.optional("broken_by", x.broken_by, "what broke images first, most images first");
+  v.optional("surrogates", x.surrogates, "in the order in which they attacked");
+}
+
+template <class V>
+void describe(V& v, ContextResult& x) {
+  v.keep("context", x.context);
+  describe_figures(v, x);
+  describe_attackers(v, x);
+  v.optional("joint_any", x.joint_any, "joint: percent that no attacked batch broke");
+  v.optional("control", x.control);
+}
+
+template <class V>
+void describe(V& v, AttackPass& x) {
+  v.need("name", x.name);
+  v.nullable("surrogate", x.surrogate, "null: the model itself");
+  v.nullable("context", x.context, "at which it was aimed");
+  v.keep("robust_accuracy", x.robust_accuracy, "after this attack and all before it");
+  v.keep("robust", x.robust);
+  v.keep("forward_passes", x.forward_passes, "images through the network");
+  v.keep("backward_passes", x.backward_passes);
+  v.keep("seconds", x.seconds);
+}
+
+template <class V>
+void describe(V& v, CurvePoint& x) {
+  v.need("eps", x.eps);
+  v.need("robust_accuracy", x.robust_accuracy);
+  v.keep("standard_error", x.standard_error);
+}
+
+template <class V>
+void describe(V& v, SweepPoint& x) {
+  v.need("context", x.context);
+  v.need("lambda", x.lambda);
+  v.need("clean_accuracy", x.clean_accuracy);
+  v.need("robust_accuracy", x.robust_accuracy, "an upper bound unless attacked");
+  v.keep("attacked", x.attacked, "the attacks were aimed at this lambda");
+}
+
+template <class V>
+void describe(V& v, CheckResult& x) {
+  v.need("name", x.name, "docs/checks.md");
+  v.need("status", x.status, "passed, failed, reported or not run");
+  v.nullable("value", x.value);
+  v.nullable("limit", x.limit);
+  v.keep("unit", x.unit);
+  v.keep("detail", x.detail);
+  v.optional("context", x.context, "of an HPM model; base or control for the checks of these");
+}
+
+template <class V>
+void describe(V& v, GalleryEntry& x) {
+  v.keep("index", x.index, "the image's number in its data set");
+  v.keep("label", x.label);
+  v.keep("clean_prediction", x.clean_prediction);
+  v.keep("adversarial_prediction", x.adversarial_prediction);
+  v.keep("surrogate", x.surrogate);
+  v.keep("attack", x.attack, "empty: nothing broke it");
+  v.keep("norm", x.norm, "of the perturbation");
+}
+
+template <class V>
+void describe(V& v, Predictions& x) {
+  v.keep("clean", x.clean, "one class an image");
+  v.nullable("adversarial", x.adversarial, "on the adversarial images of the first context");
+}
+
+template <class V>
+void describe(V& v, QuantisedResult& x) {
+  v.keep("robust_accuracy", x.robust_accuracy);
+  v.keep("robust", x.robust);
+}
+
+template <class V>
+void describe(V& v, CompanyResult& x) {
+  v.keep("size", x.size, "images in a batch of solo and joint");
+  v.keep("seed", x.seed);
+}
+
+template <class V>
+void describe_setting(V& v, RunResults& x) {
+  v.keep("hpm_version", x.hpm_version);
+  v.keep("commit", x.commit);
+  v.keep("started", x.started, "UTC, ISO 8601");
+  v.keep("seconds", x.seconds, "of all parts of a resumed run");
+  v.optional("checks_seconds", x.checks_seconds);
+  v.keep("model", x.model, "its file");
+  v.keep("model_info", x.model_info);
+  v.keep("role", x.role, "base, control, l2 or hpm in a comparison; any other is a name");
+  v.keep("dataset", x.dataset);
+  v.keep("split", x.split);
+  v.keep("class_names", x.class_names);
+  v.need("n", x.n, "images");
+  if (!V::writes || x.indices.empty())
+    v.sometimes("first_index", x.first_index, "the number of the first image; the others follow it");
+  v.optional("indices", x.indices, "the numbers of the images, in place of first_index");
+  v.keep("labels", x.labels);
+  v.keep("norm", x.norm, "Linf, L2 or L1");
+  v.keep("eps", x.eps);
+  v.keep("protocol", x.protocol, "clean, pgd, autoattack or msa");
+  v.nullable("version", x.version, "of the protocol");
+  v.nullable("budget", x.budget, "the attacks in words; runs with other budgets are not compared");
+  v.nullable("context", x.first.context, "the first context, to which the figures of the run belong");
+  v.keep("company", x.company);
+  v.keep("seed", x.seed);
+  v.keep("threads", x.threads);
+}
+
+template <class V>
+void describe(V& v, RunResults& x) {
+  describe_setting(v, x);
+  describe_figures(v, x.first);
+  v.keep("predictions", x.predictions);
+  v.keep("standard_error", x.standard_error, "of the accuracy that interval is for");
+  v.keep("attacks", x.attacks, "in the order in which they ran");
+  v.keep("contexts", x.contexts, "of an HPM model; empty for others");
+  describe_attackers(v, x.first);
+  v.optional("curve", x.curve, "accuracy against eps");
+  v.optional("sweep", x.sweep, "accuracy against lambda");
+  v.nullable("control", x.first.control, "the matched control under the same budget");
+  v.nullable("base", x.base, "the model before the defence");
+  v.nullable("joint_any", x.first.joint_any, "of the context joint");
+  v.optional("quantised", x.quantised, "on the adversarial images rounded to 8 bits");
+  v.keep("borderline", x.borderline, "near ties, judged again alone");
+  v.keep("checks", x.checks);
+  v.keep("suspect", x.suspect, "a check failed");
+  v.keep("reasons", x.reasons, "of suspicion");
+  v.keep("notes", x.notes, "what a reader must know of the settings");
+  v.keep("gallery", x.gallery, "images in gallery.safetensors, in its order");
+  v.nullable("config", JsonText{x.config}, "the options");
+}
+
+namespace {
+
+constexpr int64_t kSchema = 1;
+
+/// Files of earlier versions say in words alone what broke the images: "fc/apgd-t in solo, composed".
+void take_from_words(BrokenBy& x) {
+  if (!x.surrogate.empty() || !x.attack.empty() || x.composed || x.colluders || x.eps) return;
+  std::string_view words = x.by;
+  constexpr std::string_view composed = ", composed", in = " in ";
+  if ((x.composed = words.ends_with(composed))) words.remove_suffix(composed.size());
+  if (const auto at = words.rfind(in); at != std::string_view::npos) {
+    x.context = words.substr(at + in.size()), x.elsewhere = true;
+    words = words.substr(0, at);
+  }
+  const auto slash = words.find('/');
+  if (slash != std::string_view::npos) x.surrogate = words.substr(0, slash);
+  x.attack = words.substr(slash == std::string_view::npos ? 0 : slash + 1);
+}
+
+void check(const RunResults& x, const std::string& where) {
+  if (x.n < 1) fail("{}: \"n\" needs at least 1 image, but holds {}", where, x.n);
+  const auto length = [&](const std::string& place, const char* name, size_t got) {
+    if (got != 0 && got != static_cast<size_t>(x.n))
+      fail("{}: \"{}\" needs one value for each of the {} images, but has {}", place, name, x.n, got);
+  };
+  length(where, "labels", x.labels.size());
+  length(where, "predictions.clean", x.predictions.clean.size());
+  length(where, "predictions.adversarial", x.predictions.adversarial.size());
+  const auto flags = [&](const std::string& place, const ContextResult& c) {
+    length(place, "clean_correct", c.clean_correct.size());
+    length(place, "robust", c.robust.size());
+  };
+  flags(where, x.first);
+  for (size_t i = 0; i < x.contexts.size(); ++i) flags(fmt::format("{}: contexts[{}]", where, i), x.contexts[i]);
+  for (const auto label : x.labels)
+    if (label < 0 || label > 1000000) fail("{}: \"labels\" needs classes from 0, but holds {}", where, label);
+}
+
+/// The schema's number stands before everything else.
+struct Numbered {
+  int64_t schema = kSchema;
+};
+template <class V>
+void describe_number(V& v, Numbered& x) {
+  v.need("schema", x.schema, "of this format");
+}
+
+}  // namespace
+
+nlohmann::ordered_json json_of(const ModelResult& model) {
+  JsonFieldWriter writer;
+  describe(writer, const_cast<ModelResult&>(model));
+  return writer.json;
+}
+
+std::string results_text(const RunResults& results) {
+  JsonFieldWriter writer;
+  Numbered number;
+  describe_number(writer, number);
+  describe(writer, const_cast<RunResults&>(results));  // a writer changes nothing
+  return json_text(writer.json, 1) + "\n";
+}
+
+RunResults parse_run_results(const nlohmann::json& json, const std::string& where) {
+  JsonFieldReader reader(json, where);
+  Numbered number;
+  describe_number(reader, number);
+  if (number.schema != kSchema)
+    fail("{}: needs schema {}, but has schema {}; write the report with the hpm that made the run", where, kSchema,
+         number.schema);
+  RunResults out;
+  describe(reader, out);
+  for (auto& by : out.first.broken_by) take_from_words(by);
+  for (auto& context : out.contexts)
+    for (auto& by : context.broken_by) take_from_words(by);
+  check(out, where);
+  return out;
+}
+
+RunResults read_results(std::string_view json, const std::string& where) {
+  try {
+    return parse_run_results(nlohmann::json::parse(json), where);
+  } catch (const nlohmann::json::exception& error) {
+    fail("{}: is not JSON ({})", where, error.what());
+  }
+}
+
+std::string results_schema() {
+  auto schema = JsonFieldSchema::of<RunResults>();
+  nlohmann::ordered_json json{
+      {"$schema", "https://json-schema.org/draft/2020-12/schema"},
+      {"title", "results.json of hpm evaluate"},
+      {"description",
+       "As this version writes it. Files of earlier versions may lack fields, and later ones have more: readers ignore "
+       "what they do not know."}};
+  json["type"] = "object";
+  json["properties"]["schema"] = {{"type", "integer"}, {"const", kSchema}, {"description", "of this format"}};
+  json["properties"].update(schema["properties"]);
+  json["required"] = {"schema"};
+  json["required"].insert(json["required"].end(), schema["required"].begin(), schema["required"].end());
+  return json_text(json, 1) + "\n";
+}
+
+}  // namespace hpm
