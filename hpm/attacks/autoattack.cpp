@@ -5,6 +5,7 @@
 #include "hpm/attacks/conformance_streams.h"
 #include "hpm/core/device.h"
 #include "hpm/core/error.h"
+#include "hpm/core/kept_generator_impl.h"
 #include "hpm/models/operations.h"
 
 namespace hpm {
@@ -36,7 +37,9 @@ class Driver {
   }
 
   AutoAttackResult operator()(const AttackSequence& sequence) {
-    if (options_.conformance) torch::manual_seed(options_.seed);
+    std::optional<KeptGenerator> kept;  // a random model draws from the seed; the caller goes on as if nobody had drawn
+    if (model_.random() && !options_.conformance) kept.emplace();
+    if (model_.random() || options_.conformance) torch::manual_seed(options_.seed);
     result_.notes = sequence.notes;
     for (const auto& note : result_.notes) monitor_.warn(note);
     result_.adversarial = ImageStore(images_);
@@ -120,7 +123,7 @@ class Driver {
                       {"close", verdict.close},
                       {"ever", verdict.ever_wrong}};
     write_cost(model_.passes() - before, since(start), done);
-    if (options_.conformance && model_.random())  // its later draws go on from here
+    if (model_.random())  // its later draws go on from here
       done.emplace_back("generator", generator().get_state());
     return done;
   }
@@ -155,6 +158,7 @@ class Driver {
 
   /// A random model's verdict: what most of ten draws say, each from a seed of its own.
   Judgement judge_draws(const Images& images) {
+    const KeptGenerator kept;  // the caller draws as if nobody had judged
     auto wrong = at::zeros({images.size()}, at::kLong);
     Tensor logits;
     for (int64_t draw = 0; draw < kVerdictDraws; ++draw) {
@@ -198,11 +202,15 @@ double percent(const Tensor& flags) { return flags.numel() ? 100. * flags.to(at:
 double AutoAttackResult::clean_accuracy() const { return percent(clean_correct); }
 double AutoAttackResult::robust_accuracy() const { return percent(robust()); }
 
-FreshVerdict verify_rows(const Images& images, const std::function<Tensor(const Images&)>& ask) {
+FreshVerdict verify_rows(const Images& images, const std::function<Tensor(const Images&)>& ask,
+                         const std::vector<Tensor>* parts) {
+  const auto near_tie = [&](const Tensor& logits) {
+    return (margin(logits, images.y).abs() < kBorderline * (logits.amax(1) - logits.amin(1))).to(at::kCPU);
+  };
   const auto logits = ask(images);
-  const auto range = logits.amax(1) - logits.amin(1);
-  FreshVerdict verdict{logits.argmax(1).ne(images.y).to(at::kCPU),
-                       (margin(logits, images.y).abs() < kBorderline * range).to(at::kCPU), logits};
+  FreshVerdict verdict{logits.argmax(1).ne(images.y).to(at::kCPU), near_tie(logits), logits};
+  if (parts)
+    for (const auto& part : *parts) verdict.close |= near_tie(part);
   const auto close = verdict.close.nonzero().squeeze(1);
   for (int64_t i = 0; i < close.numel(); ++i) {
     const ScopedThreads one(1);

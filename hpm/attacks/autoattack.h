@@ -74,8 +74,10 @@ struct FreshVerdict {
   Tensor wrong, close;  ///< [M] bool (CPU): the prediction is not the label; it was nearly a tie
   Tensor logits;        ///< [M,K], of the pass that the verdict comes from
 };
-/// `logits(images)` [M,K] are those of the model judged.
-FreshVerdict verify_rows(const Images& images, const std::function<Tensor(const Images&)>& logits);
+/// `logits(images)` [M,K] are those of the model judged. Where these are made from others (votes of several draws), `parts`
+/// holds those, [M,K] each, of the last call: a row is a near tie too where one of them is. May be null.
+FreshVerdict verify_rows(const Images& images, const std::function<Tensor(const Images&)>& logits,
+                         const std::vector<Tensor>* parts = nullptr);
 
 /// The cost of a piece of work, written beside what it found (WorkLog), and added up again.
 void write_cost(const Passes& passes, double seconds, NamedTensors& done);

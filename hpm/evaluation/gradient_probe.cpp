@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "hpm/core/error.h"
-#include "hpm/evaluation/kept_generator_impl.h"
+#include "hpm/core/kept_generator_impl.h"
 
 namespace hpm {
 namespace {

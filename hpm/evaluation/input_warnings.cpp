@@ -4,7 +4,7 @@
 
 #include "hpm/core/error.h"
 #include "hpm/defences/hpm_defence.h"
-#include "hpm/evaluation/kept_generator_impl.h"
+#include "hpm/core/kept_generator_impl.h"
 
 namespace hpm {
 namespace {

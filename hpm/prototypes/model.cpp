@@ -77,14 +77,18 @@ Output HpmModel::run(const Tensor& x) const {
   // would cost ten times as much.
   const auto here = out.features.detach().sum(at::kDouble);
   sum = sum.defined() ? sum + here : here;
-  if (++passes < (x.is_cuda() ? 8 : 1)) return out;
-  passes = 0;
-  if (!std::isfinite(std::exchange(sum, {}).item<double>()))
-    fail(
-        "HpmModel: the penultimate features (the input of {}) hold NaN or infinite values; the weights or the input "
-        "are broken",
-        classifier.head_name());
+  if (++passes >= (x.is_cuda() ? 8 : 1)) look_at_features();
   return out;
+}
+
+void HpmModel::look_at_features() const {
+  auto& [sum, passes] = *unchecked;
+  passes = 0;
+  if (!sum.defined() || std::isfinite(std::exchange(sum, {}).item<double>())) return;
+  fail(
+      "HpmModel: the penultimate features (the input of {}) hold NaN or infinite values; the weights or the input "
+      "are broken",
+      classifier.head_name());
 }
 
 HpmModel HpmModel::clone() const { return {classifier.clone(), head ? std::optional(head->clone()) : std::nullopt}; }

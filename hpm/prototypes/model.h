@@ -18,6 +18,8 @@ struct HpmModel {
   /// One pass of the backbone. Throws Error that names the layer when features are NaN or infinite; on a GPU, where a
   /// check has to wait for the device, up to eight passes later.
   Output run(const Tensor& x) const;
+  /// The check of the passes that none has followed yet. Throws Error as run() does.
+  void look_at_features() const;
   HpmModel clone() const;
   void to(at::Device device, at::ScalarType type = at::kFloat);
   /// "fc", "l2" (lambda = 1) or "hpm".

@@ -1,8 +1,8 @@
-#include "hpm/evaluation/analysis.h"
+#include "hpm/evaluation/analysis/analysis.h"
 
 #include "evaluation/killer.h"
 #include "hpm/core/error.h"
-#include "hpm/evaluation/analysis_summary.h"
+#include "hpm/evaluation/analysis/analysis_summary.h"
 #include "hpm/models/registry.h"
 #include "surrogates/tiny_model.h"
 

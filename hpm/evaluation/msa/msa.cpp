@@ -45,10 +45,16 @@ void replay(const MsaRun& run, const NamedTensors& done, AttackRecord& record) {
 FreshVerdict verify(const MsaRun& run, size_t target, const ImageSet& images) {
   torch::NoGradGuard guard;
   const auto none = at::zeros({0}, at::kBool);
-  std::vector<Tensor> wrong{none}, close{none}, logits;
+  std::vector<Tensor> wrong{none}, close{none}, logits, draws;
+  const auto predict = [&](const Images& rows) {
+    const auto pass = run.defence.run(rows.x);
+    draws.clear();
+    for (auto t : targets_beside(run.defence, target))
+      if (run.target(t).draw) draws.push_back(run.defence.predict(pass, rows.index, t));
+    return run.defence.predict(pass, rows.index, target);
+  };
   for_chunks(images, run.options.batch_size, [&](const Images& chunk, int64_t) {
-    const auto verdict = verify_rows(
-        chunk, [&](const Images& rows) { return run.defence.predict(run.defence.run(rows.x), rows.index, target); });
+    const auto verdict = verify_rows(chunk, predict, &draws);
     run.borderline.index_fill_(0, run.observer.places(chunk.index.index({verdict.close})), true);
     wrong.push_back(verdict.wrong), close.push_back(verdict.close), logits.push_back(verdict.logits);
   });

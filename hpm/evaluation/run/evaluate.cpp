@@ -70,6 +70,7 @@ class ModelRun {
     finish(model, *defence, work, evaluation);
     outcome.base = evaluate_peer("base", input_.peers.base, evaluation);
     outcome.control = evaluate_peer("control", input_.peers.control, evaluation);
+    input_.model.look_at_features();
     return outcome;
   }
 

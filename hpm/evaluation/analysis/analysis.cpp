@@ -1,4 +1,4 @@
-#include "hpm/evaluation/analysis.h"
+#include "hpm/evaluation/analysis/analysis.h"
 
 #include "hpm/attacks/apgd.h"
 #include "hpm/core/error.h"

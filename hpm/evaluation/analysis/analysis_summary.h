@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "hpm/evaluation/analysis.h"
+#include "hpm/evaluation/analysis/analysis.h"
 
 namespace hpm {
 

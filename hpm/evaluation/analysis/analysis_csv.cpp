@@ -1,6 +1,6 @@
 // Each file: a header, then rows of comma-separated numbers and names without commas.
-#include "hpm/evaluation/analysis_csv_impl.h"
-#include "hpm/evaluation/analysis_summary.h"
+#include "hpm/evaluation/analysis/analysis_csv_impl.h"
+#include "hpm/evaluation/analysis/analysis_summary.h"
 
 namespace hpm {
 namespace {

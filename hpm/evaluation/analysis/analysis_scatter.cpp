@@ -1,4 +1,4 @@
-#include "hpm/evaluation/analysis_scatter.h"
+#include "hpm/evaluation/analysis/analysis_scatter.h"
 
 #include "hpm/core/torch_impl.h"
 

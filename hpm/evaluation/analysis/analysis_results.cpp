@@ -1,12 +1,12 @@
-#include "hpm/evaluation/analysis_results.h"
+#include "hpm/evaluation/analysis/analysis_results.h"
 
 #include <nlohmann/json.hpp>
 
 #include <ATen/Parallel.h>
 #include "hpm/core/json_impl.h"
 #include "hpm/core/version.h"
-#include "hpm/evaluation/analysis_csv_impl.h"
-#include "hpm/evaluation/analysis_summary.h"
+#include "hpm/evaluation/analysis/analysis_csv_impl.h"
+#include "hpm/evaluation/analysis/analysis_summary.h"
 #include "hpm/evaluation/results_impl.h"
 
 namespace hpm {

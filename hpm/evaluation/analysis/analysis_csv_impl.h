@@ -1,6 +1,6 @@
 // The CSV files of an analysis run.
 #pragma once
-#include "hpm/evaluation/analysis_results.h"
+#include "hpm/evaluation/analysis/analysis_results.h"
 
 namespace hpm {
 

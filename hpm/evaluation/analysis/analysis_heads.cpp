@@ -1,4 +1,4 @@
-#include "hpm/evaluation/analysis_heads.h"
+#include "hpm/evaluation/analysis/analysis_heads.h"
 
 #include "hpm/attacks/function_model.h"
 #include "hpm/core/error.h"

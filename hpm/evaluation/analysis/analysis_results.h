@@ -3,7 +3,7 @@
 #include <string>
 
 #include "hpm/data/dataset.h"
-#include "hpm/evaluation/analysis.h"
+#include "hpm/evaluation/analysis/analysis.h"
 #include "hpm/evaluation/run_directory.h"
 
 namespace hpm {

@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "hpm/evaluation/analysis_heads.h"
-#include "hpm/evaluation/analysis_scatter.h"
+#include "hpm/evaluation/analysis/analysis_heads.h"
+#include "hpm/evaluation/analysis/analysis_scatter.h"
 #include "hpm/evaluation/evaluation.h"
 
 namespace hpm {

@@ -1,4 +1,4 @@
-#include "hpm/evaluation/analysis_summary.h"
+#include "hpm/evaluation/analysis/analysis_summary.h"
 
 namespace hpm {
 
