@@ -4,6 +4,7 @@
 
 #include "hpm/attacks/apgd.h"
 #include "hpm/attacks/fab.h"
+#include "hpm/attacks/rays.h"
 #include "hpm/attacks/relaxation.h"
 #include "hpm/attacks/square.h"
 #include "hpm/core/error.h"
@@ -57,6 +58,15 @@ SquareOptions square_options(const AttackSpec& spec) {
 AttackResult run_square(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
                         const RandomStreams& streams, Monitor& monitor) {
   return square(model, images, threat, square_options(spec), streams, monitor);
+}
+
+RaysOptions rays_options(const AttackSpec& spec) {
+  return {.queries = spec.queries, .restarts = spec.restarts, .stream = spec.name};
+}
+
+AttackResult run_rays(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
+                      const RandomStreams& streams, Monitor& monitor) {
+  return rays(model, images, threat, rays_options(spec), streams, monitor);
 }
 
 /// Steps are shared out to the cycles' parts; a restart towards a target takes place where it came near.
@@ -170,6 +180,13 @@ const std::vector<AttackEntry>& attack_table() {
        .run = run_square,
        .budget = budget<square_options>,
        .queries = true,
+       .repeats = false},
+      {.name = "rays",
+       .summary = "RayS: search along rays by the predicted label alone",
+       .run = run_rays,
+       .budget = budget<rays_options>,
+       .queries = true,
+       .single_images = true,
        .repeats = false},
       {.name = "relaxation",
        .summary = "constraint relaxation: a few steps towards each target class, more where it comes near",

@@ -35,6 +35,7 @@ struct AttackEntry {
   bool targeted = false;           ///< reads AttackSpec::targets
   bool surrogate_ranking = false;  ///< also aims at the classes that a surrogate ranks high (surrogate_targets)
   bool queries = false;            ///< asks for predictions alone: reads AttackSpec::queries instead of steps
+  bool single_images = false;      ///< cannot attack a batch that is one object (Coupling::batch)
   bool objective = false;          ///< differentiates the surrogate's own objective (LossKind::own): needs one
   int64_t classes = 2;             ///< fewer need another loss, which the attack then takes
   int64_t restarts = 1;            ///< of version custom

@@ -21,12 +21,18 @@ Tensor AttackedDefence::target_logits(const Query& query, const Output& pass) {
   const bool batch = coupling() == Coupling::batch;
   const auto seen = detached(pass);
   if (!observer_ && !batch) return defence_.predict(seen, query.index, target_);
-  auto logits = defence_.predict_all(seen, query.index, batch);
+  const auto predict = [&](const Output& from) {
+    if (defence_.one_pass_for_all()) return defence_.predict_all(from, query.index, batch);
+    std::vector<Tensor> alone(defence_.targets().size());
+    alone[target_] = defence_.predict(from, query.index, target_);
+    return alone;
+  };
+  auto logits = predict(seen);
   // A row is confirmed after the attack, by a fresh pass of its image. A batch is confirmed at once: in an attack's
   // search, convolutions round differently from PyTorch's own layers, which decide verdicts.
   if (batch && fast_operations(query.x) && breaks_the_batch(query, logits)) {
     const ReferenceOperations exact(true);
-    logits = defence_.predict_all(defence_.run(query.x), query.index, batch);
+    logits = predict(defence_.run(query.x));
   }
   if (observer_) observer_->observe(query, logits);
   return logits[target_];

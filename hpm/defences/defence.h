@@ -37,6 +37,9 @@ class Defence {
   /// The logits [N,K] of each target's prediction, from a pass over versions of the images `index` [N]. Undefined for a
   /// target whose batch is one object (Coupling::batch) unless the rows are a `whole_batch`.
   virtual std::vector<Tensor> predict_all(const Output& pass, const Tensor& index, bool whole_batch) = 0;
+  /// False where each target needs passes of its own (a prediction that depends on the other images of its batch, or on
+  /// random draws): then an attack on one target is judged for that target alone.
+  virtual bool one_pass_for_all() const { return true; }
   /// The logits of one target.
   virtual Tensor predict(const Output& pass, const Tensor& index, size_t target) = 0;
   /// The surrogates of an attacked target that `selection` names, in the order in which they attack.

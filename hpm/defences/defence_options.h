@@ -17,6 +17,10 @@ struct DefenceOptions {
   Peers peers = {};                             ///< the surrogates base and control
   std::vector<Surrogate> more_surrogates = {};  ///< the user's own, beside the built-in ones
   bool random = false;                          ///< the model draws random numbers
+  bool by_votes = false;  ///< a random model is judged by the votes of fixed draws (FunctionDefence), as msa does
+  Coupling coupling = Coupling::rows;           ///< batch: an answer depends on the batch (FunctionDefence)
+  bool by_class = false;                        ///< the batches of such a model are made of images sorted by class
+  double smoothing = .01;                       ///< standard deviation of the surrogate smoothed, input range
   bool differentiable = true;                   ///< false: a black box; its own gradient is no surrogate
 
   // Of a model with an HPM head:
@@ -28,7 +32,11 @@ struct DefenceOptions {
   std::vector<HpmSurrogate> own_surrogates = {};      ///< further rows of HPM's table
 };
 
-/// An HPM model in its contexts, or a plain model. `images`: those to be evaluated; the clean pass that companies are
+/// The surrogates of a model without an HPM head beside its own gradient: the user's, smoothed, transfer, queries,
+/// decisions.
+std::vector<Surrogate> stand_ins(const Classifier& classifier, const DefenceOptions& options);
+
+/// An HPM model in its contexts, a plain model, or a model that is random or depends on its batch. `images`: those to be evaluated; the clean pass that companies are
 /// made from is kept in `log`.
 std::unique_ptr<Defence> make_defence(const HpmModel& model, const ImageSet& images, const DefenceOptions& options,
                                       const WorkLog& log = {});

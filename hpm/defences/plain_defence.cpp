@@ -32,12 +32,7 @@ Tensor PlainDefence::predict(const Output& pass, const Tensor&, size_t) { return
 std::vector<Surrogate> PlainDefence::surrogates(size_t, const SurrogateSelection& selection) const {
   std::vector<Surrogate> all{own_gradient()};
   if (!options_.differentiable) all.front().unavailable = "the model has no gradient";
-  all.insert(all.end(), options_.more_surrogates.begin(), options_.more_surrogates.end());
-  all.push_back(
-      transfer_surrogate("base", "transfer from the model before the defence", options_.peers.base, "--base FILE"));
-  all.push_back(transfer_surrogate("control", "transfer from the matched model without the defence",
-                                   options_.peers.control, "--control FILE"));
-  all.push_back(query_surrogate());
+  for (auto& surrogate : stand_ins(classifier_, options_)) all.push_back(std::move(surrogate));
   auto translated = selection;
   for (auto& name : translated.names)
     if (of_hpm(name)) name = all.front().name;

@@ -10,7 +10,14 @@ namespace hpm {
 namespace {
 
 /// White-box surrogates and objectives keep their order among each other.
-int place_of(SurrogateKind kind) { return kind == SurrogateKind::query ? 2 : kind == SurrogateKind::transfer ? 1 : 0; }
+int place_of(SurrogateKind kind) {
+  switch (kind) {
+    case SurrogateKind::transfer: return 1;
+    case SurrogateKind::query: return 2;
+    case SurrogateKind::decision: return 3;
+    default: return 0;
+  }
+}
 
 const Surrogate& find(const std::vector<Surrogate>& all, const std::string& name) {
   std::vector<std::string> names;
@@ -26,7 +33,7 @@ const Surrogate& find(const std::vector<Surrogate>& all, const std::string& name
 }  // namespace
 
 std::string to_string(SurrogateKind kind) {
-  constexpr const char* names[] = {"white-box", "objective", "transfer", "query"};
+  constexpr const char* names[] = {"white-box", "objective", "transfer", "query", "decision"};
   return names[static_cast<size_t>(kind)];
 }
 
@@ -34,7 +41,7 @@ std::vector<Surrogate> selected(const std::vector<Surrogate>& all, const Surroga
   std::vector<std::string> names = selection.names;
   if (names.empty())
     for (const auto& surrogate : all)
-      if (surrogate.quick || !selection.quick) names.push_back(surrogate.name);
+      if (!surrogate.only_named && (surrogate.quick || !selection.quick)) names.push_back(surrogate.name);
   for (const auto& name : selection.more)
     if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
   require(std::set<std::string>(names.begin(), names.end()).size() == names.size(),
@@ -55,6 +62,7 @@ Surrogate transfer_surrogate(const std::string& name, const std::string& summary
                              const std::string& flag) {
   Surrogate surrogate{.name = name, .summary = summary, .kind = SurrogateKind::transfer};
   surrogate.through_network = false;
+  surrogate.own_passes = 1;
   if (!network) {
     surrogate.unavailable = "needs " + flag;
     return surrogate;
@@ -69,6 +77,13 @@ Surrogate query_surrogate() {
           .summary = "no gradient: Square on the true margin",
           .kind = SurrogateKind::query,
           .quick = false};
+}
+
+Surrogate decision_surrogate() {
+  return {.name = "decision",
+          .summary = "no scores: RayS on the predicted label",
+          .kind = SurrogateKind::decision,
+          .only_named = true};
 }
 
 }  // namespace hpm

@@ -18,9 +18,10 @@ enum class SurrogateKind {
   objective,  ///< an objective of its own instead of logits, from the defended network's own pass
   transfer,   ///< another network's logits
   query,      ///< no gradient: random search on the target's margin
+  decision,   ///< no scores: search by the predicted label alone
 };
 
-std::string to_string(SurrogateKind kind);  ///< "white-box", "objective", "transfer" or "query"
+std::string to_string(SurrogateKind kind);  ///< "white-box", "objective", "transfer", "query" or "decision"
 
 /// One forward pass of the defended network: what a surrogate is computed from.
 struct SurrogateInput {
@@ -43,12 +44,16 @@ struct Surrogate {
   /// Image passes of a network of its own so far; transfer.
   std::function<Passes()> passes = nullptr;
 
+  /// Passes that one gradient takes beside the target's verdict, of this network or another one; 0: the verdict's own
+  /// pass is differentiated.
+  int64_t own_passes = 0;
   bool through_network = true;  ///< it differentiates the defended network's own pass; false: images alone reach it
   /// Its gradient is the target's exact gradient: attacked as often as an undefended network is.
   bool exact = false;
   /// It attacks every correctly classified image, so that "under this surrogate alone" is an exact figure: what an
   /// evaluation with one surrogate would report.
   bool leads = false;
+  bool only_named = false;       ///< part of no version: it attacks where it is named
   bool quick = true;             ///< part of the version quick; the other versions run every surrogate
   bool checked = false;          ///< the checks look at it, where it attacked
   bool in_crowds = false;        ///< used by the study of colluding neighbours
@@ -77,6 +82,8 @@ Surrogate transfer_surrogate(const std::string& name, const std::string& summary
 
 /// Square on the target's own margin.
 Surrogate query_surrogate();
+/// RayS on the target's predicted labels.
+Surrogate decision_surrogate();
 
 /// Models that adversarial images may transfer from; empty where not given.
 struct Peers {

@@ -18,6 +18,7 @@ std::vector<AttackSpec> quick_attacks(SurrogateKind kind, Norm norm, int64_t cla
   switch (kind) {
     case SurrogateKind::objective: return {{.name = "apgd-own", .steps = 50, .targets = 3}};
     case SurrogateKind::query: return {{.name = "square", .queries = 1000}};
+    case SurrogateKind::decision: return {{.name = "rays", .queries = 1000}};
     case SurrogateKind::transfer: return {{.name = "apgd-ce", .steps = 50, .large_radius = l1}};
     default: break;
   }
@@ -31,6 +32,7 @@ std::vector<AttackSpec> quick_attacks(SurrogateKind kind, Norm norm, int64_t cla
 std::vector<AttackSpec> standard_attacks(SurrogateKind kind, Norm norm, int64_t classes, int64_t factor) {
   if (kind == SurrogateKind::objective)
     return {{.name = "apgd-own", .steps = 100, .restarts = factor, .targets = std::min<int64_t>(4, classes)}};
+  if (kind == SurrogateKind::decision) return {{.name = "rays"}};
   const auto sequence = autoattack_sequence({.version = "standard", .norm = norm, .classes = classes}).attacks;
   std::vector<AttackSpec> attacks;
   for (auto spec : sequence) {
@@ -157,9 +159,10 @@ Passes msa_passes(const Defence& defence, Norm norm, const MsaOptions& options) 
                                      batch ? Coupling::batch : Coupling::rows, defence.classes()};
       for (const auto& spec : step.attacks) {
         const auto passes = passes_of(spec, ranking);
-        // A transfer surrogate's network is asked beside the defended one.
-        total.forward += passes.forward + (step.surrogate.kind == SurrogateKind::transfer ? passes.backward : 0);
-        total.backward += passes.backward;
+        // What a surrogate takes for a gradient beside the target's own pass.
+        const auto own = step.surrogate.own_passes;
+        total.forward += passes.forward + own * passes.backward;
+        total.backward += std::max<int64_t>(own, 1) * passes.backward;
       }
     }
     total.forward += 1 + static_cast<int64_t>(targets_beside(defence, t).size());  // clean verdicts

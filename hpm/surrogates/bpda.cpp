@@ -1,0 +1,179 @@
+#include "hpm/surrogates/bpda.h"
+
+#include <torch/library.h>
+#include <torch/script.h>
+
+#include <algorithm>
+#include <deque>
+#include <mutex>
+#include <sstream>
+
+#include "hpm/core/error.h"
+#include "hpm/core/fields.h"
+#include "hpm/io/file.h"
+#include "hpm/models/torchscript.h"
+#include "hpm/models/torchscript_impl.h"
+
+namespace hpm {
+namespace {
+
+/// The twins that graphs refer to by number; 0 is the identity. They live as long as the process, as the graphs may.
+class Twins {
+ public:
+  int64_t add(torch::jit::Module module) {
+    const std::lock_guard lock(mutex_);
+    modules_.push_back(std::move(module));
+    return static_cast<int64_t>(modules_.size());
+  }
+  torch::jit::Module& at(int64_t number) {
+    const std::lock_guard lock(mutex_);
+    return modules_.at(static_cast<size_t>(number - 1));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::deque<torch::jit::Module> modules_;
+};
+
+Twins& twins() {
+  static Twins all;
+  return all;
+}
+
+/// The value y of a layer with input x, with the gradient of the layer's twin.
+Tensor straight_through(const Tensor& x, const Tensor& y, int64_t twin) {
+  if (!at::GradMode::is_enabled()) return y;
+  const auto soft = twin == 0 ? x : twins().at(twin).forward({x}).toTensor();
+  if (soft.sizes() != y.sizes())
+    fail("bpda: the twin of a layer gives [{}], but the layer [{}]; a twin needs the layer's shape",
+         fmt::join(soft.sizes(), ","), fmt::join(y.sizes(), ","));
+  return y.detach() + (soft - soft.detach());
+}
+
+TORCH_LIBRARY_FRAGMENT(hpm, library) {
+  library.def("straight_through(Tensor x, Tensor y, int twin) -> Tensor", straight_through);
+}
+
+std::vector<std::string> parts_of(const std::string& path) {
+  std::vector<std::string> parts;
+  std::istringstream text(path);
+  for (std::string part; std::getline(text, part, '.');) parts.push_back(part);
+  return parts;
+}
+
+/// The names that lead from the module that a graph belongs to, to the module that `value` is.
+std::vector<std::string> path_of(const torch::jit::Value* value) {
+  std::vector<std::string> path;
+  for (; value->node()->kind() == c10::prim::GetAttr; value = value->node()->input(0))
+    path.insert(path.begin(), value->node()->s(c10::attr::name));
+  return path;
+}
+
+/// Every call in a block and the blocks within it.
+void collect_calls(torch::jit::Block* block, std::vector<torch::jit::Node*>& calls) {
+  for (auto* node : block->nodes()) {
+    if (node->kind() == c10::prim::CallMethod) calls.push_back(node);
+    for (auto* inner : node->blocks()) collect_calls(inner, calls);
+  }
+}
+
+/// Puts the twin behind every call of the submodule `path` in the methods of `module`; how many there were.
+int64_t rewrite(torch::jit::Module module, const std::vector<std::string>& path, int64_t twin) {
+  int64_t found = 0;
+  for (const auto& method : module.get_methods()) {
+    auto graph = method.graph();
+    std::vector<torch::jit::Node*> calls;
+    collect_calls(graph->block(), calls);
+    for (auto* call : calls) {
+      if (call->inputs().size() < 2 || path_of(call->input(0)) != path) continue;
+      require(call->output()->type()->isSubtypeOf(*c10::TensorType::get()) &&
+                  call->input(1)->type()->isSubtypeOf(*c10::TensorType::get()),
+              "bpda: the submodule {} needs to map a tensor to a tensor", fmt::join(path, "."));
+      const torch::jit::WithInsertPoint after(call->next());
+      auto* number = graph->insertConstant(twin);
+      auto* soft = graph->insertNode(graph->create(c10::Symbol::fromQualString("hpm::straight_through"),
+                                                   {call->input(1), call->output(), number}));
+      call->output()->replaceAllUsesAfterNodeWith(soft, soft->output());
+      ++found;
+    }
+  }
+  return found;
+}
+
+/// The submodules by name, without the model itself.
+std::vector<std::string> submodules(const torch::jit::Module& module) {
+  std::vector<std::string> names;
+  for (const auto& m : module.named_modules())
+    if (!m.name.empty()) names.push_back(m.name);
+  return names;
+}
+
+int64_t twin_of(const BpdaLayer& layer, bool allow) {
+  if (layer.twin == "identity") return 0;
+  require(allow,
+          "bpda: {} is a TorchScript file, a program that loading runs. If you trust it, give --allow-torchscript",
+          layer.twin);
+  read_file(layer.twin);  // says what is wrong with it where it is no readable file
+  try {
+    auto module = torch::jit::load(layer.twin, at::kCPU);
+    module.eval();
+    for (auto parameter : module.parameters()) parameter.requires_grad_(false);
+    return twins().add(std::move(module));
+  } catch (const c10::Error& error) {
+    fail("bpda: {} is no readable TorchScript archive: {}", layer.twin, error.what_without_backtrace());
+  }
+}
+
+void put_twin(torch::jit::Module& model, const BpdaLayer& layer, bool allow, const std::string& file) {
+  const auto names = submodules(model);
+  if (std::find(names.begin(), names.end(), layer.name) == names.end()) {
+    const auto nearest = nearest_name(layer.name, names);
+    fail_usage("--bpda: {} has no submodule \"{}\"{}; it has {}", file, layer.name,
+               nearest.empty() ? "" : ", did you mean " + nearest + "?",
+               names.empty() ? "none (a frozen or inlined model has no submodules left)"
+                             : fmt::format("{}", fmt::join(names, ", ")));
+  }
+  const auto twin = twin_of(layer, allow);
+  auto path = parts_of(layer.name);
+  auto at = model;
+  int64_t found = 0;
+  while (!path.empty()) {  // the call may stand in the parent, or in any module around it
+    found += rewrite(at, path, twin);
+    at = at.attr(path.front()).toModule();
+    path.erase(path.begin());
+  }
+  require(found > 0, "--bpda: {} never calls its submodule \"{}\", so that nothing can stand in for it", file, layer.name);
+}
+
+}  // namespace
+
+BpdaLayer parse_bpda(const std::string& text) {
+  const auto equals = text.find('=');
+  require(equals != std::string::npos && equals > 0 && equals + 1 < text.size(),
+          "--bpda: needs NAME=identity or NAME=FILE, where NAME is a submodule, but got \"{}\"", text);
+  return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
+Surrogate bpda_surrogate(const Classifier& model, const std::vector<BpdaLayer>& layers, bool allow) {
+  const auto* script = script_network(model.network());
+  require(script != nullptr,
+          "--bpda: names a submodule of a TorchScript model, but {} is {}; all of whose layers have gradients",
+          model.info().file, model.info().architecture);
+  require(!layers.empty(), "bpda_surrogate: needs at least one layer");
+  auto copy = script->module().clone();
+  std::vector<std::string> words;
+  for (const auto& layer : layers) {
+    put_twin(copy, layer, allow, model.info().file);
+    words.push_back(layer.name + "=" + layer.twin);
+  }
+  const Classifier twin(std::make_shared<ScriptNetwork>(std::move(copy), ""), model.info());
+  Surrogate bpda{.name = "bpda", .summary = fmt::format("backward through {}", fmt::join(words, ", "))};
+  bpda.logits = [twin](const SurrogateInput& in) { return twin.logits(in.x); };
+  bpda.passes = [twin] { return twin.passes(); };
+  bpda.through_network = false;
+  bpda.own_passes = 1;
+  bpda.checked = true;
+  return bpda;
+}
+
+}  // namespace hpm
