@@ -41,6 +41,8 @@ void print_outcome(const EvaluationOutcome& outcome, const EvaluationOptions& op
   for (const auto& check : e.checks) {
     if (check.status != CheckOutcome::Status::failed) continue;
     fmt::print("SUSPECT  {}\n", reasons[next++]);
+    if (check.cause != Cause::none)
+      fmt::print("  cause: {}; attack it with {}\n", to_string(check.cause), surrogates_for(check.cause));
     if (const auto advice = advice_for(check.name); !advice.empty()) fmt::print("  what to do next: {}\n", advice);
   }
   std::vector<std::vector<std::string>> rows{{"", "clean %", "robust %", "95 %", "ste alone %", "vs control"}};

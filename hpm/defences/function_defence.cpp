@@ -23,7 +23,7 @@ struct FunctionDefence::Company {
     require(size >= 1, "FunctionDefence: needs batches of at least 1 image, but got {}", size);
     auto order = options.company_seed == 0 ? at::arange(n)
                                            : RandomStreams(options.company_seed).permutation(n, {"company"});
-    if (options.by_class) order = order.index_select(0, std::get<1>(all.y.to(at::kCPU).index_select(0, order).sort(true, 0)));
+    if (options.by_class) order = order.index_select(0, std::get<1>(all.y.to(at::kCPU).index_select(0, order).sort(std::optional<bool>(true), 0, false)));
     batch = at::empty({n}, at::kLong), slot = at::empty({n}, at::kLong);
     for (int64_t begin = 0; begin < n; begin += size) {
       const auto rows = order.slice(0, begin, std::min(begin + size, n));
@@ -129,6 +129,7 @@ std::vector<Tensor> FunctionDefence::predict_all(const Output& pass, const Tenso
 Surrogate FunctionDefence::own_gradient(size_t target) const {
   Surrogate own{.name = function_.random ? "eot" : "self",
                 .summary = function_.random ? "its own gradient, averaged over draws" : "its own gradient"};
+  own.own_passes = by_images_ ? passes_per_row(target) : 0;
   own.exact = !function_.random && function_.exact_gradient;
   own.leads = own.checked = own.in_crowds = true;
   if (!function_.differentiable) own.unavailable = "the model has no gradient";
@@ -164,6 +165,11 @@ std::vector<Surrogate> FunctionDefence::surrogates(size_t target, const Surrogat
   auto asked = selection;
   asked.more.insert(asked.more.end(), options_.always.begin(), options_.always.end());
   return selected(all, asked);
+}
+
+int64_t FunctionDefence::passes_per_row(size_t target) const {
+  const int64_t rows = targets_[target].name == "solo" ? std::min(options_.company_size, company_->images.size()) : 1;
+  return rows * (function_.random ? options_.draws : 1);
 }
 
 int64_t FunctionDefence::starts(const SurrogateSelection& selection) const {

@@ -56,6 +56,7 @@ class FunctionDefence : public Defence {
   std::vector<Tensor> batches() const override;
   bool differentiable() const override { return function_.differentiable; }
   bool one_pass_for_all() const override { return !by_images_; }
+  int64_t passes_per_row(size_t target) const override;
   Passes passes() const override { return *passes_; }
 
  private:

@@ -24,6 +24,12 @@ const std::vector<CheckGuide>& check_guides() {
        "Find what cuts the gradient: logits so large that the softmax saturates, a rounding, an argmax, a detach. "
        "Dividing the logits by a constant changes no prediction and brings the gradient back; DLR (--loss dlr, "
        "--protocol autoattack) does not depend on their scale, and Square (--attacks square) needs no gradient."},
+      {"gradient fidelity",
+       "A small step along the gradient must change the margin as the gradient says. Otherwise it is not the "
+       "prediction's gradient.",
+       "Find the layer that computes something else backward than forward: steps and thresholds (attack through a "
+       "stand-in, --bpda NAME=identity or --surrogate FILE), a straight-through layer, a detach, an optimiser inside the "
+       "prediction (attack the network without it, --base FILE). Then name those surrogates in --protocol msa."},
       {"NaN or infinite", "NaN or infinite values anywhere void the run.",
        "Find where they come from: hpm predict writes the logits of clean images, hpm inspect shows what was read from "
        "the file. Common causes are a broken checkpoint, a standard deviation of 0 in --std, and a division or a "
@@ -60,6 +66,10 @@ const std::vector<CheckGuide>& check_guides() {
       {"time limit", "Everything must have been attacked before the time was up (--budget).",
        "Images that were not attacked count as robust. Raise --budget and go on with --resume, or take the bound in "
        "place of the accuracy."},
+      {"Square on a sample",
+       "A few queries must not break what attacks by gradient left standing. Otherwise the gradients mislead.",
+       "The gradients mislead. Attack every survivor without them (--protocol msa --version standard), and through "
+       "stand-ins for what hides the gradient (--surrogates self,smoothed,query or --bpda NAME=identity)."},
       {"peer accuracy",
        "A base or control must be about as right on clean images as the model: they come from the same training.",
        "It probably sees other inputs than in training, so that the comparison flatters the model. Give it its own "

@@ -4,12 +4,15 @@
 #include "hpm/attacks/finite_answers.h"
 #include "hpm/attacks/square.h"
 #include "hpm/core/error.h"
+#include "hpm/evaluation/gradient_fidelity.h"
 #include "hpm/evaluation/gradient_probe.h"
 
 namespace hpm {
 namespace {
 
 using Status = CheckOutcome::Status;
+
+constexpr double kLargestStep = 2. / 255;  // of the check gradient fidelity, in units of the input range
 
 CheckOutcome judged(const std::string& name, double value, double limit, const std::string& unit,
                     const std::string& detail) {
@@ -74,13 +77,16 @@ class Checks {
       return most;
     };
     const double ce = share(LossKind::ce), dlr = subject_.attacked.classes() < 3 ? 0 : share(LossKind::dlr);
-    return judged(
+    auto check = judged(
         "zero gradients", std::max(ce, dlr), 5, "%",
         fmt::format(
             "of {} images {:.1f} % have a gradient of exactly zero in the cross-entropy, {:.1f} % in "
             "the difference of logits ratio{}",
             sample_.size(), ce, dlr,
             views_.size() > 1 ? fmt::format(", of the surrogate that has most ({})", fmt::join(each, "; ")) : ""));
+    // Logits so large that the softmax has no gradient leave that of their ratios.
+    check.cause = dlr < ce / 2 ? Cause::scale : Cause::zero;
+    return check;
   }
 
   CheckOutcome finite() {
@@ -206,10 +212,56 @@ class Checks {
     return judged("transfer", first, .5, "points", fmt::format("transfer broke {:.1f} points beyond white-box", first));
   }
 
+  /// Whether the gradient that the attacks followed is the prediction's.
+  CheckOutcome fidelity() {
+    const std::string name = "gradient fidelity";
+    const auto not_run = [&](const char* why) { return CheckOutcome{name, Status::not_run, {}, {}, "", why}; };
+    if (!has_gradients()) return without_gradients(name);
+    if (!subject_.exact) return not_run("the gradients are those of stand-ins, not the prediction's own");
+    if (coupled_ || subject_.attacked.random()) return not_run("it looks at single images of a deterministic model");
+    const auto found = gradient_fidelity(subject_.attacked, sample_, kLargestStep);
+    if (found.images == 0) return not_run("no image of the sample is right and has a gradient");
+    const auto share = 100. * static_cast<double>(found.wrong()) / static_cast<double>(found.images);
+    auto check = judged(
+        name, share, 10, "%",
+        fmt::format("of {} images, a small step along the gradient changes the margin otherwise than the gradient says "
+                    "for {} (jumps or steps {}, no change {}, another slope {}); median ratio {:.2g}",
+                    found.images, found.wrong(), found.shattered, found.flat, found.other, found.median_ratio));
+    check.cause = found.other > found.shattered + found.flat ? Cause::other_gradient : Cause::shattered;
+    if (check.status == Status::failed && subject_.stand_ins) {
+      check.status = Status::reported;
+      check.detail += "; stand-ins attacked too";
+    }
+    return check;
+  }
+
+  /// A few queries on a few survivors: what breaks here hides from the gradient, wherever it comes from.
+  CheckOutcome sampled_queries() {
+    const std::string name = "Square on a sample";
+    if (!options_.gradients || coupled_ || threat_.eps == 0)
+      return {name, Status::not_run, {}, {}, "", "it follows attacks by gradient on single images"};
+    const auto survivors = outcome().robust.nonzero().squeeze(1);
+    const auto count = std::min(survivors.numel(), std::clamp<int64_t>(survivors.numel() / 8, 8, 32));
+    if (count == 0) return {name, Status::not_run, {}, {}, "", "no image survived"};
+    // Evenly spread, so that images sorted by class are sampled fairly.
+    const auto rows = survivors.index_select(0, at::arange(count).mul(survivors.numel()).floor_divide(count));
+    const auto done = log_.once(fmt::format("check/{}/{}", outcome().context, name), rows, [&]() -> NamedTensors {
+      const auto found = square(subject_.attacked, images_.select(rows), threat_,
+                                {.queries = 500, .stream = "check sample"}, streams_, monitor_);
+      const auto again = subject_.predict(found.images, images_.index.index_select(0, rows)).argmax(1).ne(
+          images_.select(rows).y);
+      return {{"broken", (found.broken & again).sum().to(at::kCPU)}};
+    });
+    const auto broken = find_tensor(done, "broken").item<int64_t>();
+    return judged(name, static_cast<double>(broken), 1, "images",
+                  fmt::format("500 queries broke {} of {} survivors", broken, count));
+  }
+
   /// The lines of one context.
   std::vector<CheckOutcome> run(const std::optional<ImageSet>& saved) {
     std::vector<CheckOutcome> all{attacked("unbounded", &Checks::unbounded),
                                   zero_gradients(),
+                                  fidelity(),
                                   finite(),
                                   ball_and_box(),
                                   determinism(),
@@ -219,11 +271,25 @@ class Checks {
     if (options_.level == "full") all.push_back(attacked("convergence", &Checks::convergence));
     if (options_.level == "full" || own_square())
       all.push_back(attacked("Square after white-box", &Checks::query_after_white_box));
-    for (auto& check : all) check.context = outcome().context;
+    else all.push_back(attacked("Square on a sample", &Checks::sampled_queries));
+    for (auto& check : all) {
+      check.context = outcome().context;
+      if (check.status != Status::failed) check.cause = Cause::none;
+      else if (check.cause == Cause::none) check.cause = cause_of(check);
+    }
     return all;
   }
 
  private:
+  /// What a failed check tells of the kind of masking.
+  static Cause cause_of(const CheckOutcome& check) {
+    if (check.name == "determinism") return Cause::random;
+    if (check.name == "consistency") return Cause::batch;
+    for (const char* name : {"unbounded", "transfer", "convergence", "Square after white-box", "Square on a sample"})
+      if (check.name == name) return Cause::masked;
+    return Cause::none;
+  }
+
   /// A check that attacks. It fails where the model's answers are not finite: no attack can judge it.
   CheckOutcome attacked(const std::string& name, CheckOutcome (Checks::*check)()) {
     try {
@@ -379,8 +445,12 @@ Passes check_passes(const CheckOptions& options, int64_t n, int64_t surrogates) 
   const auto sample = std::min(options.sample, n),
              gradients = options.gradients && options.differentiable ? surrogates : 0;
   // Unbounded: 50 steps and the start, after a clean pass; zero gradients: two losses, each with the surrogate's prediction;
-  // finite: one pass. Determinism and consistency: eight predictions at most.
+  // finite: one pass. Determinism and consistency: eight predictions at most. Fidelity: eight, one with a gradient.
   Passes total{sample * (57 * gradients + surrogates + 8), sample * 54 * gradients};
+  if (gradients > 0) {
+    total.forward += sample * 8 + std::min<int64_t>(n, std::clamp<int64_t>(n / 8, 8, 32)) * 503;  // Square on a sample
+    total.backward += sample;
+  }
   if (options.level == "full") {
     total.forward += n * (202 * gradients + 1002);  // convergence, Square
     total.backward += n * 201 * gradients;

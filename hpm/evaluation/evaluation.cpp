@@ -44,6 +44,27 @@ Evaluation evaluation_of(AutoAttackResult result, const std::string& context, co
   return out;
 }
 
+std::string to_string(Cause cause) {
+  constexpr const char* names[] = {
+      "",       "zero gradient", "scale", "shattered gradient", "gradient of another function",
+      "random", "batch",         "masked gradient"};
+  return names[static_cast<size_t>(cause)];
+}
+
+std::string surrogates_for(Cause cause) {
+  switch (cause) {
+    case Cause::zero:
+    case Cause::other_gradient: return "bpda (--bpda NAME=identity), transfer (--base FILE) or query";
+    case Cause::shattered: return "smoothed, query, or bpda (--bpda NAME=identity)";
+    case Cause::scale: return "DLR (--protocol autoattack), or the logits divided by a constant";
+    case Cause::random: return "eot (--random)";
+    case Cause::batch: return "its own gradient in the contexts alone, solo and joint (--coupling batch)";
+    case Cause::masked: return "transfer (--base FILE), smoothed, query and decision";
+    case Cause::none: break;
+  }
+  return "";
+}
+
 double percent(const Tensor& flags) {
   return flags.numel() == 0
              ? 0

@@ -64,6 +64,20 @@ struct SweepOutcome {
   bool attacked = false;         ///< the attacks were aimed at this one
 };
 
+/// Which kind of masking a failed check saw.
+enum class Cause {
+  none,            ///< it passed, or it tells nothing about the gradient
+  zero,            ///< the gradient is zero: rounding, thresholds, an argmax
+  scale,           ///< logits so large that the softmax has no gradient
+  shattered,       ///< steps or jumps: the gradient tells nothing of a small change
+  other_gradient,  ///< a gradient of another function: straight-through layers, an optimiser inside
+  random,          ///< the prediction draws random numbers
+  batch,           ///< the prediction depends on the other images of its batch
+  masked,          ///< an attack that does not follow the gradient found more
+};
+std::string to_string(Cause cause);         ///< "" for none, "zero gradient", "scale", ...
+std::string surrogates_for(Cause cause);    ///< what to attack such a model with, on the command line
+
 struct CheckOutcome {
   enum class Status { passed, failed, reported, not_run };
   std::string name;
@@ -71,6 +85,7 @@ struct CheckOutcome {
   std::optional<double> value, limit;
   std::string unit, detail;
   std::string context = {};  ///< of an HPM model
+  Cause cause = Cause::none;  ///< of a failure
 };
 
 /// What a fast evaluation did beside its verdicts.

@@ -146,7 +146,9 @@ CheckResult check_result(const CheckOutcome& c) {
           .limit = rounded(c.limit),
           .unit = c.unit,
           .detail = c.detail,
-          .context = c.context};
+          .context = c.context,
+          .cause = to_string(c.cause),
+          .surrogates = surrogates_for(c.cause)};
 }
 
 /// The images of the gallery: broken ones first.

@@ -181,6 +181,8 @@ void describe(V& v, CheckResult& x) {
   v.keep("unit", x.unit);
   v.keep("detail", x.detail);
   v.optional("context", x.context, "of an HPM model; base or control for the checks of these");
+  v.optional("cause", x.cause, "of a failure: the kind of masking that it saw");
+  v.optional("surrogates", x.surrogates, "of a failure: what to attack such a model with");
 }
 
 template <class V>

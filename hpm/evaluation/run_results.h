@@ -147,6 +147,7 @@ struct CheckResult {
   std::string name, status;  ///< status: "passed", "failed", "reported", "not run"
   std::optional<double> value, limit;
   std::string unit, detail, context;
+  std::string cause, surrogates;  ///< of a failure: the kind of masking, and what to attack such a model with
   bool operator==(const CheckResult&) const = default;
 };
 

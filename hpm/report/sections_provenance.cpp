@@ -32,6 +32,7 @@ std::string seen_and_meant(const CheckResult& check) {
   auto out = typeset(check.detail) + small(meaning_of_check(check.name));
   if (check.status == "failed" && !advice_for(check.name).empty())
     out += small("What to do next: " + advice_for(check.name));
+  if (!check.cause.empty()) out += small("Cause: " + check.cause + ". Attack it with: " + check.surrogates + ".");
   return out;
 }
 

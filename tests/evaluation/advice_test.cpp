@@ -29,6 +29,9 @@ TEST(Advice, KnowsEveryCheckThatCanFailAndNoOther) {
     EXPECT_FALSE(advice_for(check.name).empty()) << check.name;
     EXPECT_FALSE(meaning_of_check(check.name).empty()) << check.name;
   }
+  for (const auto& check : run_checks({attacked, false, predict}, images, threat, evaluation,
+                                      evaluation.first().adversarial.set(), {.level = "basic"}))
+    run.insert(check.name);
   run.insert(peer_accuracy("base", evaluation.first().clean_correct, evaluation.first().clean_correct).name);
   for (const auto& guide : check_guides())
     EXPECT_TRUE(known.insert(guide.name).second) << guide.name << " is there twice";

@@ -72,6 +72,52 @@ TEST_F(ChecksTest, MaskedGradientsAreFlagged) {
   EXPECT_EQ(checks.at("unbounded").status, Status::failed);
 }
 
+/// A function whose value and gradient are given apart.
+FunctionModel backward_through(std::function<Tensor(const Tensor&)> value, std::function<Tensor(const Tensor&)> twin) {
+  return {[value, twin](const Tensor& x) {
+            const auto soft = twin(x);
+            return value(x).detach() + soft - soft.detach();
+          },
+          5};
+}
+
+TEST_F(ChecksTest, AGradientThatIsNotThePredictionsIsFlaggedWithItsCause) {
+  const auto& net = model.classifier;
+  const auto own = [&](const Tensor& x) { return net.logits(x); };
+  const auto rounded = [&](const Tensor& x) { return net.logits(at::round(x * 8) / 8); };
+  const auto other = [&](const Tensor& x) { return net.logits(.5 * x) + 3 * net.logits(x.flip({3})); };
+  const auto honest_check = run(honest).at("gradient fidelity");
+  EXPECT_EQ(honest_check.status, Status::passed) << honest_check.detail;
+  EXPECT_EQ(honest_check.cause, Cause::none);
+  auto steps = backward_through(rounded, own), elsewhere = backward_through(other, own);
+  const auto shattered = run(steps).at("gradient fidelity"), detached = run(elsewhere).at("gradient fidelity");
+  EXPECT_EQ(shattered.status, Status::failed) << shattered.detail;
+  EXPECT_EQ(shattered.cause, Cause::shattered);
+  EXPECT_EQ(detached.status, Status::failed) << detached.detail;
+  EXPECT_EQ(detached.cause, Cause::other_gradient);
+  // The scale of the logits does not matter.
+  for (const double scale : {1e-3, 1e3}) {
+    FunctionModel scaled([&](const Tensor& x) { return scale * net.logits(x); }, 5);
+    EXPECT_EQ(run(scaled).at("gradient fidelity").status, Status::passed) << scale;
+  }
+}
+
+TEST_F(ChecksTest, CausesAreThoseOfTheFailure) {
+  Spoiled zero(honest, [](Answer& a, const Query&) {
+    if (a.gradient.defined()) a.gradient.zero_();
+  });
+  EXPECT_EQ(run(zero).at("zero gradients").cause, Cause::zero);
+  FunctionModel large([&](const Tensor& x) { return 1e4 * model.classifier.logits(x); }, 5);
+  EXPECT_EQ(run(large).at("zero gradients").cause, Cause::scale);
+  FunctionModel coupled(
+      [&](const Tensor& x) {
+        const auto z = model.classifier.logits(x);
+        return z - 3 * z.mean(0, true);
+      },
+      5);
+  EXPECT_EQ(run(coupled).at("consistency").cause, Cause::batch);
+}
+
 TEST_F(ChecksTest, WhatOneSurrogateMasksAnotherMayBreak) {
   Spoiled masked(honest, [](Answer& a, const Query&) {
     if (a.gradient.defined()) a.gradient.zero_();

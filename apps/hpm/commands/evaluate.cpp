@@ -6,6 +6,7 @@
 #include "hpm/evaluation/peers.h"
 #include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/models/normalisation.h"
+#include "hpm/surrogates/bpda.h"
 #include "hpm/surrogates/torchscript_surrogate.h"
 #include "options.h"
 #include "outputs.h"
@@ -98,6 +99,11 @@ int evaluate(const Arguments& arguments) {
                 [&](const auto& option, const auto& why) { line.warn_unused(option, why); });
   for (const auto& file : options.surrogate_files)
     input.surrogates.push_back(torchscript_surrogate(file, flags.model.allow_torchscript));
+  if (!options.bpda.empty()) {
+    std::vector<BpdaLayer> layers;
+    for (const auto& text : options.bpda) layers.push_back(parse_bpda(text));
+    input.surrogates.push_back(bpda_surrogate(input.model.classifier, layers, flags.model.allow_torchscript));
+  }
   to_device(input, options);
   const auto plan = plan_evaluation(input, options);
   for (const auto& text : plan.notes) line.monitor().warn(text);

@@ -161,11 +161,12 @@ Passes msa_passes(const Defence& defence, Norm norm, const MsaOptions& options) 
         const auto passes = passes_of(spec, ranking);
         // What a surrogate takes for a gradient beside the target's own pass.
         const auto own = step.surrogate.own_passes;
-        total.forward += passes.forward + own * passes.backward;
+        total.forward += passes.forward * defence.passes_per_row(t) + own * passes.backward;
         total.backward += std::max<int64_t>(own, 1) * passes.backward;
       }
     }
-    total.forward += 1 + static_cast<int64_t>(targets_beside(defence, t).size());  // clean verdicts
+    // Clean verdicts.
+    total.forward += defence.passes_per_row(t) * (1 + static_cast<int64_t>(targets_beside(defence, t).size()));
     if (batch) total.forward += 2 * (judged + 2);                                  // compositions
   }
   return total;

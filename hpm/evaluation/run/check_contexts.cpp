@@ -20,6 +20,14 @@ std::vector<Surrogate> checked_surrogates(const Defence& defence, size_t target,
   return checked;
 }
 
+/// Whether a surrogate that is not the leading one's gradient attacked: a stand-in, or another network.
+bool stand_ins_attacked(const ContextOutcome& outcome) {
+  return std::any_of(outcome.surrogates.begin(), outcome.surrogates.end(), [](const auto& s) {
+    const bool gradients = s.kind == SurrogateKind::white_box || s.kind == SurrogateKind::transfer;
+    return gradients && !s.leads && s.unavailable.empty() && s.same_as.empty();
+  });
+}
+
 /// False for a black box that queries alone attacked.
 bool asked_for_gradients(const Evaluation& evaluation) {
   return std::any_of(evaluation.attacks.begin(), evaluation.attacks.end(), [](const auto& attack) {
@@ -51,7 +59,9 @@ void check_contexts(const Subject& subject, Defence& defence, const AttackedImag
     if (target.same_as) continue;
     std::vector<std::unique_ptr<AttackModel>> views;
     std::vector<std::string> names;
+    bool exact = true, first = true;
     for (auto& surrogate : checked_surrogates(defence, t, evaluation.contexts[context])) {
+      if (std::exchange(first, false)) exact = surrogate.exact;
       names.push_back(surrogate.name);
       views.push_back(std::make_unique<AttackedDefence>(defence, t, std::move(surrogate)));
     }
@@ -60,6 +70,8 @@ void check_contexts(const Subject& subject, Defence& defence, const AttackedImag
                            return predict_once(defence, {x, index}, t);
                          }};
     checked.name = names.front();
+    checked.exact = exact;
+    checked.stand_ins = stand_ins_attacked(evaluation.contexts[context]);
     for (size_t i = 1; i < views.size(); ++i) checked.others.emplace_back(names[i], views[i].get());
     checked.context = context;
     if (target.coupling == Coupling::batch) checked.batches = batch_places(defence, on.images);

@@ -28,9 +28,10 @@ std::vector<ThreatModel> EvaluationOptions::radii() const {
   return all;
 }
 
-bool EvaluationOptions::has_context(const std::string& name) const { return holds(contexts, name); }
+bool EvaluationOptions::has_context(const std::string& name) const { return holds(evaluated_contexts(), name); }
 
 std::vector<std::string> EvaluationOptions::evaluated_contexts() const {
+  if (coupled() && contexts == EvaluationOptions{}.contexts) return {"alone", "solo", "joint"};
   if (is("clean")) return contexts;
   return is("msa") ? msa_contexts(contexts, effective_version()) : std::vector<std::string>{contexts.front()};
 }
@@ -120,7 +121,10 @@ CheckOptions EvaluationOptions::check_options() const {
 
 DefenceOptions EvaluationOptions::defence() const {
   DefenceOptions options;
-  options.random = random;
+  options.random = random, options.by_votes = is("msa");
+  options.coupling = coupled() ? Coupling::batch : Coupling::rows;
+  options.by_class = company_order == "class";
+  if (const auto first = radii().front(); first.norm == Norm::linf && first.eps > 0) options.smoothing = first.eps / 2;
   options.contexts = evaluated_contexts();
   options.sweep = is("msa") ? sweep : std::vector<double>{};
   options.company_size = company, options.company_seed = company_seed;
@@ -154,6 +158,10 @@ void fields(Fields& f, EvaluationOptions& o) {
   f.add("victims", o.victims, "victims of the colluders", {.min = 1, .unit = "images"});
   f.add("company", o.company, "company size of solo and joint", {.min = 1, .max = 65536, .unit = "images"});
   f.add("company-seed", o.company_seed, "order of the company (0: as the images come)");
+  f.add("coupling", o.coupling, "batch: the answer of a model without a head depends on the other images of its batch",
+        {.choices = {"rows", "batch"}});
+  f.add("company-order", o.company_order, "with --coupling batch: batches of images as they come, or sorted by class",
+        {.choices = {"given", "class"}});
   f.add("base", o.base, "model before the defence: surrogate base, and attacked under the same budget",
         {.place = Place::file});
   f.add("control", o.control, "matched control: surrogate control, and the paired test", {.place = Place::file});
@@ -162,6 +170,8 @@ void fields(Fields& f, EvaluationOptions& o) {
   f.add("surrogate", o.surrogate_files,
         "TorchScript files: surrogates of your own beside these, of any model (needs --allow-torchscript)",
         {.place = Place::file});
+  f.add("bpda", o.bpda,
+        "msa, TorchScript: NAME=identity or NAME=FILE, what stands in for the submodule NAME in the backward pass");
   f.add("joint-surrogates", o.joint_surrogates, "surrogates of the context joint (none: the same)");
   f.add("full-matrix", o.full_matrix, "every surrogate on every correct image, not the survivors alone");
   f.add("targets", o.targets, "targets of autoattack's targeted attacks (none: as the version)", {.min = 1});
@@ -237,12 +247,19 @@ void check_options(const EvaluationOptions& o, bool has_head,
   require(msa || o.surrogate_files.empty(),
           "--surrogate: only --protocol msa attacks through a stand-in; {} differentiates the model itself",
           o.protocol);
-  require(!o.random || !msa,
-          "evaluate: msa judges deterministic models; for a random one use --protocol autoattack --version rand "
-          "--random");
+  require(msa || o.bpda.empty(), "--bpda: only --protocol msa attacks through a stand-in; {} differentiates the model",
+          o.protocol);
+  require(!o.random || !has_head, "--random: a model with an HPM head draws no random numbers; leave it out");
+  require(!o.coupled() || !has_head,
+          "--coupling batch: an HPM model has contexts of its own; choose them with --context solo,joint");
+  require(!o.coupled() || msa || !attacked,
+          "--coupling batch: {} attacks independent images; use --protocol msa, which attacks batches as a whole",
+          o.protocol);
   unused(attacked, {"precision"}, "nothing is searched for");
-  unused(has_head, {"context", "lambda", "sweep-lambda", "colluders", "joint-surrogates", "company", "company-seed"},
-         "the model has no HPM head");
+  unused(o.coupled(), {"company-order"}, "it is of --coupling batch");
+  unused(has_head, {"lambda", "sweep-lambda"}, "the model has no HPM head");
+  unused(has_head || o.coupled(), {"context", "colluders", "joint-surrogates", "company", "company-seed"},
+         "the model has no HPM head (and no --coupling batch)");
 }
 
 }  // namespace hpm

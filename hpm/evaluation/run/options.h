@@ -34,6 +34,9 @@ struct EvaluationOptions {
   uint64_t company_seed = 0, seed = 0;
   std::vector<std::string> surrogates, joint_surrogates;
   std::string base, control;                 ///< files of the peers; whoever loads the models reads them
+  std::string coupling = "rows";        ///< of a model without a head: batch, where an answer depends on its batch
+  std::string company_order = "given";  ///< of the batches of such a model: class, sorted by class
+  std::vector<std::string> bpda;        ///< NAME=identity or NAME=FILE; whoever loads the model makes the surrogate
   std::vector<std::string> surrogate_files;  ///< TorchScript files of the user's own surrogates; likewise
   bool full_matrix = false, transfer_only = false, conformance = false, save_adversarial = false, quantise = false,
        random = false;
@@ -47,6 +50,7 @@ struct EvaluationOptions {
   std::vector<ThreatModel> radii() const;  ///< the list `eps`
   bool is(const char* name) const { return protocol == name; }
   bool has_context(const std::string& name) const;
+  bool coupled() const { return coupling == "batch"; }
   bool has_peers() const { return !base.empty() || !control.empty(); }
   /// The contexts to evaluate: those asked for, and what the version of msa brings along.
   std::vector<std::string> evaluated_contexts() const;

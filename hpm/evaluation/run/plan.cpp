@@ -2,6 +2,8 @@
 
 #include "hpm/attacks/quantise.h"
 #include "hpm/core/error.h"
+#include "hpm/core/kept_generator_impl.h"
+#include "hpm/defences/attacked_defence.h"
 #include "hpm/evaluation/gradient_probe.h"
 #include "hpm/evaluation/input_warnings.h"
 #include "hpm/evaluation/run/dataset_images.h"
@@ -68,6 +70,59 @@ void add_checks(Defence& defence, const EvaluationOptions& options, int64_t n, P
   }
 }
 
+/// Whether logits [N,K] differ by more than rounding.
+bool differ(const Tensor& a, const Tensor& b) {
+  const auto range = (a.amax(1) - a.amin(1)).clamp_min(1e-30);
+  return (a - b).abs().amax(1).gt(1e-3 * range).any().item<bool>();
+}
+
+/// Looks whether a model without a head is what its options say: deterministic, and independent of its batch.
+void probe_answers(const EvaluationInput& input, const EvaluationOptions& options, const Images& sample,
+                   EvaluationPlan& plan) {
+  if (input.model.head || sample.size() < 2) return;
+  const KeptGenerator kept;
+  torch::NoGradGuard guard;
+  const auto& classifier = input.model.classifier;
+  const auto once = classifier.logits(sample.x);
+  const bool random = differ(once, classifier.logits(sample.x));
+  if (random && !options.random)
+    plan.notes.push_back(fmt::format(
+        "{} gives other logits when the same images are asked again: it draws random numbers, and attacks on one draw "
+        "tell little of the next; give --random (with --protocol msa, or autoattack --version rand)",
+        classifier.info().file));
+  if (!random && options.random)
+    plan.notes.push_back(
+        fmt::format("{} gives the same logits when asked again: --random costs many times the passes and changes "
+                    "nothing",
+                    classifier.info().file));
+  if (random) return;
+  const bool coupled = differ(once.slice(0, 0, 1), classifier.logits(sample.x.slice(0, 0, 1)));
+  if (coupled && !options.coupled())
+    plan.notes.push_back(fmt::format(
+        "{} gives an image other logits in another batch: attacks on single images do not measure it; give --protocol "
+        "msa --coupling batch",
+        classifier.info().file));
+  if (!coupled && options.coupled())
+    plan.notes.push_back(fmt::format(
+        "{} gives an image the same logits in every batch: --coupling batch costs more and changes nothing",
+        classifier.info().file));
+}
+
+/// Asks every surrogate of the user's own once: logits of another shape are an error before anything is attacked.
+void probe_surrogates(const EvaluationInput& input, const EvaluationOptions& options, const Images& sample) {
+  if (input.surrogates.empty()) return;
+  Subject subject{input.model, options.defence(), "", true};
+  const auto defence = subject.make(sample, {options.evaluated_contexts().front()}, {});
+  for (const auto& surrogate : input.surrogates) {
+    if (!surrogate.logits) continue;
+    AttackedDefence attacked(*defence, 0, surrogate);
+    const auto logits = attacked.surrogate_logits({sample.x, sample.index});
+    require(logits.dim() == 2 && logits.size(0) == sample.size() && logits.size(1) == defence->classes(),
+            "surrogate {}: needs to give logits [{},{}] for {} images, but gives [{}]", surrogate.name, sample.size(),
+            defence->classes(), sample.size(), fmt::join(logits.sizes(), ","));
+  }
+}
+
 /// Looks once whether the models have gradients, and refuses attacks that need one where there is none.
 void probe(const EvaluationInput& input, const EvaluationOptions& options, const ImageSet& images,
            EvaluationPlan& plan) {
@@ -107,6 +162,9 @@ EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOpt
   plan.passes = {1, 0};
   if (!options.attacks_anything()) return plan;
   probe(input, options, images, plan);
+  const auto few = images.slice(0, std::min<int64_t>(images.size(), kProbed));
+  probe_answers(input, options, few, plan);
+  probe_surrogates(input, options, few);
   // The plan of a few images is that of all: only contexts and surrogates count.
   const auto sample = images.subset(at::arange(std::min<int64_t>(images.size(), kProbed)));
   const auto add = [&](const HpmModel& model, const Peers& peers, bool attacked) {
