@@ -13,8 +13,10 @@ void print_fast(const FastOutcome& fast) {
   std::vector<std::vector<std::string>> rows{{"stage", "images", "broke", "passes", "seconds"}};
   int64_t passes = 0;
   for (const auto& s : fast.stages) {
-    const auto images = s.attacked < s.images ? fmt::format("{} of {}", s.attacked, s.images) : std::to_string(s.images);
-    rows.push_back({s.name, images, std::to_string(s.broke), std::to_string(s.passes), fmt::format("{:.1f}", s.seconds)});
+    const auto images =
+        s.attacked < s.images ? fmt::format("{} of {}", s.attacked, s.images) : std::to_string(s.images);
+    rows.push_back(
+        {s.name, images, std::to_string(s.broke), std::to_string(s.passes), fmt::format("{:.1f}", s.seconds)});
     passes += s.passes;
   }
   if (!fast.stages.empty()) fmt::print("{}", table(rows));

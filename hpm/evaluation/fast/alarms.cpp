@@ -95,10 +95,20 @@ AlarmResult probabilities_alarm(const Tensor& clean_logits) {
 AlarmResult steps_alarm(int64_t left_by_10, int64_t left_by_50, int64_t images) {
   const std::string name = "PGD-10 against PGD-50";
   if (images == 0) return not_looked_at(name, "no image is classified correctly");
-  // Of few images, two are more than 3 points: by chance.
-  const double points = 100. / static_cast<double>(images), limit = std::max(3., 2 * points);
+  // Honest models come up to 3 points where they lose most of their images; two images more are chance.
+  const double points = 100. / static_cast<double>(images), limit = 3 + 2 * points;
   return alarm(name, static_cast<double>(left_by_10 - left_by_50) * points, limit, "points",
                fmt::format("of {} images 10 steps left {}, 50 steps {}", images, left_by_10, left_by_50));
+}
+
+AlarmResult nearer_alarm(const Tensor& core, const Tensor& queried, int64_t queries) {
+  const std::string name = "Square comes nearer";
+  if (core.numel() == 0) return not_looked_at(name, "nothing survived");
+  const auto nearer = queried.lt(core);
+  // Of few survivors, one is more than 5 %: by chance.
+  return alarm(name, percent(nearer), std::max(5., 100. / static_cast<double>(core.numel())), "%",
+               fmt::format("{} queries came nearer than the core for {} of {} survivors", queries,
+                           nearer.sum().item<int64_t>(), core.numel()));
 }
 
 AlarmResult stand_in_alarm(const std::string& surrogate) {

@@ -1,5 +1,5 @@
 // defines: zero_gradient_alarm(), still_loss_alarm(), random_alarm(), coupled_alarm(), probabilities_alarm(),
-//          steps_alarm(), stand_in_alarm(), beyond_alarm()
+//          steps_alarm(), nearer_alarm(), stand_in_alarm(), beyond_alarm()
 #pragma once
 #include "hpm/evaluation/evaluation.h"
 
@@ -27,6 +27,11 @@ AlarmResult probabilities_alarm(const Tensor& clean_logits);
 
 /// PGD with 10 steps that leaves many more of `images` than PGD with 50.
 AlarmResult steps_alarm(int64_t left_by_10, int64_t left_by_50, int64_t images);
+
+/// A few queries of Square that come nearer to breaking an image than the core did. Where gradients lead, hundreds of
+/// steps along them come nearer than as many random windows; this shows on every survivor, long before one breaks.
+/// core, queried [M]: the smallest margins that each saw.
+AlarmResult nearer_alarm(const Tensor& core, const Tensor& queried, int64_t queries);
 
 /// The gradients are those of a stand-in for the prediction; `surrogate`: its name, or empty.
 AlarmResult stand_in_alarm(const std::string& surrogate);

@@ -68,7 +68,7 @@ std::string EvaluationOptions::budget(const std::vector<std::string>& own_surrog
       text += fmt::format(", in joint {}", fmt::join(joint_surrogates, ","));
     if (full_matrix) text += ", full matrix";
   }
-  if (is("fast") && sample != FastOptions{}.sample) text += fmt::format(", sample of {}", sample);
+  if (is("fast") && sample) text += fmt::format(", sample of {}", *sample);
   if (is("fast") && no_escalate) text += ", without escalation";
   if (is("fast") && time_limit) text += fmt::format(", {:g} s", *time_limit);
   if (search != at::kFloat) text += ", search in bfloat16";
@@ -176,7 +176,8 @@ void fields(Fields& f, EvaluationOptions& o) {
   f.add("full-matrix", o.full_matrix, "every surrogate on every correct image, not the survivors alone");
   f.add("targets", o.targets, "targets of autoattack's targeted attacks (none: as the version)", {.min = 1});
   f.add("queries", o.queries, "queries of Square (none: as the version)", {.min = 0});
-  f.add("sample", o.sample, "fast: survivors that FAB-T and Square attack in full", {.min = 1, .unit = "images"});
+  f.add("sample", o.sample, "fast: survivors that FAB-T and Square attack in full (none: a twentieth, 12 to 60)",
+        {.min = 0, .unit = "images"});
   f.add("no-escalate", o.no_escalate, "fast: after an alarm no AutoAttack; the result is suspect instead");
   f.add("budget", o.time_limit, "fast: time limit; what is known by then is the result", {.min = 0, .unit = "seconds"});
   f.add("conformance", o.conformance, "autoattack: the official code's draws, batches and operations");
@@ -218,8 +219,9 @@ void check_options(const EvaluationOptions& o, bool has_head,
   unused(fast, {"sample", "no-escalate", "budget"}, "only --protocol fast reads it");
   if (fast)
     for (const auto& radius : o.radii())
-      require(radius.eps > 0, "--protocol fast needs radii above 0: within 0 nothing can be attacked; --protocol clean "
-                              "gives the accuracy there");
+      require(radius.eps > 0,
+              "--protocol fast needs radii above 0: within 0 nothing can be attacked; --protocol clean "
+              "gives the accuracy there");
   require(!fast || !o.has_context("joint"),
           "--protocol fast attacks single images, and in the context joint a batch is one object; use --protocol msa "
           "--version fast");
