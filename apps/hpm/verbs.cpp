@@ -12,6 +12,7 @@ const std::vector<Verb>& verbs() {
       {"finetune", "attach Hybrid Prototype Mixing and fine-tune", finetune},
       {"evaluate", "clean, PGD, AutoAttack and the Mixed Surrogate Attack", evaluate},
       {"analyze", "the sensitivity study: FC, l2 and HPM on the same features", analyze},
+      {"gauntlet", "defences that are known to be broken, against the evaluation", gauntlet},
       {"export", "write a model in another form; --fold makes HPM an FC layer", export_model},
       {"report", "one HTML file for a run, or comparing several", report},
       {"bench", "passes, whole attacks and contexts, timed", bench},

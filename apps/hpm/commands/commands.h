@@ -15,6 +15,7 @@ int doctor(const Arguments& arguments);
 int evaluate(const Arguments& arguments);
 int export_model(const Arguments& arguments);
 int finetune(const Arguments& arguments);
+int gauntlet(const Arguments& arguments);
 int inspect(const Arguments& arguments);
 int man(const Arguments& arguments);
 int predict(const Arguments& arguments);

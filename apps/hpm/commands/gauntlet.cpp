@@ -1,0 +1,159 @@
+#include "hpm/gauntlet/gauntlet.h"
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <future>
+#include <mutex>
+#include <thread>
+
+#include "commands/commands.h"
+#include "hpm/core/error.h"
+#include "hpm/evaluation/run/dataset_images.h"
+#include "hpm/gauntlet/results.h"
+#include "hpm/io/file.h"
+#include "options.h"
+
+namespace hpm::app {
+namespace {
+
+struct GauntletFlags {
+  ModelOptions model;
+  DataOptions data;
+  std::string eps = "0.1";
+  GauntletOptions options;
+  int64_t training_images = 2000, jobs = 1;
+  uint64_t seed = 0;
+  ComputeOptions compute;
+};
+
+void declare(Fields& f, GauntletFlags& o) {
+  fields(f, o.model);
+  fields(f, o.data, "test");
+  f.section("gauntlet");
+  std::vector<std::string> names;
+  for (const auto& entry : gauntlet_table()) names.push_back(entry.name);
+  f.add("eps", o.eps, "radius, Linf", {.unit = "input range [0,1]", .radius = true});
+  f.add("only", o.options.only, "these defences alone", {.suggestions = names});
+  f.add("steps", o.options.steps, "steps of every gradient attack but the careless one", {.min = 1, .max = 100000});
+  f.add("queries", o.options.queries, "queries of Square", {.min = 1, .max = 1000000});
+  f.add("training-images", o.training_images, "training images that the defences learn from", {.min = 100});
+  f.add("jobs", o.jobs, "defences at a time, each in a process of its own", {.min = 1, .max = 256});
+  f.section("run");
+  f.add("seed", o.seed, "of all random numbers");
+  hpm::fields(f, o.compute);
+}
+
+GauntletSetting setting_of(const GauntletFlags& flags, CommandLine& line) {
+  GauntletSetting setting{.threat = {Norm::linf, parse_radius(flags.eps, "--eps")}, .seed = flags.seed};
+  const auto data = load(flags.data, line);
+  auto training_options = flags.data;
+  training_options.split = "train", training_options.count = flags.training_images, training_options.first = 0;
+  training_options.indices.clear();
+  const auto training = load(training_options, line);
+  const auto model = load(flags.model, flags.model.model, data.image_shape(), line.monitor(), "");
+  require_classes(model, data);
+  setting.base = model.classifier;
+  const auto index = image_numbers(flags.data, data);
+  setting.images = image_set(data, index, at::kCPU);
+  const auto numbers = image_numbers(training_options, training);
+  setting.training = {training.images(numbers), training.labels.index_select(0, numbers), numbers};
+  return setting;
+}
+
+std::string quoted(const std::string& text) {
+  std::string out = "'";
+  for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
+/// The rows that another process of this program gives for one defence.
+std::vector<GauntletResult> in_a_process(const std::string& program, const Arguments& arguments,
+                                         const std::string& name) {
+  auto command = quoted(program) + " gauntlet";
+  for (const auto& argument : arguments) command += " " + quoted(argument);
+  command += " --only " + quoted(name) + " --jobs 1 --json --quiet";
+  std::FILE* pipe = ::popen(command.c_str(), "r");
+  if (!pipe) fail("gauntlet: cannot start {}", program);
+  std::string text;
+  std::array<char, 4096> part{};
+  for (size_t n; (n = std::fread(part.data(), 1, part.size(), pipe)) > 0;) text.append(part.data(), n);
+  const int status = ::pclose(pipe);
+  if (text.empty()) fail("gauntlet: the process for {} ended with status {}", name, status);
+  return read_gauntlet(text, "the process for " + name);
+}
+
+/// Every defence in a process of its own, `jobs` at a time, in the order of the table.
+std::vector<GauntletResult> in_processes(const GauntletFlags& flags, const Arguments& arguments, Monitor& monitor) {
+  auto names = flags.options.only;
+  if (names.empty())
+    for (const auto& entry : gauntlet_table()) names.push_back(entry.name);
+  const auto program = std::filesystem::read_symlink("/proc/self/exe").string();
+  std::vector<std::vector<GauntletResult>> found(names.size());
+  std::mutex mutex;
+  size_t next = 0;
+  const auto work = [&] {
+    for (;;) {
+      size_t mine = 0;
+      {
+        const std::lock_guard lock(mutex);
+        if (next == names.size()) return;
+        mine = next++;
+        monitor.say("gauntlet: " + names[mine]);
+      }
+      found[mine] = in_a_process(program, arguments, names[mine]);
+    }
+  };
+  std::vector<std::future<void>> workers;
+  for (int64_t j = 0; j < flags.jobs; ++j) workers.push_back(std::async(std::launch::async, work));
+  for (auto& worker : workers) worker.get();
+  std::vector<GauntletResult> all;
+  for (auto& rows : found) all.insert(all.end(), rows.begin(), rows.end());
+  return all;
+}
+
+void print(const std::vector<GauntletResult>& rows) {
+  std::vector<std::vector<std::string>> lines{
+      {"defence", "clean %", "careless", "AutoAttack", "MSA", "truth", "", "flagged as"}};
+  for (const auto& r : rows) {
+    std::string causes;
+    for (const auto& flag : r.flagged)
+      if (causes.find(flag.cause) == std::string::npos) causes += (causes.empty() ? "" : ", ") + flag.cause;
+    const auto number = [](double value) { return fmt::format("{:.1f}", value); };
+    lines.push_back({r.name, number(r.clean), number(r.careless), number(r.autoattack), number(r.msa), number(r.truth),
+                     r.passed ? "passed" : "FAILED", causes});
+  }
+  fmt::print("{}", table(lines));
+}
+
+}  // namespace
+
+int gauntlet(const Arguments& arguments) {
+  CommandLine line("gauntlet", "Puts the evaluation through defences that are known to be broken, and honest ones.",
+                   "hpm gauntlet --model checkpoints/fashion-mnist-linf-0.1.safetensors --data fashion-mnist --eps 0.1 "
+                   "--count 200");
+  GauntletFlags flags;
+  declare(line.fields, flags);
+  std::string html;
+  line.fields.section("output").add("html", html, "a page with the table and a picture", {.place = Place::file});
+  if (!line.parse(arguments)) return 0;
+  configure_threads(flags.compute.threads);
+  for (const char* unused : {"device", "precision"}) line.warn_unused(unused, "the gauntlet runs on the CPU, in float32");
+  flags.options.batch_size = flags.compute.batch_size;
+  std::vector<GauntletResult> rows;
+  if (flags.jobs > 1) {
+    rows = in_processes(flags, arguments, line.monitor());
+  } else {
+    for (const auto& row : run_gauntlet(setting_of(flags, line), flags.options, line.monitor()))
+      rows.push_back(summary_of(row));
+  }
+  if (line.json) fmt::print("{}", gauntlet_json(rows));
+  else print(rows);
+  if (!html.empty())
+    write_file_atomically(html, gauntlet_page(rows, fmt::format("{} on {}, {} images, Linf eps {}, seed {}",
+                                                                flags.model.model, flags.data.data,
+                                                                rows.empty() ? 0 : rows.front().n, flags.eps, flags.seed)));
+  return std::all_of(rows.begin(), rows.end(), [](const auto& row) { return row.passed; }) ? 0 : 3;
+}
+
+}  // namespace hpm::app

@@ -1,0 +1,80 @@
+// defines: GauntletSetting, GauntletEntry, GauntletRow, GauntletOptions, gauntlet_table(), run_gauntlet(), through()
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "hpm/core/progress.h"
+#include "hpm/defences/function_defence.h"
+#include "hpm/evaluation/evaluation.h"
+
+namespace hpm {
+
+/// What the defences of the gauntlet are built around.
+struct GauntletSetting {
+  Classifier base;     ///< an adversarially trained network
+  ImageSet images;     ///< [n]
+  Images training;     ///< some training images with labels, for what a defence must learn
+  ThreatModel threat;  ///< Linf
+  uint64_t seed = 0;
+};
+
+/// A defence of the gauntlet, with what someone knows who has read its paper.
+struct GauntletEntry {
+  std::string name;
+  std::string mechanism;  ///< why it seems robust, one line
+  std::string source;     ///< the paper that it is from, and the one that broke it
+  bool honest = false;    ///< it masks nothing: no check may flag it
+  /// What a flag must name: the kinds of masking that this is.
+  std::vector<Cause> causes = {};
+  /// The prediction.
+  std::function<PredictionFunction(const GauntletSetting&)> prediction = nullptr;
+  /// Differentiable twins, x -> logits, of someone who knows the mechanism: they become the surrogate `bpda` of the
+  /// Mixed Surrogate Attack (the first), and the adaptive attack goes through all of them.
+  std::function<std::vector<PredictionFunction>(const GauntletSetting&)> twins = nullptr;
+  /// Or: the whole defence, where it is more than a function.
+  std::function<std::unique_ptr<Defence>(const GauntletSetting&)> defence = nullptr;
+};
+
+/// The defences, broken ones first. A new one is a function in a file pair of its own, and a line here.
+const std::vector<GauntletEntry>& gauntlet_table();
+
+struct GauntletOptions {
+  std::vector<std::string> only = {};  ///< names of the table; none: all
+  int64_t batch_size = 256;
+  int64_t restarts = 3;     ///< of the adaptive attack, towards and away, each
+  int64_t steps = 100;      ///< of every gradient attack but the careless one
+  int64_t queries = 5000;   ///< of Square
+};
+
+/// What came of a defence. Accuracies in percent, flags [n] bool: right on the image and unbroken.
+struct GauntletRow {
+  const GauntletEntry* entry = nullptr;
+  std::string context = {};             ///< of a batch-dependent defence, the one shown
+  Tensor clean, careless, autoattack;   ///< flags
+  Tensor msa;                           ///< by every surrogate together
+  Tensor truth;                         ///< by the adaptive attack
+  std::vector<CheckOutcome> flagged = {};  ///< failed checks of an evaluation without stand-ins
+  double seconds = 0;
+
+  /// MSA is at most one point above the truth.
+  bool msa_tells_the_truth() const;
+  /// A check failed, and named one of the causes that this is.
+  bool flagged_rightly() const;
+  /// What the gauntlet asks: a broken defence is told or flagged, an honest one is not flagged.
+  bool passed() const;
+};
+
+/// Runs the gauntlet. Throws UsageError for an unknown name.
+std::vector<GauntletRow> run_gauntlet(const GauntletSetting& setting, const GauntletOptions& options,
+                                      Monitor& monitor = silent());
+
+/// A function of images as a prediction with K classes.
+PredictionFunction plain_prediction(const Classifier& classifier);
+PredictionFunction plain_prediction(int64_t classes, std::function<Tensor(const Tensor&)> logits);
+
+/// The value of `value` with the gradient of `twin`, for logits or images of one shape.
+Tensor through(const Tensor& value, const Tensor& twin);
+
+}  // namespace hpm

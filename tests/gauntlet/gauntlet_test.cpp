@@ -1,0 +1,89 @@
+#include "hpm/gauntlet/gauntlet.h"
+
+#include <set>
+
+#include "hpm/core/error.h"
+#include "hpm/data/dataset.h"
+#include "hpm/gauntlet/results.h"
+#include "hpm/models/checkpoint.h"
+#include "hpm/prototypes/model.h"
+#include "support/support.h"
+
+namespace hpm {
+namespace {
+
+#define HPM_NEED_FASHION()                                                                      \
+  if (!std::filesystem::exists("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")) \
+  GTEST_SKIP() << "needs Fashion-MNIST: apt-get install dataset-fashion-mnist"
+
+GauntletSetting small_setting(int64_t n) {
+  const auto test = load_dataset("fashion-mnist", "test"), train = load_dataset("fashion-mnist", "train");
+  const auto index = at::arange(n), learned = at::arange(1000);
+  GauntletSetting setting{.threat = {Norm::linf, .1}};
+  setting.base = load_model((test::source_dir() / "checkpoints/fashion-mnist-linf-0.1.safetensors").string()).model.classifier;
+  setting.images = ImageSet(test.images(index), test.labels.slice(0, 0, n).clone(), index);
+  setting.training = {train.images(learned), train.labels.slice(0, 0, 1000).clone(), learned};
+  return setting;
+}
+
+/// Small attacks: what they find is enough for the rows that are named.
+GauntletOptions small_options(std::vector<std::string> only) {
+  return {.only = std::move(only), .restarts = 1, .steps = 20, .queries = 200};
+}
+
+TEST(Gauntlet, ABrokenDefenceIsToldOrFlaggedAndAnHonestOneIsNot) {
+  HPM_NEED_FASHION();
+  const auto setting = small_setting(32);
+  for (const auto& row : run_gauntlet(setting, small_options({"bit-depth", "scaled-logits", "counter-perturbation",
+                                                              "winners-take-all", "adversarially-trained"}))) {
+    const auto& name = row.entry->name;
+    EXPECT_TRUE(row.passed()) << name << ": msa " << percent(row.msa) << ", truth " << percent(row.truth);
+    if (row.entry->honest) {
+      EXPECT_TRUE(row.flagged.empty()) << name << ": " << row.flagged.front().name << ", " << row.flagged.front().detail;
+      continue;
+    }
+    EXPECT_TRUE(row.flagged_rightly()) << name;
+    EXPECT_GT(percent(row.careless), percent(row.truth)) << name << " fools a careless evaluation";
+  }
+}
+
+TEST(Gauntlet, RandomAndBatchDependentDefencesAreFlaggedAsWhatTheyAre) {
+  HPM_NEED_FASHION();
+  const auto setting = small_setting(16);
+  for (const auto& row : run_gauntlet(setting, small_options({"resize-and-pad", "adapting-means"})))
+    EXPECT_TRUE(row.flagged_rightly()) << row.entry->name;
+}
+
+TEST(Gauntlet, EveryRowNamesItselfItsMechanismAndWhatAFlagMustSay) {
+  std::set<std::string> names;
+  int broken = 0, honest = 0;
+  for (const auto& entry : gauntlet_table()) {
+    EXPECT_TRUE(names.insert(entry.name).second) << entry.name;
+    EXPECT_FALSE(entry.mechanism.empty()) << entry.name;
+    EXPECT_TRUE(entry.prediction || entry.defence) << entry.name;
+    EXPECT_EQ(entry.honest, entry.causes.empty()) << entry.name;
+    (entry.honest ? honest : broken)++;
+  }
+  EXPECT_GE(broken, 11);
+  EXPECT_GE(honest, 4);
+  const auto message = test::message_of<UsageError>(
+      [] { run_gauntlet({.images = {at::rand({1, 1, 28, 28}), at::zeros({1}, at::kLong), at::arange(1)}}, {.only = {"bit-dept"}}); });
+  EXPECT_NE(message.find("bit-depth"), std::string::npos) << message;
+}
+
+TEST(Gauntlet, ResultsAreReadAsTheyWereWritten) {
+  GauntletResult row{"bit-depth", "rounded", "a paper", false, 20, 90, 80, 70, 60, 61, {"zero gradient"}};
+  row.flagged = {{"zero gradients", "zero gradient", "all"}};
+  row.passed = row.flagged_rightly = true;
+  const auto json = gauntlet_json({row});
+  const auto back = read_gauntlet(json, "here");
+  ASSERT_EQ(back.size(), 1u);
+  EXPECT_EQ(gauntlet_json(back), json);
+  EXPECT_THROW(read_gauntlet("[]", "here"), Error);
+  const auto page = gauntlet_page(back, "a <setting>");
+  EXPECT_NE(page.find("a &lt;setting&gt;"), std::string::npos);
+  EXPECT_NE(page.find("bit-depth"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace hpm
