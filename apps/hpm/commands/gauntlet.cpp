@@ -67,11 +67,27 @@ std::string quoted(const std::string& text) {
   return out + "'";
 }
 
+/// The arguments of a process for one defence: those given, without what each process gets of its own.
+Arguments inherited(const Arguments& arguments) {
+  Arguments kept;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const auto& argument = arguments[i];
+    const auto is = [&](const char* name) { return argument == name || argument.starts_with(std::string(name) + "="); };
+    if (is("--json") || is("--quiet")) continue;
+    if (is("--only") || is("--jobs") || is("--html")) {
+      i += argument.find('=') == std::string::npos ? 1 : 0;
+      continue;
+    }
+    kept.push_back(argument);
+  }
+  return kept;
+}
+
 /// The rows that another process of this program gives for one defence.
 std::vector<GauntletResult> in_a_process(const std::string& program, const Arguments& arguments,
                                          const std::string& name) {
   auto command = quoted(program) + " gauntlet";
-  for (const auto& argument : arguments) command += " " + quoted(argument);
+  for (const auto& argument : inherited(arguments)) command += " " + quoted(argument);
   command += " --only " + quoted(name) + " --jobs 1 --json --quiet";
   std::FILE* pipe = ::popen(command.c_str(), "r");
   if (!pipe) fail("gauntlet: cannot start {}", program);
