@@ -285,7 +285,7 @@ TEST_F(FastTest, TheTimeLimitEndsItWithWhatIsKnownAndItsBound) {
   const auto ours = cut.first().robust.logical_not(), theirs = whole.first().robust.logical_not();
   EXPECT_FALSE((ours & theirs.logical_not()).any().item<bool>()) << "what was broken is what the whole run breaks";
   ASSERT_TRUE(cut.fast->bound.has_value());
-  EXPECT_EQ(cut.fast->bound->stage, "core");
+  EXPECT_EQ(cut.fast->bound->stage, "The core");
   EXPECT_EQ(cut.fast->bound->sampled, core.attacked);
   EXPECT_EQ(cut.fast->bound->of, 40);
   const auto share = binomial_upper(core.broke, core.attacked);

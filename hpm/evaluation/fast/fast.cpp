@@ -154,9 +154,9 @@ class Fast {
     const auto& square = *stage("square on a sample");
     const auto standing = staged_.survivors().numel(), n = staged_.on().images.size();
     BoundResult b;
-    if (core.attacked < core.images) b = {core.name, core.attacked, core.broke, core.images};
+    if (core.attacked < core.images) b = {"The core", core.attacked, core.broke, core.images};
     else if (!fast_.escalated && square.attacked == square.images)
-      b = {"fab-t and square", sampled_, broken_in_sample(), drawn_from_};
+      b = {"FAB-T and Square", sampled_, broken_in_sample(), drawn_from_};
     else return;
     if (b.of == 0 || b.sampled == 0) return;
     b.share = b.sampled == b.of ? 100. * static_cast<double>(b.broke) / static_cast<double>(b.of)
