@@ -40,8 +40,8 @@ Tensor StagedAttack::in_random_order(const Tensor& rows) const {
   return hpm::in_random_order(rows, on_.images.index, options_.seed);
 }
 
-const StageResult& StagedAttack::attack(const std::string& stage, const AttackSpec& spec, const Tensor& rows,
-                                        const std::optional<Surrogate>& stand_in) {
+void StagedAttack::attack(const std::string& stage, const AttackSpec& spec, const Tensor& rows,
+                          const std::optional<Surrogate>& stand_in) {
   std::optional<AttackedDefence> through;
   if (stand_in) through.emplace(defence_, 0, *stand_in);
   auto& model = through ? static_cast<AttackModel&>(*through) : *model_;
@@ -69,7 +69,7 @@ const StageResult& StagedAttack::attack(const std::string& stage, const AttackSp
   result.passes = record.passes.forward, result.backward_passes = record.passes.backward;
   result.seconds = record.seconds;
   out_.attacks.push_back(std::move(record));
-  return stages_.emplace_back(std::move(result));
+  stages_.push_back(std::move(result));
 }
 
 NamedTensors StagedAttack::attack_chunk(AttackModel& model, const AttackSpec& spec, const Tensor& rows,

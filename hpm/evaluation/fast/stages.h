@@ -51,8 +51,8 @@ class StagedAttack {
 
   /// Attacks those of `rows` that stand, chunk by chunk until the time is up; through `stand_in`, where one is given.
   /// What each broke is broken.
-  const StageResult& attack(const std::string& stage, const AttackSpec& spec, const Tensor& rows,
-                            const std::optional<Surrogate>& stand_in = {});
+  void attack(const std::string& stage, const AttackSpec& spec, const Tensor& rows,
+              const std::optional<Surrogate>& stand_in = {});
 
   AttackModel& model() { return *model_; }
   TimedMonitor& monitor() { return monitor_; }
