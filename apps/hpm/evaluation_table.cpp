@@ -27,8 +27,8 @@ void print_fast(const FastOutcome& fast) {
     if (alarm.fired) fmt::print("ALARM  {}: {}\n", alarm.name, alarm.evidence);
   if (fast.escalated) fmt::print("escalated: stronger attacks went on with what stood\n");
   if (const auto& b = fast.bound)
-    fmt::print("{} on a sample: {} of {} broken; all {} images: robust at least {:.1f} % (95 %)\n", b->stage, b->broke,
-               b->sampled, b->of, b->robust_accuracy);
+    fmt::print("{} broke {} of {} drawn from {}: robust at least {:.1f} % (95 %)\n", b->stage, b->broke, b->sampled,
+               b->of, b->robust_accuracy);
   if (fast.autoattack_passes > 0 && passes > 0)
     fmt::print("AutoAttack would have taken some {} passes, {:.0f} times as many\n", fast.autoattack_passes,
                static_cast<double>(fast.autoattack_passes) / static_cast<double>(passes));

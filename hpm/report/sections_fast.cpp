@@ -59,8 +59,8 @@ std::string bound_text(const ReportedRun& run) {
   if (!run.bound) return "";
   const auto& b = *run.bound;
   return paragraph(fmt::format(
-      "{} attacked {} of {} images, drawn at random, and broke {}. If it attacked all of them it would break "
-      "at most {} of these with 95 % confidence (exact binomial), and robust accuracy would still be at "
+      "{} attacked {} of {} images, drawn at random, and broke {}. Had all of them been attacked so, at most "
+      "{} would have broken with 95 % confidence (exact binomial), and robust accuracy would still be at "
       "least {}.",
       b.stage, count_text(b.sampled), count_text(b.of), count_text(b.broke), percent(b.share),
       percent(b.robust_accuracy)));

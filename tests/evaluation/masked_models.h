@@ -72,6 +72,17 @@ inline Classifier winners_take_all(const Classifier& c, int64_t size, double sha
   });
 }
 
+/// The classifier on the largest share of each image's differences from its mean: which pixels win changes in jumps.
+inline Classifier winning_pixels(const Classifier& c, double share) {
+  return around(c, "winning pixels", [c, share](const Tensor& x) {
+    const auto mean = x.mean({1, 2, 3}, true).detach();
+    const auto apart = x - mean, size = apart.abs().flatten(1).detach();
+    const auto k = std::max<int64_t>(static_cast<int64_t>(share * static_cast<double>(size.size(1))), 1);
+    const auto least = std::get<0>(size.topk(k, 1)).slice(1, k - 1, k);
+    return c.logits(mean + apart * size.ge(least).view_as(x));
+  });
+}
+
 /// The images with the model's own predictions as labels.
 inline Images labelled_by(const Classifier& model, Images images) {
   images.y = model.logits(images.x).argmax(1);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "hpm/attacks/pgd.h"
 #include "hpm/attacks/square.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/fast/alarms.h"
@@ -10,11 +9,8 @@
 namespace hpm {
 namespace {
 
-constexpr int64_t kLookedAt = 200;  // images of PGD-10 against PGD-50
-constexpr int64_t kGradients = 64;  // images of the other alarms by gradient
 constexpr int64_t kTransferSteps = 50;
-constexpr int64_t kMost = 60, kLeast = 12, kShare = 20;  // of the sample that FAB-T and Square attack in full
-constexpr int64_t kQueried = 60, kQueries = 200;         // survivors that a few queries are tried on
+constexpr int64_t kQueried = 60, kQueries = 200;  // survivors that a few queries are tried on
 
 AttackSpec core_spec() {
   const auto& entry = attack_entry("relaxation");
@@ -24,12 +20,6 @@ AttackSpec core_spec() {
 /// AutoAttack's own, with its settings for this norm.
 std::vector<AttackSpec> autoattack_specs(Norm norm, int64_t classes) {
   return autoattack_sequence({.version = "standard", .norm = norm, .classes = classes}).attacks;
-}
-
-AttackSpec autoattack_spec(const std::string& name, Norm norm, int64_t classes) {
-  for (const auto& spec : autoattack_specs(norm, classes))
-    if (spec.name == name) return spec;
-  fail("fast: AutoAttack has no {}", name);
 }
 
 /// All wrong classes, up to nine.
@@ -60,10 +50,6 @@ Tensor nearest_tenth(const StagedAttack& staged) {
   return torch::tensor(nearest, at::kLong);
 }
 
-int64_t sample_size(const FastOptions& options, int64_t survivors) {
-  return options.sample.value_or(std::clamp((survivors + kShare - 1) / kShare, kLeast, kMost));
-}
-
 Tensor first_of(const Tensor& rows, int64_t count) { return rows.slice(0, 0, std::min(count, rows.numel())); }
 
 class Fast {
@@ -86,7 +72,7 @@ class Fast {
   void sample() {
     const auto standing = staged_.survivors();
     drawn_from_ = standing.numel();
-    const auto rows = first_of(staged_.in_random_order(standing), sample_size(options_, standing.numel()));
+    const auto rows = first_of(staged_.in_random_order(standing), sample_size(options_.sample, standing.numel()));
     for (const auto* name : {"fab-t", "square"})
       staged_.attack(fmt::format("{} on a sample", name), autoattack_spec(name, norm_, defence_.classes()), rows);
     for (const auto& surrogate : defence_.surrogates(0, {.quick = false}))
@@ -122,23 +108,6 @@ class Fast {
     return at::cat(all);
   }
 
-  /// How many of `images` PGD leaves.
-  int64_t left_by_pgd(int64_t steps, const Tensor& rows) {
-    int64_t left = 0;
-    const RandomStreams streams(options_.seed);
-    for (int64_t begin = 0; begin < rows.numel(); begin += options_.batch_size) {
-      const auto here = rows.slice(0, begin, std::min(begin + options_.batch_size, rows.numel()));
-      const auto done = staged_.work().log.once(fmt::format("pgd-{}/{}", steps, begin), here, [&]() -> NamedTensors {
-        const auto some = staged_.on().images.select(here);
-        const auto found =
-            pgd(staged_.model(), some, staged_.on().threat, {.steps = steps}, streams, staged_.monitor());
-        return {{"left", found.broken.logical_not().sum().to(at::kCPU)}};
-      });
-      left += find_tensor(done, "left").item<int64_t>();
-    }
-    return left;
-  }
-
   /// All alarms. What the time does not reach is not looked at.
   void look() {
     auto& alarms = fast_.alarms;
@@ -150,20 +119,14 @@ class Fast {
       if (s.name.starts_with("transfer from ")) alarms.push_back(beyond_alarm(s.name, &s, "")), transferred = true;
     if (!transferred) alarms.push_back(beyond_alarm("transfer", nullptr, "no --base or --control is given"));
     const auto correct = staged_.in_random_order(staged_.clean_correct().nonzero().squeeze(1));
-    const auto rows = first_of(correct, kLookedAt);
-    const RandomStreams streams(options_.seed);
+    const auto& on = staged_.on();
     try {
       if (staged_.monitor().up()) throw TimeIsUp("the time is up");
-      const auto some = staged_.on().images.select(first_of(correct, kGradients));
-      alarms.push_back(probabilities_alarm(staged_.clean_logits()));
-      alarms.push_back(random_alarm(staged_.model(), some));
-      alarms.push_back(coupled_alarm(staged_.model(), some));
-      alarms.push_back(zero_gradient_alarm(staged_.model(), some, staged_.on().threat, streams));
-      alarms.push_back(still_loss_alarm(staged_.model(), some, staged_.on().threat, streams));
       const auto queried = first_of(staged_.in_random_order(staged_.survivors()), kQueried);
       alarms.push_back(nearer_alarm(staged_.margin().index_select(0, queried), queried_margins(queried), kQueries));
-      const auto by_10 = left_by_pgd(10, rows), by_50 = left_by_pgd(50, rows);
-      alarms.push_back(steps_alarm(by_10, by_50, rows.numel()));
+      for (auto& alarm : look_at_gradients({staged_.model(), on.images, on.threat, options_.seed, options_.batch_size},
+                                           correct, staged_.clean_logits(), staged_.monitor(), staged_.work().log))
+        alarms.push_back(std::move(alarm));
     } catch (const TimeIsUp&) {
       alarms.push_back({.name = "further alarms", .evidence = "the time was up before they were looked at"});
       out_of_time_ = true;
@@ -191,9 +154,9 @@ class Fast {
     const auto& square = *stage("square on a sample");
     const auto standing = staged_.survivors().numel(), n = staged_.on().images.size();
     BoundResult b;
-    if (core.attacked < core.images) b = {core.name, core.attacked, core.broke, core.images};
+    if (core.attacked < core.images) b = {"The core", core.attacked, core.broke, core.images};
     else if (!fast_.escalated && square.attacked == square.images)
-      b = {"fab-t and square", sampled_, broken_in_sample(), drawn_from_};
+      b = {"FAB-T and Square", sampled_, broken_in_sample(), drawn_from_};
     else return;
     if (b.of == 0 || b.sampled == 0) return;
     b.share = b.sampled == b.of ? 100. * static_cast<double>(b.broke) / static_cast<double>(b.of)
@@ -305,13 +268,11 @@ FastCost fast_cost(const FastOptions& options, Norm norm, int64_t classes, int64
   const auto add = [&](Passes passes, int64_t images) {
     usual.forward += (passes.forward * images + n - 1) / n, usual.backward += (passes.backward * images + n - 1) / n;
   };
-  const auto sample = std::min(sample_size(options, n), n), looked = std::min(kLookedAt, n),
-             few = std::min(kGradients, n);
+  const auto sample = std::min(sample_size(options.sample, n), n);
   add(passes_of(tail_spec(norm, classes)), (n + 9) / 10);
   for (const auto* name : {"fab-t", "square"}) add(passes_of(autoattack_spec(name, norm, classes)), sample);
   if (transfer) add(passes_of(transfer_spec(norm)), 2 * sample);
-  for (const int64_t steps : {10, 50}) add({steps + 3, steps}, looked);
-  add({10, 3}, few);
+  add(gradient_alarm_passes(n), 1);
   add({kQueries + 2, 0}, std::min(kQueried, n));
   auto most = usual;
   const auto core = attack_entry("relaxation").budget(core_spec());
