@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 from hpm import _engine
 from hpm._engine_model import engine_model
 from hpm._inputs import Model, check_images, check_labels, check_mode, device_of, logits_of
-from hpm._progress import Progress
+from hpm._progress import Progress, warn
 
 _KNOWN = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
 _EXTRA = ("relaxation",)
@@ -99,7 +98,7 @@ class _Run(Progress):
     """The log of one evaluation, from what the engine reports."""
 
     def __init__(self, logger: Logger, images: int, batch_size: int, verbose: bool) -> None:
-        super().__init__(verbose, stacklevel=4)
+        super().__init__(verbose)
         self._logger = logger
         self._images = images
         self._batch_size = batch_size
@@ -236,7 +235,7 @@ class AutoAttack:
             self.fab.n_target_classes = self.apgd_targeted.n_target_classes = 9
             self.square.n_queries = 5000
             if self.norm == "L1":
-                warnings.warn('AutoAttack: version "plus" is defined for Linf and L2, and norm is L1', stacklevel=2)
+                warn('AutoAttack: version "plus" is defined for Linf and L2, and norm is L1')
         elif version == "rand":
             self.attacks_to_run = ["apgd-ce", "apgd-dlr"]
             self.apgd.n_restarts = 1
@@ -353,7 +352,7 @@ class AutoAttack:
         return first.shape[1], random
 
     def _warn(self, line: str) -> None:
-        warnings.warn(f"AutoAttack: {line}", RuntimeWarning, stacklevel=4)
+        warn(f"AutoAttack: {line}")
         if self.verbose:
             self.logger.log(f"Warning: {line}")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from hpm import _engine
+from hpm._progress import warn
 
 
 @dataclass(frozen=True)
@@ -51,5 +51,5 @@ def data(
     """
     x, y, about = _engine.load_dataset(name, split, str(root), first, count, {"resize": resize, "crop": crop})
     for note in about["notes"]:
-        warnings.warn(f"data: {note}", RuntimeWarning, stacklevel=2)
+        warn(f"data: {note}")
     return Data(x, y, about["name"], about["split"], about["folder"], tuple(about["class_names"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hpm import _engine
+from hpm._progress import warn
 
 Model = Callable[[Tensor], Any]
 
@@ -65,7 +65,7 @@ def check_mode(model: Model, who: str, random: bool) -> None:
             "or, for a defence that draws them on purpose, use version=\"rand\""
         )
     if model.training and not drops:
-        warnings.warn(f"{who}: the model is in training mode; call model.eval()", stacklevel=3)
+        warn(f"{who}: the model is in training mode; call model.eval()")
 
 
 def device_of(model: Model, x: Tensor, device: str | torch.device | None = None) -> torch.device:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from hpm import _engine
 from hpm._inputs import logits_of
+from hpm._progress import warn
 
 
 def read_checkpoint(path: str | os.PathLike[str], key: str = "") -> dict[str, Tensor]:
@@ -33,7 +33,7 @@ def read_checkpoint(path: str | os.PathLike[str], key: str = "") -> dict[str, Te
     """
     tensors, about = _engine.read_checkpoint(str(path), key)
     for line in about["warnings"]:
-        warnings.warn(f"read_checkpoint: {line}", RuntimeWarning, stacklevel=2)
+        warn(f"read_checkpoint: {line}")
     return dict(tensors)
 
 
@@ -117,7 +117,7 @@ def load(
     """
     model, notes, lines = _engine.load_model(str(path), _card(arch, mean, std, key), list(input_shape), allow_torchscript)
     for line in lines:
-        warnings.warn(f"load: {line}", RuntimeWarning, stacklevel=2)
+        warn(f"load: {line}")
     return NativeModel(model, notes)
 
 

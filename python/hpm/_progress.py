@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import warnings
+
+
+_HERE = os.path.dirname(__file__)
+
+
+def warn(line: str) -> None:
+    """A RuntimeWarning at the line of the user's that called hpm."""
+    depth, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and os.path.dirname(frame.f_code.co_filename) == _HERE:
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(line, RuntimeWarning, stacklevel=depth)
 
 
 class Progress:
@@ -13,9 +25,8 @@ class Progress:
     Warnings go through the module warnings in any case.
     """
 
-    def __init__(self, verbose: bool, stacklevel: int = 3) -> None:
+    def __init__(self, verbose: bool) -> None:
         self.verbose = verbose
-        self._stacklevel = stacklevel
         self._task = ""
         self._unit = ""
         self._total = 0
@@ -56,7 +67,7 @@ class Progress:
 
     def warn(self, line: str) -> None:
         self.end()
-        warnings.warn(line, RuntimeWarning, stacklevel=self._stacklevel)
+        warn(line)
 
     def chunk(self, attack: str, rows: int, broken: int) -> None:
         """After each chunk of an attack of AutoAttack."""

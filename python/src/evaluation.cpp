@@ -74,8 +74,9 @@ EvaluationInput input_of(const HpmModel& model, const EvaluatedImages& images, c
 
 void tell_unused(const EvaluationOptions& options, const Fields& declared, const EvaluationInput& input,
                  Monitor& monitor) {
-  check_options(options, input.model.head.has_value() || input.defence, [&](const auto& option, const auto& why) {
-    if (declared.given(option)) monitor.warn(fmt::format("{} has no effect: {}", option, why));
+  check_options(options, input.model.head.has_value() || input.defence != nullptr, [&](const auto& option, const auto& why) {
+    const bool own_company = input.defence && option == "company";  // batches of the defence's own
+    if (declared.given(option) && !own_company) monitor.warn(fmt::format("{} has no effect: {}", option, why));
   });
 }
 
