@@ -6,24 +6,28 @@
 namespace hpm::app {
 
 std::string Cost::text() const {
-  return fmt::format(
+  const auto typical =
+      usual ? fmt::format("usually some {} forward passes for an image that survives ({:.0f} s); ", usual->forward,
+                          std::ceil(usual_seconds))
+            : "";
+  return typical + fmt::format(
       "at most {} forward and {} backward passes an image, {} images, {} radii: some {:.0f} s of passes on this "
-      "machine "
-      "if every image survived",
+      "machine if every image survived",
       passes.forward, passes.backward, images, radii, std::ceil(seconds));
 }
 
 void Cost::print(const CommandLine& line) const {
-  if (line.json)
-    fmt::print("{}\n", json_text(nlohmann::ordered_json{{"forward_passes_per_image", passes.forward},
-                                                        {"backward_passes_per_image", passes.backward},
-                                                        {"images", images},
-                                                        {"radii", radii},
-                                                        {"seconds_at_most", std::ceil(seconds)}}));
-  else fmt::print("{}\n", text());
+  if (!line.json) return fmt::print("{}\n", text());
+  nlohmann::ordered_json json{{"forward_passes_per_image", passes.forward},
+                              {"backward_passes_per_image", passes.backward},
+                              {"images", images},
+                              {"radii", radii},
+                              {"seconds_at_most", std::ceil(seconds)}};
+  if (usual) json["usual_forward_passes_per_image"] = usual->forward, json["usual_seconds"] = std::ceil(usual_seconds);
+  fmt::print("{}\n", json_text(json));
 }
 
-Cost cost_of(const Classifier& classifier, const Images& sample, const Passes& passes, int64_t images, int64_t radii) {
+Cost cost_of(const Classifier& classifier, const Images& sample, const Passes& passes, int64_t images, int64_t radii, const std::optional<Passes>& usual) {
   const SearchOperations faster;
   ClassifierModel timed(classifier);
   const Loss loss{LossKind::ce, sample.y, {}};
@@ -38,10 +42,12 @@ Cost cost_of(const Classifier& classifier, const Images& sample, const Passes& p
     return seconds[2] / static_cast<double>(sample.size());
   };
   const double forward = per_image(nullptr), both = passes.backward > 0 ? per_image(&loss) : 0;
-  const double seconds = static_cast<double>(images * radii) *
-                         (both * static_cast<double>(passes.backward) +
-                          forward * static_cast<double>(std::max<int64_t>(passes.forward - passes.backward, 0)));
-  return {passes, images, radii, seconds};
+  const auto seconds = [&](const Passes& p) {
+    return static_cast<double>(images * radii) *
+           (both * static_cast<double>(p.backward) +
+            forward * static_cast<double>(std::max<int64_t>(p.forward - p.backward, 0)));
+  };
+  return {passes, images, radii, seconds(passes), usual, usual ? seconds(*usual) : 0};
 }
 
 }  // namespace hpm::app

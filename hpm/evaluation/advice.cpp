@@ -53,6 +53,13 @@ const std::vector<CheckGuide>& check_guides() {
        "An attack without gradients must not beat those with gradients. Otherwise the gradients mislead.",
        "The gradients mislead. Use every surrogate (--protocol msa --version standard) and a stand-in for what hides "
        "the gradient (--surrogate FILE), or raise --queries until Square finds no more."},
+      {"alarms",
+       "Signs that attacks by gradient fail must be followed by attacks of other kinds (protocol fast).",
+       "Run again without --no-escalate: AutoAttack then attacks what stands. Then look at the alarm itself: "
+       "docs/fast.md says what each means."},
+      {"time limit", "Everything must have been attacked before the time was up (--budget).",
+       "Images that were not attacked count as robust. Raise --budget and go on with --resume, or take the bound in "
+       "place of the accuracy."},
       {"peer accuracy",
        "A base or control must be about as right on clean images as the model: they come from the same training.",
        "It probably sees other inputs than in training, so that the comparison flatters the model. Give it its own "

@@ -4,6 +4,7 @@
 #include "hpm/attacks/finite_answers.h"
 #include "hpm/attacks/square.h"
 #include "hpm/core/error.h"
+#include "hpm/evaluation/gradient_probe.h"
 
 namespace hpm {
 namespace {
@@ -59,20 +60,15 @@ class Checks {
     if (!has_gradients()) return without_gradients("zero gradients");
     const auto x = apgd_start(sample_, threat_, streams_, {"check start"}).x;
     std::vector<std::string> each;
-    std::vector<Tensor> right;
-    for (const auto& [name, view] : views_)
-      right.push_back(view->surrogate_logits({x, sample_.index}).argmax(1).eq(sample_.y));
+    auto at_start = sample_;
+    at_start.x = x;
     const auto share = [&](LossKind kind) {
-      const Loss loss{kind, sample_.y, {}};
       double most = 0;
       std::vector<std::string> alone;
-      for (size_t v = 0; v < views_.size(); ++v) {
-        const auto& [name, view] = views_[v];
-        const auto answer = view->ask({x, sample_.index}, &loss);
-        const auto zero =
-            answer.gradient.abs().flatten(1).amax(1).eq(0) & answer.target_logits.argmax(1).eq(sample_.y) & right[v];
-        most = std::max(most, percent(zero));
-        alone.push_back(fmt::format("{} {:.1f} %", name, percent(zero)));
+      for (const auto& [name, view] : views_) {
+        const auto blind = percent(blind_rows(*view, at_start, kind));
+        most = std::max(most, blind);
+        alone.push_back(fmt::format("{} {:.1f} %", name, blind));
       }
       each.push_back(fmt::format("{}: {}", to_string(kind), fmt::join(alone, ", ")));
       return most;
@@ -382,9 +378,9 @@ Passes check_passes(const CheckOptions& options, int64_t n, int64_t surrogates) 
   if (options.level == "none") return {};
   const auto sample = std::min(options.sample, n),
              gradients = options.gradients && options.differentiable ? surrogates : 0;
-  // Unbounded: 50 steps and the start, after a clean pass; zero gradients: two losses and the surrogate's prediction;
+  // Unbounded: 50 steps and the start, after a clean pass; zero gradients: two losses, each with the surrogate's prediction;
   // finite: one pass. Determinism and consistency: eight predictions at most.
-  Passes total{sample * (56 * gradients + surrogates + 8), sample * 54 * gradients};
+  Passes total{sample * (57 * gradients + surrogates + 8), sample * 54 * gradients};
   if (options.level == "full") {
     total.forward += n * (202 * gradients + 1002);  // convergence, Square
     total.backward += n * 201 * gradients;

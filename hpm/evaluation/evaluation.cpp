@@ -14,6 +14,13 @@ std::vector<std::string> Evaluation::reasons() const {
   return all;
 }
 
+std::vector<std::string> FastOutcome::fired() const {
+  std::vector<std::string> names;
+  for (const auto& alarm : alarms)
+    if (alarm.fired) names.push_back(alarm.name);
+  return names;
+}
+
 Evaluation evaluation_of(AutoAttackResult result, const std::string& context, const std::string& surrogate) {
   Evaluation out;
   ContextOutcome outcome{.context = context,

@@ -1,4 +1,4 @@
-// defines: Evaluation, ContextOutcome, SurrogateOutcome, AttackRecord, CheckOutcome, percent()
+// defines: Evaluation, FastOutcome, ContextOutcome, SurrogateOutcome, AttackRecord, CheckOutcome, percent()
 #pragma once
 #include <map>
 #include <optional>
@@ -7,7 +7,7 @@
 
 #include "hpm/attacks/autoattack.h"
 #include "hpm/defences/finding.h"
-#include "hpm/evaluation/statistics.h"
+#include "hpm/evaluation/run_results.h"
 
 namespace hpm {
 
@@ -73,6 +73,16 @@ struct CheckOutcome {
   std::string context = {};  ///< of an HPM model
 };
 
+/// What a fast evaluation did beside its verdicts.
+struct FastOutcome {
+  std::vector<StageResult> stages = {};
+  std::vector<AlarmResult> alarms = {};
+  bool escalated = false;
+  std::optional<BoundResult> bound = {};
+  int64_t autoattack_passes = 0;      ///< forward passes that AutoAttack would have taken, about
+  std::vector<std::string> fired() const;  ///< the names of the alarms that did
+};
+
 /// The outcome of a protocol on n images.
 struct Evaluation {
   std::vector<ContextOutcome> contexts;  ///< at least one; the first is the one headlined
@@ -85,6 +95,7 @@ struct Evaluation {
   int64_t borderline = 0;
   std::vector<std::string> notes;
   double seconds = 0, checks_seconds = 0;
+  std::optional<FastOutcome> fast;            ///< of the protocol fast, and of msa's version fast
   std::optional<double> worst_draw_accuracy;  ///< percent right in all of ten draws; of random models
 
   const ContextOutcome& first() const { return contexts.front(); }

@@ -60,6 +60,13 @@ std::vector<std::string> require_gradient(const Classifier& classifier, const Gr
   return {fmt::format("{} is not differentiable ({}): it is attacked through stand-ins alone", file, probe.reason)};
 }
 
+Tensor blind_rows(AttackModel& model, const Images& images, LossKind kind) {
+  const Loss loss{kind, images.y, {}};
+  const auto right = model.surrogate_logits({images.x, images.index}).argmax(1).eq(images.y);
+  const auto answer = model.ask({images.x, images.index}, &loss);
+  return answer.gradient.abs().flatten(1).amax(1).eq(0) & answer.target_logits.argmax(1).eq(images.y) & right;
+}
+
 bool attacks_ask_for_gradients(const std::vector<AttackSpec>& attacks) {
   return std::any_of(attacks.begin(), attacks.end(),
                      [](const auto& spec) { return spec.name == "region" || !attack_entry(spec.name).queries; });

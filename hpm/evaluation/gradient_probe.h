@@ -1,9 +1,9 @@
-// defines: GradientProbe, probe_gradient(), attacks_ask_for_gradients()
+// defines: GradientProbe, probe_gradient(), require_gradient(), attacks_ask_for_gradients(), blind_rows()
 #pragma once
 #include <string>
 #include <vector>
 
-#include "hpm/attacks/images.h"
+#include "hpm/attacks/attack_model.h"
 #include "hpm/attacks/sequence.h"
 #include "hpm/models/classifier.h"
 
@@ -32,6 +32,11 @@ GradientProbe probe_gradient(const Classifier& classifier, const Images& sample)
 /// elsewhere, and the check "zero gradients" judges them.
 std::vector<std::string> require_gradient(const Classifier& classifier, const GradientProbe& probe,
                                           const std::string& protocol, bool stand_ins);
+
+/// Rows [N] bool that an attack by gradient sees nothing at: the gradient is exactly zero there, though target and
+/// surrogate are right. (An image that one of them has wrong needs no gradient, and DLR is constant where the true class
+/// ranks third.)
+Tensor blind_rows(AttackModel& model, const Images& images, LossKind kind);
 
 /// Whether any of these attacks asks for more than predictions.
 bool attacks_ask_for_gradients(const std::vector<AttackSpec>& attacks);

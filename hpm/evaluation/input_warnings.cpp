@@ -15,12 +15,6 @@ constexpr double kCoarse = 1e-3;
 constexpr double kHardly = .1;
 constexpr int64_t kFewImages = 20;  // fewer tell little about an accuracy
 
-/// Rows that are non-negative and sum to 1, but are not labels (0 and 1 alone).
-bool are_probabilities(const Tensor& logits) {
-  const bool sums = (logits.sum(1) - 1).abs().le(1e-3).all().item<bool>();
-  return sums && logits.ge(0).all().item<bool>() && (logits.gt(0) & logits.lt(1)).any().item<bool>();
-}
-
 /// The distance between neighbouring float32 numbers at the size of each row's largest logit, [n].
 Tensor spacing(const Tensor& logits) {
   const auto largest = logits.abs().amax(1);
@@ -29,6 +23,11 @@ Tensor spacing(const Tensor& logits) {
 }
 
 }  // namespace
+
+bool are_probabilities(const Tensor& logits) {
+  const bool sums = (logits.sum(1) - 1).abs().le(1e-3).all().item<bool>();
+  return sums && logits.ge(0).all().item<bool>() && (logits.gt(0) & logits.lt(1)).any().item<bool>();
+}
 
 Tensor clean_fc_logits(const HpmModel& model, const ImageSet& images, int64_t batch_size, const WorkLog& log) {
   if (model.head) return clean_pass(model, images, batch_size, log).logits;

@@ -1,6 +1,5 @@
-// defines: clean_fc_logits(), NotFiniteLogits, not_finite(), logits_warnings(), look_before_attacks(),
-// look_at_verdicts(),
-//          threat_warnings()
+// defines: clean_fc_logits(), NotFiniteLogits, not_finite(), are_probabilities(), logits_warnings(),
+//          look_before_attacks(), look_at_verdicts(), threat_warnings()
 #pragma once
 #include <optional>
 #include <string>
@@ -26,6 +25,9 @@ struct NotFiniteLogits {
 };
 /// logits [n,K], index [n]: the images' numbers.
 std::optional<NotFiniteLogits> not_finite(const Tensor& logits, const Tensor& index);
+
+/// Rows [n,K] that are non-negative and sum to 1, but are not labels (0 and 1 alone).
+bool are_probabilities(const Tensor& logits);
 
 /// What clean logits [n,K] and labels [n] tell of a probable mistake, a line each: probabilities in place of logits; a
 /// float32 spacing that is coarse beside the differences between classes; an accuracy that is hardly better than

@@ -3,13 +3,7 @@
 #include "hpm/core/error.h"
 
 namespace hpm {
-namespace {
 
-double since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-/// Verdicts of independent rows from a fresh pass; a random model has no near ties that could be looked at again.
 FreshVerdict verify_model(AttackModel& model, const Images& images) {
   torch::NoGradGuard guard;
   const auto ask = [&](const Images& rows) { return model.ask({rows.x, rows.index}, nullptr).target_logits; };
@@ -17,6 +11,19 @@ FreshVerdict verify_model(AttackModel& model, const Images& images) {
   const auto logits = ask(images);
   const auto wrong = logits.argmax(1).ne(images.y).to(at::kCPU);
   return {wrong, at::zeros_like(wrong), logits};
+}
+
+std::string leading_surrogate(const Defence& defence) {
+  if (defence.targets().front().name.empty()) return {};
+  for (const auto& surrogate : defence.surrogates(0, {.quick = false}))
+    if (surrogate.leads) return surrogate.name;
+  return {};
+}
+
+namespace {
+
+double since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 struct CleanVerdict {
@@ -43,14 +50,6 @@ CleanVerdict clean_verdict(Defence& defence, size_t target, const ImageSet& imag
   context.clean_correct = context.clean_prediction.eq(images.y.to(at::kCPU));
   context.robust = context.clean_correct.clone();
   return {std::move(context), close};
-}
-
-/// The surrogate that a record of pgd and autoattack names: none for a plain model.
-std::string leading_surrogate(const Defence& defence) {
-  if (defence.targets().front().name.empty()) return {};
-  for (const auto& surrogate : defence.surrogates(0, {.quick = false}))
-    if (surrogate.leads) return surrogate.name;
-  return {};
 }
 
 }  // namespace

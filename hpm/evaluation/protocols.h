@@ -1,4 +1,4 @@
-// defines: AttackedImages, Work, predict_logits(), evaluate_clean(), evaluate_pgd(), evaluate_autoattack()
+// defines: AttackedImages, Work, predict_logits(), verify_model(), leading_surrogate(), evaluate_clean(), evaluate_pgd(), evaluate_autoattack()
 #pragma once
 #include "hpm/attacks/autoattack.h"
 #include "hpm/attacks/pgd.h"
@@ -18,10 +18,18 @@ struct AttackedImages {
 struct Work {
   Monitor& monitor = silent();
   WorkLog log = {};
+  /// When the time is up; the protocol fast alone looks at it.
+  std::optional<std::chrono::steady_clock::time_point> deadline = {};
 };
 
 /// Logits [n,K] of one target, in chunks of `batch_size`; of a coupled target in its fixed batches.
 Tensor predict_logits(Defence& defence, size_t target, const ImageSet& images, int64_t batch_size);
+
+/// Verdicts of independent rows from a fresh pass; a random model has no near ties that could be looked at again.
+FreshVerdict verify_model(AttackModel& model, const Images& images);
+
+/// The surrogate through which the first target is attacked, by name: none for a plain model.
+std::string leading_surrogate(const Defence& defence);
 
 /// Verdicts of every target on the images as they are.
 Evaluation evaluate_clean(Defence& defence, const ImageSet& images, int64_t batch_size);

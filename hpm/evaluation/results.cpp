@@ -128,6 +128,16 @@ AttackPass attack_pass(const AttackRecord& a) {
           .seconds = rounded(a.seconds)};
 }
 
+void add_fast(const FastOutcome& fast, RunResults& out) {
+  out.stages = fast.stages, out.alarms = fast.alarms, out.bound = fast.bound;
+  out.escalated = fast.escalated;
+  if (fast.autoattack_passes > 0) out.autoattack_passes = fast.autoattack_passes;
+  for (auto& stage : out.stages) stage.seconds = rounded(stage.seconds);
+  for (auto& alarm : out.alarms) alarm.value = rounded(alarm.value), alarm.limit = rounded(alarm.limit);
+  if (out.bound) out.bound->share = rounded(out.bound->share);
+  if (out.bound) out.bound->robust_accuracy = rounded(out.bound->robust_accuracy);
+}
+
 CheckResult check_result(const CheckOutcome& c) {
   static const char* const names[] = {"passed", "failed", "reported", "not run"};
   return {.name = c.name,
@@ -241,6 +251,7 @@ RunResults run_results(const ResultsInput& in) {
   out.predictions = {numbers_of(first.clean_prediction), numbers_of(e.adversarial_prediction)};
   out.standard_error = standard_error(in.protocol == "clean" ? first.clean_correct : first.robust);
   for (const auto& a : e.attacks) out.attacks.push_back(attack_pass(a));
+  if (e.fast) add_fast(*e.fast, out);
   for (const auto& c : e.contexts)
     if (!c.context.empty()) out.contexts.push_back(context_result(c, in));
   for (const auto& point : in.curve)

@@ -125,6 +125,38 @@ void describe(V& v, AttackPass& x) {
 }
 
 template <class V>
+void describe(V& v, StageResult& x) {
+  v.need("name", x.name);
+  v.keep("attack", x.attack);
+  v.keep("images", x.images, "given to it");
+  v.keep("attacked", x.attacked, "of these, before the time was up");
+  v.keep("broke", x.broke);
+  v.keep("passes", x.passes, "images through the network");
+  v.keep("backward_passes", x.backward_passes);
+  v.keep("seconds", x.seconds);
+}
+
+template <class V>
+void describe(V& v, AlarmResult& x) {
+  v.need("name", x.name, "docs/fast.md");
+  v.nullable("value", x.value, "null: not looked at");
+  v.nullable("limit", x.limit);
+  v.keep("unit", x.unit);
+  v.keep("fired", x.fired, "the value is above the limit");
+  v.keep("evidence", x.evidence);
+}
+
+template <class V>
+void describe(V& v, BoundResult& x) {
+  v.need("stage", x.stage, "whose random sample it is");
+  v.keep("sampled", x.sampled, "images that it attacked");
+  v.keep("broke", x.broke, "of these");
+  v.keep("of", x.of, "images that the sample was drawn from");
+  v.keep("share", x.share, "percent of these that it would break, at most (95 %, exact binomial)");
+  v.keep("robust_accuracy", x.robust_accuracy, "percent of all images, at least (95 %)");
+}
+
+template <class V>
 void describe(V& v, CurvePoint& x) {
   v.need("eps", x.eps);
   v.need("robust_accuracy", x.robust_accuracy);
@@ -200,7 +232,7 @@ void describe_setting(V& v, RunResults& x) {
   v.keep("labels", x.labels);
   v.keep("norm", x.norm, "Linf, L2 or L1");
   v.keep("eps", x.eps);
-  v.keep("protocol", x.protocol, "clean, pgd, autoattack or msa");
+  v.keep("protocol", x.protocol, "clean, pgd, autoattack, fast or msa");
   v.nullable("version", x.version, "of the protocol");
   v.nullable("budget", x.budget, "the attacks in words; runs with other budgets are not compared");
   v.nullable("context", x.first.context, "the first context, to which the figures of the run belong");
@@ -216,6 +248,11 @@ void describe(V& v, RunResults& x) {
   v.keep("predictions", x.predictions);
   v.keep("standard_error", x.standard_error, "of the accuracy that interval is for");
   v.keep("attacks", x.attacks, "in the order in which they ran");
+  v.optional("stages", x.stages, "of the protocol fast, in the order in which they ran");
+  v.optional("escalated", x.escalated, "of fast evaluations: an alarm fired, and stronger attacks followed");
+  v.optional("alarms", x.alarms, "of fast evaluations");
+  v.optional("bound", x.bound, "of fast evaluations that attacked a random sample in some stage");
+  v.optional("autoattack_passes", x.autoattack_passes, "forward passes that AutoAttack would have taken, about");
   v.keep("contexts", x.contexts, "of an HPM model; empty for others");
   describe_attackers(v, x.first);
   v.optional("curve", x.curve, "accuracy against eps");

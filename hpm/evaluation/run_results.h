@@ -101,6 +101,36 @@ struct AttackPass {
   bool operator==(const AttackPass&) const = default;
 };
 
+/// A stage of the protocol fast: one attack on some of the images.
+struct StageResult {
+  std::string name, attack;
+  int64_t images = 0, attacked = 0;  ///< it was given; it attacked before the time was up
+  int64_t broke = 0;
+  int64_t passes = 0, backward_passes = 0;  ///< images through the network, forward and backward
+  double seconds = 0;
+  bool operator==(const StageResult&) const = default;
+};
+
+/// A sign that attacks by gradient may not tell the truth.
+struct AlarmResult {
+  std::string name;
+  std::optional<double> value, limit;  ///< no value: it was not looked at, `evidence` says why
+  std::string unit;
+  bool fired = false;  ///< value > limit
+  std::string evidence;
+  bool operator==(const AlarmResult&) const = default;
+};
+
+/// What may be missing because a random sample alone was attacked, at 95 %, exact binomial.
+struct BoundResult {
+  std::string stage;               ///< whose sample it is
+  int64_t sampled = 0, broke = 0;  ///< attacked in that stage, and broken there
+  int64_t of = 0;                  ///< images that the sample was drawn from
+  double share = 0;                ///< percent of those that the stage would break if it attacked all, at most
+  double robust_accuracy = 0;      ///< percent of all images, at least
+  bool operator==(const BoundResult&) const = default;
+};
+
 struct CurvePoint {
   double eps = 0, robust_accuracy = 0, standard_error = 0;
   bool operator==(const CurvePoint&) const = default;
@@ -169,6 +199,11 @@ struct RunResults {
   Predictions predictions;  ///< in the first context
   std::optional<double> standard_error;
   std::vector<AttackPass> attacks;
+  std::vector<StageResult> stages;    ///< of the protocol fast
+  std::optional<bool> escalated;      ///< an alarm fired, and AutoAttack attacked what stood; of fast evaluations
+  std::vector<AlarmResult> alarms;    ///< of fast evaluations
+  std::optional<BoundResult> bound;   ///< of the protocol fast, where it attacked a sample
+  std::optional<int64_t> autoattack_passes;  ///< what AutoAttack would have taken, about; forward
   std::vector<ContextResult> contexts;  ///< of a model with contexts
   std::vector<CurvePoint> curve;
   std::vector<SweepPoint> sweep;

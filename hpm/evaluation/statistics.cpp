@@ -15,6 +15,24 @@ ConfidenceInterval wilson(int64_t k, int64_t n) {
   return {100 * std::max(0., centre - half), 100 * std::min(1., centre + half)};
 }
 
+double binomial_upper(int64_t k, int64_t n) {
+  if (k >= n) return 100;
+  // The largest p at which k or fewer of n still have a probability of 5 %.
+  const auto at_most_k = [&](double p) {
+    double sum = 0;
+    for (int64_t i = 0; i <= k; ++i)
+      sum += std::exp(std::lgamma(n + 1.) - std::lgamma(i + 1.) - std::lgamma(n - i + 1.) +
+                      static_cast<double>(i) * std::log(p) + static_cast<double>(n - i) * std::log1p(-p));
+    return sum;
+  };
+  double low = 0, high = 1;
+  for (int i = 0; i < 60; ++i) {
+    const double p = (low + high) / 2;
+    (at_most_k(p) > .05 ? low : high) = p;
+  }
+  return 100 * high;
+}
+
 double mcnemar(int64_t wins, int64_t losses) {
   const int64_t n = wins + losses, k = std::min(wins, losses);
   double tail = 0;

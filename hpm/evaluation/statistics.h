@@ -1,4 +1,4 @@
-// defines: ConfidenceInterval, wilson(), mcnemar(), PairedComparison, compare_paired(), smallest_detectable()
+// defines: ConfidenceInterval, wilson(), binomial_upper(), mcnemar(), PairedComparison, compare_paired(), smallest_detectable()
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -14,6 +14,10 @@ struct ConfidenceInterval {
 
 /// Wilson's 95 % score interval of a proportion k / n, in percent (E. B. Wilson, JASA 1927). n = 0: 0 to 100.
 ConfidenceInterval wilson(int64_t k, int64_t n);
+
+/// Exact one-sided 95 % upper bound of a proportion of which a random sample of n showed k, in percent (Clopper and
+/// Pearson, Biometrika 1934). n = 0: 100.
+double binomial_upper(int64_t k, int64_t n);
 
 /// Two-sided exact McNemar test: the probability, were both equally good, of a split of the discordant images at least
 /// as uneven as wins : losses. 1 where there are none.

@@ -72,7 +72,7 @@ bool say_cost(const EvaluationInput& input, const EvaluationOptions& options, co
   if (!line.dry_run && (line.quiet || options.is("clean") || options.is("pgd"))) return true;
   const auto images = image_set(input.data, input.index, input.model.classifier.device());
   const auto cost = cost_of(input.model.classifier, images.slice(0, std::min<int64_t>(images.size(), 64)), plan.passes,
-                            images.size(), plan.radii);
+                            images.size(), plan.radii, plan.usual);
   if (line.dry_run) cost.print(line);
   else line.monitor().say(cost.text());
   return !line.dry_run;
@@ -81,7 +81,7 @@ bool say_cost(const EvaluationInput& input, const EvaluationOptions& options, co
 }  // namespace
 
 int evaluate(const Arguments& arguments) {
-  CommandLine line("evaluate", "Evaluates a model: clean, PGD, AutoAttack or the Mixed Surrogate Attack, with checks.",
+  CommandLine line("evaluate", "Evaluates a model: clean, PGD, AutoAttack, fast or the Mixed Surrogate Attack, with checks.",
                    "hpm evaluate --model FILE --data cifar10 --norm Linf --eps 8/255 --count 1000");
   EvaluateFlags flags;
   fields(line.fields, flags.model);

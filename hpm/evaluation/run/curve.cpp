@@ -45,7 +45,7 @@ std::vector<RadiusOutcome> run_curve(const Subject& subject, const ImageSet& ima
     if (radius.eps == first) {
       robust = joint ? headline.first().robust : robust & headline.first().robust;
     } else if (const auto rows = alone ? robust.nonzero().squeeze(1) : at::arange(images.size()); rows.numel() > 0) {
-      const Work here{work.monitor, work.log.below(fmt::format("eps {}", radius.eps))};
+      const Work here{work.monitor, work.log.below(fmt::format("eps {}", radius.eps)), work.deadline};
       const auto some = images.subset(rows);
       auto narrowed = subject;
       narrowed.defence.sweep.clear();

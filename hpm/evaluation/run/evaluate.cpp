@@ -35,6 +35,7 @@ Evaluation run_protocol(Defence& defence, const AttackedImages& on, const Evalua
     work.monitor.warn(
         "one surrogate (ste) flatters a batch-dependent defence; --protocol msa is the honest judge in context " +
         context);
+  if (options.is("fast")) return evaluate_fast(defence, on, options.fast(), work);
   if (options.is("pgd")) return evaluate_pgd(defence, on, options.pgd(), options.autoattack(), work);
   return evaluate_autoattack(defence, on, options.autoattack(), work);
 }
@@ -52,14 +53,19 @@ class ModelRun {
         directory_(directory),
         monitor_(monitor),
         radii_(options.radii()),
-        images_(image_set(input.data, input.index, input.model.classifier.device(), directory.path())) {}
+        images_(image_set(input.data, input.index, input.model.classifier.device(), directory.path())) {
+    if (options.is("fast") && options.time_limit)
+      deadline_ = std::chrono::steady_clock::now() +
+                  std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                      std::chrono::duration<double>(*options.time_limit));
+  }
 
   EvaluationOutcome operator()(const WorkLog& log) {
     log_ = log;
     const auto model = subject(input_.model, "model");
     EvaluationOutcome outcome;
     if (options_.attacks_anything()) look_at_logits();
-    const Work work{monitor_, log_.below(model.part)};
+    const Work work{monitor_, log_.below(model.part), deadline_};
     const auto defence = model.make(images_, options_.evaluated_contexts(), work.log);
     auto& evaluation = outcome.evaluation = run_protocol(*defence, {images_, radii_.front()}, options_, work);
     if (!options_.attacks_anything())
@@ -134,7 +140,7 @@ class ModelRun {
                                           Evaluation& evaluation) {
     if (!classifier || options_.is("clean")) return std::nullopt;
     const auto peer = subject({classifier, std::nullopt}, name);
-    const Work work{monitor_, log_.below(name)};
+    const Work work{monitor_, log_.below(name), deadline_};
     const auto defence = peer.make(images_, options_.evaluated_contexts(), work.log);
     const auto accuracy = [&](const Evaluation& of_peer) {
       return peer_accuracy(name, evaluation.first().clean_correct, of_peer.first().clean_correct);
@@ -166,6 +172,7 @@ class ModelRun {
   std::vector<ThreatModel> radii_;
   ImageSet images_;
   WorkLog log_;
+  std::optional<std::chrono::steady_clock::time_point> deadline_;
   std::vector<std::string> notes_;
 };
 
@@ -176,7 +183,7 @@ Fingerprint fingerprint(const EvaluationInput& input, const EvaluationOptions& o
   Fields declared;
   auto values = options;
   fields(declared, values);
-  all.add_options(declared, {"compute", "role", "eps", "version", "base", "control", "surrogate"});
+  all.add_options(declared, {"compute", "role", "eps", "version", "base", "control", "surrogate", "budget"});
   std::vector<double> eps;
   for (const auto& radius : options.radii()) eps.push_back(radius.eps);
   all.set("--eps", fmt::format("{}", fmt::join(eps, ",")));

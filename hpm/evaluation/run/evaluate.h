@@ -29,6 +29,7 @@ struct EvaluationInput {
 /// What an evaluation will do.
 struct EvaluationPlan {
   Passes passes;                        ///< an image that survives everything, at most; with peers and checks
+  std::optional<Passes> usual = {};     ///< of the protocol fast: where no alarm fires, and targets are given up early
   int64_t radii = 1;                    ///< how often: radii that are attacked
   bool differentiable = true;           ///< the model has a gradient; otherwise only stand-ins and queries attack it
   std::vector<std::string> notes = {};  ///< what is probably a mistake, or must be known to read the results

@@ -67,6 +67,9 @@ std::string EvaluationOptions::budget(const std::vector<std::string>& own_surrog
       text += fmt::format(", in joint {}", fmt::join(joint_surrogates, ","));
     if (full_matrix) text += ", full matrix";
   }
+  if (is("fast") && sample != FastOptions{}.sample) text += fmt::format(", sample of {}", sample);
+  if (is("fast") && no_escalate) text += ", without escalation";
+  if (is("fast") && time_limit) text += fmt::format(", {:g} s", *time_limit);
   if (search != at::kFloat) text += ", search in bfloat16";
   const auto add = [&](const char* what, const std::optional<int64_t>& value) {
     if (value) text += fmt::format(", {} {}", *value, what);
@@ -106,6 +109,10 @@ AutoAttackOptions EvaluationOptions::autoattack() const {
 
 PgdOptions EvaluationOptions::pgd() const { return {steps.value_or(40), step_size, restarts.value_or(1), loss}; }
 
+FastOptions EvaluationOptions::fast() const {
+  return {.seed = seed, .batch_size = compute.batch_size, .sample = sample, .escalate = !no_escalate};
+}
+
 CheckOptions EvaluationOptions::check_options() const {
   return {
       .level = checks, .seed = seed, .batch_size = compute.batch_size, .conformance = conformance && is("autoattack")};
@@ -126,7 +133,7 @@ void fields(Fields& f, EvaluationOptions& o) {
   f.add("norm", o.norm, "norm of the perturbation", {.choices = {"Linf", "L2", "L1"}});
   f.add("eps", o.eps, "radius, or a list for a curve", {.unit = "input range [0,1]", .radius = true});
   f.section("protocol");
-  f.add("protocol", o.protocol, "protocol", {.choices = {"clean", "pgd", "autoattack", "msa"}});
+  f.add("protocol", o.protocol, "protocol", {.choices = {"clean", "pgd", "autoattack", "fast", "msa"}});
   f.add("version", o.version,
         "of msa: quick (default), standard, plus; of autoattack: standard (default), plus, rand, custom",
         {.suggestions = {"quick", "standard", "plus", "rand", "custom"}});
@@ -159,6 +166,9 @@ void fields(Fields& f, EvaluationOptions& o) {
   f.add("full-matrix", o.full_matrix, "every surrogate on every correct image, not the survivors alone");
   f.add("targets", o.targets, "targets of autoattack's targeted attacks (none: as the version)", {.min = 1});
   f.add("queries", o.queries, "queries of Square (none: as the version)", {.min = 0});
+  f.add("sample", o.sample, "fast: survivors that FAB-T and Square attack in full", {.min = 1, .unit = "images"});
+  f.add("no-escalate", o.no_escalate, "fast: after an alarm no AutoAttack; the result is suspect instead");
+  f.add("budget", o.time_limit, "fast: time limit; what is known by then is the result", {.min = 0, .unit = "seconds"});
   f.add("conformance", o.conformance, "autoattack: the official code's draws, batches and operations");
   f.add("random", o.random, "the model draws random numbers");
   f.add("checks", o.checks, "checks of the evaluation", {.choices = {"none", "basic", "full"}});
@@ -192,8 +202,17 @@ void check_options(const EvaluationOptions& o, bool has_head,
       for (const char* name : names) has_no_effect(name, why);
   };
   unused(o.protocol == "pgd", {"step-size", "loss"}, "only --protocol pgd reads it");
-  unused(attacked, {"steps"}, "nothing is attacked");
-  unused(attacked, {"restarts"}, "nothing is attacked");
+  const bool fast = o.is("fast");
+  const char* fixed = fast ? "the attacks of fast have their own" : "nothing is attacked";
+  unused(attacked && !fast, {"steps", "restarts"}, fixed);
+  unused(fast, {"sample", "no-escalate", "budget"}, "only --protocol fast reads it");
+  if (fast)
+    for (const auto& radius : o.radii())
+      require(radius.eps > 0, "--protocol fast needs radii above 0: within 0 nothing can be attacked; --protocol clean "
+                              "gives the accuracy there");
+  require(!fast || !o.has_context("joint"),
+          "--protocol fast attacks single images, and in the context joint a batch is one object; use --protocol msa "
+          "--version fast");
   unused(o.has_square(), {"queries"}, "no Square is asked for");
   unused(o.has_context("joint"), {"joint-surrogates"}, "it is of the context joint");
   unused(o.has_context("joint") || o.has_context("solo") || o.has_context("solo-eot"), {"company", "company-seed"},
@@ -204,7 +223,7 @@ void check_options(const EvaluationOptions& o, bool has_head,
   unused(msa, {"surrogates", "joint-surrogates", "full-matrix", "sweep-lambda", "colluders"},
          "only --protocol msa reads it");
   unused(msa && o.has_peers(), {"transfer-only"}, "there is no --base or --control of msa");
-  if ((o.protocol == "pgd" || o.protocol == "autoattack") && o.contexts.size() > 1)
+  if ((o.protocol == "pgd" || o.protocol == "autoattack" || fast) && o.contexts.size() > 1)
     has_no_effect("context",
                   fmt::format("beyond one: --protocol {} evaluates the first, {}", o.protocol, o.contexts.front()));
   unused(o.has_context("joint"), {"colluders"}, "it is of the context joint");

@@ -10,6 +10,7 @@
 #include "hpm/core/fields.h"
 #include "hpm/defences/defence_options.h"
 #include "hpm/evaluation/checks.h"
+#include "hpm/evaluation/fast/fast.h"
 #include "hpm/evaluation/msa/plan.h"
 
 namespace hpm {
@@ -36,6 +37,9 @@ struct EvaluationOptions {
   std::vector<std::string> surrogate_files;  ///< TorchScript files of the user's own surrogates; likewise
   bool full_matrix = false, transfer_only = false, conformance = false, save_adversarial = false, quantise = false,
        random = false;
+  bool no_escalate = false;
+  int64_t sample = 60;
+  std::optional<double> time_limit;  ///< seconds
   std::string checks = "basic";
   std::string role;  ///< how a comparison calls the run
   ComputeOptions compute;
@@ -56,6 +60,7 @@ struct EvaluationOptions {
   MsaOptions msa() const;
   AutoAttackOptions autoattack() const;
   PgdOptions pgd() const;
+  FastOptions fast() const;
   CheckOptions check_options() const;
   DefenceOptions defence() const;  ///< without peers and surrogates of the user's own
 };

@@ -20,6 +20,8 @@ std::vector<AttackSpec> attacks_on(Defence& defence, const ThreatModel& threat, 
               {a.version, threat.norm, defence.classes(), a.attacks, a.steps, a.restarts, a.targets, a.queries})
               .attacks;
   }
+  if (options.is("fast"))
+    for (const char* name : {"relaxation", "apgd-t"}) all.push_back({.name = name});
   if (options.is("msa"))
     for (auto t : attacked_targets(defence))
       for (const auto& step : msa_plan(defence, t, threat.norm, options.msa()))
@@ -27,9 +29,14 @@ std::vector<AttackSpec> attacks_on(Defence& defence, const ThreatModel& threat, 
   return all;
 }
 
+FastCost fast_cost_of(Defence& defence, Norm norm, const EvaluationOptions& options, int64_t images) {
+  return fast_cost(options.fast(), norm, defence.classes(), images, options.has_peers());
+}
+
 /// Image passes of the protocol on one defence, for an image that survives everything, at most.
-Passes protocol_passes(Defence& defence, const ThreatModel& threat, const EvaluationOptions& options) {
+Passes protocol_passes(Defence& defence, const ThreatModel& threat, const EvaluationOptions& options, int64_t images) {
   if (options.is("msa")) return msa_passes(defence, threat.norm, options.msa());
+  if (options.is("fast")) return fast_cost_of(defence, threat.norm, options, images).most;
   Passes total{1, 0};
   if (options.is("pgd")) {
     const auto pgd = options.pgd();
@@ -114,7 +121,12 @@ EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOpt
     }
     const auto defence = subject.make(sample, options.evaluated_contexts(), {});
     if (attacked) {
-      const auto passes = protocol_passes(*defence, radii.front(), options);
+      const auto passes = protocol_passes(*defence, radii.front(), options, images.size());
+      if (options.is("fast")) {
+        const auto usual = fast_cost_of(*defence, radii.front().norm, options, images.size()).usual;
+        if (!plan.usual) plan.usual = Passes{};
+        plan.usual->forward += usual.forward, plan.usual->backward += usual.backward;
+      }
       plan.passes.forward += passes.forward, plan.passes.backward += passes.backward;
       add_checks(*defence, options, images.size(), plan.passes);
     }

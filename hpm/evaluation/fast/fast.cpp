@@ -1,0 +1,292 @@
+#include "hpm/evaluation/fast/fast.h"
+
+#include <algorithm>
+
+#include "hpm/attacks/pgd.h"
+#include "hpm/core/error.h"
+#include "hpm/evaluation/fast/alarms.h"
+
+namespace hpm {
+namespace {
+
+constexpr int64_t kLookedAt = 200;   // images of PGD-10 against PGD-50
+constexpr int64_t kGradients = 64;   // images of the other alarms by gradient
+constexpr int64_t kTransferSteps = 50;
+
+AttackSpec core_spec() {
+  const auto& entry = attack_entry("relaxation");
+  return {.name = entry.name, .steps = entry.steps, .restarts = entry.restarts};
+}
+
+/// AutoAttack's own, with its settings for this norm.
+std::vector<AttackSpec> autoattack_specs(Norm norm, int64_t classes) {
+  return autoattack_sequence({.version = "standard", .norm = norm, .classes = classes}).attacks;
+}
+
+AttackSpec autoattack_spec(const std::string& name, Norm norm, int64_t classes) {
+  for (const auto& spec : autoattack_specs(norm, classes))
+    if (spec.name == name) return spec;
+  fail("fast: AutoAttack has no {}", name);
+}
+
+/// All wrong classes, up to nine.
+AttackSpec tail_spec(Norm norm, int64_t classes) {
+  auto spec = autoattack_spec("apgd-t", norm, classes);
+  spec.targets = std::min<int64_t>(classes - 1, 9);
+  return spec;
+}
+
+AttackSpec transfer_spec(Norm norm) {
+  return {.name = "apgd-ce", .steps = kTransferSteps, .large_radius = norm == Norm::l1};
+}
+
+/// The tenth of the survivors that came nearest to being broken, [m] places.
+Tensor nearest_tenth(const StagedAttack& staged) {
+  const auto rows = staged.survivors();
+  std::vector<std::pair<double, int64_t>> by_margin;  // and by the images' numbers, where margins are equal
+  const auto& index = staged.on().images.index;
+  std::map<int64_t, int64_t> place;
+  for (int64_t i = 0; i < rows.numel(); ++i) {
+    const auto row = rows[i].item<int64_t>(), number = index[row].item<int64_t>();
+    by_margin.emplace_back(staged.margin()[row].item<double>(), number);
+    place[number] = row;
+  }
+  std::sort(by_margin.begin(), by_margin.end());
+  std::vector<int64_t> nearest;
+  for (size_t i = 0; i < (by_margin.size() + 9) / 10; ++i) nearest.push_back(place[by_margin[i].second]);
+  return torch::tensor(nearest, at::kLong);
+}
+
+Tensor first_of(const Tensor& rows, int64_t count) { return rows.slice(0, 0, std::min(count, rows.numel())); }
+
+class Fast {
+ public:
+  Fast(Defence& defence, const AttackedImages& on, const FastOptions& options, const Work& work)
+      : defence_(defence), norm_(on.threat.norm), options_(options), staged_(defence, on, options, work) {}
+
+  Evaluation operator()() {
+    staged_.attack("core", core_spec(), staged_.in_random_order(staged_.clean_correct().nonzero().squeeze(1)));
+    staged_.attack("tail", tail_spec(norm_, defence_.classes()), nearest_tenth(staged_));
+    sample();
+    look();
+    if (!fast_.fired().empty() && options_.escalate) escalate();
+    bound();
+    return finish();
+  }
+
+ private:
+  /// Attacks of another kind on a random sample of what stands.
+  void sample() {
+    const auto standing = staged_.survivors();
+    drawn_from_ = standing.numel();
+    const auto rows = first_of(staged_.in_random_order(standing), options_.sample);
+    for (const auto* name : {"fab-t", "square"})
+      staged_.attack(fmt::format("{} on a sample", name), autoattack_spec(name, norm_, defence_.classes()), rows);
+    for (const auto& surrogate : defence_.surrogates(0, {.quick = false}))
+      if (surrogate.kind == SurrogateKind::transfer && surrogate.unavailable.empty())
+        staged_.attack("transfer from " + surrogate.name, transfer_spec(norm_), rows, surrogate);
+    sampled_ = rows.numel();
+  }
+
+  const StageResult* stage(const std::string& name) const {
+    const auto& all = staged_.stages();
+    const auto found = std::find_if(all.begin(), all.end(), [&](const auto& s) { return s.name == name; });
+    return found == all.end() ? nullptr : &*found;
+  }
+
+  /// How many of `images` PGD leaves.
+  int64_t left_by_pgd(int64_t steps, const Tensor& rows) {
+    int64_t left = 0;
+    const RandomStreams streams(options_.seed);
+    for (int64_t begin = 0; begin < rows.numel(); begin += options_.batch_size) {
+      const auto here = rows.slice(0, begin, std::min(begin + options_.batch_size, rows.numel()));
+      const auto done =
+          staged_.work().log.once(fmt::format("pgd-{}/{}", steps, begin), here, [&]() -> NamedTensors {
+            const auto some = staged_.on().images.select(here);
+            const auto found =
+                pgd(staged_.model(), some, staged_.on().threat, {.steps = steps}, streams, staged_.monitor());
+            return {{"left", found.broken.logical_not().sum().to(at::kCPU)}};
+          });
+      left += find_tensor(done, "left").item<int64_t>();
+    }
+    return left;
+  }
+
+  /// All alarms. What the time does not reach is not looked at.
+  void look() {
+    auto& alarms = fast_.alarms;
+    for (const auto* name : {"fab-t", "square"})
+      alarms.push_back(beyond_alarm(std::string(name) + " beyond the core",
+                                    stage(fmt::format("{} on a sample", name)), ""));
+    bool transferred = false;
+    for (const auto& s : staged_.stages())
+      if (s.name.starts_with("transfer from ")) alarms.push_back(beyond_alarm(s.name, &s, "")), transferred = true;
+    if (!transferred) alarms.push_back(beyond_alarm("transfer", nullptr, "no --base or --control is given"));
+    const auto correct = staged_.in_random_order(staged_.clean_correct().nonzero().squeeze(1));
+    const auto rows = first_of(correct, kLookedAt);
+    const RandomStreams streams(options_.seed);
+    try {
+      if (staged_.monitor().up()) throw TimeIsUp("the time is up");
+      const auto some = staged_.on().images.select(first_of(correct, kGradients));
+      alarms.push_back(probabilities_alarm(staged_.clean_logits()));
+      alarms.push_back(random_alarm(staged_.model(), some));
+      alarms.push_back(coupled_alarm(staged_.model(), some));
+      alarms.push_back(zero_gradient_alarm(staged_.model(), some, staged_.on().threat, streams));
+      alarms.push_back(still_loss_alarm(staged_.model(), some, staged_.on().threat, streams));
+      const auto by_10 = left_by_pgd(10, rows), by_50 = left_by_pgd(50, rows);
+      alarms.push_back(steps_alarm(by_10, by_50, rows.numel()));
+    } catch (const TimeIsUp&) {
+      alarms.push_back({.name = "further alarms", .evidence = "the time was up before they were looked at"});
+      out_of_time_ = true;
+    }
+    if (!defence_.targets().front().name.empty()) alarms.push_back(stand_in_alarm(stand_in()));
+  }
+
+  /// The leading surrogate where its gradient is not the prediction's own.
+  std::string stand_in() const {
+    for (const auto& surrogate : defence_.surrogates(0, {.quick = false}))
+      if (surrogate.leads && !surrogate.exact) return surrogate.name;
+    return "";
+  }
+
+  /// With the seed and the draws of AutoAttack's own run: what it would break is broken.
+  void escalate() {
+    fast_.escalated = true;
+    for (const auto& spec : autoattack_specs(norm_, defence_.classes()))
+      staged_.attack("AutoAttack " + spec.name, spec, staged_.survivors());
+  }
+
+  /// Of the first stage that attacked a sample alone: the core where the time was up, else FAB-T and Square.
+  void bound() {
+    const auto& core = *stage("core");
+    const auto& square = *stage("square on a sample");
+    const auto standing = staged_.survivors().numel(), n = staged_.on().images.size();
+    BoundResult b;
+    if (core.attacked < core.images) b = {core.name, core.attacked, core.broke, core.images};
+    else if (!fast_.escalated && square.attacked == square.images)
+      b = {"fab-t and square", sampled_, broken_in_sample(), drawn_from_};
+    else return;
+    if (b.of == 0) return;
+    b.share = b.sampled == b.of ? 100. * static_cast<double>(b.broke) / static_cast<double>(b.of)
+                                : binomial_upper(b.broke, b.sampled);
+    const double lost = static_cast<double>(b.of - b.sampled) * b.share / 100;
+    b.robust_accuracy = 100 * std::max(0., static_cast<double>(standing) - lost) / static_cast<double>(n);
+    fast_.bound = b;
+  }
+
+  int64_t broken_in_sample() const {
+    return stage("fab-t on a sample")->broke + stage("square on a sample")->broke;
+  }
+
+  Evaluation finish() {
+    const auto left = staged_.survivors().numel(), correct = staged_.clean_correct().sum().item<int64_t>();
+    const auto sequence = autoattack_sequence({.version = "standard", .norm = norm_, .classes = defence_.classes()});
+    // Broken images leave it within its first attack.
+    fast_.autoattack_passes =
+        left * passes_of(sequence).forward + (correct - left) * passes_of(sequence.attacks.front()).forward;
+    fast_.stages = staged_.stages();
+    auto out = staged_.finish();
+    out.checks.push_back(alarms_check(fast_));
+    if (staged_.work().deadline) {
+      auto check = time_check(fast_.stages);
+      if (out_of_time_ && check.status == CheckOutcome::Status::passed)
+        check.status = CheckOutcome::Status::failed, check.value = 1, check.detail = "the time was up within the alarms";
+      out.checks.push_back(std::move(check));
+    }
+    for (auto& check : out.checks) check.context = out.first().context;
+    out.fast = std::move(fast_);
+    return out;
+  }
+
+  Defence& defence_;
+  Norm norm_;
+  FastOptions options_;
+  StagedAttack staged_;
+  FastOutcome fast_;
+  int64_t sampled_ = 0, drawn_from_ = 0;
+  bool out_of_time_ = false;
+};
+
+/// A random model: its draws are averaged (AutoAttack's version rand), and nothing else would be believed.
+Evaluation evaluate_random(Defence& defence, const AttackedImages& on, const FastOptions& options, const Work& work) {
+  require(options.escalate,
+          "fast: a random model always escalates, to AutoAttack's version rand; leave --no-escalate out");
+  auto out = evaluate_autoattack(defence, on, {.version = "rand", .seed = options.seed, .batch_size = options.batch_size},
+                                 work);
+  FastOutcome fast;
+  fast.escalated = true;
+  fast.alarms = {{.name = "random", .value = 1., .limit = 0., .fired = true, .evidence = "the model is declared random"}};
+  auto before = out.first().clean_correct.sum().item<int64_t>();
+  for (const auto& a : out.attacks) {
+    const auto left = a.robust.sum().item<int64_t>();
+    fast.stages.push_back({"AutoAttack rand " + a.name, a.name, before, before, before - left, a.passes.forward,
+                           a.passes.backward, a.seconds});
+    before = left;
+  }
+  out.checks.push_back(alarms_check(fast));
+  out.fast = std::move(fast);
+  return out;
+}
+
+}  // namespace
+
+Evaluation evaluate_fast(Defence& defence, const AttackedImages& on, const FastOptions& options, const Work& work) {
+  require(on.images.size() > 0, "fast: needs at least one image");
+  require(on.threat.eps > 0, "fast: needs a radius above 0; within 0 nothing can be attacked (--protocol clean)");
+  require(options.sample >= 1, "fast: needs a sample of at least 1 survivor, but got {}", options.sample);
+  require(defence.targets().front().coupling == Coupling::rows,
+          "fast: in the context joint a batch is one object, which alarms on single images do not judge; use --protocol "
+          "msa --version fast");
+  if (defence.random()) return evaluate_random(defence, on, options, work);
+  return Fast(defence, on, options, work)();
+}
+
+CheckOutcome alarms_check(const FastOutcome& fast) {
+  const auto fired = fast.fired();
+  const auto status = fired.empty()       ? CheckOutcome::Status::passed
+                      : fast.escalated    ? CheckOutcome::Status::reported
+                                          : CheckOutcome::Status::failed;
+  std::string detail = "none fired";
+  if (!fired.empty()) {
+    std::vector<std::string> seen;
+    for (const auto& alarm : fast.alarms)
+      if (alarm.fired) seen.push_back(fmt::format("{} ({})", alarm.name, alarm.evidence));
+    detail = fmt::format("{}{}", fmt::join(seen, "; "),
+                         fast.escalated ? "; AutoAttack attacked what stood" : "; nothing followed (--no-escalate)");
+  }
+  return {"alarms", status, static_cast<double>(fired.size()), 0., "alarms", detail};
+}
+
+CheckOutcome time_check(const std::vector<StageResult>& stages) {
+  using Status = CheckOutcome::Status;
+  for (const auto& s : stages)
+    if (s.attacked < s.images)
+      return {"time limit", Status::failed, 1., 0., "",
+              fmt::format("the time was up within {}: {} of {} images were attacked", s.name, s.attacked, s.images)};
+  return {"time limit", Status::passed, 0., 0., "", "everything was done in time"};
+}
+
+FastCost fast_cost(const FastOptions& options, Norm norm, int64_t classes, int64_t n, bool transfer) {
+  Passes usual{2, 0};
+  const auto add = [&](Passes passes, int64_t images) {
+    usual.forward += (passes.forward * images + n - 1) / n, usual.backward += (passes.backward * images + n - 1) / n;
+  };
+  const auto sample = std::min(options.sample, n), looked = std::min(kLookedAt, n), few = std::min(kGradients, n);
+  add(passes_of(tail_spec(norm, classes)), (n + 9) / 10);
+  for (const auto* name : {"fab-t", "square"}) add(passes_of(autoattack_spec(name, norm, classes)), sample);
+  if (transfer) add(passes_of(transfer_spec(norm)), 2 * sample);
+  for (const int64_t steps : {10, 50}) add({steps + 3, steps}, looked);
+  add({10, 3}, few);
+  auto most = usual;
+  const auto core = attack_entry("relaxation").budget(core_spec());
+  usual.forward += core.ticks + 2, usual.backward += core.ticks;  // targets are given up in their first cycle
+  most.forward += core.passes.forward + 2, most.backward += core.passes.backward;
+  if (options.escalate)
+    for (const auto& spec : autoattack_specs(norm, classes)) {
+      const auto passes = passes_of(spec);
+      most.forward += passes.forward, most.backward += passes.backward;
+    }
+  return {usual, most};
+}
+
+}  // namespace hpm

@@ -1,0 +1,125 @@
+#include "hpm/evaluation/fast/stages.h"
+
+#include <algorithm>
+
+#include "hpm/core/error.h"
+#include "hpm/defences/attacked_defence.h"
+#include "hpm/models/operations.h"
+
+namespace hpm {
+
+void TimedMonitor::step(int64_t done, const std::string& note) { outer_.step(done, note); }
+
+void TimedMonitor::tick() {
+  outer_.tick();
+  if (up()) throw TimeIsUp("the time is up");
+}
+
+StagedAttack::StagedAttack(Defence& defence, const AttackedImages& on, const FastOptions& options, const Work& work)
+    : defence_(defence),
+      on_(on),
+      options_(options),
+      work_(work),
+      timer_(work_.log),
+      monitor_(work.monitor, work.deadline),
+      model_(defence.attack_model(0)),
+      streams_(options.seed) {
+  auto clean = evaluate_clean(defence, on.images, options.batch_size);
+  context_ = std::move(clean.contexts.front());
+  clean_logits_ = std::move(context_.clean_logits);
+  context_.clean_logits = Tensor();
+  context_.adversarial = ImageStore(on.images);
+  context_.broken_by.resize(static_cast<size_t>(on.images.size()));
+  margin_ = at::full({on.images.size()}, std::numeric_limits<double>::infinity(), at::kDouble);
+  borderline_ = at::zeros({on.images.size()}, at::kBool);
+  out_.borderline = clean.borderline;
+}
+
+Tensor StagedAttack::in_random_order(const Tensor& rows) const {
+  const auto index = on_.images.index.index_select(0, rows);
+  const auto by_number = index.argsort();
+  const auto draws = streams_.uniform(index.index_select(0, by_number), {"fast order"}, {1}).squeeze(1);
+  return rows.index_select(0, by_number.index_select(0, std::get<1>(draws.sort(true, 0, false))));
+}
+
+const StageResult& StagedAttack::attack(const std::string& stage, const AttackSpec& spec, const Tensor& rows,
+                                        const std::optional<Surrogate>& stand_in) {
+  std::optional<AttackedDefence> through;
+  if (stand_in) through.emplace(defence_, 0, *stand_in);
+  auto& model = through ? static_cast<AttackModel&>(*through) : *model_;
+  const Finding finding{stand_in ? stand_in->name : leading_surrogate(defence_),
+                        stand_in ? stand_in->kind : SurrogateKind::white_box, spec.name, context_.context};
+  AttackRecord record{spec.name, finding.surrogate, context_.context};
+  const auto standing = rows.index({context_.robust.index_select(0, rows)});
+  StageResult result{.name = stage, .attack = spec.name, .images = standing.numel()};
+  monitor_.begin(stage, standing.numel(), "images");
+  const auto note = [&] { return fmt::format("{} left", context_.robust.sum().item<int64_t>()); };
+  for (int64_t begin = 0; begin < standing.numel() && !monitor_.up(); begin += options_.batch_size) {
+    const auto here = standing.slice(0, begin, std::min(begin + options_.batch_size, standing.numel()));
+    ChunkMonitor progress(monitor_, spec, begin, here.numel(), note());
+    try {
+      const auto key = fmt::format("{}/{}", stage, begin);
+      take(here, work_.log.once(key, here, [&] { return attack_chunk(model, spec, here, progress); }), finding, result,
+           record);
+    } catch (const TimeIsUp&) {
+      break;
+    }
+    monitor_.step(begin + here.numel(), note());
+  }
+  monitor_.end();
+  record.robust = context_.robust.clone();
+  result.passes = record.passes.forward, result.backward_passes = record.passes.backward;
+  result.seconds = record.seconds;
+  out_.attacks.push_back(std::move(record));
+  return stages_.emplace_back(std::move(result));
+}
+
+NamedTensors StagedAttack::attack_chunk(AttackModel& model, const AttackSpec& spec, const Tensor& rows,
+                                        Monitor& progress) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto before = model.passes();
+  auto some = on_.images.select(rows);
+  some.clean_logits = clean_logits_.index_select(0, rows.to(clean_logits_.device()));
+  const auto found = [&] {
+    const SearchOperations faster;
+    return attack_entry(spec.name).run(model, some, on_.threat, spec, streams_, progress);
+  }();
+  const auto verdict = verify_model(model, {found.images, some.y, some.index});
+  NamedTensors done{{"broken", verdict.wrong},
+                    {"images", found.images.index_select(0, verdict.wrong.nonzero().squeeze(1).to(some.x.device()))},
+                    {"close", verdict.close}};
+  if (found.margin.defined()) done.emplace_back("margin", found.margin.to(at::kCPU, at::kDouble));
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  write_cost(model.passes() - before, seconds.count(), done);
+  return done;
+}
+
+void StagedAttack::take(const Tensor& rows, const NamedTensors& done, const Finding& finding, StageResult& stage,
+                        AttackRecord& record) {
+  const auto places = rows.index_select(0, find_tensor(done, "broken").nonzero().squeeze(1));
+  const auto adversarial = find_tensor(done, "images").to(on_.images.y.device());
+  if (places.numel() > 0 && !inside(adversarial, on_.images.select(places).x, on_.threat).all().item<bool>())
+    fail("fast: {} left the threat model", finding.attack);
+  context_.adversarial.put(places, adversarial);
+  context_.robust.index_fill_(0, places, false);
+  for (int64_t i = 0; i < places.numel(); ++i)
+    context_.broken_by[static_cast<size_t>(places[i].item<int64_t>())] = finding;
+  if (const auto margin = find_tensor(done, "margin"); margin.defined())
+    margin_.index_copy_(0, rows, at::min(margin_.index_select(0, rows), margin));
+  borderline_.index_fill_(0, rows.index_select(0, find_tensor(done, "close").nonzero().squeeze(1)), true);
+  stage.attacked += rows.numel(), stage.broke += places.numel();
+  add_cost(done, record.passes, record.seconds);
+}
+
+bool StagedAttack::cut_short() const {
+  return std::any_of(stages_.begin(), stages_.end(), [](const auto& stage) { return stage.attacked < stage.images; });
+}
+
+Evaluation StagedAttack::finish() {
+  out_.borderline += borderline_.sum().item<int64_t>();
+  out_.contexts.push_back(std::move(context_));
+  out_.seconds = timer_.seconds();
+  return std::move(out_);
+}
+
+}  // namespace hpm
