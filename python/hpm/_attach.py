@@ -69,8 +69,8 @@ class HpmModule(nn.Module):
         self.momentum = float(head.momentum)
         self.context = "reference"
         self.training_context = "solo"
-        self.register_state_dict_post_hook(_take_prefix_off)
-        self.register_load_state_dict_pre_hook(_put_prefix_on)
+        self.register_state_dict_post_hook(_take_prefix_off)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_put_prefix_on)  # type: ignore[no-untyped-call]
 
     @property
     def lambda_(self) -> float:

@@ -245,7 +245,8 @@ class AutoAttack:
 
     def get_logits(self, x: Tensor) -> Tensor:
         """The model's logits [N,K] of images [N,C,H,W]."""
-        return logits_of(self.model, x) if not torch.is_grad_enabled() else self.model(x)
+        logits: Tensor = self.model(x)
+        return logits
 
     def get_seed(self) -> int:
         """The seed of the random numbers: that of the constructor, or 0."""
@@ -328,7 +329,7 @@ class AutoAttack:
         """The share in [0,1] of images that the model has right."""
         device = device_of(self.model, x_orig, self.device)
         right = 0
-        for x, y in zip(x_orig.split(bs), y_orig.split(bs), strict=True):
+        for x, y in zip(torch.split(x_orig, bs), torch.split(y_orig, bs), strict=True):
             right += int((logits_of(self.model, x.to(device)).argmax(1) == y.to(device)).sum())
         accuracy = right / x_orig.shape[0]
         if self.verbose:
@@ -390,9 +391,9 @@ class AutoAttack:
         return spec
 
     def _labels(self, done: dict[str, Any], x_adv: Tensor, y: Tensor, bs: int, device: torch.device) -> Tensor:
-        labels = done["clean_prediction"].to(y.device).clone()
+        labels: Tensor = done["clean_prediction"].to(y.device).clone()
         broken = (done["clean_correct"] & ~done["robust"]).nonzero().squeeze(1)
-        for rows in broken.split(bs):
+        for rows in torch.split(broken, bs):
             found = logits_of(self.model, x_adv[rows.to(x_adv.device)].to(device)).argmax(1)
             labels[rows.to(y.device)] = found.to(y.device)
         return labels

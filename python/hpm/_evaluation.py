@@ -145,7 +145,7 @@ def evaluate(
     defence = model if isinstance(model, Defence) else None
     if defence is not None and protocol != "msa":
         raise ValueError('evaluate: a Defence is judged by protocol="msa" (hpm.msa)')
-    target = defence.target if defence is not None else model
+    target: Model = model.target if isinstance(model, Defence) else model
     random = random or version == "rand"
     check_images(x, y, "evaluate")
     check_mode(target, "evaluate", random or (defence is not None and defence.random))

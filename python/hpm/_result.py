@@ -16,7 +16,7 @@ from torch import Tensor
 from hpm._pictures import gallery_html
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas  # type: ignore[import-untyped,unused-ignore]
 
 
 @dataclass(frozen=True)
