@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ from hpm._engine_model import engine_model
 from hpm._evaluation import Radius, option_texts
 from hpm._inputs import Model, check_images, check_labels, check_mode, device_of, logits_of
 from hpm._progress import Progress
+from hpm._scratch import Scratch
 
 
 class Analysis:
     """What analyze() measured: `results` holds analysis.json (docs/analysis.md), `folder` its charts and report.html."""
 
-    def __init__(self, text: str, folder: str, scratch: tempfile.TemporaryDirectory[str] | None) -> None:
+    def __init__(self, text: str, folder: str, scratch: Scratch | None) -> None:
         self.results: dict[str, Any] = json.loads(text)
         self.folder = Path(folder)
         self._scratch = scratch
@@ -53,6 +53,8 @@ def analyze(
         x, y: images [N,C,H,W] float32 in [0,1], labels [N] int64.
         norm, eps: the threat model; several radii are the points of a curve.
         iterations: steps of APGD for the curve against iterations. loss: "ce" or "dlr".
+        seed: of all random numbers. batch_size: images a pass. threads: for the time of the study.
+        verbose: progress on stderr.
         out: a folder for analysis.json, charts and report.html; None: a temporary one.
 
     Returns: Analysis. Raises ValueError for a model without features. Source: docs/analysis.md.
@@ -66,7 +68,7 @@ def analyze(
         {"norm": norm, "eps": eps, "iterations": iterations, "loss": loss, "seed": seed, "batch_size": batch_size,
          "threads": threads}
     )  # fmt: skip
-    scratch = tempfile.TemporaryDirectory(prefix="hpm-") if out is None else None
+    scratch = Scratch(x.numel() * x.element_size()) if out is None else None
     folder = str(out) if scratch is None else scratch.name
     images = _engine.EvaluatedImages(x, y, "images in memory", "all", [])
     with engine_model(model, x, device, classes) as made:

@@ -235,7 +235,7 @@ def attach(
         tau: the logits' temperature; None: fitted. temperature: of the soft assignment. momentum: beta of the EMA.
         images: how many training images to fit on.
         norm, eps, steps: of the adversary; rounds: 2 attacks the fitted head too; metric_steps: of the fit.
-        seed: of all random numbers.
+        seed: of all random numbers. verbose: progress on stderr.
 
     Returns: HpmModule. Raises ValueError where no last linear layer is found or the loader's images do not fit.
 

@@ -339,13 +339,11 @@ class AutoAttack:
     def _look_at(self, x: Tensor) -> tuple[int, bool]:
         """The number of classes, and whether the same images get other logits in another pass."""
         with torch.random.fork_rng(devices=[]):
-            first = logits_of(self.model, x)
-            random = self.version == "rand" or not torch.equal(first, logits_of(self.model, x))
-        if random and self.version != "rand":
-            scale = float((first.amax(1) - first.amin(1)).max())
-            with torch.random.fork_rng(devices=[]):
-                moved = float((logits_of(self.model, x) - first).abs().max())
-            random = not moved <= 1e-4 * max(scale, 1e-30)  # sums on several threads may round differently
+            first, second = logits_of(self.model, x), logits_of(self.model, x)
+        scale = float((first.amax(1) - first.amin(1)).max())
+        moved = float((second - first).abs().max())
+        # Sums on several threads may round differently; NaN is no randomness.
+        random = self.version == "rand" or moved > 1e-4 * max(scale, 1e-30)
         if random and self.version != "rand":
             self._warn('the model seems to draw random numbers; use version="rand"')
         if bool(((first >= 0) & (first <= 1)).all()) and bool(((first.sum(1) - 1).abs() < 1e-5).all()):

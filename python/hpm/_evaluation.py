@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -17,6 +16,7 @@ from hpm._engine_model import engine_model
 from hpm._inputs import Model, check_images, check_labels, check_mode, device_of, logits_of
 from hpm._progress import Progress
 from hpm._result import Result
+from hpm._scratch import Scratch
 
 Radius = float | str | Sequence[float]
 
@@ -138,7 +138,8 @@ def evaluate(
             "contexts": contexts, "lambda_": lambda_, "sweep_lambda": sweep_lambda, "colluders": colluders,
             "victims": victims, "company": company, "company_seed": company_seed, "surrogates": surrogates,
             "joint_surrogates": joint_surrogates, "transfer_only": transfer_only, "full_matrix": full_matrix,
-            "conformance": conformance, "random": random, "checks": checks, "quantise": quantise, "role": role,
+            "conformance": conformance, "random": random, "checks": None if checks == "basic" else checks,
+            "quantise": quantise, "role": role,
             "seed": seed, "batch_size": 250 if conformance and batch_size == 256 else batch_size, "threads": threads,
         }
     )  # fmt: skip
@@ -161,7 +162,7 @@ def evaluate(
     if out is None:
         if resume:
             raise ValueError("evaluate: resume=True needs the folder of the run: out=...")
-        scratch = tempfile.TemporaryDirectory(prefix="hpm-")
+        scratch = Scratch(x.numel() * x.element_size())
         call.overwrite = True
     call.out = str(out) if scratch is None else scratch.name
     call.options = options

@@ -13,7 +13,7 @@ _HERE = os.path.dirname(__file__)
 
 def warn(line: str) -> None:
     """A RuntimeWarning at the line of the user's that called hpm."""
-    depth, frame = 1, sys._getframe(1)
+    depth, frame = 2, sys._getframe(1)
     while frame.f_back is not None and os.path.dirname(frame.f_code.co_filename) == _HERE:
         depth, frame = depth + 1, frame.f_back
     warnings.warn(line, RuntimeWarning, stacklevel=depth)

@@ -6,7 +6,6 @@ import html
 import json
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from hpm._pictures import gallery_html
+from hpm._scratch import Scratch
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped,unused-ignore]
@@ -36,7 +36,7 @@ class Check:
 class Context:
     """The figures in one context; a model without an HPM head has one, with an empty name.
 
-    Accuracies are in percent. flags, clean_flags: [N] bool: right under attack, and on the images as they are.
+    Accuracies are in percent; NaN where nothing was attacked. flags, clean_flags: [N] bool: right under attack, and on the images as they are.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Result:
     """What evaluate(), msa() and fast() give.
 
     Attributes:
-        robust_accuracy, clean_accuracy: percent, in the first context.
+        robust_accuracy, clean_accuracy: percent, in the first context; NaN where nothing was attacked.
         interval: the 95 % Wilson interval of robust_accuracy.
         flags: [N] bool: right under every attack. clean_flags: [N] bool: right on the images as they are.
         adversarial: [N,C,H,W]: the image that broke each, else the original; None where nothing was attacked.
@@ -70,7 +70,7 @@ class Result:
         x: Tensor,
         y: Tensor,
         folder: str,
-        scratch: tempfile.TemporaryDirectory[str] | None,
+        scratch: Scratch | None,
     ) -> None:
         self.results: dict[str, Any] = json.loads(text)
         self._x = x.detach()
@@ -194,7 +194,7 @@ def _context(figures: dict[str, Any], tensors: dict[str, Any], y: Tensor) -> Con
     return Context(
         name=str(tensors["context"]),
         clean_accuracy=float(figures["clean_accuracy"]),
-        robust_accuracy=float(figures["robust_accuracy"]),
+        robust_accuracy=_number(figures.get("robust_accuracy")),
         interval=(low, high),
         clean_flags=tensors["clean_correct"].to(y.device),
         flags=tensors["robust"].to(y.device),
@@ -208,8 +208,11 @@ def _interval(figures: dict[str, Any]) -> tuple[float, float]:
         return float(given["low"]), float(given["high"])
     if given:
         return float(given[0]), float(given[1])
-    accuracy = float(figures["robust_accuracy"])
-    return accuracy, accuracy
+    return float("nan"), float("nan")
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
 
 
 def _check(c: dict[str, Any]) -> Check:

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-build = Path(sys.argv[1])
+build = Path(sys.argv[1]).resolve()
 if not list((build / "python" / "hpm").glob("_engine*.so")):
     print("skipped: the Python module is not built (HPM_BUILD_PYTHON, a Python with headers and PyTorch)")
     sys.exit(77)

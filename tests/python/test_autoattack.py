@@ -124,20 +124,20 @@ def test_a_stopped_evaluation_goes_on_where_it_was(tiny: Any, x: Any, y: Any, tm
         return hpm.AutoAttack(stopping, eps=0.06, verbose=False, version="custom", attacks_to_run=["apgd-ce", "apgd-t"])
 
     whole = adversary()
-    whole.run_standard_evaluation(x, y, bs=8)
+    whole.run_standard_evaluation(x, y, bs=12)
     needed, calls["n"], calls["stop"] = calls["n"], 0, calls["n"] - 200
     with pytest.raises(OSError, match="the power went out"):
-        adversary().run_standard_evaluation(x, y, bs=8, state_path=state)
+        adversary().run_standard_evaluation(x, y, bs=12, state_path=state)
     calls["n"], calls["stop"] = 0, 10**9
     resumed = adversary()
-    resumed.run_standard_evaluation(x, y, bs=8, state_path=state)
+    resumed.run_standard_evaluation(x, y, bs=12, state_path=state)
     assert calls["n"] < needed / 2
     assert bool((resumed.flags == whole.flags).all())
     kept = json.loads(state.read_text())
     assert kept["_robust_flags"] == whole.flags.tolist() and kept["_run_attacks"] == ["apgd-ce", "apgd-t"]
     with pytest.raises(RuntimeError, match="journal|fingerprint|other"):  # another radius is another evaluation
         hpm.AutoAttack(stopping, eps=0.05, verbose=False, version="custom", attacks_to_run=["apgd-ce", "apgd-t"]).run_standard_evaluation(
-            x, y, bs=8, state_path=state
+            x, y, bs=12, state_path=state
         )
 
 

@@ -68,7 +68,7 @@ def test_native_refuses_weights_that_fit_but_give_other_logits(x: Any) -> None:
         hpm.native(Shifted().eval(), x[:8], arch=ARCH)
     assert hpm.native(Shifted().eval(), x[:8], arch=ARCH, mean=[0.5] * 3, std=[0.25] * 3).classes == 10
     with pytest.raises(RuntimeError):
-        hpm.native(nn.Sequential(nn.Flatten(), nn.Bilinear(1, 1, 1)).eval(), x[:8])
+        hpm.native(nn.Sequential(nn.Flatten(), nn.LayerNorm(192), nn.Linear(192, 10)).eval(), x[:8])
 
 
 class Counted(collections.Counter):  # type: ignore[type-arg]
@@ -128,7 +128,7 @@ def test_folding_gives_a_plain_model_of_the_same_predictions(tiny: Any) -> None:
     defended = hpm.attach(tiny, loader=loader(tiny), eps=0.02)
     x = images(40)
     assert bool((defended.fold()(x).argmax(1) == defended(x).argmax(1)).all())
-    assert torch.allclose(defended.fold()(x).softmax(1), defended(x).softmax(1), atol=1e-5)
+    assert torch.allclose(defended.fold()(x).softmax(1), defended(x).softmax(1), atol=1e-4)
 
 
 def reference_formula(module: hpm.HpmModule, z: torch.Tensor) -> torch.Tensor:
@@ -162,7 +162,7 @@ def test_training_moves_all_parameters_and_means_follow(tiny: Any) -> None:
         loss.backward()
         assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in module.parameters())
         optimizer.step()
-        first, last = first or float(loss), float(loss)
+        first, last = first or loss.item(), loss.item()
     assert last < first
     moved = {n for n, t in module.state_dict().items() if n in before and not torch.equal(t, before[n])}
     assert set(before) - moved == {"hpm.lambda", "hpm.calibration_sums", "hpm.calibration_counts"}

@@ -21,7 +21,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def test_importing_takes_little_more_than_torch() -> None:
     code = "import time, torch; t = time.perf_counter(); import hpm; print(time.perf_counter() - t)"
-    assert min(float(python(code).stdout) for _ in range(3)) < 0.2
+    assert min(float(python(code).stdout) for _ in range(2)) < 0.2
 
 
 def test_another_torch_is_a_sentence(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_package_and_examples_are_typed() -> None:
         pytest.skip("mypy is not installed")
     targets = [str(SOURCE / "python" / "hpm"), *map(str, sorted((SOURCE / "examples" / "python").glob("*.py")))]
     found = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--config-file", str(SOURCE / "pyproject.toml"), "--cache-dir", os.devnull, *targets],
+        [sys.executable, "-m", "mypy", "--strict", "--config-file", str(SOURCE / "pyproject.toml"), "--cache-dir", str(SOURCE / "build" / "mypy"), *targets],
         capture_output=True, text=True, env={**os.environ, "MYPYPATH": str(SOURCE / "python")},
     )  # fmt: skip
     assert found.returncode == 0, found.stdout
