@@ -27,7 +27,7 @@ def run(way: str, name: str, args: argparse.Namespace) -> dict[str, float | int]
 
     torch.set_num_threads(1)
     import hpm
-    from tests.python.networks import load
+    from networks import load
 
     images = hpm.data("cifar10", root=args.data, count=args.count)
     model = load(name, Path(args.checkpoints))
@@ -68,7 +68,6 @@ def main() -> None:
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--one", nargs=2, metavar=("WAY", "MODEL"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     if args.one:
         print(json.dumps(run(*args.one, args)))
         return

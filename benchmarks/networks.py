@@ -1,4 +1,4 @@
-"""Networks as people write them in PyTorch, for tests and benchmarks."""
+"""Networks as people write them in PyTorch, for the benchmarks."""
 
 from __future__ import annotations
 
