@@ -63,7 +63,7 @@ def train_control(base: nn.Module, loader: list[tuple[Tensor, Tensor]]) -> nn.Mo
     return control.eval()
 
 
-def main() -> None:
+def main() -> hpm.HpmModule:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=4000, help="training images")
     parser.add_argument("--count", type=int, default=200, help="test images")
@@ -91,6 +91,7 @@ def main() -> None:
          "--out", args.out / "in-the-program", "--overwrite"],
         check=True,
     )  # fmt: skip
+    return defended
 
 
 if __name__ == "__main__":

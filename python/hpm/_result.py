@@ -155,7 +155,7 @@ class Result:
 
     def __repr__(self) -> str:
         r = self.results
-        what = f"{r['protocol']} {r.get('version', '')}".strip()
+        what = f"{r['protocol']} {r.get('version') or ''}".strip()
         low, high = self.interval
         suspect = f", SUSPECT: {'; '.join(self.reasons)}" if self.suspect else ""
         more = "".join(f", {c.name} {c.robust_accuracy:.1f} %" for c in self.contexts[1:])
@@ -180,7 +180,7 @@ class Result:
         marks = {"passed": "&#10003;", "failed": "<b>&#10007;</b>", "reported": "&#8226;", "not run": "&#8211;"}
         checks = ", ".join(f"{marks.get(c.status, '')} {html.escape(c.name)}" for c in self.checks)
         r = self.results
-        title = html.escape(f"{r['protocol']} {r.get('version', '')}, {r['norm']} {r['eps']:.6g}, {r['n']} images")
+        title = html.escape(f"{r['protocol']} {r.get('version') or ''}, {r['norm']} {r['eps']:.6g}, {r['n']} images")
         verdict = f"<p><b>Suspect:</b> {html.escape('; '.join(self.reasons))}</p>" if self.suspect else ""
         return (
             f"<div><p><b>hpm</b>: {title}</p>{verdict}<table><tr><th></th><th>clean</th><th>robust (95 %)</th></tr>"

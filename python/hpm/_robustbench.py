@@ -24,7 +24,7 @@ def entry(result: Result, about: dict[str, Any]) -> dict[str, Any]:
     if r["protocol"] != "autoattack" or r.get("version") != "standard":
         raise ValueError(
             f"to_robustbench: an entry has AutoAttack's accuracy, of version standard, but this is {r['protocol']} "
-            f"{r.get('version', '')}"
+            f"{r.get('version') or ''}"
         )
     known = {*_TEXTS, "additional_data", "number_forward_passes", "unreliable"}
     if unknown := sorted(set(about) - known):

@@ -21,10 +21,8 @@ struct SequenceCall {
 };
 
 AutoAttackOptions options_of(const SequenceCall& call, const SharedObject& observer) {
-  AutoAttackOptions options{.version = "custom",
-                            .seed = call.seed,
-                            .batch_size = call.batch_size,
-                            .conformance = call.conformance};
+  AutoAttackOptions options{
+      .version = "custom", .seed = call.seed, .batch_size = call.batch_size, .conformance = call.conformance};
   options.on_chunk = [observer](const AttackSpec& spec, const Tensor& rows, const Tensor& broken) {
     const auto found = broken.sum().item<int64_t>();
     const py::gil_scoped_acquire gil;

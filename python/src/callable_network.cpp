@@ -11,8 +11,7 @@ namespace {
 class SharedLinear : public torch::nn::LinearImpl {
  public:
   explicit SharedLinear(const LastLayer& layer) : LinearImpl(1, 1) {
-    options =
-        torch::nn::LinearOptions(layer.weight.size(1), layer.weight.size(0)).bias(layer.bias.defined());
+    options = torch::nn::LinearOptions(layer.weight.size(1), layer.weight.size(0)).bias(layer.bias.defined());
     parameters_.clear();
     weight = register_parameter("weight", layer.weight, layer.weight.requires_grad());
     bias = layer.bias.defined() ? register_parameter("bias", layer.bias, layer.bias.requires_grad()) : Tensor();
@@ -45,8 +44,8 @@ std::string hint(const py::object& answer) {
 [[noreturn]] void refuse_answer(const py::object& answer, const std::string& what) {
   auto text = type_name(answer);
   if (PySequence_Check(answer.ptr()) && !PyUnicode_Check(answer.ptr())) text += fmt::format(" of {}", py::len(answer));
-  throw py::type_error(
-      fmt::format("{} needs to return logits [N,K] as one torch.Tensor, but returned a {}{}", what, text, hint(answer)));
+  throw py::type_error(fmt::format("{} needs to return logits [N,K] as one torch.Tensor, but returned a {}{}", what,
+                                   text, hint(answer)));
 }
 
 bool is_tensor(const py::handle& object) { return THPVariable_Check(object.ptr()); }
@@ -58,9 +57,10 @@ Tensor checked_logits(const Tensor& logits, const Tensor& x, int64_t classes, co
                                       x.size(0), classes ? std::to_string(classes) : "K", fmt::join(x.sizes(), ","),
                                       fmt::join(logits.sizes(), ",")));
   if (!logits.is_floating_point())
-    throw py::type_error(fmt::format("{} needs to return logits as floating-point numbers, but returned {}; attacks "
-                                     "need the values before argmax",
-                                     what, toString(logits.scalar_type())));
+    throw py::type_error(
+        fmt::format("{} needs to return logits as floating-point numbers, but returned {}; attacks "
+                    "need the values before argmax",
+                    what, toString(logits.scalar_type())));
   return logits.to(x.device(), at::kFloat);
 }
 

@@ -7,8 +7,8 @@ namespace hpm::python {
 namespace {
 
 /// Images first .. first + count - 1 of a data set (count 0: all that follow), their labels and what is known of both.
-py::tuple load(const std::string& name, const std::string& split, const std::string& root, int64_t first,
-               int64_t count, const std::map<std::string, int64_t>& sizes) {
+py::tuple load(const std::string& name, const std::string& split, const std::string& root, int64_t first, int64_t count,
+               const std::map<std::string, int64_t>& sizes) {
   Dataset data;
   Tensor images, labels;
   {

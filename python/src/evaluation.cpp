@@ -16,7 +16,7 @@ namespace {
 
 /// The images under evaluation, in memory.
 struct EvaluatedImages {
-  Tensor x, y;         ///< [n,C,H,W] in [0,1], [n] int64
+  Tensor x, y;  ///< [n,C,H,W] in [0,1], [n] int64
   std::string name, split;
   std::vector<std::string> class_names;
 
@@ -74,10 +74,12 @@ EvaluationInput input_of(const HpmModel& model, const EvaluatedImages& images, c
 
 void tell_unused(const EvaluationOptions& options, const Fields& declared, const EvaluationInput& input,
                  Monitor& monitor) {
-  check_options(options, input.model.head.has_value() || input.defence != nullptr, [&](const auto& option, const auto& why) {
-    const bool own_company = input.defence && option == "company";  // batches of the defence's own
-    if (declared.given(option) && !own_company) monitor.warn(fmt::format("{} has no effect: {}", option, why));
-  });
+  check_options(options, input.model.head.has_value() || input.defence != nullptr,
+                [&](const auto& option, const auto& why) {
+                  const bool own_company = input.defence && option == "company";  // batches of the defence's own
+                  if (declared.given(option) && !own_company)
+                    monitor.warn(fmt::format("{} has no effect: {}", option, why));
+                });
 }
 
 py::object optional_tensor(const Tensor& tensor) { return tensor.defined() ? py::cast(tensor) : py::none(); }
@@ -206,7 +208,9 @@ void declare_evaluation(py::module_& module) {
   module.def(
       "write_report",
       [](const std::vector<std::string>& runs, const std::string& path, const std::string& title,
-         const std::vector<std::string>& labels) { write_report(runs, path, {title, labels}); },
+         const std::vector<std::string>& labels) {
+        write_report(runs, path, {title, labels});
+      },
       py::call_guard<py::gil_scoped_release>());
   module.def(
       "write_table",

@@ -54,8 +54,8 @@ struct FitCall {
 
   Dataset dataset() const { return {.name = "images in memory", .split = "train", .pixels = x, .labels = y}; }
   FinetuneOptions options() const {
-    FinetuneOptions o{.rank = rank, .tau = tau, .fit_images = y.size(0), .fit_rounds = rounds,
-                      .metric_steps = metric_steps};
+    FinetuneOptions o{
+        .rank = rank, .tau = tau, .fit_images = y.size(0), .fit_rounds = rounds, .metric_steps = metric_steps};
     o.adversary.threat = {parse_norm(norm), eps};
     o.adversary.steps = adversary_steps;
     o.loop.seed = seed;
@@ -93,10 +93,8 @@ void declare_head(py::module_& module) {
   const py::call_guard<py::gil_scoped_release> without_gil;
   py::class_<HpmHead>(module, "Head")
       .def(py::init([](const std::string& metric, double lambda, double temperature, double momentum) {
-        return HpmHead{.kind = parse_metric(metric),
-                       .lambda = lambda,
-                       .temperature = temperature,
-                       .momentum = momentum};
+        return HpmHead{
+            .kind = parse_metric(metric), .lambda = lambda, .temperature = temperature, .momentum = momentum};
       }))
       .def_property_readonly("metric_kind", [](const HpmHead& head) { return to_string(head.kind); })
       .def_readwrite("lambda_", &HpmHead::lambda)
@@ -110,7 +108,8 @@ void declare_head(py::module_& module) {
       .def("logits", head_logits, py::arg("context"), py::arg("z"), py::arg("o"), py::arg("assignment") = "ste",
            py::arg("clean_z") = py::none(), py::arg("clean_o") = py::none(), without_gil)
       .def("update_means", &HpmHead::update_means, without_gil)
-      .def("fold", [](const HpmHead& head) { return fold(head); }, without_gil);
+      .def(
+          "fold", [](const HpmHead& head) { return fold(head); }, without_gil);
   py::class_<FitCall>(module, "FitCall")
       .def(py::init<>())
       .def_readwrite("x", &FitCall::x)

@@ -24,7 +24,8 @@ HpmModel callable_model(py::object call, const CallableDescription& d, const std
   return {Classifier(std::move(network), std::move(info)), head};
 }
 
-/// Predicted logits [N,K] of images [N,C,H,W]: of a model without a head its own, of one with a head those of a context.
+/// Predicted logits [N,K] of images [N,C,H,W]: of a model without a head its own, of one with a head those of a
+/// context.
 Tensor predicted_logits(const HpmModel& model, const Tensor& x, const std::string& context) {
   torch::NoGradGuard guard;
   const auto out = model.run(x);

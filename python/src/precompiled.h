@@ -1,9 +1,10 @@
 // What every source file of the Python module needs and what is slow to parse.
 #pragma once
-#include <torch/csrc/python_headers.h>
-#include <torch/csrc/utils/pybind.h>
-#include <torch/csrc/autograd/python_variable.h>
+#include <torch/csrc/python_headers.h>  // before the standard library
+
 #include <pybind11/stl.h>
+#include <torch/csrc/autograd/python_variable.h>
+#include <torch/csrc/utils/pybind.h>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
