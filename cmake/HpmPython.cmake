@@ -1,7 +1,7 @@
 # HPM_PYTHON_MODULE: whether the Python module can be built, that is whether the Python of HpmDependencies has the PyTorch
 # whose LibTorch is used, and the headers to build modules with.
 set(HPM_PYTHON_MODULE OFF)
-if(HPM_BUILD_PYTHON)
+if(HPM_BUILD_PYTHON AND NOT HPM_SANITIZE)  # Python itself has no sanitizers
   set(Python_EXECUTABLE ${HPM_PYTHON_EXECUTABLE})
   find_package(Python 3.10 COMPONENTS Interpreter Development.Module)
   if(Python_FOUND)

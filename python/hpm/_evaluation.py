@@ -68,6 +68,9 @@ def evaluate(
     company_seed: int | None = None,
     surrogates: Sequence[str] | None = None,
     joint_surrogates: Sequence[str] | None = None,
+    sample: int | None = None,
+    no_escalate: bool = False,
+    budget: float | None = None,
     base: Model | None = None,
     control: Model | None = None,
     transfer_only: bool = False,
@@ -106,6 +109,8 @@ def evaluate(
         lambda_, sweep_lambda: mixing weight in place of the model's, and further ones that judge every iterate.
         colluders, victims, company, company_seed: of the contexts with a company.
         surrogates, joint_surrogates: of msa; None: the version's. full_matrix: each on every correct image.
+        sample, no_escalate, budget: of fast: survivors that FAB-T and Square attack in full; no AutoAttack after an alarm,
+            the result is suspect instead; a time limit in seconds.
         base, control: the model before the defence and the matched control: both are transferred from, and evaluated
             under the same budget; transfer_only: not evaluated.
         conformance: of autoattack: the official code's draws, batches and operations, on one thread.
@@ -137,7 +142,8 @@ def evaluate(
             "restarts": restarts, "targets": targets, "queries": queries, "step_size": step_size, "loss": loss,
             "contexts": contexts, "lambda_": lambda_, "sweep_lambda": sweep_lambda, "colluders": colluders,
             "victims": victims, "company": company, "company_seed": company_seed, "surrogates": surrogates,
-            "joint_surrogates": joint_surrogates, "transfer_only": transfer_only, "full_matrix": full_matrix,
+            "joint_surrogates": joint_surrogates, "sample": sample, "no_escalate": no_escalate, "budget": budget,
+            "transfer_only": transfer_only, "full_matrix": full_matrix,
             "conformance": conformance, "random": random, "checks": None if checks == "basic" else checks,
             "quantise": quantise, "role": role,
             "seed": seed, "batch_size": 250 if conformance and batch_size == 256 else batch_size, "threads": threads,
