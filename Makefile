@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 600
 PREFIX ?= /usr/local
 BUILD := build/$(PRESET)
 
-.PHONY: help setup program build install demo test quick oracles fuzz format tidy clean FORCE
+.PHONY: help setup program build install demo wheel test quick oracles fuzz format tidy clean FORCE
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ install: program  ## program, library, man pages and completions into PREFIX (/u
 
 demo: program  ## the main job on Fashion-MNIST, from nothing to runs/demo/report.html
 	@scripts/demo
+
+wheel: | setup  ## the Python package as a wheel in dist/, audited (docs/python.md)
+	@.venv/bin/python -m pip wheel --quiet --disable-pip-version-check . --no-build-isolation --no-deps -w dist
+	@.venv/bin/python scripts/audit_wheel.py $$(ls -t dist/*.whl | head -1); echo "wheel: $$SECONDS s"
 
 test: build  ## set up, build, run every test
 	@ctest --preset $(PRESET) -j $(JOBS)

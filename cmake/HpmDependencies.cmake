@@ -1,7 +1,9 @@
 # LibTorch is PyTorch's: a user's own through Torch_DIR, CMAKE_PREFIX_PATH or HPM_PYTHON (variables or in the
 # environment), otherwise the wheel that scripts/setup puts into .venv.
 set(HPM_PYTHON "$ENV{HPM_PYTHON}" CACHE FILEPATH "A Python with PyTorch: its LibTorch is used, and the tests run it")
-if(HPM_PYTHON)
+if(SKBUILD)  # pip builds the package: its own Python
+  set(HPM_PYTHON_EXECUTABLE ${Python_EXECUTABLE})
+elseif(HPM_PYTHON)
   set(HPM_PYTHON_EXECUTABLE ${HPM_PYTHON})
 elseif(EXISTS ${PROJECT_SOURCE_DIR}/.venv/bin/python)
   set(HPM_PYTHON_EXECUTABLE ${PROJECT_SOURCE_DIR}/.venv/bin/python)

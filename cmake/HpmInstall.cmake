@@ -1,4 +1,8 @@
 # `cmake --install` and the package hpm::hpm, usable from the installed prefix or, with hpm_DIR, from the build folder.
+# (The Python package installs its own parts: python/CMakeLists.txt.)
+if(SKBUILD)
+  return()
+endif()
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 

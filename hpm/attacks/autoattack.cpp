@@ -98,7 +98,9 @@ class Driver {
           model_.coupling() == Coupling::batch ? at::arange(images_.size()) : survivors.slice(0, begin, begin + size);
       const auto key = fmt::format("{} {}/{}", result_.attacks.size(), spec.name, begin);
       ChunkMonitor progress(monitor_, spec, begin, rows.numel(), fmt::format("{} left", robust_.sum().item<int64_t>()));
-      take(rows, log_.once(key, rows, [&] { return attack(spec, rows, progress); }));
+      const auto done = log_.once(key, rows, [&] { return attack(spec, rows, progress); });
+      take(rows, done);
+      if (options_.on_chunk) options_.on_chunk(spec, rows, find_tensor(done, "broken"));
       monitor_.step(std::min(begin + size, n), fmt::format("{} left", robust_.sum().item<int64_t>()));
     }
     monitor_.end();

@@ -22,6 +22,8 @@ struct AutoAttackOptions {
   std::optional<int64_t> restarts = {};
   std::optional<int64_t> targets = {};
   std::optional<int64_t> queries = {};
+  /// Called after each chunk of an attack: the rows [M] that it attacked, and which of them it broke, [M] bool (CPU).
+  std::function<void(const AttackSpec& attack, const Tensor& rows, const Tensor& broken)> on_chunk = {};
 };
 /// `shared`: the command has the seed and the batch size from elsewhere.
 void fields(Fields& f, AutoAttackOptions& options, bool shared = false);

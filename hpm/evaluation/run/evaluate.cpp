@@ -19,6 +19,7 @@ namespace hpm {
 
 std::unique_ptr<Defence> Subject::make(const ImageSet& images, const std::vector<std::string>& contexts,
                                        const WorkLog& log) const {
+  if (own) return own(images);
   auto options = defence;
   options.contexts = contexts;
   options.differentiable = differentiable;
@@ -87,6 +88,7 @@ class ModelRun {
     all.defence.peers = input_.peers;
     all.defence.more_surrogates = input_.surrogates;
     all.defence.own_surrogates = input_.hpm_surrogates;
+    all.own = input_.defence;
     return all;
   }
 

@@ -1,5 +1,7 @@
 // defines: EvaluationInput, EvaluationPlan, plan_evaluation(), evaluate()
 #pragma once
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -8,6 +10,9 @@
 #include "hpm/evaluation/run/options.h"
 
 namespace hpm {
+
+/// Makes a defence for the images to be evaluated.
+using DefenceMaker = std::function<std::unique_ptr<Defence>(const ImageSet& images)>;
 
 /// What is evaluated.
 struct EvaluationInput {
@@ -18,6 +23,7 @@ struct EvaluationInput {
   std::vector<Surrogate> surrogates = {};         ///< of the user's own, for any defence
   std::vector<HpmSurrogate> hpm_surrogates = {};  ///< further rows of HPM's table
   std::vector<std::string> notes = {};            ///< what a reader of the results must know about these
+  DefenceMaker defence = {};  ///< judged in place of `model`, which then gives name, classes and input shape alone
 };
 
 /// What an evaluation will do.

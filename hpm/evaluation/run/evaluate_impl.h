@@ -15,6 +15,7 @@ struct Subject {
   DefenceOptions defence;  ///< as which defence it is seen, in all contexts asked for
   std::string part;        ///< its prefix in the log: "model", "base" or "control"
   bool differentiable = true;
+  DefenceMaker own = {};  ///< a defence in place of the model
 
   std::unique_ptr<Defence> make(const ImageSet& images, const std::vector<std::string>& contexts,
                                 const WorkLog& log) const;

@@ -131,6 +131,7 @@ void probe(const EvaluationInput& input, const EvaluationOptions& options, const
   const auto look = [&](const HpmModel& model, bool stand_ins) {
     const auto found = probe_gradient(model.classifier, sample);
     Subject subject{model, options.defence(), "", true};
+    if (&model == &input.model) subject.own = input.defence;
     const auto defence = subject.make(sample, {options.contexts.front()}, {});
     const bool asks = options.is("pgd") || attacks_ask_for_gradients(attacks_on(*defence, threat, options));
     for (const auto& line : require_gradient(model.classifier, found, asks ? options.protocol : "", stand_ins))
@@ -172,6 +173,7 @@ EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOpt
     subject.defence.peers = peers;
     if (&model == &input.model) {
       subject.defence.more_surrogates = input.surrogates, subject.defence.own_surrogates = input.hpm_surrogates;
+      subject.own = input.defence;
     } else {
       subject.differentiable = true;
     }

@@ -1,0 +1,3 @@
+VERSION: str
+COMMIT: str
+TORCH_VERSION: str
