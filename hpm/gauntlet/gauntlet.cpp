@@ -94,8 +94,8 @@ class Gauntlet {
       if (prediction_.coupling == Coupling::rows) names.emplace_back("smoothed");
       if (!twins_.empty()) names.emplace_back("bpda");
     }
-    return {.version = "quick", .surrogates = names, .seed = setting_.seed, .batch_size = options_.batch_size,
-            .steps = std::min<int64_t>(options_.steps, 50), .queries = std::min<int64_t>(options_.queries, 1000)};
+    return {.version = "fast", .surrogates = names, .seed = setting_.seed, .batch_size = options_.batch_size,
+            .queries = std::min<int64_t>(options_.queries, 1000)};
   }
 
   /// [n] bool: right, and held against many starts through every twin.
@@ -103,9 +103,9 @@ class Gauntlet {
     auto held = clean.clone();
     for (size_t i = 0; i < twins_.size(); ++i) {
       AttackedDefence attacked(defence, target, twin_surrogate("twin", "", twins_[i]));
-      for (const char* name : {"apgd-ce", "apgd-t"}) {
+      for (const char* name : {"apgd-ce", "relaxation"}) {
         AttackSpec spec{.name = name, .steps = options_.steps, .restarts = options_.restarts};
-        if (spec.name == "apgd-t") spec.restarts = 1;
+        if (spec.name == "relaxation") spec.steps = attack_entry(name).steps;
         const RandomStreams streams(setting_.seed + 1000 * (i + 1));
         const auto rows = held.nonzero().squeeze(1);
         for_chunks(setting_.images.subset(rows), options_.batch_size, [&](const Images& chunk, int64_t begin) {
