@@ -171,9 +171,10 @@ class Fast {
   Evaluation finish() {
     const auto left = staged_.survivors().numel(), correct = staged_.clean_correct().sum().item<int64_t>();
     const auto sequence = autoattack_sequence({.version = "standard", .norm = norm_, .classes = defence_.classes()});
-    // Broken images leave it within its first attack.
-    fast_.autoattack_passes =
-        left * passes_of(sequence).forward + (correct - left) * passes_of(sequence.attacks.front()).forward;
+    // Broken images leave it within its first attack. What was not attacked says nothing.
+    if (!staged_.cut_short())
+      fast_.autoattack_passes =
+          left * passes_of(sequence).forward + (correct - left) * passes_of(sequence.attacks.front()).forward;
     fast_.stages = staged_.stages();
     auto out = staged_.finish();
     out.checks.push_back(alarms_check(fast_));
