@@ -248,7 +248,6 @@ TEST_F(FastTest, WhatTransfersFromAnotherModelIsAnAlarm) {
   // The model hides its gradient, and the base is the same without the mask.
   const auto model = test::quantised_input(honest, 16);
   images = test::labelled_by(model, images.select(at::arange(20)));
-  threat.eps = .06;
   PlainDefence defence(model, {.peers = {honest, {}}});
   const auto e = evaluate_fast(defence, {images, threat}, {.escalate = false}, {});
   EXPECT_TRUE(alarm(e, "transfer from base").fired) << alarm(e, "transfer from base").evidence;
