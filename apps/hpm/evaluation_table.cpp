@@ -22,7 +22,8 @@ void print_fast(const FastOutcome& fast) {
   if (!fast.stages.empty()) fmt::print("{}", table(rows));
   const auto looked =
       std::count_if(fast.alarms.begin(), fast.alarms.end(), [](const auto& a) { return a.value.has_value(); });
-  if (fast.fired().empty()) fmt::print("alarms: none of {} fired\n", looked);
+  if (looked == 0) fmt::print("alarms: none was looked at, the time was up\n");
+  else if (fast.fired().empty()) fmt::print("alarms: none of {} fired\n", looked);
   for (const auto& alarm : fast.alarms)
     if (alarm.fired) fmt::print("ALARM  {}: {}\n", alarm.name, alarm.evidence);
   if (fast.escalated) fmt::print("escalated: stronger attacks went on with what stood\n");

@@ -52,6 +52,9 @@ std::string what_followed(const ReportedRun& run) {
     return "An alarm fired, so the evaluation escalated: stronger attacks went on with every image that stood, and the "
            "verdicts are theirs too.";
   if (fired) return "An alarm fired and nothing followed it, as was asked for: the result is suspect.";
+  const bool looked = std::any_of(run.alarms.begin(), run.alarms.end(),
+                                  [](const AlarmResult& alarm) { return alarm.value.has_value(); });
+  if (!looked) return "No alarm was looked at: the time was up.";
   return "No alarm fired: nothing that was looked at speaks against the attacks by gradient.";
 }
 

@@ -189,7 +189,7 @@ TEST_F(MsaPlan, StatedPassesCountTheTargetsOfTheSurrogatesRanking) {
 TEST_F(MsaPlan, BadOptionsAreUsageErrors) {
   EXPECT_THROW(msa(model, {}, images, threat, options({"group"})), UsageError);
   auto o = options({"solo"});
-  o.version = "fast";
+  o.version = "quickest";
   EXPECT_THROW(msa(model, {}, images, threat, o), UsageError);
   EXPECT_THROW(msa(model, {}, images, threat, options({"solo", "solo"})), UsageError);
   o = options({"solo"});

@@ -71,14 +71,14 @@ class Fast {
   /// Attacks of another kind on a random sample of what stands.
   void sample() {
     const auto standing = staged_.survivors();
-    drawn_from_ = standing.numel();
     const auto rows = first_of(staged_.in_random_order(standing), sample_size(options_.sample, standing.numel()));
-    for (const auto* name : {"fab-t", "square"})
-      staged_.attack(fmt::format("{} on a sample", name), autoattack_spec(name, norm_, defence_.classes()), rows);
     for (const auto& surrogate : defence_.surrogates(0, {.quick = false}))
       if (surrogate.kind == SurrogateKind::transfer && surrogate.unavailable.empty())
         staged_.attack("transfer from " + surrogate.name, transfer_spec(norm_), rows, surrogate);
-    sampled_ = rows.numel();
+    drawn_from_ = staged_.survivors().numel();
+    for (const auto* name : {"fab-t", "square"})
+      staged_.attack(fmt::format("{} on a sample", name), autoattack_spec(name, norm_, defence_.classes()), rows);
+    sampled_ = stage("fab-t on a sample")->images;
   }
 
   const StageResult* stage(const std::string& name) const {
@@ -171,9 +171,10 @@ class Fast {
   Evaluation finish() {
     const auto left = staged_.survivors().numel(), correct = staged_.clean_correct().sum().item<int64_t>();
     const auto sequence = autoattack_sequence({.version = "standard", .norm = norm_, .classes = defence_.classes()});
-    // Broken images leave it within its first attack.
-    fast_.autoattack_passes =
-        left * passes_of(sequence).forward + (correct - left) * passes_of(sequence.attacks.front()).forward;
+    // Broken images leave it within its first attack. What was not attacked says nothing.
+    if (!staged_.cut_short())
+      fast_.autoattack_passes =
+          left * passes_of(sequence).forward + (correct - left) * passes_of(sequence.attacks.front()).forward;
     fast_.stages = staged_.stages();
     auto out = staged_.finish();
     out.checks.push_back(alarms_check(fast_));
