@@ -26,6 +26,7 @@ class _Settings:
     """Settings of one attack. What the engine does not vary is named in `_fixed`; another value is an error."""
 
     _fixed: dict[str, Any] = {}
+    _of_the_whole = ("verbose", "seed", "device", "eps", "norm", "logger")  # the authors' attacks have their own
 
     def __init__(self, **values: Any) -> None:
         for name, value in {**self._fixed, **values}.items():
@@ -33,6 +34,9 @@ class _Settings:
 
     def __setattr__(self, name: str, value: Any) -> None:
         kind = type(self).__name__
+        if name in self._of_the_whole:
+            warn(f"AutoAttack: {kind}.{name} has no effect: all attacks have that of the AutoAttack object")
+            return
         if name not in self.__dict__:
             raise AttributeError(f"AutoAttack: {kind} has no setting {name}; it has {', '.join(sorted(self.__dict__))}")
         if name in self._fixed and value != self._fixed[name]:

@@ -160,6 +160,8 @@ def test_what_the_engine_does_not_vary_is_refused_in_a_sentence(tiny: Any) -> No
         adversary.square.p_init = 0.3
     with pytest.raises(AttributeError, match="Apgd has no setting n_restart; it has"):
         adversary.apgd.n_restart = 3
+    with pytest.warns(RuntimeWarning, match="Fab.verbose has no effect"):
+        adversary.fab.verbose = True
     with pytest.raises(ValueError, match="TensorFlow"):
         hpm.AutoAttack(tiny, is_tf_model=True)
     with pytest.raises(ValueError, match="its own attacks"):
