@@ -6,14 +6,14 @@
 namespace hpm::app {
 
 std::string Cost::text() const {
-  const auto typical =
-      usual ? fmt::format("usually some {} forward passes for an image that survives ({:.0f} s); ", usual->forward,
-                          std::ceil(usual_seconds))
-            : "";
-  return typical + fmt::format(
-      "at most {} forward and {} backward passes an image, {} images, {} radii: some {:.0f} s of passes on this "
-      "machine if every image survived",
-      passes.forward, passes.backward, images, radii, std::ceil(seconds));
+  const auto typical = usual ? fmt::format("usually some {} forward passes for an image that survives ({:.0f} s); ",
+                                           usual->forward, std::ceil(usual_seconds))
+                             : "";
+  return typical +
+         fmt::format(
+             "at most {} forward and {} backward passes an image, {} images, {} radii: some {:.0f} s of passes on this "
+             "machine if every image survived",
+             passes.forward, passes.backward, images, radii, std::ceil(seconds));
 }
 
 void Cost::print(const CommandLine& line) const {
@@ -27,7 +27,8 @@ void Cost::print(const CommandLine& line) const {
   fmt::print("{}\n", json_text(json));
 }
 
-Cost cost_of(const Classifier& classifier, const Images& sample, const Passes& passes, int64_t images, int64_t radii, const std::optional<Passes>& usual) {
+Cost cost_of(const Classifier& classifier, const Images& sample, const Passes& passes, int64_t images, int64_t radii,
+             const std::optional<Passes>& usual) {
   const SearchOperations faster;
   ClassifierModel timed(classifier);
   const Loss loss{LossKind::ce, sample.y, {}};

@@ -13,20 +13,23 @@ void print_fast(const FastOutcome& fast) {
   std::vector<std::vector<std::string>> rows{{"stage", "images", "broke", "passes", "seconds"}};
   int64_t passes = 0;
   for (const auto& s : fast.stages) {
-    const auto images = s.attacked < s.images ? fmt::format("{} of {}", s.attacked, s.images) : std::to_string(s.images);
-    rows.push_back({s.name, images, std::to_string(s.broke), std::to_string(s.passes), fmt::format("{:.1f}", s.seconds)});
+    const auto images =
+        s.attacked < s.images ? fmt::format("{} of {}", s.attacked, s.images) : std::to_string(s.images);
+    rows.push_back(
+        {s.name, images, std::to_string(s.broke), std::to_string(s.passes), fmt::format("{:.1f}", s.seconds)});
     passes += s.passes;
   }
   if (!fast.stages.empty()) fmt::print("{}", table(rows));
   const auto looked =
       std::count_if(fast.alarms.begin(), fast.alarms.end(), [](const auto& a) { return a.value.has_value(); });
-  if (fast.fired().empty()) fmt::print("alarms: none of {} fired\n", looked);
+  if (looked == 0) fmt::print("alarms: none was looked at, the time was up\n");
+  else if (fast.fired().empty()) fmt::print("alarms: none of {} fired\n", looked);
   for (const auto& alarm : fast.alarms)
     if (alarm.fired) fmt::print("ALARM  {}: {}\n", alarm.name, alarm.evidence);
   if (fast.escalated) fmt::print("escalated: stronger attacks went on with what stood\n");
   if (const auto& b = fast.bound)
-    fmt::print("{} on a sample: {} of {} broken; all {} images: robust at least {:.1f} % (95 %)\n", b->stage, b->broke,
-               b->sampled, b->of, b->robust_accuracy);
+    fmt::print("{} broke {} of {} drawn from {}: robust at least {:.1f} % (95 %)\n", b->stage, b->broke, b->sampled,
+               b->of, b->robust_accuracy);
   if (fast.autoattack_passes > 0 && passes > 0)
     fmt::print("AutoAttack would have taken some {} passes, {:.0f} times as many\n", fast.autoattack_passes,
                static_cast<double>(fast.autoattack_passes) / static_cast<double>(passes));

@@ -175,9 +175,9 @@ std::string make_report(const std::vector<RunFiles>& files, const std::string& t
   std::string first = study.summaries, body = study.parts;
   if (compares) {
     first = sections::verdicts(c);
-    body = sections::side_by_side(c) + sections::faces(c) + sections::surrogates(c) + sections::attacks(c) +
-           sections::curves(c) + sections::sweeps(c) + sections::classes(c) + sections::gallery(c, files) +
-           sections::checks(c) + study.summaries + study.parts;
+    body = sections::side_by_side(c) + sections::faces(c) + sections::surrogates(c) + sections::fast(c) +
+           sections::attacks(c) + sections::curves(c) + sections::sweeps(c) + sections::classes(c) +
+           sections::gallery(c, files) + sections::checks(c) + study.summaries + study.parts;
     c.runs.insert(c.runs.end(), studies.begin(), studies.end());
   }
   body += sections::provenance(c, files);

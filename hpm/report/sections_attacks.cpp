@@ -15,7 +15,8 @@ struct Step {
 /// The attacks that follow one another on the survivors; none where surrogates took turns, or accuracies are missing.
 std::vector<Step> steps_of(const ReportedRun& run) {
   std::vector<Step> steps;
-  if (!run.headline().clean_accuracy || !run.headline().surrogates.empty()) return steps;
+  // The stages of a fast evaluation choose their images: they have a table of their own.
+  if (!run.headline().clean_accuracy || !run.headline().surrogates.empty() || !run.stages.empty()) return steps;
   const auto images = [&](double accuracy) { return std::llround(accuracy / 100 * static_cast<double>(run.n)); };
   int64_t standing = images(*run.headline().clean_accuracy);
   for (const auto& pass : run.attacks) {

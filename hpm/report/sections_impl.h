@@ -13,6 +13,7 @@ std::string side_by_side(const Comparison& c);
 std::string faces(const Comparison& c);
 std::string surrogates(const Comparison& c);
 std::string attacks(const Comparison& c);
+std::string fast(const Comparison& c);
 std::string curves(const Comparison& c);
 std::string sweeps(const Comparison& c);
 std::string classes(const Comparison& c);

@@ -40,6 +40,8 @@ std::string worst_case(const ReportedRun& run) {
                                    [](const auto& note) { return note.find("instead of the") != std::string::npos; });
   if (run.protocol == "autoattack" && run.version != "custom")
     return changed ? "AutoAttack with changed settings" : "AutoAttack";
+  if (run.protocol == "fast")
+    return run.escalated.value_or(false) ? "the fast evaluation, which escalated" : "the fast evaluation";
   std::vector<std::string> names;
   for (const auto& attack : run.attacks)
     if (std::find(names.begin(), names.end(), attack.name) == names.end()) names.push_back(attack.name);
@@ -193,7 +195,13 @@ void remark_attack(const ReportedRun& run, Verdict& v) {
   if (!missing.empty())
     v.remarks.push_back(
         fmt::format("Not attacked through {} (not available): the worst case may be lower.", join(missing)));
-  if (run.protocol == "pgd" || run.protocol == "fast" || run.version == "custom")
+  if (run.bound)
+    v.remarks.push_back(
+        fmt::format("{} attacked a random {} of {} images: robust accuracy is at least {} with 95 % "
+                    "confidence.",
+                    run.bound->stage, count_text(run.bound->sampled), count_text(run.bound->of),
+                    percent(run.bound->robust_accuracy)));
+  if (run.protocol == "pgd" || run.version == "custom")
     v.remarks.push_back(fmt::format("Nothing but {} was run; a stronger attack may break more.", worst_case(run)));
   if (run.role == "hpm" && run.protocol != "msa")
     v.remarks.push_back(

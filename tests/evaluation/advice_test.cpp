@@ -5,6 +5,7 @@
 #include "hpm/attacks/function_model.h"
 #include "hpm/defences/plain_defence.h"
 #include "hpm/evaluation/checks.h"
+#include "hpm/evaluation/fast/fast.h"
 #include "hpm/evaluation/peers.h"
 #include "hpm/evaluation/protocols.h"
 #include "surrogates/tiny_model.h"
@@ -30,6 +31,7 @@ TEST(Advice, KnowsEveryCheckThatCanFailAndNoOther) {
     EXPECT_FALSE(meaning_of_check(check.name).empty()) << check.name;
   }
   run.insert(peer_accuracy("base", evaluation.first().clean_correct, evaluation.first().clean_correct).name);
+  run.insert(alarms_check({}).name), run.insert(time_check({}).name);
   for (const auto& guide : check_guides())
     EXPECT_TRUE(known.insert(guide.name).second) << guide.name << " is there twice";
   EXPECT_EQ(run, known);

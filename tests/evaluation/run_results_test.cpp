@@ -78,6 +78,11 @@ RunResults full() {
   x.predictions = {{0, 1, 1, 1}, {1, 1, 0, 1}};
   x.standard_error = 25;
   x.attacks = {{"apgd-ce", "ste", "solo", 50., {1, 1, 0, 0}, 40, 30, .25}, {"square"}};
+  x.stages = {{"core", "relaxation", 4, 3, 1, 400, 390, .5}};
+  x.escalated = true,
+  x.alarms = {{"random", 2., 0., "images", true, "seen"}, {.name = "transfer", .evidence = "no base"}};
+  x.bound = BoundResult{"core", 3, 1, 4, 60.5, 12.25};
+  x.autoattack_passes = 30000;
   x.contexts = {context("solo"), context("joint")};
   x.curve = {{.01, 60, 3}};
   x.sweep = {{"solo", .5, 75, 50, true}};

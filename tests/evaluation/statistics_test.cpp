@@ -5,6 +5,15 @@
 namespace hpm {
 namespace {
 
+TEST(Statistics, BinomialUpperIsClopperAndPearsons) {
+  EXPECT_NEAR(binomial_upper(0, 60), 100 * (1 - std::pow(.05, 1. / 60)), 1e-9);
+  EXPECT_NEAR(binomial_upper(0, 1), 95, 1e-9);
+  EXPECT_NEAR(binomial_upper(1, 20), 21.61, .005);
+  EXPECT_NEAR(binomial_upper(10, 100), 16.37, .005);
+  EXPECT_EQ(binomial_upper(5, 5), 100);
+  EXPECT_EQ(binomial_upper(0, 0), 100);
+}
+
 TEST(Wilson, HasTheTextbookValues) {
   // 15 of 148 (Newcombe 1998, table I): .0624 to .1605
   EXPECT_NEAR(wilson(15, 148).low, 6.24, .005);

@@ -103,6 +103,47 @@ TEST(Page, TakesASingleRunOfAPlainModel) {
   EXPECT_FALSE(contains(page, "id=\"gallery\""));
 }
 
+TEST(Page, ShowsTheStagesAlarmsAndTheBoundOfAFastRun) {
+  auto run = test::sample_runs(60)[1];  // of a plain model
+  auto& r = run.results;
+  r["protocol"] = "fast", r["version"] = nullptr, r["escalated"] = false, r["autoattack_passes"] = 300000;
+  r["stages"] = {{{"name", "core"},
+                  {"attack", "relaxation"},
+                  {"images", 50},
+                  {"attacked", 50},
+                  {"broke", 11},
+                  {"passes", 7000},
+                  {"backward_passes", 6900},
+                  {"seconds", 1.5}},
+                 {{"name", "tail"},
+                  {"attack", "apgd-t"},
+                  {"images", 4},
+                  {"attacked", 4},
+                  {"broke", 0},
+                  {"passes", 3000},
+                  {"backward_passes", 2900},
+                  {"seconds", .5}}};
+  r["alarms"] = {{{"name", "zero gradients"},
+                  {"value", 0},
+                  {"limit", 5},
+                  {"unit", "%"},
+                  {"fired", false},
+                  {"evidence", "none of 50"}},
+                 {{"name", "transfer"}, {"value", nullptr}, {"fired", false}, {"evidence", "no base <given>"}}};
+  r["bound"] = {{"stage", "FAB-T and Square"}, {"sampled", 12}, {"broke", 0}, {"of", 39}, {"share", 22.1},
+                {"robust_accuracy", 54.3}};
+  auto page = make_report({run}, "");
+  for (const char* part :
+       {"The fast evaluation", "relaxation", "7,000", "30 times as many", "quiet", "not looked at",
+        "no base &lt;given&gt;", "No alarm fired", "attacked a random 12 of 39 images", "under the fast evaluation"})
+    EXPECT_NE(page.find(part), std::string::npos) << part;
+  EXPECT_EQ(page.find("id=\"attacks\""), std::string::npos) << "the stages have a table of their own";
+  r["alarms"][0]["fired"] = true, r["escalated"] = true;
+  page = make_report({run}, "");
+  EXPECT_NE(page.find(">fired<"), std::string::npos);
+  EXPECT_NE(page.find("which escalated"), std::string::npos);
+}
+
 TEST(Page, TakesControlAndBaseFromTheRunWhenTheyHaveNoneOfTheirOwn) {
   const auto page = make_report({test::sample_run("hpm")});
   EXPECT_TRUE(contains(page, "</i>FC, control"));

@@ -29,6 +29,25 @@ Tensor logits_of(AttackModel& model, const Images& images) {
   return model.ask({images.x, images.index}, nullptr).target_logits;
 }
 
+constexpr int64_t kLookedAt = 200;                       // images of PGD-10 against PGD-50
+constexpr int64_t kGradients = 64;                       // images of the other alarms by gradient
+constexpr int64_t kMost = 60, kLeast = 12, kShare = 20;  // of the sample that FAB-T and Square attack in full
+
+/// How many of the images in `rows` PGD leaves; each chunk is a piece of work.
+int64_t left_by_pgd(const LookedAt& at, int64_t steps, const Tensor& rows, Monitor& monitor, const WorkLog& log) {
+  int64_t left = 0;
+  for (int64_t begin = 0; begin < rows.numel(); begin += at.batch_size) {
+    const auto here = rows.slice(0, begin, std::min(begin + at.batch_size, rows.numel()));
+    const auto done = log.once(fmt::format("pgd-{}/{}", steps, begin), here, [&]() -> NamedTensors {
+      const auto found =
+          pgd(at.model, at.images.select(here), at.threat, {.steps = steps}, RandomStreams(at.seed), monitor);
+      return {{"left", found.broken.logical_not().sum().to(at::kCPU)}};
+    });
+    left += find_tensor(done, "left").item<int64_t>();
+  }
+  return left;
+}
+
 }  // namespace
 
 AlarmResult zero_gradient_alarm(AttackModel& model, const Images& images, const ThreatModel& threat,
@@ -95,10 +114,20 @@ AlarmResult probabilities_alarm(const Tensor& clean_logits) {
 AlarmResult steps_alarm(int64_t left_by_10, int64_t left_by_50, int64_t images) {
   const std::string name = "PGD-10 against PGD-50";
   if (images == 0) return not_looked_at(name, "no image is classified correctly");
-  // Of few images, two are more than 3 points: by chance.
-  const double points = 100. / static_cast<double>(images), limit = std::max(3., 2 * points);
+  // Honest models come up to 3 points where they lose most of their images; two images more are chance.
+  const double points = 100. / static_cast<double>(images), limit = 3 + 2 * points;
   return alarm(name, static_cast<double>(left_by_10 - left_by_50) * points, limit, "points",
                fmt::format("of {} images 10 steps left {}, 50 steps {}", images, left_by_10, left_by_50));
+}
+
+AlarmResult nearer_alarm(const Tensor& core, const Tensor& queried, int64_t queries) {
+  const std::string name = "Square comes nearer";
+  if (core.numel() == 0) return not_looked_at(name, "nothing survived");
+  const auto nearer = queried.lt(core);
+  // Of few survivors, one is more than 5 %: by chance.
+  return alarm(name, percent(nearer), std::max(5., 100. / static_cast<double>(core.numel())), "%",
+               fmt::format("{} queries came nearer than the core for {} of {} survivors", queries,
+                           nearer.sum().item<int64_t>(), core.numel()));
 }
 
 AlarmResult stand_in_alarm(const std::string& surrogate) {
@@ -114,6 +143,42 @@ AlarmResult beyond_alarm(const std::string& name, const StageResult* stage, cons
   if (stage->attacked == 0 && stage->images > 0) return not_looked_at(name, "the time was up");
   return alarm(name, static_cast<double>(stage->broke), 0, "images",
                fmt::format("{} broke {} of {} survivors", stage->attack, stage->broke, stage->attacked));
+}
+
+Tensor in_random_order(const Tensor& rows, const Tensor& index, uint64_t seed) {
+  const auto numbers = index.index_select(0, rows);
+  const auto by_number = numbers.argsort();
+  const auto draws = RandomStreams(seed).uniform(numbers.index_select(0, by_number), {"fast order"}, {1}).squeeze(1);
+  return rows.index_select(0, by_number.index_select(0, std::get<1>(draws.sort(true, 0, false))));
+}
+
+int64_t sample_size(const std::optional<int64_t>& given, int64_t survivors) {
+  return given.value_or(std::clamp((survivors + kShare - 1) / kShare, kLeast, kMost));
+}
+
+AttackSpec autoattack_spec(const std::string& name, Norm norm, int64_t classes) {
+  for (const auto& spec : autoattack_sequence({.version = "standard", .norm = norm, .classes = classes}).attacks)
+    if (spec.name == name) return spec;
+  fail("fast: AutoAttack has no {}", name);
+}
+
+std::vector<AlarmResult> look_at_gradients(const LookedAt& at, const Tensor& correct, const Tensor& clean_logits,
+                                           Monitor& monitor, const WorkLog& log) {
+  const auto first = [&](int64_t count) { return correct.slice(0, 0, std::min(count, correct.numel())); };
+  const auto some = at.images.select(first(kGradients));
+  const RandomStreams streams(at.seed);
+  std::vector<AlarmResult> all{probabilities_alarm(clean_logits), random_alarm(at.model, some),
+                               coupled_alarm(at.model, some), zero_gradient_alarm(at.model, some, at.threat, streams),
+                               still_loss_alarm(at.model, some, at.threat, streams)};
+  const auto rows = first(kLookedAt);
+  const auto by_10 = left_by_pgd(at, 10, rows, monitor, log), by_50 = left_by_pgd(at, 50, rows, monitor, log);
+  all.push_back(steps_alarm(by_10, by_50, rows.numel()));
+  return all;
+}
+
+Passes gradient_alarm_passes(int64_t n) {
+  const auto few = std::min(kGradients, n), looked = std::min(kLookedAt, n);
+  return {10 * few + (10 + 50 + 6) * looked, 3 * few + (10 + 50) * looked};
 }
 
 }  // namespace hpm

@@ -1,7 +1,9 @@
 // defines: zero_gradient_alarm(), still_loss_alarm(), random_alarm(), coupled_alarm(), probabilities_alarm(),
-//          steps_alarm(), stand_in_alarm(), beyond_alarm()
+//          steps_alarm(), nearer_alarm(), stand_in_alarm(), beyond_alarm(), in_random_order(), sample_size(),
+//          autoattack_spec(), LookedAt, look_at_gradients()
 #pragma once
 #include "hpm/evaluation/evaluation.h"
+#include "hpm/io/journal.h"
 
 namespace hpm {
 
@@ -28,10 +30,40 @@ AlarmResult probabilities_alarm(const Tensor& clean_logits);
 /// PGD with 10 steps that leaves many more of `images` than PGD with 50.
 AlarmResult steps_alarm(int64_t left_by_10, int64_t left_by_50, int64_t images);
 
+/// A few queries of Square that come nearer to breaking an image than the core did. Where gradients lead, hundreds of
+/// steps along them come nearer than as many random windows; this shows on every survivor, long before one breaks.
+/// core, queried [M]: the smallest margins that each saw.
+AlarmResult nearer_alarm(const Tensor& core, const Tensor& queried, int64_t queries);
+
 /// The gradients are those of a stand-in for the prediction; `surrogate`: its name, or empty.
 AlarmResult stand_in_alarm(const std::string& surrogate);
 
 /// An attack of another kind that breaks survivors of the core. `missing`: why it was not run, or empty.
 AlarmResult beyond_alarm(const std::string& name, const StageResult* stage, const std::string& missing);
+
+/// `rows` [m] (places) in an order drawn at random, which depends on the seed and the images' numbers `index` alone.
+Tensor in_random_order(const Tensor& rows, const Tensor& index, uint64_t seed);
+
+/// How many of so many survivors FAB-T and Square attack; `given`: FastOptions::sample.
+int64_t sample_size(const std::optional<int64_t>& given, int64_t survivors);
+
+/// An attack of AutoAttack with its settings for this norm.
+AttackSpec autoattack_spec(const std::string& name, Norm norm, int64_t classes);
+
+/// What alarms look at.
+struct LookedAt {
+  AttackModel& model;
+  const ImageSet& images;
+  ThreatModel threat;
+  uint64_t seed = 0;
+  int64_t batch_size = 256;
+};
+
+/// The alarms that need gradients or repeated predictions. `correct` [m]: places of the correctly classified images, in
+/// random order; `clean_logits` [n,K].
+std::vector<AlarmResult> look_at_gradients(const LookedAt& at, const Tensor& correct, const Tensor& clean_logits,
+                                           Monitor& monitor, const WorkLog& log);
+/// Image passes of look_at_gradients() on n images, at most.
+Passes gradient_alarm_passes(int64_t n);
 
 }  // namespace hpm

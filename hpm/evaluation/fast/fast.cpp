@@ -2,16 +2,15 @@
 
 #include <algorithm>
 
-#include "hpm/attacks/pgd.h"
+#include "hpm/attacks/square.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/fast/alarms.h"
 
 namespace hpm {
 namespace {
 
-constexpr int64_t kLookedAt = 200;   // images of PGD-10 against PGD-50
-constexpr int64_t kGradients = 64;   // images of the other alarms by gradient
 constexpr int64_t kTransferSteps = 50;
+constexpr int64_t kQueried = 60, kQueries = 200;  // survivors that a few queries are tried on
 
 AttackSpec core_spec() {
   const auto& entry = attack_entry("relaxation");
@@ -21,12 +20,6 @@ AttackSpec core_spec() {
 /// AutoAttack's own, with its settings for this norm.
 std::vector<AttackSpec> autoattack_specs(Norm norm, int64_t classes) {
   return autoattack_sequence({.version = "standard", .norm = norm, .classes = classes}).attacks;
-}
-
-AttackSpec autoattack_spec(const std::string& name, Norm norm, int64_t classes) {
-  for (const auto& spec : autoattack_specs(norm, classes))
-    if (spec.name == name) return spec;
-  fail("fast: AutoAttack has no {}", name);
 }
 
 /// All wrong classes, up to nine.
@@ -79,7 +72,7 @@ class Fast {
   void sample() {
     const auto standing = staged_.survivors();
     drawn_from_ = standing.numel();
-    const auto rows = first_of(staged_.in_random_order(standing), options_.sample);
+    const auto rows = first_of(staged_.in_random_order(standing), sample_size(options_.sample, standing.numel()));
     for (const auto* name : {"fab-t", "square"})
       staged_.attack(fmt::format("{} on a sample", name), autoattack_spec(name, norm_, defence_.classes()), rows);
     for (const auto& surrogate : defence_.surrogates(0, {.quick = false}))
@@ -94,47 +87,46 @@ class Fast {
     return found == all.end() ? nullptr : &*found;
   }
 
-  /// How many of `images` PGD leaves.
-  int64_t left_by_pgd(int64_t steps, const Tensor& rows) {
-    int64_t left = 0;
+  /// The smallest margins that a few queries of Square come to on `rows`, in the core's unit.
+  Tensor queried_margins(const Tensor& rows) {
+    std::vector<Tensor> all{at::zeros({0}, at::kDouble)};
     const RandomStreams streams(options_.seed);
     for (int64_t begin = 0; begin < rows.numel(); begin += options_.batch_size) {
       const auto here = rows.slice(0, begin, std::min(begin + options_.batch_size, rows.numel()));
-      const auto done =
-          staged_.work().log.once(fmt::format("pgd-{}/{}", steps, begin), here, [&]() -> NamedTensors {
-            const auto some = staged_.on().images.select(here);
-            const auto found =
-                pgd(staged_.model(), some, staged_.on().threat, {.steps = steps}, streams, staged_.monitor());
-            return {{"left", found.broken.logical_not().sum().to(at::kCPU)}};
-          });
-      left += find_tensor(done, "left").item<int64_t>();
+      const auto done = staged_.work().log.once(fmt::format("queries/{}", begin), here, [&]() -> NamedTensors {
+        auto some = staged_.on().images.select(here);
+        some.clean_logits = staged_.clean_logits().index_select(0, here.to(staged_.clean_logits().device()));
+        const auto found = square_run(staged_.model(), some, staged_.on().threat,
+                                      {.queries = kQueries, .stream = "fast queries"}, streams, 0, staged_.monitor());
+        torch::NoGradGuard guard;
+        const auto logits = staged_.model().ask({found.best, some.index}, nullptr).target_logits;
+        const auto margins = margin(logits, some.y) / logit_spread(some.clean_logits);
+        return {{"margin", margins.to(at::kCPU, at::kDouble)}};
+      });
+      all.push_back(find_tensor(done, "margin"));
     }
-    return left;
+    return at::cat(all);
   }
 
   /// All alarms. What the time does not reach is not looked at.
   void look() {
     auto& alarms = fast_.alarms;
     for (const auto* name : {"fab-t", "square"})
-      alarms.push_back(beyond_alarm(std::string(name) + " beyond the core",
-                                    stage(fmt::format("{} on a sample", name)), ""));
+      alarms.push_back(beyond_alarm(std::string(name) + " beyond the core", stage(fmt::format("{} on a sample", name)),
+                                    options_.sample == 0 ? "--sample 0" : ""));
     bool transferred = false;
     for (const auto& s : staged_.stages())
       if (s.name.starts_with("transfer from ")) alarms.push_back(beyond_alarm(s.name, &s, "")), transferred = true;
     if (!transferred) alarms.push_back(beyond_alarm("transfer", nullptr, "no --base or --control is given"));
     const auto correct = staged_.in_random_order(staged_.clean_correct().nonzero().squeeze(1));
-    const auto rows = first_of(correct, kLookedAt);
-    const RandomStreams streams(options_.seed);
+    const auto& on = staged_.on();
     try {
       if (staged_.monitor().up()) throw TimeIsUp("the time is up");
-      const auto some = staged_.on().images.select(first_of(correct, kGradients));
-      alarms.push_back(probabilities_alarm(staged_.clean_logits()));
-      alarms.push_back(random_alarm(staged_.model(), some));
-      alarms.push_back(coupled_alarm(staged_.model(), some));
-      alarms.push_back(zero_gradient_alarm(staged_.model(), some, staged_.on().threat, streams));
-      alarms.push_back(still_loss_alarm(staged_.model(), some, staged_.on().threat, streams));
-      const auto by_10 = left_by_pgd(10, rows), by_50 = left_by_pgd(50, rows);
-      alarms.push_back(steps_alarm(by_10, by_50, rows.numel()));
+      const auto queried = first_of(staged_.in_random_order(staged_.survivors()), kQueried);
+      alarms.push_back(nearer_alarm(staged_.margin().index_select(0, queried), queried_margins(queried), kQueries));
+      for (auto& alarm : look_at_gradients({staged_.model(), on.images, on.threat, options_.seed, options_.batch_size},
+                                           correct, staged_.clean_logits(), staged_.monitor(), staged_.work().log))
+        alarms.push_back(std::move(alarm));
     } catch (const TimeIsUp&) {
       alarms.push_back({.name = "further alarms", .evidence = "the time was up before they were looked at"});
       out_of_time_ = true;
@@ -162,11 +154,11 @@ class Fast {
     const auto& square = *stage("square on a sample");
     const auto standing = staged_.survivors().numel(), n = staged_.on().images.size();
     BoundResult b;
-    if (core.attacked < core.images) b = {core.name, core.attacked, core.broke, core.images};
+    if (core.attacked < core.images) b = {"The core", core.attacked, core.broke, core.images};
     else if (!fast_.escalated && square.attacked == square.images)
-      b = {"fab-t and square", sampled_, broken_in_sample(), drawn_from_};
+      b = {"FAB-T and Square", sampled_, broken_in_sample(), drawn_from_};
     else return;
-    if (b.of == 0) return;
+    if (b.of == 0 || b.sampled == 0) return;
     b.share = b.sampled == b.of ? 100. * static_cast<double>(b.broke) / static_cast<double>(b.of)
                                 : binomial_upper(b.broke, b.sampled);
     const double lost = static_cast<double>(b.of - b.sampled) * b.share / 100;
@@ -174,23 +166,23 @@ class Fast {
     fast_.bound = b;
   }
 
-  int64_t broken_in_sample() const {
-    return stage("fab-t on a sample")->broke + stage("square on a sample")->broke;
-  }
+  int64_t broken_in_sample() const { return stage("fab-t on a sample")->broke + stage("square on a sample")->broke; }
 
   Evaluation finish() {
     const auto left = staged_.survivors().numel(), correct = staged_.clean_correct().sum().item<int64_t>();
     const auto sequence = autoattack_sequence({.version = "standard", .norm = norm_, .classes = defence_.classes()});
-    // Broken images leave it within its first attack.
-    fast_.autoattack_passes =
-        left * passes_of(sequence).forward + (correct - left) * passes_of(sequence.attacks.front()).forward;
+    // Broken images leave it within its first attack. What was not attacked says nothing.
+    if (!staged_.cut_short())
+      fast_.autoattack_passes =
+          left * passes_of(sequence).forward + (correct - left) * passes_of(sequence.attacks.front()).forward;
     fast_.stages = staged_.stages();
     auto out = staged_.finish();
     out.checks.push_back(alarms_check(fast_));
     if (staged_.work().deadline) {
       auto check = time_check(fast_.stages);
       if (out_of_time_ && check.status == CheckOutcome::Status::passed)
-        check.status = CheckOutcome::Status::failed, check.value = 1, check.detail = "the time was up within the alarms";
+        check.status = CheckOutcome::Status::failed, check.value = 1,
+        check.detail = "the time was up within the alarms";
       out.checks.push_back(std::move(check));
     }
     for (auto& check : out.checks) check.context = out.first().context;
@@ -211,11 +203,12 @@ class Fast {
 Evaluation evaluate_random(Defence& defence, const AttackedImages& on, const FastOptions& options, const Work& work) {
   require(options.escalate,
           "fast: a random model always escalates, to AutoAttack's version rand; leave --no-escalate out");
-  auto out = evaluate_autoattack(defence, on, {.version = "rand", .seed = options.seed, .batch_size = options.batch_size},
-                                 work);
+  auto out = evaluate_autoattack(defence, on,
+                                 {.version = "rand", .seed = options.seed, .batch_size = options.batch_size}, work);
   FastOutcome fast;
   fast.escalated = true;
-  fast.alarms = {{.name = "random", .value = 1., .limit = 0., .fired = true, .evidence = "the model is declared random"}};
+  fast.alarms = {
+      {.name = "random", .value = 1., .limit = 0., .fired = true, .evidence = "the model is declared random"}};
   auto before = out.first().clean_correct.sum().item<int64_t>();
   for (const auto& a : out.attacks) {
     const auto left = a.robust.sum().item<int64_t>();
@@ -233,19 +226,20 @@ Evaluation evaluate_random(Defence& defence, const AttackedImages& on, const Fas
 Evaluation evaluate_fast(Defence& defence, const AttackedImages& on, const FastOptions& options, const Work& work) {
   require(on.images.size() > 0, "fast: needs at least one image");
   require(on.threat.eps > 0, "fast: needs a radius above 0; within 0 nothing can be attacked (--protocol clean)");
-  require(options.sample >= 1, "fast: needs a sample of at least 1 survivor, but got {}", options.sample);
-  require(defence.targets().front().coupling == Coupling::rows,
-          "fast: in the context joint a batch is one object, which alarms on single images do not judge; use --protocol "
-          "msa --version fast");
+  require(options.sample.value_or(0) >= 0, "fast: needs a sample of 0 survivors or more, but got {}", *options.sample);
+  require(
+      defence.targets().front().coupling == Coupling::rows,
+      "fast: in the context joint a batch is one object, which alarms on single images do not judge; use --protocol "
+      "msa --version fast");
   if (defence.random()) return evaluate_random(defence, on, options, work);
   return Fast(defence, on, options, work)();
 }
 
 CheckOutcome alarms_check(const FastOutcome& fast) {
   const auto fired = fast.fired();
-  const auto status = fired.empty()       ? CheckOutcome::Status::passed
-                      : fast.escalated    ? CheckOutcome::Status::reported
-                                          : CheckOutcome::Status::failed;
+  const auto status = fired.empty()    ? CheckOutcome::Status::passed
+                      : fast.escalated ? CheckOutcome::Status::reported
+                                       : CheckOutcome::Status::failed;
   std::string detail = "none fired";
   if (!fired.empty()) {
     std::vector<std::string> seen;
@@ -261,7 +255,11 @@ CheckOutcome time_check(const std::vector<StageResult>& stages) {
   using Status = CheckOutcome::Status;
   for (const auto& s : stages)
     if (s.attacked < s.images)
-      return {"time limit", Status::failed, 1., 0., "",
+      return {"time limit",
+              Status::failed,
+              1.,
+              0.,
+              "",
               fmt::format("the time was up within {}: {} of {} images were attacked", s.name, s.attacked, s.images)};
   return {"time limit", Status::passed, 0., 0., "", "everything was done in time"};
 }
@@ -271,12 +269,12 @@ FastCost fast_cost(const FastOptions& options, Norm norm, int64_t classes, int64
   const auto add = [&](Passes passes, int64_t images) {
     usual.forward += (passes.forward * images + n - 1) / n, usual.backward += (passes.backward * images + n - 1) / n;
   };
-  const auto sample = std::min(options.sample, n), looked = std::min(kLookedAt, n), few = std::min(kGradients, n);
+  const auto sample = std::min(sample_size(options.sample, n), n);
   add(passes_of(tail_spec(norm, classes)), (n + 9) / 10);
   for (const auto* name : {"fab-t", "square"}) add(passes_of(autoattack_spec(name, norm, classes)), sample);
   if (transfer) add(passes_of(transfer_spec(norm)), 2 * sample);
-  for (const int64_t steps : {10, 50}) add({steps + 3, steps}, looked);
-  add({10, 3}, few);
+  add(gradient_alarm_passes(n), 1);
+  add({kQueries + 2, 0}, std::min(kQueried, n));
   auto most = usual;
   const auto core = attack_entry("relaxation").budget(core_spec());
   usual.forward += core.ticks + 2, usual.backward += core.ticks;  // targets are given up in their first cycle

@@ -4,6 +4,7 @@
 
 #include "hpm/core/error.h"
 #include "hpm/defences/attacked_defence.h"
+#include "hpm/evaluation/fast/alarms.h"
 #include "hpm/models/operations.h"
 
 namespace hpm {
@@ -36,14 +37,11 @@ StagedAttack::StagedAttack(Defence& defence, const AttackedImages& on, const Fas
 }
 
 Tensor StagedAttack::in_random_order(const Tensor& rows) const {
-  const auto index = on_.images.index.index_select(0, rows);
-  const auto by_number = index.argsort();
-  const auto draws = streams_.uniform(index.index_select(0, by_number), {"fast order"}, {1}).squeeze(1);
-  return rows.index_select(0, by_number.index_select(0, std::get<1>(draws.sort(true, 0, false))));
+  return hpm::in_random_order(rows, on_.images.index, options_.seed);
 }
 
-const StageResult& StagedAttack::attack(const std::string& stage, const AttackSpec& spec, const Tensor& rows,
-                                        const std::optional<Surrogate>& stand_in) {
+void StagedAttack::attack(const std::string& stage, const AttackSpec& spec, const Tensor& rows,
+                          const std::optional<Surrogate>& stand_in) {
   std::optional<AttackedDefence> through;
   if (stand_in) through.emplace(defence_, 0, *stand_in);
   auto& model = through ? static_cast<AttackModel&>(*through) : *model_;
@@ -71,7 +69,7 @@ const StageResult& StagedAttack::attack(const std::string& stage, const AttackSp
   result.passes = record.passes.forward, result.backward_passes = record.passes.backward;
   result.seconds = record.seconds;
   out_.attacks.push_back(std::move(record));
-  return stages_.emplace_back(std::move(result));
+  stages_.push_back(std::move(result));
 }
 
 NamedTensors StagedAttack::attack_chunk(AttackModel& model, const AttackSpec& spec, const Tensor& rows,

@@ -1,4 +1,4 @@
-// defines: FastOptions, TimeIsUp, StagedAttack
+// defines: FastOptions, TimeIsUp, TimedMonitor, StagedAttack
 #pragma once
 #include <memory>
 #include <set>
@@ -12,7 +12,8 @@ namespace hpm {
 struct FastOptions {
   uint64_t seed = 0;
   int64_t batch_size = 256;
-  int64_t sample = 60;   ///< survivors that FAB-T and Square attack in full; all where there are fewer
+  /// Survivors that FAB-T and Square attack in full; none given: a twentieth of them, at least 12 and at most 60.
+  std::optional<int64_t> sample = {};
   bool escalate = true;  ///< after an alarm AutoAttack attacks all survivors; otherwise the result is suspect
 };
 
@@ -50,8 +51,8 @@ class StagedAttack {
 
   /// Attacks those of `rows` that stand, chunk by chunk until the time is up; through `stand_in`, where one is given.
   /// What each broke is broken.
-  const StageResult& attack(const std::string& stage, const AttackSpec& spec, const Tensor& rows,
-                            const std::optional<Surrogate>& stand_in = {});
+  void attack(const std::string& stage, const AttackSpec& spec, const Tensor& rows,
+              const std::optional<Surrogate>& stand_in = {});
 
   AttackModel& model() { return *model_; }
   TimedMonitor& monitor() { return monitor_; }
@@ -62,9 +63,8 @@ class StagedAttack {
   const Tensor& clean_correct() const { return context_.clean_correct; }
   const Tensor& clean_logits() const { return clean_logits_; }
   Tensor survivors() const { return context_.robust.nonzero().squeeze(1); }  ///< rows that stand, by place
-  const Tensor& margin() const { return margin_; }  ///< [n]: AttackResult::margin of the stages that measure it
-  /// `rows` in an order drawn at random, which depends on the seed and the images' numbers alone.
-  Tensor in_random_order(const Tensor& rows) const;
+  const Tensor& margin() const { return margin_; }   ///< [n]: AttackResult::margin of the stages that measure it
+  Tensor in_random_order(const Tensor& rows) const;  ///< as of alarms.h
   /// Whether the time was up before everything asked for was attacked.
   bool cut_short() const;
 

@@ -36,14 +36,14 @@ class BatchTarget : public TargetAttack {
   }
 
   void attack() override {
-    bool first = true;
+    bool first = outcome_.surrogates.empty();
     for (const auto& step : msa_plan(run_.defence, target_, run_.threat.norm, run_.options)) {
       const auto& s = step.surrogate;
       SurrogateOutcome outcome{
           .name = s.name, .same_as = step.same_as, .unavailable = s.unavailable, .summary = s.summary};
       outcome.kind = s.kind, outcome.leads = s.leads, outcome.checked = s.checked;
       if (step.runs()) attack(step, outcome, std::exchange(first, false));
-      outcome_.surrogates.push_back(std::move(outcome));
+      add_outcome(std::move(outcome), outcome_.surrogates);
     }
     outcome_.collusion = collusion(run_, target_);
   }

@@ -5,6 +5,7 @@
 #include "hpm/attacks/apgd.h"
 #include "hpm/core/error.h"
 #include "hpm/core/random.h"
+#include "hpm/evaluation/fast/fast.h"
 #include "hpm/evaluation/msa/msa_impl.h"
 #include "hpm/models/operations.h"
 
@@ -14,6 +15,13 @@ AttackResult run_attack(AttackModel& model, const Images& images, const ThreatMo
                         const RandomStreams& streams, Monitor& monitor) {
   const SearchOperations faster;
   return attack_entry(spec.name).run(model, images, threat, spec, streams, monitor);
+}
+
+void add_outcome(SurrogateOutcome outcome, std::vector<SurrogateOutcome>& all) {
+  const auto before = std::find_if(all.begin(), all.end(), [&](const auto& o) { return o.name == outcome.name; });
+  if (before == all.end()) return all.push_back(std::move(outcome));
+  before->broke += outcome.broke, before->first += outcome.first;
+  if (before->accuracy && outcome.accuracy) before->accuracy = std::min(*before->accuracy, *outcome.accuracy);
 }
 
 NamedTensors observed_attack(const MsaRun& run, const AttackModel& attacked,
@@ -70,12 +78,25 @@ ContextOutcome under_another_name(ContextOutcome outcome, const std::string& nam
 }
 
 /// Attacks the targets of independent rows, then the coupled ones; outcomes come in the order of the targets.
-void attack_targets(const MsaRun& run) {
+void attack_targets(MsaRun& run) {
   auto order = attacked_targets(run.defence);
   std::stable_partition(order.begin(), order.end(), [&](size_t t) { return run.target(t).coupling == Coupling::rows; });
   std::map<size_t, std::unique_ptr<TargetAttack>> attacks;
   for (auto t : order) attacks[t] = (run.target(t).coupling == Coupling::rows ? attack_rows : attack_batches)(run, t);
   for (auto t : order) attacks[t]->attack();
+  if (run.options.version == "fast") {
+    FastOutcome fast;
+    for (auto t : order)
+      for (auto& alarm : attacks[t]->alarms()) fast.alarms.push_back(std::move(alarm));
+    if (!fast.fired().empty() && run.options.escalate) {
+      fast.escalated = true;
+      run.options.version = "standard";
+      run.log = run.log.below("escalated");
+      for (auto t : order) attacks[t]->attack();
+    }
+    run.out.checks.push_back(alarms_check(fast));
+    run.out.fast = std::move(fast);
+  }
   std::map<size_t, TargetOutcome> outcomes;
   for (auto t : order) {
     outcomes[t] = attacks[t]->finish();
@@ -117,9 +138,9 @@ Evaluation msa(Defence& defence, const AttackedImages& on, const MsaOptions& opt
   }
   check_crowds(defence, options, work.monitor);
   Observer observer(on.images, on.threat, defence);
-  const MsaRun run{defence,  on.images,    on.threat,
-                   options,  work.monitor, work.log,
-                   observer, out,          at::zeros({on.images.size()}, at::kBool)};
+  MsaRun run{defence,  on.images,    on.threat,
+             options,  work.monitor, work.log,
+             observer, out,          at::zeros({on.images.size()}, at::kBool)};
   attack_targets(run);
   out.borderline = run.borderline.sum().item<int64_t>();
   out.seconds = timer.seconds();

@@ -14,9 +14,9 @@ struct MsaRun {
   Defence& defence;
   const ImageSet& images;
   const ThreatModel& threat;
-  const MsaOptions& options;
+  MsaOptions options;  ///< of the attacks that come next
   Monitor& monitor;
-  const WorkLog& log;
+  WorkLog log;
   Observer& observer;
   Evaluation& out;    ///< its attacks are written by every target
   Tensor borderline;  ///< [n] bool: verdicts so near a tie that they were decided again alone
@@ -36,6 +36,8 @@ class TargetAttack {
  public:
   virtual ~TargetAttack() = default;
   virtual void attack() = 0;
+  /// Signs that the attacks by gradient did not tell the truth; none where they are not looked for.
+  virtual std::vector<AlarmResult> alarms() { return {}; }
   virtual TargetOutcome finish() = 0;
 };
 
@@ -54,6 +56,9 @@ NamedTensors observed_attack(const MsaRun& run, const AttackModel& attacked,
                              const std::function<NamedTensors()>& attack);
 /// Brings the observer and the record to where they were after that piece.
 void replay(const MsaRun& run, const NamedTensors& done, AttackRecord& record);
+
+/// Adds what a surrogate did to what it did before, where an evaluation goes on with other attacks.
+void add_outcome(SurrogateOutcome outcome, std::vector<SurrogateOutcome>& all);
 
 /// Runs one attack of the table on an attacked target.
 AttackResult run_attack(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "hpm/core/error.h"
+#include "hpm/evaluation/fast/alarms.h"
 
 namespace hpm {
 namespace {
@@ -27,6 +28,13 @@ std::vector<AttackSpec> quick_attacks(SurrogateKind kind, Norm norm, int64_t cla
           {.name = "apgd-t", .steps = 50, .targets = targets, .large_radius = l1}};
 }
 
+/// The core of the protocol fast on every surrogate. Square has its turn with the alarms.
+std::vector<AttackSpec> fast_attacks(SurrogateKind kind, Norm norm, int64_t classes) {
+  if (kind != SurrogateKind::white_box) return quick_attacks(kind, norm, classes);
+  const auto& core = attack_entry("relaxation");
+  return {{.name = core.name, .steps = core.steps, .restarts = core.restarts}};
+}
+
 /// AutoAttack's attacks on every surrogate; Square is the query surrogate's, for no other one changes what it sees.
 std::vector<AttackSpec> standard_attacks(SurrogateKind kind, Norm norm, int64_t classes, int64_t factor) {
   if (kind == SurrogateKind::objective)
@@ -45,8 +53,10 @@ bool repeats(const AttackSpec& spec) { return attack_entry(spec.name).repeats; }
 
 /// A surrogate's own attacks, in one start each, with the settings that the user replaced.
 std::vector<AttackSpec> attacks_of(const MsaOptions& options, SurrogateKind kind, Norm norm, int64_t classes) {
-  auto attacks = options.version == "quick" ? quick_attacks(kind, norm, classes)
-                                            : standard_attacks(kind, norm, classes, options.version == "plus" ? 5 : 1);
+  auto attacks = options.version == "fast" ? fast_attacks(kind, norm, classes)
+                 : options.version == "quick"
+                     ? quick_attacks(kind, norm, classes)
+                     : standard_attacks(kind, norm, classes, options.version == "plus" ? 5 : 1);
   for (auto& spec : attacks) {
     if (repeats(spec)) spec.restarts *= options.restarts;
     spec.steps = options.steps.value_or(spec.steps);
@@ -114,8 +124,9 @@ uint64_t seed_of(const MsaOptions& options, const std::string& surrogate, const 
 }
 
 std::vector<PlannedStep> msa_plan(const Defence& defence, size_t target, Norm norm, const MsaOptions& options) {
-  require(options.version == "quick" || options.version == "standard" || options.version == "plus",
-          "msa: version needs to be quick, standard or plus, but got \"{}\"", options.version);
+  const std::vector<std::string> known{"fast", "quick", "standard", "plus"};
+  require(std::find(known.begin(), known.end(), options.version) != known.end(),
+          "msa: version needs to be fast, quick, standard or plus, but got \"{}\"", options.version);
   require(options.restarts >= 1, "msa: needs at least 1 times the version's starts, but got {}", options.restarts);
   const auto& attacked = defence.targets().at(target);
   const auto selection = selection_of(options, attacked.coupling);
@@ -125,6 +136,7 @@ std::vector<PlannedStep> msa_plan(const Defence& defence, size_t target, Norm no
   for (auto& surrogate : defence.surrogates(target, selection)) {
     PlannedStep step{std::move(surrogate), {}, {}};
     const auto& s = step.surrogate;
+    if (options.version == "fast" && s.kind == SurrogateKind::query && selection.names.empty()) continue;
     names.push_back(s.name);
     step.attacks = attacks_of(options, s.kind, norm, defence.classes());
     const auto [found, is_first] = first.try_emplace(s.same_as.empty() ? s.name : s.same_as, steps.size());
@@ -142,6 +154,24 @@ std::vector<PlannedStep> msa_plan(const Defence& defence, size_t target, Norm no
           fmt::join(names, ","), attacked.name.empty() ? "the model" : "the context " + attacked.name);
   return steps;
 }
+
+namespace {
+
+/// Of the version fast: alarms in each target, and what follows one.
+void add_alarms(const Defence& defence, Norm norm, const MsaOptions& options, size_t targets, Passes& total) {
+  const auto add = [&](const Passes& passes, int64_t times) {
+    total.forward += passes.forward * times, total.backward += passes.backward * times;
+  };
+  const auto times = static_cast<int64_t>(targets);
+  add(gradient_alarm_passes(1), times);
+  for (const char* name : {"fab-t", "square"}) add(passes_of(autoattack_spec(name, norm, defence.classes())), times);
+  if (!options.escalate) return;
+  auto harder = options;
+  harder.version = "standard";
+  add(msa_passes(defence, norm, harder), 1);
+}
+
+}  // namespace
 
 Passes msa_passes(const Defence& defence, Norm norm, const MsaOptions& options) {
   const auto attacked = attacked_targets(defence);
@@ -165,6 +195,7 @@ Passes msa_passes(const Defence& defence, Norm norm, const MsaOptions& options) 
     total.forward += 1 + static_cast<int64_t>(targets_beside(defence, t).size());  // clean verdicts
     if (batch) total.forward += 2 * (judged + 2);                                  // compositions
   }
+  if (options.version == "fast") add_alarms(defence, norm, options, attacked.size(), total);
   return total;
 }
 

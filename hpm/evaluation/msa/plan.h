@@ -13,7 +13,7 @@ namespace hpm {
 /// The Mixed Surrogate Attack: several differentiable stand-ins for a prediction, several attacks on each, every
 /// iterate judged by the true prediction, and the worst case (K. Wang, arXiv:2606.01746).
 struct MsaOptions {
-  std::string version = "quick";                   ///< quick, standard or plus
+  std::string version = "quick";                   ///< fast, quick, standard or plus
   std::vector<std::string> surrogates = {};        ///< none: the version's
   std::vector<std::string> joint_surrogates = {};  ///< of a target whose batch is one object; none: as `surrogates`
   uint64_t seed = 0;
@@ -21,6 +21,8 @@ struct MsaOptions {
   int64_t restarts = 1;                 ///< times the version's starts, of every attack that has random ones
   std::optional<int64_t> steps = {};    ///< of every gradient attack, in place of the version's
   std::optional<int64_t> queries = {};  ///< of Square, in place of the version's
+  bool escalate = true;                 ///< version fast: after an alarm the attacks of version standard follow
+  std::optional<int64_t> sample = {};   ///< version fast: FastOptions::sample
   bool full_matrix = false;             ///< every surrogate on every correctly classified image, not on survivors alone
   CollusionOptions collusion = {};      ///< of the context joint
 };

@@ -1,3 +1,4 @@
+#include "hpm/evaluation/fast/alarms.h"
 #include "hpm/evaluation/msa/msa_impl.h"
 
 namespace hpm {
@@ -24,8 +25,25 @@ class RowTarget : public TargetAttack {
           .name = s.name, .same_as = step.same_as, .unavailable = s.unavailable, .summary = s.summary};
       outcome.kind = s.kind, outcome.leads = s.leads, outcome.checked = s.checked;
       if (step.runs()) attack(step, outcome);
-      outcome_.surrogates.push_back(std::move(outcome));
+      add_outcome(std::move(outcome), outcome_.surrogates);
     }
+  }
+
+  std::vector<AlarmResult> alarms() override {
+    const auto sample = sample_of_survivors();
+    std::vector<AlarmResult> all;
+    for (const auto& surrogate : run_.defence.surrogates(target_, {.quick = false})) {
+      if (!surrogate.unavailable.empty()) continue;
+      if (surrogate.leads) {
+        all.push_back(beyond("fab-t", surrogate, sample));
+        AttackedDefence attacked(run_.defence, target_, surrogate);
+        for (auto& alarm : gradient_alarms(attacked)) all.push_back(std::move(alarm));
+      }
+      if (surrogate.kind == SurrogateKind::query) all.push_back(beyond("square", surrogate, sample));
+    }
+    if (!outcome_.context.empty())
+      for (auto& alarm : all) alarm.name += " in " + outcome_.context;
+    return all;
   }
 
   TargetOutcome finish() override {
@@ -107,6 +125,40 @@ class RowTarget : public TargetAttack {
     outcome.complete = all || at::equal(given, clean);
     if (outcome.complete) outcome.accuracy = percent(unbroken);
     if (step.surrogate.leads) outcome_.ste_accuracy = outcome.accuracy;
+  }
+
+  /// Places of the survivors that FAB-T and Square attack.
+  Tensor sample_of_survivors() const {
+    const auto rows = survivors().nonzero().squeeze(1);
+    const auto count = sample_size(run_.options.sample, rows.numel());
+    return in_random_order(rows, run_.images.index, run_.options.seed).slice(0, 0, std::min(count, rows.numel()));
+  }
+
+  /// An attack of another kind on some survivors.
+  AlarmResult beyond(const std::string& attack, const Surrogate& surrogate, const Tensor& rows) {
+    const auto given = at::zeros({run_.images.size()}, at::kBool).index_fill_(0, rows, true) & survivors();
+    AttackedDefence attacked(run_.defence, target_, surrogate, &run_.observer);
+    const auto spec = autoattack_spec(attack, run_.threat.norm, run_.defence.classes());
+    AttackRecord record{spec.name, surrogate.name, outcome_.context};
+    record.own_gradient = own_gradient(surrogate);
+    const auto broken = attack_images(attacked, spec, surrogate, given, record);
+    confirm();
+    record.robust = survivors();
+    record.matrix = given.to(at::kChar) + broken.to(at::kChar);
+    const StageResult stage{.attack = attack,
+                            .images = given.sum().item<int64_t>(),
+                            .attacked = given.sum().item<int64_t>(),
+                            .broke = broken.sum().item<int64_t>()};
+    run_.out.attacks.push_back(std::move(record));
+    return beyond_alarm(attack + " beyond the core", &stage, run_.options.sample == 0 ? "--sample 0" : "");
+  }
+
+  /// What the gradients themselves tell.
+  std::vector<AlarmResult> gradient_alarms(AttackModel& attacked) {
+    const auto correct =
+        in_random_order(outcome_.clean_correct.nonzero().squeeze(1), run_.images.index, run_.options.seed);
+    return look_at_gradients({attacked, run_.images, run_.threat, run_.options.seed, run_.options.batch_size}, correct,
+                             clean_logits_, run_.monitor, run_.log.below("alarms " + outcome_.context));
   }
 
   /// Attacks the images of `left` [n] bool; which of them it broke, verified, [n] bool.

@@ -55,9 +55,8 @@ class ModelRun {
         radii_(options.radii()),
         images_(image_set(input.data, input.index, input.model.classifier.device(), directory.path())) {
     if (options.is("fast") && options.time_limit)
-      deadline_ = std::chrono::steady_clock::now() +
-                  std::chrono::duration_cast<std::chrono::steady_clock::duration>(
-                      std::chrono::duration<double>(*options.time_limit));
+      deadline_ = std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                                                         std::chrono::duration<double>(*options.time_limit));
   }
 
   EvaluationOutcome operator()(const WorkLog& log) {

@@ -67,8 +67,9 @@ std::string EvaluationOptions::budget(const std::vector<std::string>& own_surrog
       text += fmt::format(", in joint {}", fmt::join(joint_surrogates, ","));
     if (full_matrix) text += ", full matrix";
   }
-  if (is("fast") && sample != FastOptions{}.sample) text += fmt::format(", sample of {}", sample);
-  if (is("fast") && no_escalate) text += ", without escalation";
+  const bool alarms = is("fast") || (is("msa") && effective_version() == "fast");
+  if (alarms && sample) text += fmt::format(", sample of {}", *sample);
+  if (alarms && no_escalate) text += ", without escalation";
   if (is("fast") && time_limit) text += fmt::format(", {:g} s", *time_limit);
   if (search != at::kFloat) text += ", search in bfloat16";
   const auto add = [&](const char* what, const std::optional<int64_t>& value) {
@@ -91,6 +92,8 @@ MsaOptions EvaluationOptions::msa() const {
           .restarts = restarts.value_or(1),
           .steps = steps,
           .queries = queries,
+          .escalate = !no_escalate,
+          .sample = sample,
           .full_matrix = full_matrix,
           .collusion = {{colluders.begin(), colluders.end()}, victims, steps.value_or(50)}};
 }
@@ -135,8 +138,8 @@ void fields(Fields& f, EvaluationOptions& o) {
   f.section("protocol");
   f.add("protocol", o.protocol, "protocol", {.choices = {"clean", "pgd", "autoattack", "fast", "msa"}});
   f.add("version", o.version,
-        "of msa: quick (default), standard, plus; of autoattack: standard (default), plus, rand, custom",
-        {.suggestions = {"quick", "standard", "plus", "rand", "custom"}});
+        "of msa: quick (default), fast, standard, plus; of autoattack: standard (default), plus, rand, custom",
+        {.suggestions = {"quick", "fast", "standard", "plus", "rand", "custom"}});
   f.add("attacks", o.attacks, "attacks of autoattack, version custom", {.suggestions = attack_names()});
   f.add("steps", o.steps, "gradient steps per restart (none: pgd 40, else the version's)", {.min = 1, .max = 1000000});
   f.add("restarts", o.restarts, "random starts (none: pgd 1, autoattack the version's); of msa: times the version's",
@@ -166,8 +169,10 @@ void fields(Fields& f, EvaluationOptions& o) {
   f.add("full-matrix", o.full_matrix, "every surrogate on every correct image, not the survivors alone");
   f.add("targets", o.targets, "targets of autoattack's targeted attacks (none: as the version)", {.min = 1});
   f.add("queries", o.queries, "queries of Square (none: as the version)", {.min = 0});
-  f.add("sample", o.sample, "fast: survivors that FAB-T and Square attack in full", {.min = 1, .unit = "images"});
-  f.add("no-escalate", o.no_escalate, "fast: after an alarm no AutoAttack; the result is suspect instead");
+  f.add("sample", o.sample,
+        "fast, msa fast: survivors that FAB-T and Square attack in full (none: a twentieth, 12 to 60)",
+        {.min = 0, .unit = "images"});
+  f.add("no-escalate", o.no_escalate, "fast, msa fast: nothing follows an alarm; the result is suspect instead");
   f.add("budget", o.time_limit, "fast: time limit; what is known by then is the result", {.min = 0, .unit = "seconds"});
   f.add("conformance", o.conformance, "autoattack: the official code's draws, batches and operations");
   f.add("random", o.random, "the model draws random numbers");
@@ -205,11 +210,14 @@ void check_options(const EvaluationOptions& o, bool has_head,
   const bool fast = o.is("fast");
   const char* fixed = fast ? "the attacks of fast have their own" : "nothing is attacked";
   unused(attacked && !fast, {"steps", "restarts"}, fixed);
-  unused(fast, {"sample", "no-escalate", "budget"}, "only --protocol fast reads it");
+  unused(fast || (msa && o.effective_version() == "fast"), {"sample", "no-escalate"},
+         "only --protocol fast and msa --version fast read it");
+  unused(fast, {"budget"}, "only --protocol fast reads it");
   if (fast)
     for (const auto& radius : o.radii())
-      require(radius.eps > 0, "--protocol fast needs radii above 0: within 0 nothing can be attacked; --protocol clean "
-                              "gives the accuracy there");
+      require(radius.eps > 0,
+              "--protocol fast needs radii above 0: within 0 nothing can be attacked; --protocol clean "
+              "gives the accuracy there");
   require(!fast || !o.has_context("joint"),
           "--protocol fast attacks single images, and in the context joint a batch is one object; use --protocol msa "
           "--version fast");

@@ -38,7 +38,7 @@ struct EvaluationOptions {
   bool full_matrix = false, transfer_only = false, conformance = false, save_adversarial = false, quantise = false,
        random = false;
   bool no_escalate = false;
-  int64_t sample = 60;
+  std::optional<int64_t> sample;
   std::optional<double> time_limit;  ///< seconds
   std::string checks = "basic";
   std::string role;  ///< how a comparison calls the run
