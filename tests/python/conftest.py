@@ -73,7 +73,9 @@ def official() -> ModuleType:
     try:
         return importlib.import_module("autoattack")
     except ImportError:
-        pytest.skip("the official package is not at hand: HPM_OFFICIAL_AUTOATTACK=DIR (a clone of github.com/fra31/auto-attack)")
+        pytest.skip(
+            "the official package is not at hand: HPM_OFFICIAL_AUTOATTACK=DIR (a clone of github.com/fra31/auto-attack)"
+        )
 
 
 @pytest.fixture

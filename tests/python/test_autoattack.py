@@ -137,9 +137,9 @@ def test_a_stopped_evaluation_goes_on_where_it_was(tiny: Any, x: Any, y: Any, tm
     kept = json.loads(state.read_text())
     assert kept["_robust_flags"] == whole.flags.tolist() and kept["_run_attacks"] == ["apgd-ce", "apgd-t"]
     with pytest.raises(RuntimeError, match="journal|fingerprint|other"):  # another radius is another evaluation
-        hpm.AutoAttack(stopping, eps=0.05, verbose=False, version="custom", attacks_to_run=["apgd-ce", "apgd-t"]).run_standard_evaluation(
-            x, y, bs=12, state_path=state
-        )
+        hpm.AutoAttack(
+            stopping, eps=0.05, verbose=False, version="custom", attacks_to_run=["apgd-ce", "apgd-t"]
+        ).run_standard_evaluation(x, y, bs=12, state_path=state)
 
 
 def test_a_random_model_is_judged_by_most_of_its_draws(tiny: Any, x: Any, y: Any) -> None:
@@ -151,7 +151,9 @@ def test_a_random_model_is_judged_by_most_of_its_draws(tiny: Any, x: Any, y: Any
     adversary.run_standard_evaluation(x, y)
     assert 0 < int(adversary.flags.sum()) < 21
     with pytest.warns(RuntimeWarning, match="draw random numbers"):
-        hpm.AutoAttack(noisy, eps=0.0, verbose=False, version="custom", attacks_to_run=["square"]).run_standard_evaluation(x, y)
+        hpm.AutoAttack(
+            noisy, eps=0.0, verbose=False, version="custom", attacks_to_run=["square"]
+        ).run_standard_evaluation(x, y)
 
 
 def test_what_the_engine_does_not_vary_is_refused_in_a_sentence(tiny: Any) -> None:

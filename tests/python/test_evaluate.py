@@ -79,7 +79,13 @@ def test_an_evaluation_in_a_folder_goes_on_there(tiny: Any, x: Any, y: Any, tmp_
             raise OSError("the power went out")
         return tiny(images)
 
-    settings: Any = {"eps": 0.06, "version": "custom", "attacks": ["apgd-ce", "apgd-t"], "batch_size": 12, "checks": "none"}
+    settings: Any = {
+        "eps": 0.06,
+        "version": "custom",
+        "attacks": ["apgd-ce", "apgd-t"],
+        "batch_size": 12,
+        "checks": "none",
+    }
     with pytest.raises(OSError, match="power"):
         hpm.evaluate(stopping, x, y, out=run, **settings)
     with pytest.raises(ValueError, match="holds another run"):
@@ -154,7 +160,9 @@ ROBUSTBENCH_FIELDS = {  # of every entry below model_info/cifar10/Linf at commit
 
 def test_an_entry_has_the_fields_and_types_of_robustbench(tiny: Any, x: Any, y: Any) -> None:
     result = hpm.evaluate(tiny, x, y, eps=8 / 255, checks="none")
-    entry = result.to_robustbench(name="A paper", authors="A. Author", venue="arXiv", dataset="cifar10", link="https://x")
+    entry = result.to_robustbench(
+        name="A paper", authors="A. Author", venue="arXiv", dataset="cifar10", link="https://x"
+    )
     assert {name: type(value) for name, value in entry.items()} == ROBUSTBENCH_FIELDS
     assert entry["eps"] == "8/255" and entry["clean_acc"] == "87.50" and entry["architecture"] == "Tiny"
     assert entry["autoattack_acc"] == f"{result.robust_accuracy:.2f}"

@@ -56,12 +56,20 @@ def test_the_official_script_runs_with_one_changed_import(fashion: hpm.Data) -> 
 def test_hpm_trains_in_a_plain_loop_and_the_program_judges_the_same(
     fashion: hpm.Data, tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["finetune.py", "--images", "300", "--count", "4", "--out", str(tmp_path), "--program", str(program)])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["finetune.py", "--images", "300", "--count", "4", "--out", str(tmp_path), "--program", str(program)],
+    )
     defended = importlib.import_module("finetune").main()
     python = json.loads((tmp_path / "in-python" / "results.json").read_text())
     theirs = json.loads((tmp_path / "in-the-program" / "results.json").read_text())
     assert [c["context"] for c in theirs["contexts"]] == ["reference"]
-    assert [c["context"] for c in python["contexts"]] == ["reference"] and python["base"] and python["contexts"][0]["control"]
+    assert (
+        [c["context"] for c in python["contexts"]] == ["reference"]
+        and python["base"]
+        and python["contexts"][0]["control"]
+    )
     with torch.no_grad():
         assert theirs["predictions"]["clean"] == defended(fashion.x[:4]).argmax(1).tolist()
     assert (tmp_path / "report.html").stat().st_size > 10000

@@ -182,7 +182,9 @@ def test_the_assignment_is_straight_through(tiny: Any) -> None:
     o = parts.fc_logits.detach().requires_grad_()
     given = {}
     for assignment in ("ste", "hard", "soft"):
-        logits = module.logits(parts._replace(features=parts.features.detach(), fc_logits=o), "joint", assignment=assignment)
+        logits = module.logits(
+            parts._replace(features=parts.features.detach(), fc_logits=o), "joint", assignment=assignment
+        )
         weights = torch.arange(10.0)
         given[assignment] = (logits.detach(), torch.autograd.grad((logits * weights).sum(), o, allow_unused=True)[0])
     assert torch.equal(given["ste"][0], given["hard"][0]) and not torch.equal(given["ste"][0], given["soft"][0])

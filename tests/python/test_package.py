@@ -16,7 +16,9 @@ import hpm
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment})
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}
+    )
 
 
 def test_importing_takes_little_more_than_torch() -> None:
@@ -99,7 +101,14 @@ def test_the_sdist_holds_what_the_build_needs(tmp_path: Path) -> None:
         os.chdir(before)
     with tarfile.open(archive) as file:
         names = {name.split("/", 1)[1] for name in file.getnames() if "/" in name}
-    assert {"pyproject.toml", "CMakeLists.txt", "LICENSE", "python/src/module.cpp", "python/hpm/__init__.py", "hpm/core/error.h"} <= names
+    assert {
+        "pyproject.toml",
+        "CMakeLists.txt",
+        "LICENSE",
+        "python/src/module.cpp",
+        "python/hpm/__init__.py",
+        "hpm/core/error.h",
+    } <= names
     assert not [name for name in names if name.startswith(("build/", ".venv/", "runs/", "checkpoints/"))]
     assert archive.stat().st_size < 3 * 2**20
 
