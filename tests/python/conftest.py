@@ -87,12 +87,3 @@ def program() -> Path:
         if path.is_file():
             return path
     pytest.skip("the program hpm is not built")
-
-
-@pytest.fixture
-def cifar10() -> str:
-    """The folder that holds cifar-10-batches-bin."""
-    root = os.environ.get("HPM_SHARED", "")
-    if not (Path(root) / "data" / "cifar-10-batches-bin").is_dir():
-        pytest.skip("CIFAR-10 is not at hand: HPM_SHARED=DIR with data/cifar-10-batches-bin")
-    return str(Path(root) / "data")

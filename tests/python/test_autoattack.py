@@ -63,6 +63,7 @@ def test_verdicts_do_not_depend_on_the_batch_size(tiny: Any, x: Any, y: Any) -> 
     found = []
     for bs in (5, 24):
         adversary = hpm.AutoAttack(tiny, eps=0.06, verbose=False, version="custom", attacks_to_run=["apgd-ce", "fab-t"])
+        adversary.apgd.n_iter = adversary.fab.n_iter = 30
         adversary.run_standard_evaluation(x, y, bs=bs)
         found.append(adversary.flags)
     assert bool((found[0] == found[1]).all())

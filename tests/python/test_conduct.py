@@ -50,10 +50,6 @@ def test_images_and_labels_that_cannot_be_are_refused(
             call()
 
 
-class Mapping(dict):  # type: ignore[type-arg]
-    pass
-
-
 @pytest.mark.parametrize(
     ("wrap", "error", "sentence"),
     [
