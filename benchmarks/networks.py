@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+import hpm
+
 
 class Normalised(nn.Module):
     """A network behind an input normalisation of its own."""
@@ -46,6 +48,7 @@ class ResNet4b(nn.Module):
 
     def __init__(self, state: dict[str, Tensor]) -> None:
         super().__init__()
+
         def shape(name: str) -> tuple[int, ...]:
             return tuple(state[name].shape)
 
@@ -74,9 +77,9 @@ def load(name: str, checkpoints: Path) -> nn.Module:
     """cnn-a or resnet4b for CIFAR-10, with weights and normalisation, in evaluation mode."""
     if name == "cnn-a":
         net: nn.Module = cnn_a()
-        net.load_state_dict(torch.load(checkpoints / "cifar_cnn_a_adv4.model", weights_only=True))
+        net.load_state_dict(hpm.read_checkpoint(checkpoints / "cifar_cnn_a_adv4.model"))
         return Normalised(net, [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]).eval()
-    state = torch.load(checkpoints / "resnet4b.pth", weights_only=True)["state_dict"]
+    state = hpm.read_checkpoint(checkpoints / "resnet4b.pth")
     net = ResNet4b(state)
     net.load_state_dict(state)
     return Normalised(net, [0.4914, 0.4822, 0.4465], [0.2471, 0.2435, 0.2616]).eval()

@@ -15,8 +15,9 @@ import zipfile
 from pathlib import Path
 
 NEEDED_FILES = (
-    r"hpm/__init__\.py", r"hpm/_engine\.[^/]*\.so", r"hpm/_engine\.pyi", r"hpm/py\.typed", r"hpm/_build\.py", r"hpm/bin/hpm",
-    r"hpm_program\.py", r"hpm_robust-[^/]*\.dist-info/(licenses/)?LICENSE", r"hpm_robust-[^/]*\.dist-info/entry_points\.txt",
+    r"hpm/__init__\.py", r"hpm/_engine\.[^/]*\.so", r"hpm/_engine\.pyi", r"hpm/py\.typed", r"hpm/_build\.py",
+    r"hpm/bin/hpm", r"hpm_program\.py", r"hpm_robust-[^/]*\.dist-info/(licenses/)?LICENSE",
+    r"hpm_robust-[^/]*\.dist-info/entry_points\.txt",
 )  # fmt: skip
 FOREIGN = re.compile(r"(libtorch|libc10|libgomp|libiomp|libshm|libcudart|libopenblas|libmkl)[^/]*$")
 TORCH = re.compile(r"libtorch(_cpu|_python|_cuda)?\.so|libc10(_cuda)?\.so")
@@ -54,7 +55,9 @@ def findings(wheel: Path) -> list[str]:
                     continue
             needed, folders = dynamic(path)
             name = path.relative_to(folder)
-            print(f"{name}: {path.stat().st_size / 2**20:.1f} MiB, needs {', '.join(needed)}; looks in {', '.join(folders)}")
+            print(
+                f"{name}: {path.stat().st_size / 2**20:.1f} MiB, needs {', '.join(needed)}; looks in {', '.join(folders)}"
+            )
             wrong += [f"{name}: needs {n}" for n in needed if not TORCH.fullmatch(n) and not SYSTEM.fullmatch(n)]
             wrong += [f"{name}: looks in {f}" for f in folders if f not in ALLOWED_FOLDERS]
     print(f"{wheel.name}: {wheel.stat().st_size / 2**20:.1f} MiB, {len(names)} files")

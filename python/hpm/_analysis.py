@@ -19,7 +19,7 @@ from hpm._scratch import Scratch
 
 
 class Analysis:
-    """What analyze() measured: `results` holds analysis.json (docs/analysis.md), `folder` its charts and report.html."""
+    """What analyze() measured: `results` is analysis.json (docs/analysis.md); `folder` has charts and report.html."""
 
     def __init__(self, text: str, folder: str, scratch: Scratch | None) -> None:
         self.results: dict[str, Any] = json.loads(text)

@@ -53,8 +53,8 @@ class HpmModule(nn.Module):
     "ste"); parameters are the model's, the metric hpm.metric and hpm.log_tau; the class means hpm.means follow by
     update_means(), an EMA, and are never differentiated.
 
-    state_dict() has the model's own names, and HPM's tensors beside them as hpm.*: a file that torch.save writes from it
-    loads in the program (`hpm evaluate --model FILE`) for architectures that it knows.
+    state_dict() has the model's own names, and HPM's tensors beside them as hpm.*: a file that torch.save writes from
+    it loads in the program (`hpm evaluate --model FILE`) for architectures that it knows.
 
     Source: K. Wang, arXiv:2606.01746; docs/hpm.md.
     """
@@ -102,7 +102,9 @@ class HpmModule(nn.Module):
             raise RuntimeError(f"HpmModule: the pass did not reach the layer {self.layer}")
         return Parts(seen[-1], logits)
 
-    def logits(self, parts: Parts, context: str | None = None, clean: Parts | None = None, assignment: str = "ste") -> Tensor:
+    def logits(
+        self, parts: Parts, context: str | None = None, clean: Parts | None = None, assignment: str = "ste"
+    ) -> Tensor:
         """HPM's logits [N,K] from the parts of a pass.
 
         Arguments:
@@ -152,8 +154,17 @@ class HpmModule(nn.Module):
         head.update_means(features, y)
         self.hpm.means = head.means  # a new tensor: graphs keep the one that they were made with
 
-    def calibrate(self, loader: Iterable[Any], *, images: int = 10000, norm: str = "Linf", eps: float = 8 / 255,
-                  steps: int = 4, seed: int = 0, verbose: bool = False) -> None:
+    def calibrate(
+        self,
+        loader: Iterable[Any],
+        *,
+        images: int = 10000,
+        norm: str = "Linf",
+        eps: float = 8 / 255,
+        steps: int = 4,
+        seed: int = 0,
+        verbose: bool = False,
+    ) -> None:
         """Stores the statistics of the reference context, from clean and adversarial training images. Call it after
         training. Arguments as attach()."""
         call = _fit_call(loader, images, norm, eps, steps, seed)
@@ -274,7 +285,9 @@ def _last_layer(model: nn.Module, name: str | None, x: Tensor) -> str:
     """The name of the linear layer whose output are the logits."""
     layers = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
     if name is not None and name not in layers:
-        raise ValueError(f"attach: the model has no linear layer {name}; its linear layers are {', '.join(layers) or 'none'}")
+        raise ValueError(
+            f"attach: the model has no linear layer {name}; its linear layers are {', '.join(layers) or 'none'}"
+        )
     with torch.no_grad():
         for candidate in [name] if name is not None else reversed(list(layers)):
             features, logits = _Backbone(model, candidate).parts(x)

@@ -14,84 +14,13 @@ import torch
 from torch import Tensor
 
 from hpm import _engine
+from hpm._autoattack_settings import Apgd, ApgdTargeted, Fab, Logger, Square
 from hpm._engine_model import engine_model
 from hpm._inputs import Model, check_images, check_labels, check_mode, device_of, logits_of
 from hpm._progress import Progress, warn
 
 _KNOWN = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
 _EXTRA = ("relaxation",)
-
-
-class _Settings:
-    """Settings of one attack. What the engine does not vary is named in `_fixed`; another value is an error."""
-
-    _fixed: dict[str, Any] = {}
-
-    def __init__(self, **values: Any) -> None:
-        for name, value in {**self._fixed, **values}.items():
-            object.__setattr__(self, name, value)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        kind = type(self).__name__
-        if name not in self.__dict__:
-            raise AttributeError(f"AutoAttack: {kind} has no setting {name}; it has {', '.join(sorted(self.__dict__))}")
-        if name in self._fixed and value != self._fixed[name]:
-            raise ValueError(f"AutoAttack: {kind}.{name} is {self._fixed[name]} in hpm and cannot be {value!r}")
-        object.__setattr__(self, name, value)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.__dict__.items())})"
-
-
-class Apgd(_Settings):
-    """APGD on the cross-entropy (apgd-ce) and on the difference of logits ratio (apgd-dlr)."""
-
-    _fixed = {"rho": 0.75}
-    n_restarts: int
-    n_iter: int
-    eot_iter: int
-    use_largereps: bool
-
-
-class ApgdTargeted(_Settings):
-    """APGD on the targeted difference of logits ratio (apgd-t)."""
-
-    _fixed = {"rho": 0.75}
-    n_restarts: int
-    n_iter: int
-    n_target_classes: int
-    eot_iter: int
-    use_largereps: bool
-
-
-class Fab(_Settings):
-    """FAB (fab) and targeted FAB (fab-t). Running fab-t sets n_restarts to 1, as in the authors' code."""
-
-    _fixed = {"alpha_max": 0.1, "eta": 1.05, "beta": 0.9}
-    n_restarts: int
-    n_iter: int
-    n_target_classes: int
-
-
-class Square(_Settings):
-    """Square (square): random search without gradients."""
-
-    _fixed = {"p_init": 0.8, "resc_schedule": False}
-    n_queries: int
-    n_restarts: int
-
-
-class Logger:
-    """Prints lines, and appends them to a file where a path is given."""
-
-    def __init__(self, log_path: str | os.PathLike[str] | None = None) -> None:
-        self.log_path = log_path
-
-    def log(self, line: str) -> None:
-        print(line, flush=True)
-        if self.log_path is not None:
-            with open(self.log_path, "a", encoding="utf-8") as file:
-                file.write(line + "\n")
 
 
 class _Run(Progress):
@@ -185,7 +114,9 @@ class AutoAttack:
         conformance: bool = False,
     ) -> None:
         if is_tf_model:
-            raise ValueError("AutoAttack: is_tf_model=True asks for a TensorFlow model; hpm attacks PyTorch models alone")
+            raise ValueError(
+                "AutoAttack: is_tf_model=True asks for a TensorFlow model; hpm attacks PyTorch models alone"
+            )
         if not callable(model):
             raise TypeError(f"AutoAttack: model needs to be callable, images -> logits, but is {type(model).__name__}")
         if version not in ("standard", "plus", "rand", "custom"):
@@ -401,7 +332,9 @@ class AutoAttack:
             return
         assert self.flags is not None
         change = (x_adv - x).flatten(1)
-        norms = {"Linf": change.abs().amax(1), "L2": change.square().sum(1).sqrt(), "L1": change.abs().sum(1)}[self.norm]
+        norms = {"Linf": change.abs().amax(1), "L2": change.square().sum(1).sqrt(), "L1": change.abs().sum(1)}[
+            self.norm
+        ]
         self.logger.log(
             f"max {self.norm} perturbation: {norms.max():.5f}, nan in tensor: {x_adv.isnan().sum()}, "
             f"max: {x_adv.max():.5f}, min: {x_adv.min():.5f}"
@@ -421,11 +354,19 @@ class _State:
     def begin(self, call: Any) -> None:
         """Refuses the state of another evaluation; tells the engine where its pieces are."""
         settings = [(a.name, a.steps, a.restarts, a.targets, a.queries, a.eot, a.large_radius) for a in call.attacks]
-        call.fingerprint = json.dumps(
-            [self._depends, settings, call.norm, call.eps, call.seed, call.conformance, call.random]
-        )
+        call.fingerprint = json.dumps([
+            self._depends,
+            settings,
+            call.norm,
+            call.eps,
+            call.seed,
+            call.conformance,
+            call.random,
+        ])
         if self._path.exists() and not self._pieces.is_dir():
-            raise ValueError(f"AutoAttack: {self._path} has no folder {self._pieces} beside it; remove it, or give another state_path")
+            raise ValueError(
+                f"AutoAttack: {self._path} has no folder {self._pieces} beside it; remove it, or give another state_path"
+            )
         resumed = self._pieces.is_dir()
         self._pieces.mkdir(parents=True, exist_ok=True)
         call.journal = str(self._pieces)

@@ -102,15 +102,15 @@ def evaluate(
         eps: radius, in units of the input range: a number, a text ("8/255"), or several for a curve, of which the first
             is headlined.
         protocol: "autoattack" (default), "fast", "msa" (the Mixed Surrogate Attack), "pgd" or "clean".
-        version: of autoattack "standard", "plus", "rand" or "custom"; of msa "quick", "standard" or "plus".
+        version: of autoattack "standard", "plus", "rand" or "custom"; of msa "quick", "fast", "standard" or "plus".
         attacks: of autoattack's version custom, e.g. ["apgd-ce", "square"].
         steps, restarts, targets, queries: replace the version's; step_size, loss ("ce", "dlr"): of pgd.
         contexts: of an HPM model: "reference", "alone", "solo", "solo-eot", "joint"; the first is headlined.
         lambda_, sweep_lambda: mixing weight in place of the model's, and further ones that judge every iterate.
         colluders, victims, company, company_seed: of the contexts with a company.
         surrogates, joint_surrogates: of msa; None: the version's. full_matrix: each on every correct image.
-        sample, no_escalate, budget: of fast: survivors that FAB-T and Square attack in full; no AutoAttack after an alarm,
-            the result is suspect instead; a time limit in seconds.
+        sample, no_escalate, budget: of fast: survivors that FAB-T and Square attack in full; no AutoAttack after an
+            alarm, the result is suspect instead; a time limit in seconds.
         base, control: the model before the defence and the matched control: both are transferred from, and evaluated
             under the same budget; transfer_only: not evaluated.
         conformance: of autoattack: the official code's draws, batches and operations, on one thread.

@@ -58,11 +58,13 @@ def check_mode(model: Model, who: str, random: bool) -> None:
             f"{who}: the model is in training mode, so its batch normalisation ({norms[0]}) depends on the batch and "
             "would change its statistics; call model.eval()"
         )
-    drops = [n for n, m in model.named_modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.training and m.p > 0]
+    drops = [
+        n for n, m in model.named_modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.training and m.p > 0
+    ]
     if drops and not random:
         raise ValueError(
             f"{who}: the model is in training mode, so its dropout ({drops[0]}) draws random numbers; call model.eval(), "
-            "or, for a defence that draws them on purpose, use version=\"rand\""
+            'or, for a defence that draws them on purpose, use version="rand"'
         )
     if model.training and not drops:
         warn(f"{who}: the model is in training mode; call model.eval()")
@@ -73,7 +75,9 @@ def device_of(model: Model, x: Tensor, device: str | torch.device | None = None)
     if device is not None:
         wanted = torch.device(device)
         if wanted.type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(f'device: "{wanted}" needs a GPU and a CUDA build of PyTorch, and there is none; give device="cpu"')
+            raise ValueError(
+                f'device: "{wanted}" needs a GPU and a CUDA build of PyTorch, and there is none; give device="cpu"'
+            )
         return wanted
     if isinstance(model, nn.Module):
         for tensor in list(model.parameters()) + list(model.buffers()):
@@ -126,7 +130,9 @@ def logits_of(model: Model, x: Tensor) -> Tensor:
 
 def check_labels(y: Tensor, classes: int, who: str) -> None:
     if int(y.max()) >= classes:
-        raise ValueError(f"{who}: y holds class {int(y.max())}, but the model has {classes} classes (0 to {classes - 1})")
+        raise ValueError(
+            f"{who}: y holds class {int(y.max())}, but the model has {classes} classes (0 to {classes - 1})"
+        )
 
 
 def described(model: Model, x: Tensor, classes: int, parameters: list[Tensor], device: torch.device) -> Any:

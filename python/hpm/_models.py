@@ -115,7 +115,9 @@ def load(
 
     Returns: NativeModel. Raises RuntimeError and ValueError with what does not fit.
     """
-    model, notes, lines = _engine.load_model(str(path), _card(arch, mean, std, key), list(input_shape), allow_torchscript)
+    model, notes, lines = _engine.load_model(
+        str(path), _card(arch, mean, std, key), list(input_shape), allow_torchscript
+    )
     for line in lines:
         warn(f"load: {line}")
     return NativeModel(model, notes)
@@ -154,7 +156,9 @@ def native(
     with torch.no_grad():
         given = network(x)
     if given.shape != wanted.shape:
-        raise ValueError(f"native: {made.architecture} gives logits {list(given.shape)}, the module {list(wanted.shape)}")
+        raise ValueError(
+            f"native: {made.architecture} gives logits {list(given.shape)}, the module {list(wanted.shape)}"
+        )
     spread = float((wanted.amax(1) - wanted.amin(1)).max())
     apart = float((given - wanted).abs().max())
     if not apart <= 1e-4 * max(spread, 1e-12):

@@ -73,7 +73,9 @@ def official() -> ModuleType:
     try:
         return importlib.import_module("autoattack")
     except ImportError:
-        pytest.skip("the official package is not at hand: HPM_OFFICIAL_AUTOATTACK=DIR (a clone of github.com/fra31/auto-attack)")
+        pytest.skip(
+            "the official package is not at hand: HPM_OFFICIAL_AUTOATTACK=DIR (a clone of github.com/fra31/auto-attack)"
+        )
 
 
 @pytest.fixture
@@ -85,12 +87,3 @@ def program() -> Path:
         if path.is_file():
             return path
     pytest.skip("the program hpm is not built")
-
-
-@pytest.fixture
-def cifar10() -> str:
-    """The folder that holds cifar-10-batches-bin."""
-    root = os.environ.get("HPM_SHARED", "")
-    if not (Path(root) / "data" / "cifar-10-batches-bin").is_dir():
-        pytest.skip("CIFAR-10 is not at hand: HPM_SHARED=DIR with data/cifar-10-batches-bin")
-    return str(Path(root) / "data")

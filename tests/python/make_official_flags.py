@@ -1,6 +1,6 @@
 """Writes official_flags.json: what the official package finds for the runs of official_settings.py.
 
-    python make_official_flags.py DIR      DIR: a clone of github.com/fra31/auto-attack
+python make_official_flags.py DIR      DIR: a clone of github.com/fra31/auto-attack
 """
 
 import json

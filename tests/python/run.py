@@ -1,6 +1,6 @@
 """Runs the tests of the Python package with pytest; exits with 77, and a reason, where they cannot run.
 
-    run.py BUILD [pytest's arguments]      the module of a build folder
+run.py BUILD [pytest's arguments]      the module of a build folder
 """
 
 import importlib.util
@@ -19,4 +19,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(build / "python"), os.environ.ge
 os.environ.setdefault("HPM_PROGRAM", str(build / "hpm"))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 tests = str(Path(__file__).parent)
-os.execv(sys.executable, [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=5", tests, *sys.argv[2:]])
+os.execv(
+    sys.executable,
+    [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=5", tests, *sys.argv[2:]],
+)

@@ -63,6 +63,7 @@ def test_verdicts_do_not_depend_on_the_batch_size(tiny: Any, x: Any, y: Any) -> 
     found = []
     for bs in (5, 24):
         adversary = hpm.AutoAttack(tiny, eps=0.06, verbose=False, version="custom", attacks_to_run=["apgd-ce", "fab-t"])
+        adversary.apgd.n_iter = adversary.fab.n_iter = 30
         adversary.run_standard_evaluation(x, y, bs=bs)
         found.append(adversary.flags)
     assert bool((found[0] == found[1]).all())
@@ -137,9 +138,9 @@ def test_a_stopped_evaluation_goes_on_where_it_was(tiny: Any, x: Any, y: Any, tm
     kept = json.loads(state.read_text())
     assert kept["_robust_flags"] == whole.flags.tolist() and kept["_run_attacks"] == ["apgd-ce", "apgd-t"]
     with pytest.raises(RuntimeError, match="journal|fingerprint|other"):  # another radius is another evaluation
-        hpm.AutoAttack(stopping, eps=0.05, verbose=False, version="custom", attacks_to_run=["apgd-ce", "apgd-t"]).run_standard_evaluation(
-            x, y, bs=12, state_path=state
-        )
+        hpm.AutoAttack(
+            stopping, eps=0.05, verbose=False, version="custom", attacks_to_run=["apgd-ce", "apgd-t"]
+        ).run_standard_evaluation(x, y, bs=12, state_path=state)
 
 
 def test_a_random_model_is_judged_by_most_of_its_draws(tiny: Any, x: Any, y: Any) -> None:
@@ -151,7 +152,9 @@ def test_a_random_model_is_judged_by_most_of_its_draws(tiny: Any, x: Any, y: Any
     adversary.run_standard_evaluation(x, y)
     assert 0 < int(adversary.flags.sum()) < 21
     with pytest.warns(RuntimeWarning, match="draw random numbers"):
-        hpm.AutoAttack(noisy, eps=0.0, verbose=False, version="custom", attacks_to_run=["square"]).run_standard_evaluation(x, y)
+        hpm.AutoAttack(
+            noisy, eps=0.0, verbose=False, version="custom", attacks_to_run=["square"]
+        ).run_standard_evaluation(x, y)
 
 
 def test_what_the_engine_does_not_vary_is_refused_in_a_sentence(tiny: Any) -> None:
@@ -160,6 +163,8 @@ def test_what_the_engine_does_not_vary_is_refused_in_a_sentence(tiny: Any) -> No
         adversary.square.p_init = 0.3
     with pytest.raises(AttributeError, match="Apgd has no setting n_restart; it has"):
         adversary.apgd.n_restart = 3
+    with pytest.warns(RuntimeWarning, match="Fab.verbose has no effect"):
+        adversary.fab.verbose = True
     with pytest.raises(ValueError, match="TensorFlow"):
         hpm.AutoAttack(tiny, is_tf_model=True)
     with pytest.raises(ValueError, match="its own attacks"):

@@ -38,7 +38,9 @@ import hpm
         (lambda x, y: (x[:0], y[:0]), ValueError, "there are no images"),
     ],
 )
-def test_images_and_labels_that_cannot_be_are_refused(change: Any, error: Any, sentence: str, tiny: Any, x: Any, y: Any) -> None:
+def test_images_and_labels_that_cannot_be_are_refused(
+    change: Any, error: Any, sentence: str, tiny: Any, x: Any, y: Any
+) -> None:
     given = change(x, torch.full_like(y, 9).where(torch.arange(24) == 0, torch.zeros_like(y)))
     for call in (
         lambda: hpm.evaluate(tiny, *given, protocol="pgd"),
@@ -48,23 +50,29 @@ def test_images_and_labels_that_cannot_be_are_refused(change: Any, error: Any, s
             call()
 
 
-class Mapping(dict):  # type: ignore[type-arg]
-    pass
-
-
 @pytest.mark.parametrize(
     ("wrap", "error", "sentence"),
     [
-        (lambda net: lambda x: (net(x), None), TypeError, "returned a tuple of 2; wrap it: lambda x: model\\(x\\)\\[0\\]"),
+        (
+            lambda net: lambda x: (net(x), None),
+            TypeError,
+            "returned a tuple of 2; wrap it: lambda x: model\\(x\\)\\[0\\]",
+        ),
         (lambda net: lambda x: {"logits": net(x)}, TypeError, 'wrap it: lambda x: model\\(x\\)\\["logits"\\]'),
         (lambda net: lambda x: net(x).sum(1), ValueError, "at least 2 classes for images"),
         (lambda net: lambda x: net(x) * float("nan"), RuntimeError, "NaN or infinite"),
-        (lambda net: lambda x: net(x).argmax(1, keepdim=True).expand(-1, 10), (TypeError, ValueError), "floating-point|differentiable"),
+        (
+            lambda net: lambda x: net(x).argmax(1, keepdim=True).expand(-1, 10),
+            (TypeError, ValueError),
+            "floating-point|differentiable",
+        ),
         (lambda net: lambda x: net(x[:1]).expand(2, -1), ValueError, "needs to return logits"),
         (lambda net: lambda x: net(x.sub_(0.5)), ValueError, "in place"),
     ],
 )
-def test_models_that_cannot_be_attacked_are_refused(wrap: Any, error: Any, sentence: str, tiny: Any, x: Any, y: Any) -> None:
+def test_models_that_cannot_be_attacked_are_refused(
+    wrap: Any, error: Any, sentence: str, tiny: Any, x: Any, y: Any
+) -> None:
     with pytest.raises(error, match=sentence):
         hpm.evaluate(wrap(tiny), x.clone(), y, protocol="pgd", steps=2)
 
@@ -74,7 +82,7 @@ def test_training_mode_is_refused_where_it_matters(x: Any, y: Any) -> None:
     with pytest.raises(ValueError, match=r"batch normalisation \(1\) depends on the batch .* call model.eval\(\)"):
         hpm.evaluate(normed, x, y, protocol="pgd")
     dropping = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(192, 10))
-    with pytest.raises(ValueError, match=r'its dropout \(1\) draws random numbers'):
+    with pytest.raises(ValueError, match=r"its dropout \(1\) draws random numbers"):
         hpm.AutoAttack(dropping, verbose=False).run_standard_evaluation(x, y)
     plain = nn.Sequential(nn.Flatten(), nn.Linear(192, 10)).train()
     with pytest.warns(RuntimeWarning, match="training mode"):

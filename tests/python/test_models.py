@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import copy
 import json
 import subprocess
@@ -69,10 +68,6 @@ def test_native_refuses_weights_that_fit_but_give_other_logits(x: Any) -> None:
     assert hpm.native(Shifted().eval(), x[:8], arch=ARCH, mean=[0.5] * 3, std=[0.25] * 3).classes == 10
     with pytest.raises(RuntimeError):
         hpm.native(nn.Sequential(nn.Flatten(), nn.LayerNorm(192), nn.Linear(192, 10)).eval(), x[:8])
-
-
-class Counted(collections.Counter):  # type: ignore[type-arg]
-    """A class that a pickle names, and that reading must not make."""
 
 
 def test_checkpoints_are_read_without_running_code(tmp_path: Path) -> None:
@@ -182,7 +177,9 @@ def test_the_assignment_is_straight_through(tiny: Any) -> None:
     o = parts.fc_logits.detach().requires_grad_()
     given = {}
     for assignment in ("ste", "hard", "soft"):
-        logits = module.logits(parts._replace(features=parts.features.detach(), fc_logits=o), "joint", assignment=assignment)
+        logits = module.logits(
+            parts._replace(features=parts.features.detach(), fc_logits=o), "joint", assignment=assignment
+        )
         weights = torch.arange(10.0)
         given[assignment] = (logits.detach(), torch.autograd.grad((logits * weights).sum(), o, allow_unused=True)[0])
     assert torch.equal(given["ste"][0], given["hard"][0]) and not torch.equal(given["ste"][0], given["soft"][0])
