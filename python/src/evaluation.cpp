@@ -3,7 +3,7 @@
 #include "callable_defence.h"
 #include "engine.h"
 #include "hpm/core/error.h"
-#include "hpm/evaluation/analysis_results.h"
+#include "hpm/evaluation/analysis/analysis_results.h"
 #include "hpm/evaluation/input_warnings.h"
 #include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/evaluation/run/evaluate.h"
