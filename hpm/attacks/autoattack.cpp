@@ -38,8 +38,7 @@ class Driver {
 
   AutoAttackResult operator()(const AttackSequence& sequence) {
     std::optional<KeptGenerator> kept;  // a random model draws from the seed; the caller goes on as if nobody had drawn
-    if (model_.random() && !options_.conformance) kept.emplace();
-    if (model_.random() || options_.conformance) torch::manual_seed(options_.seed);
+    if (model_.random() || options_.conformance) kept.emplace(), torch::manual_seed(options_.seed);
     result_.notes = sequence.notes;
     for (const auto& note : result_.notes) monitor_.warn(note);
     result_.adversarial = ImageStore(images_);
@@ -234,22 +233,6 @@ void add_cost(const NamedTensors& done, Passes& passes, double& seconds) {
   const auto counts = find_tensor(done, "passes");
   passes.forward += counts[0].item<int64_t>(), passes.backward += counts[1].item<int64_t>();
   seconds += find_tensor(done, "seconds").item<double>();
-}
-
-void fields(Fields& f, AutoAttackOptions& o, bool shared) {
-  std::vector<std::string> names;
-  for (const auto& entry : attack_table())
-    if (!entry.objective) names.push_back(entry.name);
-  f.add("version", o.version, "sequence of attacks", {.choices = {"standard", "plus", "rand", "custom"}});
-  f.add("attacks", o.attacks, fmt::format("attacks of version custom: {}", fmt::join(names, ", ")));
-  f.add("steps", o.steps, "gradient steps per restart (none: the version's)", {.min = 1, .max = 1000000});
-  f.add("restarts", o.restarts, "random starts (none: the version's)", {.min = 1, .max = 100000});
-  f.add("targets", o.targets, "target classes of targeted attacks (none: the version's)", {.min = 1});
-  f.add("queries", o.queries, "queries of Square (none: the version's)", {.min = 0});
-  f.add("conformance", o.conformance, "the official code's draws, batches and operations");
-  if (shared) return;
-  f.add("seed", o.seed, "of all random numbers");
-  f.add("batch-size", o.batch_size, "images per pass", {.min = 1});
 }
 
 AutoAttackResult autoattack(AttackModel& model, const ImageSet& images, const ThreatModel& threat,

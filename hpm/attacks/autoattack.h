@@ -1,11 +1,10 @@
-// defines: AutoAttackOptions, fields(), AttackOutcome, AutoAttackResult, autoattack(), run_sequence(), verify_rows(),
+// defines: AutoAttackOptions, AttackOutcome, AutoAttackResult, autoattack(), run_sequence(), verify_rows(),
 // write_cost(), add_cost()
 #pragma once
 #include <functional>
 
 #include "hpm/attacks/image_store.h"
 #include "hpm/attacks/sequence.h"
-#include "hpm/core/fields.h"
 #include "hpm/io/journal.h"
 
 namespace hpm {
@@ -25,8 +24,6 @@ struct AutoAttackOptions {
   /// Called after each chunk of an attack: the rows [M] that it attacked, and which of them it broke, [M] bool (CPU).
   std::function<void(const AttackSpec& attack, const Tensor& rows, const Tensor& broken)> on_chunk = {};
 };
-/// `shared`: the command has the seed and the batch size from elsewhere.
-void fields(Fields& f, AutoAttackOptions& options, bool shared = false);
 
 /// What one attack of the sequence did.
 struct AttackOutcome {
@@ -76,8 +73,8 @@ struct FreshVerdict {
   Tensor wrong, close;  ///< [M] bool (CPU): the prediction is not the label; it was nearly a tie
   Tensor logits;        ///< [M,K], of the pass that the verdict comes from
 };
-/// `logits(images)` [M,K] are those of the model judged. Where these are made from others (votes of several draws), `parts`
-/// holds those, [M,K] each, of the last call: a row is a near tie too where one of them is. May be null.
+/// `logits(images)` [M,K] are those of the model judged. Where these are made from others (votes of several draws),
+/// `parts` holds those, [M,K] each, of the last call: a row is a near tie too where one of them is. May be null.
 FreshVerdict verify_rows(const Images& images, const std::function<Tensor(const Images&)>& logits,
                          const std::vector<Tensor>* parts = nullptr);
 

@@ -42,15 +42,6 @@ Tensor steepest_direction(const Tensor& gradient, Norm norm) {
   return sign / (per_row(norm_of_rows(sign, Norm::l1), sign) + 1e-12);
 }
 
-void fields(Fields& f, PgdOptions& o, bool shared) {
-  if (!shared) {
-    f.add("steps", o.steps, "gradient steps per restart", {.min = 1, .max = 1000000});
-    f.add("restarts", o.restarts, "random starts", {.min = 1, .max = 100000});
-  }
-  f.add("step-size", o.step_size, "step length of pgd (none: eps / 4)", {.min = 0, .unit = "input range"});
-  f.add("loss", o.loss, "loss of pgd", {.choices = {"ce", "dlr"}});
-}
-
 AttackBudget budget_of(const PgdOptions& options) {
   return {{options.restarts * (options.steps + 1), options.restarts * options.steps}, options.restarts * options.steps};
 }

@@ -1,10 +1,9 @@
-// defines: PgdOptions, fields(), pgd(), fgsm(), pgd_training_images(), steepest_direction(), point_in_ball()
+// defines: PgdOptions, pgd(), fgsm(), pgd_training_images(), steepest_direction(), point_in_ball()
 #pragma once
 #include <optional>
 
 #include "hpm/attacks/attack_model.h"
 #include "hpm/attacks/budget.h"
-#include "hpm/core/fields.h"
 #include "hpm/core/norms.h"
 #include "hpm/core/progress.h"
 #include "hpm/core/random.h"
@@ -19,8 +18,6 @@ struct PgdOptions {
   int64_t restarts = 1;                  ///< random starts
   std::string loss = "ce";               ///< ce or dlr
 };
-/// `shared`: the command has steps and restarts from another attack's options.
-void fields(Fields& f, PgdOptions& options, bool shared = false);
 /// What pgd() takes for an image that it does not break.
 AttackBudget budget_of(const PgdOptions& options);
 

@@ -24,9 +24,9 @@ class Search {
     signs_ = at::ones({n, pixels_}, x.options());
     if (run.purpose.restart > 0)
       signs_ = streams.uniform(images_.index, {options.stream, run.purpose.restart}, {pixels_})
-                   .to(x.device())
-                   .ge(.5)
-                   .to(x.scalar_type()) *
+                       .to(x.device())
+                       .ge(.5)
+                       .to(x.scalar_type()) *
                    2 -
                1;
     // The length of r d is r times that of a vector of ones; the whole box is within `whole_` of every image.
@@ -63,7 +63,8 @@ class Search {
   void step(int64_t query) {
     const auto direction = candidate();
     const auto radius = at::where(bisecting_, (low_ + high_) / 2, high_);
-    const auto moved = images_.x + (direction * (radius / unit_).to(direction.scalar_type()).unsqueeze(1)).view_as(images_.x);
+    const auto moved =
+        images_.x + (direction * (radius / unit_).to(direction.scalar_type()).unsqueeze(1)).view_as(images_.x);
     const auto x = moved.clamp(0., 1.);
     const auto wrong = model_.ask({x, images_.index, query}, nullptr).target_logits.argmax(1).ne(images_.y);
     high_ = at::where(wrong, radius, high_);
@@ -110,12 +111,12 @@ class Search {
   Monitor& monitor_;
   int64_t pixels_ = 0;
   double unit_ = 1, whole_ = 1;
-  Tensor signs_;             // [M,D]: the best direction so far
-  Tensor best_;              // [M] double: its radius
-  Tensor low_, high_;        // [M] double: of the bisection; high_ is the radius of a first query
-  Tensor bisecting_;         // [M] bool
-  Tensor block_, level_;     // [M] int64
-  Tensor row_;               // [M] int64: places among the images of the run
+  Tensor signs_;          // [M,D]: the best direction so far
+  Tensor best_;           // [M] double: its radius
+  Tensor low_, high_;     // [M] double: of the bisection; high_ is the radius of a first query
+  Tensor bisecting_;      // [M] bool
+  Tensor block_, level_;  // [M] int64
+  Tensor row_;            // [M] int64: places among the images of the run
   RunFound found_;
 };
 
@@ -125,8 +126,8 @@ AttackResult rays(AttackModel& model, const Images& images, const ThreatModel& t
                   const RandomStreams& streams, Monitor& monitor) {
   require(model.coupling() == Coupling::rows,
           "rays: follows single images, and cannot attack a batch that is one object; use square");
-  require(options.queries >= 0 && options.restarts >= 1, "rays: needs queries >= 0 and restarts >= 1, but got {} and {}",
-          options.queries, options.restarts);
+  require(options.queries >= 0 && options.restarts >= 1,
+          "rays: needs queries >= 0 and restarts >= 1, but got {} and {}", options.queries, options.restarts);
   return attack_in_runs(model, images, {.attack = options.stream, .restarts = options.restarts}, streams,
                         [&](AttackModel& attacked, const AttackRun& run) {
                           return Search(attacked, run, threat, options, streams, monitor)();

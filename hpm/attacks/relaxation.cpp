@@ -317,18 +317,6 @@ void check_options(const AttackModel& model, const RelaxationOptions& o) {
 
 }  // namespace
 
-void fields(Fields& f, RelaxationOptions& o) {
-  f.add("relaxation-warm-up", o.warm_up, "gradient steps of the PGD that ranks the target classes", {.min = 0});
-  f.add("relaxation-targets", o.targets, "target classes", {.min = 1});
-  f.add("relaxation-leading", o.leading, "target classes that get whole first cycles", {.min = 0});
-  f.add("relaxation-cycles", o.cycles, "cycles per target class and start", {.min = 1});
-  f.add("relaxation-part", o.part, "gradient steps of each of a cycle's three parts", {.min = 1});
-  f.add("relaxation-relaxed", o.relaxed, "take the first part of a cycle in a larger ball");
-  f.add("relaxation-give-up", o.give_up, "give a target up above this share of the step length", {.min = 0});
-  f.add("relaxation-starts", o.starts, "further starts towards targets that came near", {.min = 0});
-  f.add("relaxation-near", o.near, "what counts as near, in units of the logits' spread", {.min = 0});
-}
-
 AttackBudget budget_of(const RelaxationOptions& o) {
   const int64_t cycle = 3 * o.part, shorter = 2 * (o.part - (o.part + 1) / 2);
   const int64_t late = std::max<int64_t>(o.targets - o.leading, 0);

@@ -1,8 +1,7 @@
-// defines: RelaxationOptions, fields(), relaxation()
+// defines: RelaxationOptions, relaxation()
 #pragma once
 #include "hpm/attacks/attack_runs.h"
 #include "hpm/attacks/budget.h"
-#include "hpm/core/fields.h"
 #include "hpm/core/progress.h"
 
 namespace hpm {
@@ -30,7 +29,6 @@ struct RelaxationOptions {
   int64_t compaction = 0;             ///< see compaction_period
   std::string stream = "relaxation";  ///< names the random streams
 };
-void fields(Fields& f, RelaxationOptions& options);
 /// What relaxation() takes for an image that it does not break.
 AttackBudget budget_of(const RelaxationOptions& options);
 

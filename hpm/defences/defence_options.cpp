@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "hpm/core/error.h"
+#include "hpm/core/kept_generator_impl.h"
 #include "hpm/defences/function_defence.h"
 #include "hpm/defences/hpm_defence.h"
 #include "hpm/defences/plain_defence.h"
@@ -10,6 +11,16 @@
 
 namespace hpm {
 namespace {
+
+/// A surrogate of a random model draws the same numbers each time, and leaves the generator as it was.
+std::function<Tensor(const SurrogateInput&)> with_fixed_draws(std::function<Tensor(const SurrogateInput&)> logits,
+                                                              uint64_t seed) {
+  return [logits = std::move(logits), seed](const SurrogateInput& in) {
+    const KeptGenerator kept;
+    torch::manual_seed(seed + 0xd4a3);
+    return logits(in);
+  };
+}
 
 /// A model whose answer depends on its batch, or is random.
 std::unique_ptr<Defence> function_defence(const Classifier& classifier, const ImageSet& images,
@@ -23,7 +34,10 @@ std::unique_ptr<Defence> function_defence(const Classifier& classifier, const Im
   for (const auto& surrogate : options.more_surrogates) settings.always.push_back(surrogate.name);
   if (options.contexts != DefenceOptions{}.contexts) settings.contexts = options.contexts;
   settings.company_size = options.company_size, settings.company_seed = options.company_seed;
-  settings.by_class = options.by_class;
+  settings.by_class = options.by_class, settings.seed = options.seed;
+  if (options.random)
+    for (auto& surrogate : settings.surrogates)
+      if (surrogate.logits) surrogate.logits = with_fixed_draws(surrogate.logits, options.seed);
   return std::make_unique<FunctionDefence>(std::move(function), images, std::move(settings));
 }
 
@@ -33,7 +47,7 @@ std::vector<Surrogate> stand_ins(const Classifier& classifier, const DefenceOpti
   auto all = options.more_surrogates;
   if (options.differentiable)
     all.push_back(smoothed_surrogate([classifier](const Tensor& x) { return classifier.logits(x); },
-                                     {.sigma = options.smoothing}));
+                                     {.sigma = options.smoothing, .seed = options.seed}));
   all.push_back(
       transfer_surrogate("base", "transfer from the model before the defence", options.peers.base, "--base FILE"));
   all.push_back(transfer_surrogate("control", "transfer from the matched model without the defence",

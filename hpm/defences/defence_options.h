@@ -18,10 +18,11 @@ struct DefenceOptions {
   std::vector<Surrogate> more_surrogates = {};  ///< the user's own, beside the built-in ones
   bool random = false;                          ///< the model draws random numbers
   bool by_votes = false;  ///< a random model is judged by the votes of fixed draws (FunctionDefence), as msa does
-  Coupling coupling = Coupling::rows;           ///< batch: an answer depends on the batch (FunctionDefence)
-  bool by_class = false;                        ///< the batches of such a model are made of images sorted by class
-  double smoothing = .01;                       ///< standard deviation of the surrogate smoothed, input range
-  bool differentiable = true;                   ///< false: a black box; its own gradient is no surrogate
+  Coupling coupling = Coupling::rows;  ///< batch: an answer depends on the batch (FunctionDefence)
+  bool by_class = false;               ///< the batches of such a model are made of images sorted by class
+  uint64_t seed = 0;                   ///< of the draws that judge a random model, and of noise
+  double smoothing = .01;              ///< standard deviation of the surrogate smoothed, input range
+  bool differentiable = true;          ///< false: a black box; its own gradient is no surrogate
 
   // Of a model with an HPM head:
   std::vector<std::string> contexts = {"reference"};  ///< the targets, in the order reported
@@ -36,8 +37,8 @@ struct DefenceOptions {
 /// decisions.
 std::vector<Surrogate> stand_ins(const Classifier& classifier, const DefenceOptions& options);
 
-/// An HPM model in its contexts, a plain model, or a model that is random or depends on its batch. `images`: those to be evaluated; the clean pass that companies are
-/// made from is kept in `log`.
+/// An HPM model in its contexts, a plain model, or a model that is random or depends on its batch. `images`: those to
+/// be evaluated; the clean pass that companies are made from is kept in `log`.
 std::unique_ptr<Defence> make_defence(const HpmModel& model, const ImageSet& images, const DefenceOptions& options,
                                       const WorkLog& log = {});
 

@@ -13,17 +13,19 @@ namespace hpm {
 /// The fixed batches of solo and joint.
 struct FunctionDefence::Company {
   ImageSet images;
-  std::vector<Tensor> batches;  ///< places among the images, [B] int64 (CPU)
-  Tensor batch, slot;           ///< [n]: of each image
-  Tensor place;                 ///< [largest number + 1]: of an image number
+  std::vector<Tensor> batches;         ///< places among the images, [B] int64 (CPU)
+  Tensor batch, slot;                  ///< [n]: of each image
+  Tensor place;                        ///< [largest number + 1]: of an image number
   mutable std::vector<Tensor> pixels;  ///< [B,C,H,W] of each batch, loaded when it is asked for
 
   Company(const ImageSet& all, const FunctionDefenceOptions& options) : images(all), pixels() {
     const int64_t n = all.size(), size = options.company_size;
     require(size >= 1, "FunctionDefence: needs batches of at least 1 image, but got {}", size);
-    auto order = options.company_seed == 0 ? at::arange(n)
-                                           : RandomStreams(options.company_seed).permutation(n, {"company"});
-    if (options.by_class) order = order.index_select(0, std::get<1>(all.y.to(at::kCPU).index_select(0, order).sort(std::optional<bool>(true), 0, false)));
+    auto order =
+        options.company_seed == 0 ? at::arange(n) : RandomStreams(options.company_seed).permutation(n, {"company"});
+    if (options.by_class)
+      order = order.index_select(
+          0, std::get<1>(all.y.to(at::kCPU).index_select(0, order).sort(std::optional<bool>(true), 0, false)));
     batch = at::empty({n}, at::kLong), slot = at::empty({n}, at::kLong);
     for (int64_t begin = 0; begin < n; begin += size) {
       const auto rows = order.slice(0, begin, std::min(begin + size, n));
@@ -168,7 +170,7 @@ std::vector<Surrogate> FunctionDefence::surrogates(size_t target, const Surrogat
 }
 
 int64_t FunctionDefence::passes_per_row(size_t target) const {
-  const int64_t rows = targets_[target].name == "solo" ? std::min(options_.company_size, company_->images.size()) : 1;
+  const int64_t rows = targets_[target].name == "solo" ? options_.company_size : 1;
   return rows * (function_.random ? options_.draws : 1);
 }
 

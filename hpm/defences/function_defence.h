@@ -17,9 +17,9 @@ struct PredictionFunction {
   int64_t classes = 0;  ///< K
   /// Coupling::batch: what it says of an image depends on the images beside it.
   Coupling coupling = Coupling::rows;
-  bool random = false;          ///< it draws from LibTorch's default generator
-  bool differentiable = true;   ///< false: only queries, transfer and stand-ins can attack it
-  bool exact_gradient = true;   ///< false: its gradient is an approximation (a straight-through backward pass, say)
+  bool random = false;         ///< it draws from LibTorch's default generator
+  bool differentiable = true;  ///< false: only queries, transfer and stand-ins can attack it
+  bool exact_gradient = true;  ///< false: its gradient is an approximation (a straight-through backward pass, say)
 };
 
 struct FunctionDefenceOptions {

@@ -28,7 +28,8 @@ const std::vector<CheckGuide>& check_guides() {
        "A small step along the gradient must change the margin as the gradient says. Otherwise it is not the "
        "prediction's gradient.",
        "Find the layer that computes something else backward than forward: steps and thresholds (attack through a "
-       "stand-in, --bpda NAME=identity or --surrogate FILE), a straight-through layer, a detach, an optimiser inside the "
+       "stand-in, --bpda NAME=identity or --surrogate FILE), a straight-through layer, a detach, an optimiser inside "
+       "the "
        "prediction (attack the network without it, --base FILE). Then name those surrogates in --protocol msa."},
       {"NaN or infinite", "NaN or infinite values anywhere void the run.",
        "Find where they come from: hpm predict writes the logits of clean images, hpm inspect shows what was read from "
@@ -59,8 +60,7 @@ const std::vector<CheckGuide>& check_guides() {
        "An attack without gradients must not beat those with gradients. Otherwise the gradients mislead.",
        "The gradients mislead. Use every surrogate (--protocol msa --version standard) and a stand-in for what hides "
        "the gradient (--surrogate FILE), or raise --queries until Square finds no more."},
-      {"alarms",
-       "Signs that attacks by gradient fail must be followed by attacks of other kinds (protocol fast).",
+      {"alarms", "Signs that attacks by gradient fail must be followed by attacks of other kinds (protocol fast).",
        "Run again without --no-escalate: AutoAttack then attacks what stands. Then look at the alarm itself: "
        "docs/fast.md says what each means."},
       {"time limit", "Everything must have been attacked before the time was up (--budget).",

@@ -248,8 +248,8 @@ class Checks {
     const auto done = log_.once(fmt::format("check/{}/{}", outcome().context, name), rows, [&]() -> NamedTensors {
       const auto found = square(subject_.attacked, images_.select(rows), threat_,
                                 {.queries = 500, .stream = "check sample"}, streams_, monitor_);
-      const auto again = subject_.predict(found.images, images_.index.index_select(0, rows)).argmax(1).ne(
-          images_.select(rows).y);
+      const auto again =
+          subject_.predict(found.images, images_.index.index_select(0, rows)).argmax(1).ne(images_.select(rows).y);
       return {{"broken", (found.broken & again).sum().to(at::kCPU)}};
     });
     const auto broken = find_tensor(done, "broken").item<int64_t>();
@@ -444,8 +444,9 @@ Passes check_passes(const CheckOptions& options, int64_t n, int64_t surrogates) 
   if (options.level == "none") return {};
   const auto sample = std::min(options.sample, n),
              gradients = options.gradients && options.differentiable ? surrogates : 0;
-  // Unbounded: 50 steps and the start, after a clean pass; zero gradients: two losses, each with the surrogate's prediction;
-  // finite: one pass. Determinism and consistency: eight predictions at most. Fidelity: eight, one with a gradient.
+  // Unbounded: 50 steps and the start, after a clean pass; zero gradients: two losses, each with the surrogate's
+  // prediction; finite: one pass. Determinism and consistency: eight predictions at most. Fidelity: eight, one with a
+  // gradient.
   Passes total{sample * (57 * gradients + surrogates + 8), sample * 54 * gradients};
   if (gradients > 0) {
     total.forward += sample * 8 + std::min<int64_t>(n, std::clamp<int64_t>(n / 8, 8, 32)) * 503;  // Square on a sample

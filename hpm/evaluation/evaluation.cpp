@@ -46,7 +46,7 @@ Evaluation evaluation_of(AutoAttackResult result, const std::string& context, co
 
 std::string to_string(Cause cause) {
   constexpr const char* names[] = {
-      "",       "zero gradient", "scale", "shattered gradient", "gradient of another function",
+      "",       "zero gradient", "scale",          "shattered gradient", "gradient of another function",
       "random", "batch",         "masked gradient"};
   return names[static_cast<size_t>(cause)];
 }

@@ -75,8 +75,8 @@ enum class Cause {
   batch,           ///< the prediction depends on the other images of its batch
   masked,          ///< an attack that does not follow the gradient found more
 };
-std::string to_string(Cause cause);         ///< "" for none, "zero gradient", "scale", ...
-std::string surrogates_for(Cause cause);    ///< what to attack such a model with, on the command line
+std::string to_string(Cause cause);       ///< "" for none, "zero gradient", "scale", ...
+std::string surrogates_for(Cause cause);  ///< what to attack such a model with, on the command line
 
 struct CheckOutcome {
   enum class Status { passed, failed, reported, not_run };
@@ -84,7 +84,7 @@ struct CheckOutcome {
   Status status = Status::not_run;
   std::optional<double> value, limit;
   std::string unit, detail;
-  std::string context = {};  ///< of an HPM model
+  std::string context = {};   ///< of an HPM model
   Cause cause = Cause::none;  ///< of a failure
 };
 
@@ -94,7 +94,7 @@ struct FastOutcome {
   std::vector<AlarmResult> alarms = {};
   bool escalated = false;
   std::optional<BoundResult> bound = {};
-  int64_t autoattack_passes = 0;      ///< forward passes that AutoAttack would have taken, about
+  int64_t autoattack_passes = 0;           ///< forward passes that AutoAttack would have taken, about
   std::vector<std::string> fired() const;  ///< the names of the alarms that did
 };
 

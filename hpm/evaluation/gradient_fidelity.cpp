@@ -14,8 +14,7 @@ constexpr double kSmallest = 1e-5;  // float32 pixels near 1 are 6e-8 apart
 
 GradientFidelity gradient_fidelity(AttackModel& model, const Images& sample, double largest) {
   const auto logits = model.ask({sample.x, sample.index}, nullptr).target_logits;
-  const auto runner_up =
-      logits.scatter(1, sample.y.unsqueeze(1), -std::numeric_limits<float>::infinity()).argmax(1);
+  const auto runner_up = logits.scatter(1, sample.y.unsqueeze(1), -std::numeric_limits<float>::infinity()).argmax(1);
   const Loss loss{LossKind::difference, sample.y, runner_up};
   const auto gradient = model.ask({sample.x, sample.index}, &loss).gradient;
   const auto flat = [](const Tensor& t) { return t.flatten(1); };

@@ -10,10 +10,10 @@ namespace hpm {
 /// with the difference quotients (f(x + h d) - f(x - h d)) / 2h at h, h/2 and h/4, where h changes f by about a
 /// hundredth of the spread of the logits.
 struct GradientFidelity {
-  int64_t images = 0;    ///< looked at: right, and with a gradient that is not zero
-  int64_t shattered = 0; ///< the quotients differ among each other: steps, jumps or noise (Athalye et al. 2018)
-  int64_t other = 0;     ///< they agree, but not with the gradient: the backward pass is another function's
-  int64_t flat = 0;      ///< they are all zero where the gradient is not: the function does not move at all
+  int64_t images = 0;       ///< looked at: right, and with a gradient that is not zero
+  int64_t shattered = 0;    ///< the quotients differ among each other: steps, jumps or noise (Athalye et al. 2018)
+  int64_t other = 0;        ///< they agree, but not with the gradient: the backward pass is another function's
+  int64_t flat = 0;         ///< they are all zero where the gradient is not: the function does not move at all
   double median_ratio = 1;  ///< of the finest quotient to the gradient's slope
   int64_t wrong() const { return shattered + other + flat; }
 };

@@ -34,8 +34,8 @@ std::vector<std::string> require_gradient(const Classifier& classifier, const Gr
                                           const std::string& protocol, bool stand_ins);
 
 /// Rows [N] bool that an attack by gradient sees nothing at: the gradient is exactly zero there, though target and
-/// surrogate are right. (An image that one of them has wrong needs no gradient, and DLR is constant where the true class
-/// ranks third.)
+/// surrogate are right. (An image that one of them has wrong needs no gradient, and DLR is constant where the true
+/// class ranks third.)
 Tensor blind_rows(AttackModel& model, const Images& images, LossKind kind);
 
 /// Whether any of these attacks asks for more than predictions.

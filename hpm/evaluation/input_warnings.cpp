@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "hpm/core/error.h"
-#include "hpm/defences/hpm_defence.h"
 #include "hpm/core/kept_generator_impl.h"
+#include "hpm/defences/hpm_defence.h"
 
 namespace hpm {
 namespace {

@@ -1,4 +1,5 @@
-// defines: AttackedImages, Work, predict_logits(), verify_model(), leading_surrogate(), evaluate_clean(), evaluate_pgd(), evaluate_autoattack()
+// defines: AttackedImages, Work, predict_logits(), verify_model(), leading_surrogate(), evaluate_clean(),
+// evaluate_pgd(), evaluate_autoattack()
 #pragma once
 #include "hpm/attacks/autoattack.h"
 #include "hpm/attacks/pgd.h"

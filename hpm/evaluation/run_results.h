@@ -200,12 +200,12 @@ struct RunResults {
   Predictions predictions;  ///< in the first context
   std::optional<double> standard_error;
   std::vector<AttackPass> attacks;
-  std::vector<StageResult> stages;    ///< of the protocol fast
-  std::optional<bool> escalated;      ///< an alarm fired, and AutoAttack attacked what stood; of fast evaluations
-  std::vector<AlarmResult> alarms;    ///< of fast evaluations
-  std::optional<BoundResult> bound;   ///< of the protocol fast, where it attacked a sample
+  std::vector<StageResult> stages;   ///< of the protocol fast
+  std::optional<bool> escalated;     ///< an alarm fired, and AutoAttack attacked what stood; of fast evaluations
+  std::vector<AlarmResult> alarms;   ///< of fast evaluations
+  std::optional<BoundResult> bound;  ///< of the protocol fast, where it attacked a sample
   std::optional<int64_t> autoattack_passes;  ///< what AutoAttack would have taken, about; forward
-  std::vector<ContextResult> contexts;  ///< of a model with contexts
+  std::vector<ContextResult> contexts;       ///< of a model with contexts
   std::vector<CurvePoint> curve;
   std::vector<SweepPoint> sweep;
   std::optional<PairedModel> base;

@@ -1,4 +1,5 @@
-// defines: ConfidenceInterval, wilson(), binomial_upper(), mcnemar(), PairedComparison, compare_paired(), smallest_detectable()
+// defines: ConfidenceInterval, wilson(), binomial_upper(), mcnemar(), PairedComparison, compare_paired(),
+// smallest_detectable()
 #pragma once
 #include <ATen/core/Tensor.h>
 

@@ -21,8 +21,10 @@ Tensor with_winners(const Classifier& net, const Tensor& x) {
 }  // namespace
 
 GauntletEntry winners_take_all() {
-  GauntletEntry entry{"winners-take-all", "which features win jumps with every step: the gradient is shattered",
-                      "Xiao et al., arXiv:1905.10510; Tramer et al., arXiv:2002.08347", false,
+  GauntletEntry entry{"winners-take-all",
+                      "which features win jumps with every step: the gradient is shattered",
+                      "Xiao et al., arXiv:1905.10510; Tramer et al., arXiv:2002.08347",
+                      false,
                       {Cause::shattered, Cause::masked}};
   entry.prediction = [](const GauntletSetting& s) {
     return plain_prediction(s.base.classes(), [net = s.base](const Tensor& x) { return with_winners(net, x); });
@@ -35,8 +37,10 @@ GauntletEntry winners_take_all() {
 }
 
 GauntletEntry sparse_features() {
-  GauntletEntry entry{"sparse-features", "features near their mean are set to it: flat spots without a gradient",
-                      "Amini et al. (MeanSparse), arXiv:2406.05927; Rando et al. 2024", false,
+  GauntletEntry entry{"sparse-features",
+                      "features near their mean are set to it: flat spots without a gradient",
+                      "Amini et al. (MeanSparse), arXiv:2406.05927; Rando et al. 2024",
+                      false,
                       {Cause::zero, Cause::shattered, Cause::masked}};
   const auto sparse = [](const Tensor& z, const Tensor& mean, const Tensor& spread) {
     const auto near = (z - mean).abs().le(.6 * spread);

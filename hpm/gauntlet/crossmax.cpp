@@ -20,8 +20,10 @@ Tensor aggregated(const Tensor& members) {
 }  // namespace
 
 GauntletEntry crossmax() {
-  GauntletEntry entry{"crossmax", "an ensemble joined by maxima and medians: the gradient leads nowhere",
-                      "Fort and Lakshminarayanan, arXiv:2408.05446; Zhang et al., arXiv:2411.14834", false,
+  GauntletEntry entry{"crossmax",
+                      "an ensemble joined by maxima and medians: the gradient leads nowhere",
+                      "Fort and Lakshminarayanan, arXiv:2408.05446; Zhang et al., arXiv:2411.14834",
+                      false,
                       {Cause::masked, Cause::shattered, Cause::other_gradient}};
   entry.prediction = [](const GauntletSetting& s) {
     return plain_prediction(s.base.classes(), [net = s.base](const Tensor& x) { return aggregated(members(net, x)); });

@@ -8,6 +8,7 @@
 #include "hpm/attacks/pgd.h"
 #include "hpm/core/error.h"
 #include "hpm/core/fields.h"
+#include "hpm/core/kept_generator_impl.h"
 #include "hpm/defences/attacked_defence.h"
 #include "hpm/evaluation/checks.h"
 #include "hpm/evaluation/msa/msa.h"
@@ -59,6 +60,8 @@ class Gauntlet {
 
   GauntletRow operator()() {
     const auto start = std::chrono::steady_clock::now();
+    const KeptGenerator kept;  // each defence draws from the seed, whichever ran before it
+    torch::manual_seed(setting_.seed);
     GauntletRow row{.entry = &entry_};
     const auto defence = declared();
     const auto target = shown(*defence);
@@ -80,8 +83,8 @@ class Gauntlet {
     options.surrogates.push_back(smoothed_surrogate(prediction_.logits, {.sigma = setting_.threat.eps / 2}));
     options.surrogates.back().only_named = prediction_.coupling == Coupling::batch;
     if (!twins_.empty()) options.surrogates.push_back(twin_surrogate("bpda", "a differentiable twin", twins_.front()));
-    options.surrogates.push_back(
-        twin_surrogate("base", "the network without the defence", plain_prediction(setting_.base), SurrogateKind::transfer));
+    options.surrogates.push_back(twin_surrogate("base", "the network without the defence",
+                                                plain_prediction(setting_.base), SurrogateKind::transfer));
     return std::make_unique<FunctionDefence>(prediction_, setting_.images, options);
   }
 
@@ -94,7 +97,10 @@ class Gauntlet {
       if (prediction_.coupling == Coupling::rows) names.emplace_back("smoothed");
       if (!twins_.empty()) names.emplace_back("bpda");
     }
-    return {.version = "fast", .surrogates = names, .seed = setting_.seed, .batch_size = options_.batch_size,
+    return {.version = "fast",
+            .surrogates = names,
+            .seed = setting_.seed,
+            .batch_size = options_.batch_size,
             .queries = std::min<int64_t>(options_.queries, 1000)};
   }
 
@@ -163,11 +169,12 @@ class Gauntlet {
   }
 
   Tensor official(Defence& taken) const {
-    AutoAttackOptions options{.version = prediction_.random ? "rand" : "standard", .seed = setting_.seed,
-                              .batch_size = options_.batch_size};
+    AutoAttackOptions options{
+        .version = prediction_.random ? "rand" : "standard", .seed = setting_.seed, .batch_size = options_.batch_size};
     if (options_.steps < 100) options.steps = options_.steps;
     if (options_.queries < 5000) options.queries = options_.queries;
-    if (!prediction_.random) return autoattack(*taken.attack_model(0), setting_.images, setting_.threat, options).robust();
+    if (!prediction_.random)
+      return autoattack(*taken.attack_model(0), setting_.images, setting_.threat, options).robust();
     FunctionModel random(prediction_.logits, prediction_.classes, true);
     return autoattack(random, setting_.images, setting_.threat, options).robust();
   }
@@ -185,14 +192,16 @@ class Gauntlet {
 const std::vector<GauntletEntry>& gauntlet_table() {
   using namespace gauntlet;
   static const std::vector<GauntletEntry> table = {
-      scaled_logits(),     probabilities(),    hard_labels(),      bit_depth(),      thermometer(),
-      block_rounding(),    resize_and_pad(),   activation_pruning(), winners_take_all(), sparse_features(),
-      crossmax(),          counter_perturbation(), batch_statistics(), adapting_means(), hpm_alone(),
-      adversarially_trained(), least_squares(), mean_ensemble(),  hpm_reference()};
+      scaled_logits(),    probabilities(),   hard_labels(),    bit_depth(),
+      thermometer(),      block_rounding(),  resize_and_pad(), activation_pruning(),
+      winners_take_all(), sparse_features(), crossmax(),       counter_perturbation(),
+      batch_statistics(), adapting_means(),  hpm_alone(),      adversarially_trained(),
+      least_squares(),    mean_ensemble(),   hpm_reference()};
   return table;
 }
 
-std::vector<GauntletRow> run_gauntlet(const GauntletSetting& setting, const GauntletOptions& options, Monitor& monitor) {
+std::vector<GauntletRow> run_gauntlet(const GauntletSetting& setting, const GauntletOptions& options,
+                                      Monitor& monitor) {
   require(setting.images.size() > 0, "gauntlet: needs at least one image");
   require(!setting.base.is_black_box(), "gauntlet: needs a network with its penultimate features as the base");
   std::vector<const GauntletEntry*> chosen;

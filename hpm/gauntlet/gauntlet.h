@@ -43,18 +43,18 @@ const std::vector<GauntletEntry>& gauntlet_table();
 struct GauntletOptions {
   std::vector<std::string> only = {};  ///< names of the table; none: all
   int64_t batch_size = 256;
-  int64_t restarts = 3;     ///< of the adaptive attack, towards and away, each
-  int64_t steps = 100;      ///< of every gradient attack but the careless one
-  int64_t queries = 5000;   ///< of Square
+  int64_t restarts = 3;    ///< of the adaptive attack, towards and away, each
+  int64_t steps = 100;     ///< of every gradient attack but the careless one
+  int64_t queries = 5000;  ///< of Square
 };
 
 /// What came of a defence. Accuracies in percent, flags [n] bool: right on the image and unbroken.
 struct GauntletRow {
   const GauntletEntry* entry = nullptr;
-  std::string context = {};             ///< of a batch-dependent defence, the one shown
-  Tensor clean, careless, autoattack;   ///< flags
-  Tensor msa;                           ///< by every surrogate together
-  Tensor truth;                         ///< by the adaptive attack
+  std::string context = {};                ///< of a batch-dependent defence, the one shown
+  Tensor clean, careless, autoattack;      ///< flags
+  Tensor msa;                              ///< by every surrogate together
+  Tensor truth;                            ///< by the adaptive attack
   std::vector<CheckOutcome> flagged = {};  ///< failed checks of an evaluation without stand-ins
   double seconds = 0;
 

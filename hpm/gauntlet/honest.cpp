@@ -18,9 +18,8 @@ GauntletEntry least_squares() {
     const auto y = at::one_hot(s.training.y, s.base.classes()).to(at::kDouble);
     const auto regularised = x.t().matmul(x) + 10 * at::eye(x.size(1), x.options());
     const auto w = at::linalg_solve(regularised, x.t().matmul(y)).to(at::kFloat);
-    return plain_prediction(s.base.classes(), [weight = w.slice(0, 0, -1).t().contiguous(), bias = w[-1]](const Tensor& x) {
-      return at::linear(x.flatten(1), weight, bias);
-    });
+    return plain_prediction(s.base.classes(), [weight = w.slice(0, 0, -1).t().contiguous(), bias = w[-1]](
+                                                  const Tensor& x) { return at::linear(x.flatten(1), weight, bias); });
   };
   entry.prediction = fitted;
   entry.twins = [fitted](const GauntletSetting& s) { return std::vector<PredictionFunction>{fitted(s)}; };

@@ -8,10 +8,11 @@ namespace {
 /// A defence that changes the image before the network sees it; knowing it, one goes backward as if it did not.
 GauntletEntry filter(std::string name, std::string mechanism, std::string source,
                      std::function<Tensor(const Tensor& x)> change) {
-  GauntletEntry entry{std::move(name), std::move(mechanism), std::move(source), false,
-                      {Cause::zero, Cause::shattered, Cause::masked}};
+  GauntletEntry entry{
+      std::move(name), std::move(mechanism), std::move(source), false, {Cause::zero, Cause::shattered, Cause::masked}};
   entry.prediction = [change](const GauntletSetting& s) {
-    return plain_prediction(s.base.classes(), [net = s.base, change](const Tensor& x) { return net.logits(change(x)); });
+    return plain_prediction(s.base.classes(),
+                            [net = s.base, change](const Tensor& x) { return net.logits(change(x)); });
   };
   entry.twins = [change](const GauntletSetting& s) {
     const auto bpda = [net = s.base, change](const Tensor& x) { return net.logits(through(change(x), x)); };
@@ -38,7 +39,8 @@ GauntletEntry bit_depth() {
 
 GauntletEntry block_rounding() {
   return filter("block-rounding", "cosine coefficients of 4x4 blocks rounded, as JPEG does",
-                "Guo et al., arXiv:1711.00117; Shin and Song 2017; Athalye et al., arXiv:1802.00420", [](const Tensor& x) {
+                "Guo et al., arXiv:1711.00117; Shin and Song 2017; Athalye et al., arXiv:1802.00420",
+                [](const Tensor& x) {
                   const auto basis = cosine_basis().to(x.options());
                   const auto n = x.size(0), c = x.size(1), h = x.size(2) / 4, w = x.size(3) / 4;
                   const auto blocks = x.view({n, c, h, 4, w, 4}).permute({0, 1, 2, 4, 3, 5});

@@ -40,13 +40,19 @@ GauntletEntry in_context(GauntletEntry entry, const std::string& context) {
 }  // namespace
 
 GauntletEntry hpm_alone() {
-  return in_context({"hpm-alone", "the assignment of a sample moves its own prototype: the straight-through gradient "
-                     "does not see it", "Wang, arXiv:2606.01746", false, {Cause::masked, Cause::shattered}}, "alone");
+  return in_context({"hpm-alone",
+                     "the assignment of a sample moves its own prototype: the straight-through gradient "
+                     "does not see it",
+                     "Wang, arXiv:2606.01746",
+                     false,
+                     {Cause::masked, Cause::shattered}},
+                    "alone");
 }
 
 GauntletEntry hpm_reference() {
-  return in_context({"hpm-reference", "prototypes from stored statistics: a linear layer", "Wang, arXiv:2606.01746", true},
-                    "reference");
+  return in_context(
+      {"hpm-reference", "prototypes from stored statistics: a linear layer", "Wang, arXiv:2606.01746", true},
+      "reference");
 }
 
 }  // namespace hpm::gauntlet

@@ -11,7 +11,8 @@ GauntletEntry random_entry(std::string name, std::string mechanism, std::string 
                            std::function<Tensor(const Classifier&, const Tensor&)> logits) {
   GauntletEntry entry{std::move(name), std::move(mechanism), std::move(source), false, {Cause::random}};
   entry.prediction = [logits](const GauntletSetting& s) {
-    auto function = plain_prediction(s.base.classes(), [net = s.base, logits](const Tensor& x) { return logits(net, x); });
+    auto function =
+        plain_prediction(s.base.classes(), [net = s.base, logits](const Tensor& x) { return logits(net, x); });
     function.random = true;
     return function;
   };
@@ -29,15 +30,14 @@ GauntletEntry random_entry(std::string name, std::string mechanism, std::string 
 }  // namespace
 
 GauntletEntry resize_and_pad() {
-  return random_entry("resize-and-pad", "a random size and place: the gradient is that of one draw",
-                      "Xie et al., arXiv:1711.01991; Athalye et al., arXiv:1802.00420",
-                      [](const Classifier& net, const Tensor& x) {
-                        const auto side = x.size(2), size = side - drawn(4);
-                        const auto small = at::upsample_bilinear2d(x, {size, size}, false);
-                        const auto top = drawn(side - size + 1), left = drawn(side - size + 1);
-                        return net.logits(at::constant_pad_nd(
-                            small, {left, side - size - left, top, side - size - top}, 0));
-                      });
+  return random_entry(
+      "resize-and-pad", "a random size and place: the gradient is that of one draw",
+      "Xie et al., arXiv:1711.01991; Athalye et al., arXiv:1802.00420", [](const Classifier& net, const Tensor& x) {
+        const auto side = x.size(2), size = side - drawn(4);
+        const auto small = at::upsample_bilinear2d(x, {size, size}, false);
+        const auto top = drawn(side - size + 1), left = drawn(side - size + 1);
+        return net.logits(at::constant_pad_nd(small, {left, side - size - left, top, side - size - top}, 0));
+      });
 }
 
 GauntletEntry activation_pruning() {

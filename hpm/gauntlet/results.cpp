@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
 #include "hpm/report/html.h"
 #include "hpm/report/svg.h"
 
@@ -22,8 +23,11 @@ std::string claims_chart(const std::vector<GauntletResult>& rows, double width) 
   const bool narrow = width < kNarrow;
   const double left = narrow ? 16 : kLabel, row_height = narrow ? kRow + 18 : kRow;
   const double height = kTop + row_height * static_cast<double>(rows.size()) + 30;
-  Svg svg({"Claimed against true", "Robust accuracy of each defence by a careless evaluation, by AutoAttack, by the "
-           "Mixed Surrogate Attack, and by its adaptive attack", width}, height);
+  Svg svg({"Claimed against true",
+           "Robust accuracy of each defence by a careless evaluation, by AutoAttack, by the "
+           "Mixed Surrogate Attack, and by its adaptive attack",
+           width},
+          height);
   const auto x = [&](double percent) { return left + percent / 100 * (width - left - kRight); };
   for (const int tick : {0, 25, 50, 75, 100}) {
     svg.line(x(tick), kTop - 8, x(tick), height - 24, "grid");
@@ -79,7 +83,7 @@ GauntletResult summary_of(const GauntletRow& row) {
 }
 
 std::string gauntlet_json(const std::vector<GauntletResult>& rows) {
-  return nlohmann::ordered_json{{"schema", 1}, {"rows", nlohmann::json(rows)}}.dump(1) + "\n";
+  return json_text(nlohmann::ordered_json{{"schema", 1}, {"rows", nlohmann::json(rows)}}, 1) + "\n";
 }
 
 std::vector<GauntletResult> read_gauntlet(std::string_view json, const std::string& where) {
@@ -93,8 +97,9 @@ std::vector<GauntletResult> read_gauntlet(std::string_view json, const std::stri
 }
 
 std::string gauntlet_page(const std::vector<GauntletResult>& rows, const std::string& setting) {
-  HtmlTable table{.caption = "Robust accuracy in percent. MSA is to be at most one point above the truth, or a check is "
-                             "to flag the defence with the right cause; no check may flag an honest one.",
+  HtmlTable table{.caption =
+                      "Robust accuracy in percent. MSA is to be at most one point above the truth, or a check is "
+                      "to flag the defence with the right cause; no check may flag an honest one.",
                   .columns = {"Defence", "Why it seems robust", "Flagged", "Clean", "Careless", "AutoAttack", "MSA",
                               "Truth", "Verdict"},
                   .text_columns = 3};

@@ -9,7 +9,8 @@ GauntletEntry of_scores(std::string name, std::string mechanism, std::string sou
                         std::function<Tensor(const Tensor& logits)> change) {
   GauntletEntry entry{std::move(name), std::move(mechanism), std::move(source), false, std::move(causes)};
   entry.prediction = [change](const GauntletSetting& s) {
-    return plain_prediction(s.base.classes(), [net = s.base, change](const Tensor& x) { return change(net.logits(x)); });
+    return plain_prediction(s.base.classes(),
+                            [net = s.base, change](const Tensor& x) { return change(net.logits(x)); });
   };
   entry.twins = the_network;
   return entry;
@@ -19,8 +20,8 @@ GauntletEntry of_scores(std::string name, std::string mechanism, std::string sou
 
 GauntletEntry scaled_logits() {
   return of_scores("scaled-logits", "logits times 10,000: the softmax has no gradient left",
-                   "Papernot et al., arXiv:1511.04508; Carlini and Wagner, arXiv:1608.04644", {Cause::scale, Cause::zero},
-                   [](const Tensor& logits) { return 1e4 * logits; });
+                   "Papernot et al., arXiv:1511.04508; Carlini and Wagner, arXiv:1608.04644",
+                   {Cause::scale, Cause::zero}, [](const Tensor& logits) { return 1e4 * logits; });
 }
 
 GauntletEntry probabilities() {

@@ -7,7 +7,8 @@ namespace hpm {
 namespace {
 
 void check(int success) {
-  if (success != 1) fail("OpenSSL cannot compute a checksum of this kind here; does it run in a restricted (FIPS) mode?");
+  if (success != 1)
+    fail("OpenSSL cannot compute a checksum of this kind here; does it run in a restricted (FIPS) mode?");
 }
 
 }  // namespace

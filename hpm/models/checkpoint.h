@@ -21,8 +21,8 @@ struct LoadedClassifier {
 /// Loads a classifier. The architecture is the one named by `given`, else by the card beside the file, else by the
 /// file's metadata; else it is recognised from keys and shapes. The normalisation is that of `given`, else of the card,
 /// the metadata, buffers among the weights, or the architecture. `data_shape` {C,H,W} (may be empty) is the input shape
-/// where none of these has one; UsageError where the model takes other images. `given.key`, or the card's, chooses among
-/// several sets of weights.
+/// where none of these has one; UsageError where the model takes other images. `given.key`, or the card's, chooses
+/// among several sets of weights.
 ///
 /// Missing, unexpected and misshapen keys are an error that names them, against the nearest architecture where none was
 /// named, and nothing loads half. What stands beside the network and was left out is in `notes` and `warnings`. Weights

@@ -11,6 +11,7 @@
 #include "hpm/core/error.h"
 #include "hpm/core/fields.h"
 #include "hpm/io/file.h"
+#include "hpm/io/sha256.h"
 #include "hpm/models/torchscript.h"
 #include "hpm/models/torchscript_impl.h"
 
@@ -43,6 +44,7 @@ Twins& twins() {
 /// The value y of a layer with input x, with the gradient of the layer's twin.
 Tensor straight_through(const Tensor& x, const Tensor& y, int64_t twin) {
   if (!at::GradMode::is_enabled()) return y;
+  if (twin != 0 && x.is_cuda()) twins().at(twin).to(x.device());
   const auto soft = twin == 0 ? x : twins().at(twin).forward({x}).toTensor();
   if (soft.sizes() != y.sizes())
     fail("bpda: the twin of a layer gives [{}], but the layer [{}]; a twin needs the layer's shape",
@@ -124,7 +126,38 @@ int64_t twin_of(const BpdaLayer& layer, bool allow) {
   }
 }
 
-void put_twin(torch::jit::Module& model, const BpdaLayer& layer, bool allow, const std::string& file) {
+/// What was put where: the code of a class serves all its instances.
+struct Rewritten {
+  c10::ClassTypePtr type;  ///< of the module whose code calls the layer
+  std::string path;        ///< from there to the layer
+  std::string twin;
+};
+
+/// The full names of the layers that a rewritten class calls by that path, one for each of its instances.
+std::vector<std::string> layers_of(const torch::jit::Module& model, const Rewritten& rewritten) {
+  std::vector<std::string> names;
+  for (const auto& m : model.named_modules())
+    if (m.value.type() == rewritten.type)
+      names.push_back(m.name.empty() ? rewritten.path : m.name + "." + rewritten.path);
+  return names;
+}
+
+/// Throws UsageError where a stand-in serves a layer that was not named, or that has another one.
+void check_instances(const torch::jit::Module& model, const std::vector<Rewritten>& all,
+                     const std::vector<BpdaLayer>& layers) {
+  for (const auto& rewritten : all)
+    for (const auto& name : layers_of(model, rewritten)) {
+      const auto given = std::find_if(layers.begin(), layers.end(), [&](const auto& l) { return l.name == name; });
+      require(
+          given != layers.end() && given->twin == rewritten.twin,
+          "--bpda: the submodules {} belong to instances of one class, whose code is one: give each the same stand-in, "
+          "{}",
+          fmt::join(layers_of(model, rewritten), ", "), rewritten.twin);
+    }
+}
+
+void put_twin(torch::jit::Module& model, const BpdaLayer& layer, bool allow, const std::string& file,
+              std::vector<Rewritten>& done) {
   const auto names = submodules(model);
   if (std::find(names.begin(), names.end(), layer.name) == names.end()) {
     const auto nearest = nearest_name(layer.name, names);
@@ -138,11 +171,17 @@ void put_twin(torch::jit::Module& model, const BpdaLayer& layer, bool allow, con
   auto at = model;
   int64_t found = 0;
   while (!path.empty()) {  // the call may stand in the parent, or in any module around it
-    found += rewrite(at, path, twin);
+    const Rewritten here{at.type(), fmt::format("{}", fmt::join(path, ".")), layer.twin};
+    const bool again = std::any_of(done.begin(), done.end(),
+                                   [&](const auto& d) { return d.type == here.type && d.path == here.path; });
+    const auto calls = again ? 1 : rewrite(at, path, twin);
+    if (calls > 0 && !again) done.push_back(here);
+    found += calls;
     at = at.attr(path.front()).toModule();
     path.erase(path.begin());
   }
-  require(found > 0, "--bpda: {} never calls its submodule \"{}\", so that nothing can stand in for it", file, layer.name);
+  require(found > 0, "--bpda: {} never calls its submodule \"{}\", so that nothing can stand in for it", file,
+          layer.name);
 }
 
 }  // namespace
@@ -162,10 +201,13 @@ Surrogate bpda_surrogate(const Classifier& model, const std::vector<BpdaLayer>& 
   require(!layers.empty(), "bpda_surrogate: needs at least one layer");
   auto copy = script->module().clone();
   std::vector<std::string> words;
+  std::vector<Rewritten> done;
   for (const auto& layer : layers) {
-    put_twin(copy, layer, allow, model.info().file);
-    words.push_back(layer.name + "=" + layer.twin);
+    put_twin(copy, layer, allow, model.info().file, done);
+    const bool file = layer.twin != "identity";
+    words.push_back(layer.name + "=" + (file ? "SHA-256 " + sha256_of_file(layer.twin) : layer.twin));
   }
+  check_instances(copy, done, layers);
   const Classifier twin(std::make_shared<ScriptNetwork>(std::move(copy), ""), model.info());
   Surrogate bpda{.name = "bpda", .summary = fmt::format("backward through {}", fmt::join(words, ", "))};
   bpda.logits = [twin](const SurrogateInput& in) { return twin.logits(in.x); };

@@ -7,9 +7,9 @@
 namespace hpm {
 
 struct SmoothedOptions {
-  double sigma = .01;    ///< standard deviation of the noise, in units of the input range
-  int64_t samples = 8;   ///< noisy copies of an image: passes for one gradient
-  uint64_t seed = 0;     ///< of the noise
+  double sigma = .01;   ///< standard deviation of the noise, in units of the input range
+  int64_t samples = 8;  ///< noisy copies of an image: passes for one gradient
+  uint64_t seed = 0;    ///< of the noise
 };
 
 /// The surrogate `smoothed`: the mean of a model's logits over copies of the image with normal noise, whose gradient is

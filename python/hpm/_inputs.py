@@ -145,6 +145,10 @@ def described(model: Model, x: Tensor, classes: int, parameters: list[Tensor], d
     state = list(parameters)
     if isinstance(model, nn.Module):
         state += list(model.buffers())
-    about.sha256 = _engine.sha256_of_tensors(state) if state else ""
+    if not state:  # a function has nothing to know it by but its answers
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            state = [model(x[:4]).detach().to("cpu", torch.float32).contiguous()]
+    about.sha256 = _engine.sha256_of_tensors(state)
     about.parameters = parameters or [torch.empty(0, device=device)]  # an empty one tells the device
     return about

@@ -30,7 +30,8 @@ TEST(Rays, BreaksImagesByTheirLabelsAloneAndStaysInsideBallAndBox) {
     EXPECT_TRUE(inside(found.images, s.images.x, threat).all().item<bool>()) << to_string(threat.norm);
     const auto wrong = s.net.logits(found.images).argmax(1).ne(s.images.y);
     EXPECT_TRUE(at::equal(wrong & found.broken, found.broken)) << "what it calls broken is wrong";
-    EXPECT_TRUE(at::equal(found.images.index({found.broken.logical_not()}), s.images.x.index({found.broken.logical_not()})));
+    EXPECT_TRUE(
+        at::equal(found.images.index({found.broken.logical_not()}), s.images.x.index({found.broken.logical_not()})));
   }
 }
 
@@ -57,8 +58,10 @@ TEST(Rays, FindsTheNearestCornerOfALinearModel) {
     Passes passes_;
   } model(w, b);
   const Images images{at::full({1, 1, 4, 4}, .5), at::zeros({1}, at::kLong), at::arange(1)};
-  EXPECT_TRUE(rays(model, images, {Norm::linf, 1.05 * nearest}, {.queries = 2000}, RandomStreams(0)).broken.item<bool>());
-  EXPECT_FALSE(rays(model, images, {Norm::linf, .95 * nearest}, {.queries = 2000}, RandomStreams(0)).broken.item<bool>());
+  EXPECT_TRUE(
+      rays(model, images, {Norm::linf, 1.05 * nearest}, {.queries = 2000}, RandomStreams(0)).broken.item<bool>());
+  EXPECT_FALSE(
+      rays(model, images, {Norm::linf, .95 * nearest}, {.queries = 2000}, RandomStreams(0)).broken.item<bool>());
   EXPECT_LE(model.passes().forward, 2 * 2001);
 }
 

@@ -20,7 +20,8 @@ GauntletSetting small_setting(int64_t n) {
   const auto test = load_dataset("fashion-mnist", "test"), train = load_dataset("fashion-mnist", "train");
   const auto index = at::arange(n), learned = at::arange(1000);
   GauntletSetting setting{.threat = {Norm::linf, .1}};
-  setting.base = load_model((test::source_dir() / "checkpoints/fashion-mnist-linf-0.1.safetensors").string()).model.classifier;
+  setting.base =
+      load_model((test::source_dir() / "checkpoints/fashion-mnist-linf-0.1.safetensors").string()).model.classifier;
   setting.images = ImageSet(test.images(index), test.labels.slice(0, 0, n).clone(), index);
   setting.training = {train.images(learned), train.labels.slice(0, 0, 1000).clone(), learned};
   return setting;
@@ -39,7 +40,8 @@ TEST(Gauntlet, ABrokenDefenceIsToldOrFlaggedAndAnHonestOneIsNot) {
     const auto& name = row.entry->name;
     EXPECT_TRUE(row.passed()) << name << ": msa " << percent(row.msa) << ", truth " << percent(row.truth);
     if (row.entry->honest) {
-      EXPECT_TRUE(row.flagged.empty()) << name << ": " << row.flagged.front().name << ", " << row.flagged.front().detail;
+      EXPECT_TRUE(row.flagged.empty()) << name << ": " << row.flagged.front().name << ", "
+                                       << row.flagged.front().detail;
       continue;
     }
     EXPECT_TRUE(row.flagged_rightly()) << name;
@@ -66,8 +68,10 @@ TEST(Gauntlet, EveryRowNamesItselfItsMechanismAndWhatAFlagMustSay) {
   }
   EXPECT_GE(broken, 11);
   EXPECT_GE(honest, 4);
-  const auto message = test::message_of<UsageError>(
-      [] { run_gauntlet({.images = {at::rand({1, 1, 28, 28}), at::zeros({1}, at::kLong), at::arange(1)}}, {.only = {"bit-dept"}}); });
+  const auto message = test::message_of<UsageError>([] {
+    run_gauntlet({.images = {at::rand({1, 1, 28, 28}), at::zeros({1}, at::kLong), at::arange(1)}},
+                 {.only = {"bit-dept"}});
+  });
   EXPECT_NE(message.find("bit-depth"), std::string::npos) << message;
 }
 

@@ -65,8 +65,9 @@ TEST(Bpda, ATwinFromAFileGivesItsGradient) {
 TEST(Bpda, ANameThatIsNoSubmoduleIsRefusedWithTheNearestOnes) {
   const test::TemporaryFolder folder;
   const auto model = loaded(quantised_model(folder, true));
-  const auto message =
-      test::message_of<UsageError>([&] { bpda_surrogate(model, {{"front.pree", "identity"}}, false); });
+  const auto message = test::message_of<UsageError>([&] {
+    bpda_surrogate(model, {{"front.pree", "identity"}}, false);
+  });
   EXPECT_NE(message.find("did you mean front.pre?"), std::string::npos) << message;
   EXPECT_NE(message.find("front, front.pre"), std::string::npos) << message;
   EXPECT_THROW(parse_bpda("pre"), UsageError);

@@ -82,7 +82,8 @@ bool say_cost(const EvaluationInput& input, const EvaluationOptions& options, co
 }  // namespace
 
 int evaluate(const Arguments& arguments) {
-  CommandLine line("evaluate", "Evaluates a model: clean, PGD, AutoAttack, fast or the Mixed Surrogate Attack, with checks.",
+  CommandLine line("evaluate",
+                   "Evaluates a model: clean, PGD, AutoAttack, fast or the Mixed Surrogate Attack, with checks.",
                    "hpm evaluate --model FILE --data cifar10 --norm Linf --eps 8/255 --count 1000");
   EvaluateFlags flags;
   fields(line.fields, flags.model);
@@ -99,12 +100,12 @@ int evaluate(const Arguments& arguments) {
                 [&](const auto& option, const auto& why) { line.warn_unused(option, why); });
   for (const auto& file : options.surrogate_files)
     input.surrogates.push_back(torchscript_surrogate(file, flags.model.allow_torchscript));
+  to_device(input, options);
   if (!options.bpda.empty()) {
     std::vector<BpdaLayer> layers;
     for (const auto& text : options.bpda) layers.push_back(parse_bpda(text));
     input.surrogates.push_back(bpda_surrogate(input.model.classifier, layers, flags.model.allow_torchscript));
   }
-  to_device(input, options);
   const auto plan = plan_evaluation(input, options);
   for (const auto& text : plan.notes) line.monitor().warn(text);
   if (!say_cost(input, options, plan, line)) return 0;

@@ -154,7 +154,8 @@ int gauntlet(const Arguments& arguments) {
   line.fields.section("output").add("html", html, "a page with the table and a picture", {.place = Place::file});
   if (!line.parse(arguments)) return 0;
   configure_threads(flags.compute.threads);
-  for (const char* unused : {"device", "precision"}) line.warn_unused(unused, "the gauntlet runs on the CPU, in float32");
+  for (const char* unused : {"device", "precision"})
+    line.warn_unused(unused, "the gauntlet runs on the CPU, in float32");
   flags.options.batch_size = flags.compute.batch_size;
   std::vector<GauntletResult> rows;
   if (flags.jobs > 1) {
@@ -166,9 +167,10 @@ int gauntlet(const Arguments& arguments) {
   if (line.json) fmt::print("{}", gauntlet_json(rows));
   else print(rows);
   if (!html.empty())
-    write_file_atomically(html, gauntlet_page(rows, fmt::format("{} on {}, {} images, Linf eps {}, seed {}",
-                                                                flags.model.model, flags.data.data,
-                                                                rows.empty() ? 0 : rows.front().n, flags.eps, flags.seed)));
+    write_file_atomically(
+        html,
+        gauntlet_page(rows, fmt::format("{} on {}, {} images, Linf eps {}, seed {}", flags.model.model, flags.data.data,
+                                        rows.empty() ? 0 : rows.front().n, flags.eps, flags.seed)));
   return std::all_of(rows.begin(), rows.end(), [](const auto& row) { return row.passed; }) ? 0 : 3;
 }
 

@@ -72,13 +72,12 @@ class Fast {
   void sample() {
     const auto standing = staged_.survivors();
     const auto rows = first_of(staged_.in_random_order(standing), sample_size(options_.sample, standing.numel()));
+    drawn_from_ = standing.numel(), sampled_ = rows.numel();
     for (const auto& surrogate : defence_.surrogates(0, {.quick = false}))
       if (surrogate.kind == SurrogateKind::transfer && surrogate.unavailable.empty())
         staged_.attack("transfer from " + surrogate.name, transfer_spec(norm_), rows, surrogate);
-    drawn_from_ = staged_.survivors().numel();
     for (const auto* name : {"fab-t", "square"})
       staged_.attack(fmt::format("{} on a sample", name), autoattack_spec(name, norm_, defence_.classes()), rows);
-    sampled_ = stage("fab-t on a sample")->images;
   }
 
   const StageResult* stage(const std::string& name) const {
@@ -166,7 +165,12 @@ class Fast {
     fast_.bound = b;
   }
 
-  int64_t broken_in_sample() const { return stage("fab-t on a sample")->broke + stage("square on a sample")->broke; }
+  /// By the attacks on the sample: what transferred to it would transfer to the others too.
+  int64_t broken_in_sample() const {
+    int64_t broke = stage("fab-t on a sample")->broke + stage("square on a sample")->broke;
+    for (const auto& s : staged_.stages()) broke += s.name.starts_with("transfer from ") ? s.broke : 0;
+    return broke;
+  }
 
   Evaluation finish() {
     const auto left = staged_.survivors().numel(), correct = staged_.clean_correct().sum().item<int64_t>();

@@ -197,7 +197,7 @@ Passes msa_passes(const Defence& defence, Norm norm, const MsaOptions& options) 
     }
     // Clean verdicts.
     total.forward += defence.passes_per_row(t) * (1 + static_cast<int64_t>(targets_beside(defence, t).size()));
-    if (batch) total.forward += 2 * (judged + 2);                                  // compositions
+    if (batch) total.forward += 2 * (judged + 2);  // compositions
   }
   if (options.version == "fast") add_alarms(defence, norm, options, attacked.size(), total);
   return total;

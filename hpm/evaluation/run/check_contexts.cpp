@@ -20,10 +20,11 @@ std::vector<Surrogate> checked_surrogates(const Defence& defence, size_t target,
   return checked;
 }
 
-/// Whether a surrogate that is not the leading one's gradient attacked: a stand-in, or another network.
+/// Whether a stand-in attacked, or another network broke what nothing before it had: the model's own gradient is not
+/// all that the figure rests on.
 bool stand_ins_attacked(const ContextOutcome& outcome) {
   return std::any_of(outcome.surrogates.begin(), outcome.surrogates.end(), [](const auto& s) {
-    const bool gradients = s.kind == SurrogateKind::white_box || s.kind == SurrogateKind::transfer;
+    const bool gradients = s.kind == SurrogateKind::white_box || (s.kind == SurrogateKind::transfer && s.first > 0);
     return gradients && !s.leads && s.unavailable.empty() && s.same_as.empty();
   });
 }
@@ -66,7 +67,9 @@ void check_contexts(const Subject& subject, Defence& defence, const AttackedImag
       views.push_back(std::make_unique<AttackedDefence>(defence, t, std::move(surrogate)));
     }
     if (views.empty()) views.push_back(defence.attack_model(t)), names.emplace_back("the model");
-    CheckSubject checked{*views.front(), target.coupling == Coupling::batch, [&](const Tensor& x, const Tensor& index) {
+    // Of a random model the draws of a whole batch belong together.
+    CheckSubject checked{*views.front(), target.coupling == Coupling::batch || options.random,
+                         [&](const Tensor& x, const Tensor& index) {
                            return predict_once(defence, {x, index}, t);
                          }};
     checked.name = names.front();

@@ -35,9 +35,12 @@ std::vector<RadiusOutcome> run_curve(const Subject& subject, const ImageSet& ima
   if (radii.size() < 2) return points;
   const double first = radii.front().eps;
   std::sort(radii.begin(), radii.end(), [](const auto& a, const auto& b) { return a.eps < b.eps; });
-  const auto& context = options.contexts.front();
-  const bool alone = !subject.model.head || context == "reference" || context == "alone";
-  const bool joint = subject.model.head && context == "joint";
+  const auto context = options.evaluated_contexts().front();
+  const bool coupled =
+      options.coupled() || subject.own;  // a model, or a defence of the user's own, that needs its batch
+  const bool alone = coupled ? !subject.own && context == "alone"
+                             : !subject.model.head || context == "reference" || context == "alone";
+  const bool joint = subject.own || ((subject.model.head || coupled) && context == "joint");
   auto alone_options = options;  // nothing else is studied at the other radii
   alone_options.sweep.clear(), alone_options.colluders.clear();
   auto robust = headline.first().clean_correct;
@@ -51,6 +54,11 @@ std::vector<RadiusOutcome> run_curve(const Subject& subject, const ImageSet& ima
       narrowed.defence.sweep.clear();
       const auto defence = narrowed.make(some, {context}, here.log);
       const auto found = run_protocol(*defence, {some, radius}, alone_options, here);
+      for (auto check : found.checks)  // what is unfinished or suspect there is so here
+        if (check.status == CheckOutcome::Status::failed) {
+          check.context = fmt::format("eps {:g}", radius.eps);
+          headline.checks.push_back(std::move(check));
+        }
       const auto held = found.first().robust;
       robust = joint ? held : robust.index_copy(0, rows, robust.index_select(0, rows) & held);
       if (0 < radius.eps && radius.eps < first && !joint) take_over(found, rows, radius.eps, headline);

@@ -183,7 +183,7 @@ Fingerprint fingerprint(const EvaluationInput& input, const EvaluationOptions& o
   Fields declared;
   auto values = options;
   fields(declared, values);
-  all.add_options(declared, {"compute", "role", "eps", "version", "base", "control", "surrogate", "budget"});
+  all.add_options(declared, {"compute", "role", "eps", "version", "base", "control", "surrogate", "bpda", "budget"});
   std::vector<double> eps;
   for (const auto& radius : options.radii()) eps.push_back(radius.eps);
   all.set("--eps", fmt::format("{}", fmt::join(eps, ",")));

@@ -33,6 +33,7 @@ bool EvaluationOptions::has_context(const std::string& name) const { return hold
 std::vector<std::string> EvaluationOptions::evaluated_contexts() const {
   if (coupled() && contexts == EvaluationOptions{}.contexts) return {"alone", "solo", "joint"};
   if (is("clean")) return contexts;
+  if (coupled()) return contexts;
   return is("msa") ? msa_contexts(contexts, effective_version()) : std::vector<std::string>{contexts.front()};
 }
 
@@ -44,7 +45,8 @@ std::string EvaluationOptions::effective_version() const {
 
 bool EvaluationOptions::has_square() const {
   if (is("msa"))
-    return (surrogates.empty() ? effective_version() != "quick" : holds(surrogates, query_surrogate().name)) ||
+    return holds(surrogates, decision_surrogate().name) ||
+           (surrogates.empty() ? effective_version() != "quick" : holds(surrogates, query_surrogate().name)) ||
            (has_context("joint") && holds(joint_surrogates, query_surrogate().name));
   return is("autoattack") && (attacks.empty() ? effective_version() != "rand" : holds(attacks, "square"));
 }
@@ -124,7 +126,7 @@ CheckOptions EvaluationOptions::check_options() const {
 
 DefenceOptions EvaluationOptions::defence() const {
   DefenceOptions options;
-  options.random = random, options.by_votes = is("msa");
+  options.random = random, options.by_votes = is("msa"), options.seed = seed;
   options.coupling = coupled() ? Coupling::batch : Coupling::rows;
   options.by_class = company_order == "class";
   if (const auto first = radii().front(); first.norm == Norm::linf && first.eps > 0) options.smoothing = first.eps / 2;
@@ -257,6 +259,9 @@ void check_options(const EvaluationOptions& o, bool has_head,
           o.protocol);
   require(msa || o.bpda.empty(), "--bpda: only --protocol msa attacks through a stand-in; {} differentiates the model",
           o.protocol);
+  if (fast && o.random)
+    for (const char* name : {"budget", "sample"})
+      has_no_effect(name, "a random model gets AutoAttack rand, to its end");
   require(!o.random || !has_head, "--random: a model with an HPM head draws no random numbers; leave it out");
   require(!o.coupled() || !has_head,
           "--coupling batch: an HPM model has contexts of its own; choose them with --context solo,joint");

@@ -33,7 +33,7 @@ struct EvaluationOptions {
   int64_t company = 128;
   uint64_t company_seed = 0, seed = 0;
   std::vector<std::string> surrogates, joint_surrogates;
-  std::string base, control;                 ///< files of the peers; whoever loads the models reads them
+  std::string base, control;            ///< files of the peers; whoever loads the models reads them
   std::string coupling = "rows";        ///< of a model without a head: batch, where an answer depends on its batch
   std::string company_order = "given";  ///< of the batches of such a model: class, sorted by class
   std::vector<std::string> bpda;        ///< NAME=identity or NAME=FILE; whoever loads the model makes the surrogate

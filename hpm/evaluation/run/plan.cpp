@@ -103,9 +103,9 @@ void probe_answers(const EvaluationInput& input, const EvaluationOptions& option
         "msa --coupling batch",
         classifier.info().file));
   if (!coupled && options.coupled())
-    plan.notes.push_back(fmt::format(
-        "{} gives an image the same logits in every batch: --coupling batch costs more and changes nothing",
-        classifier.info().file));
+    plan.notes.push_back(
+        fmt::format("{} gives an image the same logits in every batch: --coupling batch costs more and changes nothing",
+                    classifier.info().file));
 }
 
 /// Asks every surrogate of the user's own once: logits of another shape are an error before anything is attacked.
