@@ -44,7 +44,7 @@ GauntletEntry adapting_means() {
                      const auto assigned = at::one_hot(logits.argmax(1), logits.size(1)).to(z.scalar_type());
                      const auto means = assigned.t().matmul(z) / assigned.sum(0).clamp_min(1).unsqueeze(1);
                      const auto distance = (z.unsqueeze(1) - means).pow(2).sum(2);
-                     return logits - 2 * logits.detach().abs().mean() * distance / z.detach().pow(2).sum(1, true);
+                     return logits - 10 * logits.detach().abs().mean() * distance / z.detach().pow(2).sum(1, true);
                    };
                  });
 }

@@ -101,7 +101,9 @@ class Gauntlet {
             .surrogates = names,
             .seed = setting_.seed,
             .batch_size = options_.batch_size,
-            .queries = std::min<int64_t>(options_.queries, 1000)};
+            .queries = std::min<int64_t>(options_.queries, 1000),
+            .escalate = false,
+            .sample = 0};
   }
 
   /// [n] bool: right, and held against many starts through every twin.
@@ -202,12 +204,12 @@ const std::vector<GauntletEntry>& gauntlet_table() {
 
 std::vector<GauntletRow> run_gauntlet(const GauntletSetting& setting, const GauntletOptions& options,
                                       Monitor& monitor) {
-  require(setting.images.size() > 0, "gauntlet: needs at least one image");
-  require(!setting.base.is_black_box(), "gauntlet: needs a network with its penultimate features as the base");
   std::vector<const GauntletEntry*> chosen;
   for (const auto& name : options.only) chosen.push_back(&entry_of(name));
   if (chosen.empty())
     for (const auto& entry : gauntlet_table()) chosen.push_back(&entry);
+  require(setting.images.size() > 0, "gauntlet: needs at least one image");
+  require(!setting.base.is_black_box(), "gauntlet: needs a network with its penultimate features as the base");
   std::vector<GauntletRow> rows;
   for (const auto* entry : chosen) {
     monitor.say("gauntlet: " + entry->name);

@@ -217,24 +217,6 @@ TEST(Attacks, OnACoupledBatchReturnABatchAndItsOwnVerdicts) {
   }
 }
 
-TEST(AttackOptions, AreDeclaredOnceAndSetByName) {
-  PgdOptions pgd_options;
-  AutoAttackOptions options;
-  Fields alone;
-  fields(alone, pgd_options);
-  EXPECT_NE(alone.find("steps"), nullptr);
-  Fields both;
-  fields(both.section("autoattack"), options);
-  fields(both.section("pgd"), pgd_options, true);  // one --steps, one --restarts
-  both.set("steps", "7", Origin::flag, "--steps");
-  both.set("attacks", "square,fab", Origin::flag, "--attacks");
-  both.set("step-size", ".5", Origin::flag, "--step-size");
-  EXPECT_EQ(options.steps, 7);
-  EXPECT_EQ(options.attacks, (std::vector<std::string>{"square", "fab"}));
-  EXPECT_EQ(pgd_options.step_size, .5);
-  EXPECT_THROW(both.set("version", "fastest", Origin::flag, "--version"), UsageError);
-}
-
 TEST(Sequence, AnObjectiveOfASurrogateIsNothingForAPlainNetwork) {
   EXPECT_NE(message_of<UsageError>([] {
               autoattack_sequence({.version = "custom", .custom = {"apgd-own"}});

@@ -105,5 +105,27 @@ TEST_F(EvaluationRun, ThePlanCoversThePassesThatAreUsed) {
   EXPECT_GT(used.backward, 0);
 }
 
+TEST(EvaluationOptions, AreDeclaredOnceAndReachEveryProtocol) {
+  EvaluationOptions options;
+  Fields declared;
+  fields(declared, options);
+  declared.set("steps", "7", Origin::flag, "--steps");
+  declared.set("restarts", "3", Origin::flag, "--restarts");
+  declared.set("seed", "5", Origin::flag, "--seed");
+  declared.set("attacks", "square,fab", Origin::flag, "--attacks");
+  declared.set("step-size", ".5", Origin::flag, "--step-size");
+  EXPECT_EQ(options.pgd().steps, 7);
+  EXPECT_EQ(options.pgd().restarts, 3);
+  EXPECT_EQ(options.pgd().step_size, .5);
+  EXPECT_EQ(options.autoattack().steps, 7);
+  EXPECT_EQ(options.autoattack().seed, 5u);
+  EXPECT_EQ(options.autoattack().attacks, (std::vector<std::string>{"square", "fab"}));
+  EXPECT_EQ(options.msa().steps, 7);
+  EXPECT_EQ(options.msa().restarts, 3);
+  EXPECT_EQ(options.msa().seed, 5u);
+  EXPECT_EQ(options.defence().seed, 5u);
+  EXPECT_THROW(declared.set("protocol", "fastest", Origin::flag, "--protocol"), UsageError);
+}
+
 }  // namespace
 }  // namespace hpm

@@ -34,7 +34,7 @@ GauntletOptions small_options(std::vector<std::string> only) {
 
 TEST(Gauntlet, ABrokenDefenceIsToldOrFlaggedAndAnHonestOneIsNot) {
   HPM_NEED_FASHION();
-  const auto setting = small_setting(32);
+  const auto setting = small_setting(24);
   for (const auto& row : run_gauntlet(setting, small_options({"bit-depth", "scaled-logits", "counter-perturbation",
                                                               "winners-take-all", "adversarially-trained"}))) {
     const auto& name = row.entry->name;
@@ -51,7 +51,7 @@ TEST(Gauntlet, ABrokenDefenceIsToldOrFlaggedAndAnHonestOneIsNot) {
 
 TEST(Gauntlet, RandomAndBatchDependentDefencesAreFlaggedAsWhatTheyAre) {
   HPM_NEED_FASHION();
-  const auto setting = small_setting(16);
+  const auto setting = small_setting(12);
   for (const auto& row : run_gauntlet(setting, small_options({"resize-and-pad", "adapting-means"})))
     EXPECT_TRUE(row.flagged_rightly()) << row.entry->name;
 }

@@ -3,6 +3,7 @@
 #include "hpm/attacks/apgd.h"
 #include "hpm/attacks/pgd.h"
 #include "hpm/core/error.h"
+#include "hpm/evaluation/gradient_fidelity.h"
 #include "hpm/evaluation/gradient_probe.h"
 #include "hpm/evaluation/input_warnings.h"
 
@@ -85,6 +86,16 @@ AlarmResult still_loss_alarm(AttackModel& model, const Images& images, const Thr
   return alarm(name, percent(still), 10, "%",
                fmt::format("a step of eps / 4 up its gradient did not raise it for {} of {} images",
                            still.sum().item<int64_t>(), images.size()));
+}
+
+AlarmResult fidelity_alarm(AttackModel& model, const Images& images) {
+  const std::string name = "gradient fidelity";
+  if (images.size() == 0) return not_looked_at(name, "no image is classified correctly");
+  const auto found = gradient_fidelity(model, images, 2. / 255);
+  if (found.images == 0) return not_looked_at(name, "no image has a gradient");
+  return alarm(name, 100. * static_cast<double>(found.wrong()) / static_cast<double>(found.images), 10, "%",
+               fmt::format("of {} images a small step along the gradient does not do what it says for {}", found.images,
+                           found.wrong()));
 }
 
 AlarmResult random_alarm(AttackModel& model, const Images& images) {

@@ -1,4 +1,5 @@
-// defines: zero_gradient_alarm(), still_loss_alarm(), random_alarm(), coupled_alarm(), probabilities_alarm(),
+// defines: zero_gradient_alarm(), still_loss_alarm(), fidelity_alarm(), random_alarm(), coupled_alarm(),
+// probabilities_alarm(),
 //          steps_alarm(), nearer_alarm(), stand_in_alarm(), beyond_alarm(), in_random_order(), sample_size(),
 //          autoattack_spec(), LookedAt, look_at_gradients()
 #pragma once
@@ -17,6 +18,9 @@ AlarmResult zero_gradient_alarm(AttackModel& model, const Images& images, const 
 /// A step of eps / 4 up the gradient of z_t - z_y, from a random start, that does not raise it.
 AlarmResult still_loss_alarm(AttackModel& model, const Images& images, const ThreatModel& threat,
                              const RandomStreams& streams);
+
+/// A small step along the gradient of z_t - z_y that changes it otherwise than the gradient says (gradient_fidelity).
+AlarmResult fidelity_alarm(AttackModel& model, const Images& images);
 
 /// Logits that differ when the same query is asked again.
 AlarmResult random_alarm(AttackModel& model, const Images& images);

@@ -10,6 +10,7 @@ namespace hpm {
 namespace {
 
 constexpr int64_t kTransferSteps = 50;
+constexpr int64_t kFaithful = 64;                 // images whose gradient is compared with the function
 constexpr int64_t kQueried = 60, kQueries = 200;  // survivors that a few queries are tried on
 
 AttackSpec core_spec() {
@@ -121,6 +122,8 @@ class Fast {
     const auto& on = staged_.on();
     try {
       if (staged_.monitor().up()) throw TimeIsUp("the time is up");
+      if (stand_in().empty())
+        alarms.push_back(fidelity_alarm(staged_.model(), on.images.select(first_of(correct, kFaithful))));
       const auto queried = first_of(staged_.in_random_order(staged_.survivors()), kQueried);
       alarms.push_back(nearer_alarm(staged_.margin().index_select(0, queried), queried_margins(queried), kQueries));
       for (auto& alarm : look_at_gradients({staged_.model(), on.images, on.threat, options_.seed, options_.batch_size},
@@ -279,6 +282,7 @@ FastCost fast_cost(const FastOptions& options, Norm norm, int64_t classes, int64
   if (transfer) add(passes_of(transfer_spec(norm)), 2 * sample);
   add(gradient_alarm_passes(n), 1);
   add({kQueries + 2, 0}, std::min(kQueried, n));
+  add({8, 1}, std::min(kFaithful, n));
   auto most = usual;
   const auto core = attack_entry("relaxation").budget(core_spec());
   usual.forward += core.ticks + 2, usual.backward += core.ticks;  // targets are given up in their first cycle
