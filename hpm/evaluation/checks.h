@@ -21,6 +21,7 @@ struct CheckSubject {
   size_t context = 0;                ///< which of the evaluation's contexts
   std::vector<Tensor> batches = {};  ///< joint: batch_rows()
   std::string name = "the model";    ///< of `attacked`
+  bool votes = false;                ///< its logits count votes: a near tie in one draw moves them by a whole one
   bool exact = true;                 ///< its gradient claims to be that of `predict`; false for a stand-in
   bool stand_ins = false;            ///< stand-ins (a surrogate that is not the model's own gradient) attacked too
 };

@@ -74,6 +74,7 @@ void check_contexts(const Subject& subject, Defence& defence, const AttackedImag
                          }};
     checked.name = names.front();
     checked.exact = exact;
+    for (auto beside : targets_beside(defence, t)) checked.votes |= defence.targets()[beside].draw;
     checked.stand_ins = stand_ins_attacked(evaluation.contexts[context]);
     for (size_t i = 1; i < views.size(); ++i) checked.others.emplace_back(names[i], views[i].get());
     checked.context = context;
