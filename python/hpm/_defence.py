@@ -18,7 +18,7 @@ class Defence:
         surrogates: name -> images [N,C,H,W] -> logits [N,K], differentiable in the images.
         coupling: "rows" where an image's prediction depends on that image alone; "batch" where it depends on the whole
             batch, which is then attacked as one object.
-        random: the target draws random numbers. The Mixed Surrogate Attack judges deterministic defences alone.
+        random: refused: a Defence is deterministic; `hpm.msa(target, ..., random=True)` judges a random function.
         batch_size: with coupling="batch" the images in a batch, in the order in which they come.
 
     Example:
