@@ -86,4 +86,4 @@ def program() -> Path:
     for path in (Path(os.environ.get("HPM_PROGRAM", "")), Path(hpm.__file__).parent / "bin" / "hpm"):
         if path.is_file():
             return path
-    pytest.skip("the program hpm is not built")
+    pytest.skip("the program hpm is not built: make program")

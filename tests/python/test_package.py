@@ -51,7 +51,7 @@ def test_everything_public_has_a_docstring(name: str) -> None:
 
 def test_package_and_examples_are_typed() -> None:
     if find_spec("mypy") is None:
-        pytest.skip("mypy is not installed")
+        pytest.skip("mypy is not installed: scripts/setup installs it in .venv")
     targets = [str(SOURCE / "python" / "hpm"), *map(str, sorted((SOURCE / "examples" / "python").glob("*.py")))]
     found = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--config-file", str(SOURCE / "pyproject.toml"), "--cache-dir", str(SOURCE / "build" / "mypy"), *targets],
