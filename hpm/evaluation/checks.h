@@ -42,7 +42,7 @@ struct CheckOptions {
 /// and reload on all. full: also convergence with 200 iterations and Square after white-box, on all survivors, which
 /// are kept in `log` chunk by chunk. Each is a line, whatever its outcome; reload is of the first context, whose images
 /// are saved. `saved`: the adversarial images as read back from disk, or none.
-std::vector<CheckOutcome> run_checks(CheckSubject subject, const ImageSet& images, const ThreatModel& threat,
+std::vector<CheckOutcome> run_checks(const CheckSubject& subject, const ImageSet& images, const ThreatModel& threat,
                                      const Evaluation& evaluation, const std::optional<ImageSet>& saved,
                                      const CheckOptions& options, Monitor& monitor = silent(), const WorkLog& log = {});
 

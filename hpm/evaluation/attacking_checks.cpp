@@ -1,0 +1,137 @@
+#include "hpm/evaluation/attacking_checks_impl.h"
+
+#include <algorithm>
+
+#include "hpm/attacks/apgd.h"
+#include "hpm/attacks/square.h"
+
+namespace hpm {
+namespace {
+
+template <class Check>
+CheckOutcome finite_or_failed(const std::string& name, Check check) {
+  try {
+    return check();
+  } catch (const NotFinite& error) {
+    return {name, CheckOutcome::Status::failed, {}, {}, "", error.what()};
+  }
+}
+
+}  // namespace
+
+CheckOutcome AttackingChecks::unbounded() const {
+  return finite_or_failed("unbounded", [&]() -> CheckOutcome {
+    if (!view_.has_gradients()) return view_.without_gradients("unbounded");
+    const double eps = view_.threat.norm == Norm::linf ? 1.
+                       : view_.threat.norm == Norm::l2 ? std::sqrt(view_.dims())
+                                                       : view_.dims();
+    auto left = at::arange(view_.sample.size());
+    for (const auto& [name, view] : view_.surrogates) {
+      const auto part = view_.sample.select(view_.coupled ? at::arange(view_.sample.size()) : left);
+      const auto stands =
+          apgd(*view, part, {view_.threat.norm, eps}, {.steps = 50, .stream = "check"}, view_.streams, view_.monitor)
+              .broken.logical_not()
+              .to(at::kCPU);
+      left = left.index({view_.coupled ? stands.index_select(0, left) : stands});
+      if (left.numel() == 0) break;
+    }
+    const auto share = 100. * static_cast<double>(left.numel()) / static_cast<double>(view_.sample.size());
+    return judged("unbounded", share, 1, "%",
+                  fmt::format("APGD-CE with eps = {:.3g} left {:.1f} % of {} images", eps, share, view_.sample.size()));
+  });
+}
+
+CheckOutcome AttackingChecks::convergence() const {
+  return finite_or_failed("convergence", [&]() -> CheckOutcome {
+    if (!view_.has_gradients()) return view_.without_gradients("convergence");
+    std::vector<AttackModel*> all;
+    for (const auto& [name, view] : view_.surrogates) all.push_back(view);
+    const auto [broken,
+                survivors] = survivors_broken_by("convergence", all, [&](AttackModel& view, const Images& part) {
+      return apgd(view, part, view_.threat, {.steps = 200, .stream = "check convergence"}, view_.streams, view_.monitor)
+          .broken;
+    });
+    const auto share = survivors ? 100. * static_cast<double>(broken) / static_cast<double>(survivors) : 0.;
+    return judged("convergence", share, 1, "% of the survivors",
+                  fmt::format("APGD-CE with 200 iterations broke {} of {} survivors", broken, survivors));
+  });
+}
+
+CheckOutcome AttackingChecks::square_after_white_box() const {
+  return finite_or_failed("Square after white-box", [&]() -> CheckOutcome {
+    const auto own = finds_.of_square();
+    if (view_.options.level != "full")
+      return judged("Square after white-box", view_.points(own), .2, "points",
+                    fmt::format("the evaluation's Square broke {} of {} images", own, view_.images.size()));
+    const auto [broken, survivors] = survivors_broken_by(
+        "Square after white-box", {&view_.subject.attacked}, [&](AttackModel& model, const Images& part) {
+          return square(model, part, view_.threat, {.queries = 1000, .stream = "check square"}, view_.streams,
+                        view_.monitor)
+              .broken;
+        });
+    return judged(
+        "Square after white-box", view_.points(own + broken), .2, "points",
+        fmt::format("the evaluation's Square broke {}, then 1000 queries {} of {} survivors", own, broken, survivors));
+  });
+}
+
+CheckOutcome AttackingChecks::square_on_a_sample() const {
+  return finite_or_failed("Square on a sample", [&]() -> CheckOutcome {
+    const std::string name = "Square on a sample";
+    if (!view_.options.gradients || view_.coupled || view_.threat.eps == 0)
+      return CheckView::not_run(name, "it follows attacks by gradient on single images");
+    const auto survivors = view_.outcome().robust.nonzero().squeeze(1);
+    const auto count = std::min(survivors.numel(), std::clamp<int64_t>(survivors.numel() / 8, 8, 32));
+    if (count == 0) return CheckView::not_run(name, "no image survived");
+    // Evenly spread, so that images sorted by class are sampled fairly.
+    const auto rows = survivors.index_select(0, at::arange(count).mul(survivors.numel()).floor_divide(count));
+    const auto done =
+        view_.log.once(fmt::format("check/{}/{}", view_.outcome().context, name), rows, [&]() -> NamedTensors {
+          const auto found = square(view_.subject.attacked, view_.images.select(rows), view_.threat,
+                                    {.queries = 500, .stream = "check sample"}, view_.streams, view_.monitor);
+          const auto again = view_.subject.predict(found.images, view_.images.index.index_select(0, rows))
+                                 .argmax(1)
+                                 .ne(view_.images.select(rows).y);
+          return {{"broken", (found.broken & again).sum().to(at::kCPU)}};
+        });
+    const auto broken = find_tensor(done, "broken").item<int64_t>();
+    return judged(name, static_cast<double>(broken), 1, "images",
+                  fmt::format("500 queries broke {} of {} survivors", broken, count));
+  });
+}
+
+AttackingChecks::Broken AttackingChecks::survivors_broken_by(const std::string& name,
+                                                             const std::vector<AttackModel*>& models,
+                                                             const Attack& attack) const {
+  const auto robust = view_.outcome().robust;
+  const auto survivors = robust.nonzero().squeeze(1);
+  int64_t broken = 0, seen = 0;
+  view_.monitor.begin("check: " + name, survivors.numel(), "images");
+  const auto look = [&](const Tensor& rows, auto count) {
+    const auto key = fmt::format("check/{}/{}/{}", view_.outcome().context, name, seen);
+    const auto done = view_.log.once(key, rows, [&]() -> NamedTensors {
+      const auto part = view_.images.select(rows);
+      std::vector<Tensor> wrong;
+      for (auto* model : models) wrong.push_back(attack(*model, part).to(at::kCPU));
+      return {{"broken", count(at::stack(wrong))}};
+    });
+    broken += find_tensor(done, "broken").template item<int64_t>();
+    seen += rows.numel();
+    view_.monitor.step(std::min(seen, survivors.numel()), fmt::format("{} broken", broken));
+  };
+  if (view_.coupled) {
+    for (const auto& rows : view_.subject.batches)
+      look(rows, [&](const Tensor& wrong) {
+        const auto right_before = robust.index_select(0, rows).sum(), right_now = wrong.logical_not().sum(1).min();
+        return at::relu(right_before - right_now);
+      });
+  } else {
+    for (int64_t begin = 0; begin < survivors.numel(); begin += view_.options.batch_size)
+      look(survivors.slice(0, begin, begin + view_.options.batch_size),
+           [](const Tensor& wrong) { return wrong.any(0).sum(); });
+  }
+  view_.monitor.end();
+  return {broken, survivors.numel()};
+}
+
+}  // namespace hpm

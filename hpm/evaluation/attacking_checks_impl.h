@@ -1,0 +1,37 @@
+// defines: AttackingChecks
+#pragma once
+#include "hpm/evaluation/check_view_impl.h"
+#include "hpm/evaluation/first_finds_impl.h"
+
+namespace hpm {
+
+/// The checks that attack once more. Each fails where the model's answers are not finite: no attack can judge it.
+class AttackingChecks {
+ public:
+  explicit AttackingChecks(const CheckView& view) : view_(view), finds_(view) {}
+
+  /// With the whole box allowed, an attack that sees the gradient breaks everything. On the sample.
+  CheckOutcome unbounded() const;
+  /// Four times the iterations should find little more. On all survivors.
+  CheckOutcome convergence() const;
+  /// What Square broke of what the white-box attacks had left: the evaluation's own, in the level full a thousand
+  /// queries more on all survivors.
+  CheckOutcome square_after_white_box() const;
+  /// A few queries on a few survivors: what breaks here hides from the gradient, wherever it comes from.
+  CheckOutcome square_on_a_sample() const;
+
+ private:
+  struct Broken {
+    int64_t images, survivors;
+  };
+  using Attack = std::function<Tensor(AttackModel& model, const Images& images)>;
+  /// How many of the survivors `attack` (-> [N] bool, broken) breaks with any of `models`, and how many there are. In
+  /// joint batches are attacked whole, and what counts is how many fewer are right in the worst one found.
+  Broken survivors_broken_by(const std::string& name, const std::vector<AttackModel*>& models,
+                             const Attack& attack) const;
+
+  const CheckView& view_;
+  FirstFinds finds_;
+};
+
+}  // namespace hpm
