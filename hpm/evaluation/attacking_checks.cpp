@@ -80,6 +80,8 @@ CheckOutcome AttackingChecks::square_on_a_sample() const {
     const std::string name = "Square on a sample";
     if (!view_.options.gradients || view_.coupled || view_.threat.eps == 0)
       return CheckView::not_run(name, "it follows attacks by gradient on single images");
+    if (view_.evaluation.fast && !view_.evaluation.fast->stages.empty())
+      return CheckView::not_run(name, "the alarm \"Square comes nearer\" looks for it");
     const auto survivors = view_.outcome().robust.nonzero().squeeze(1);
     const auto count = std::min(survivors.numel(), std::clamp<int64_t>(survivors.numel() / 8, 8, 32));
     if (count == 0) return CheckView::not_run(name, "no image survived");

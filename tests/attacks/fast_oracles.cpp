@@ -1,7 +1,7 @@
 // The relaxation attack beside the official AutoAttack, image by image, on the files of shared/oracles/autoattack:
 //     build/release/tests/attacks/fast_oracles
-// HPM_SEEDS=0,1,2 chooses the seeds, HPM_ORACLES=text the files whose names hold it, and HPM_ABLATION=1 prints what
-// each ingredient is worth. docs/fast.md has the tables.
+// HPM_SEEDS=0,1,2 chooses the seeds, HPM_ORACLES=text the files whose names hold it. HPM_ABLATION=1 prints what
+// each ingredient is worth; HPM_VARIANTS=text: those whose names hold it. docs/fast.md has the tables.
 #include "attacks/oracle_run.h"
 #include "hpm/attacks/relaxation.h"
 #include "hpm/models/operations.h"
@@ -76,18 +76,18 @@ struct Outcome {
   }
 };
 
-/// What an ablation changes: the attack, and whether the tenth of the survivors with the smallest margins gets targeted
-/// APGD afterwards.
+/// What an ablation changes: the attack, and which part of the survivors, those with the smallest margins, gets
+/// targeted APGD afterwards: one in `tail`, or none for 0.
 struct Variant {
   std::string name;
   RelaxationOptions options;
-  bool tail = false;
+  int64_t tail = 0;
 };
 
 void attack_tail(ClassifierModel& model, const Images& images, const ThreatModel& threat, const Tensor& margin,
-                 uint64_t seed, Tensor& robust) {
+                 int64_t tail, uint64_t seed, Tensor& robust) {
   const auto survivors = robust.nonzero().squeeze(1);
-  const auto count = (survivors.numel() + 9) / 10;
+  const auto count = (survivors.numel() + tail - 1) / tail;
   if (count == 0) return;
   const auto nearest = std::get<1>(margin.index_select(0, survivors).topk(count, 0, false));
   const auto rows = survivors.index_select(0, nearest);
@@ -122,7 +122,7 @@ std::optional<Outcome> run(const Oracle& oracle, const Variant& variant, uint64_
     robust.index_copy_(0, rows, verdict.wrong.logical_not());
     margin.index_copy_(0, rows, found.margin);
   }
-  if (variant.tail) attack_tail(model, *images, oracle.threat, margin, seed, robust);
+  if (variant.tail) attack_tail(model, *images, oracle.threat, margin, variant.tail, seed, robust);
   Outcome out{.official_forward = oracle.forward,
               .passes = model.passes(),
               .seconds = test::cpu_seconds() - begun,
@@ -203,13 +203,22 @@ TEST(RelaxationAblation, PrintsWhatEachIngredientIsWorth) {
       {"near is .05", {.near = .05}},
       {"6 further starts, near is .05", {.starts = 6, .near = .05}},
       {"give up at .8 s, 6 further starts, near is .05", {.give_up = .8, .starts = 6, .near = .05}},
-      {"with the tail", {}, true},
+      {"tail of a tenth", {}, 10},
+      {"tail of a twentieth", {}, 20},
+      {"3 targets, tail of a twentieth", {.targets = 3}, 20},
+      {"4 targets, tail of a twentieth", {.targets = 4}, 20},
+      {"5 targets, tail of a twentieth", {.targets = 5}, 20},
+      {"6 targets, tail of a twentieth", {.targets = 6}, 20},
   };
+  const char* norms = std::getenv("HPM_NORM");
   for (const auto norm : {Norm::linf, Norm::l2, Norm::l1}) {
+    if (norms && to_string(norm) != norms) continue;
     const auto files = oracles(norm);
     if (files.empty()) continue;
     head(to_string(norm).c_str());
+    const char* wanted = std::getenv("HPM_VARIANTS");
     for (const auto& variant : variants) {
+      if (wanted && variant.name.find(wanted) == std::string::npos) continue;
       Outcome all;
       for (const auto seed : seeds())
         for (const auto& oracle : files) {

@@ -328,6 +328,18 @@ TEST(FastAlarms, HaveLimitsThatFewImagesDoNotReachByChance) {
   EXPECT_FALSE(stand_in_alarm("").fired);
 }
 
+TEST(FastAlarms, TheSampleIsWhatAQuarterOfTheCorePaysFor) {
+  EXPECT_EQ(sample_size({}, 48000, 1000), 12);
+  EXPECT_EQ(sample_size({}, 47999, 1000), 0) << "eleven prove little";
+  EXPECT_EQ(sample_size({}, 1000000, 1000), 60);
+  EXPECT_EQ(sample_size(3, 48000, 1000), 3);
+  EXPECT_EQ(sampled_passes(Norm::linf, 10), passes_of(autoattack_spec("square", Norm::linf, 10)).forward +
+                                                passes_of(autoattack_spec("fab-t", Norm::linf, 10)).forward);
+  EXPECT_EQ(queried(5), 5);
+  EXPECT_EQ(queried(300), 30);
+  EXPECT_EQ(queried(10000), 60);
+}
+
 TEST(FastAlarms, ABrokenSurvivorFiresAndAStageThatDidNotRunSaysWhy) {
   const StageResult broke{"s", "fab-t", 60, 60, 1}, none{"s", "fab-t", 60, 60, 0}, late{"s", "fab-t", 60, 0, 0};
   EXPECT_TRUE(beyond_alarm("a", &broke, "").fired);

@@ -30,9 +30,12 @@ Tensor logits_of(AttackModel& model, const Images& images) {
   return model.ask({images.x, images.index}, nullptr).target_logits;
 }
 
-constexpr int64_t kLookedAt = 200;                       // images of PGD-10 against PGD-50
-constexpr int64_t kGradients = 64;                       // images of the other alarms by gradient
-constexpr int64_t kMost = 60, kLeast = 12, kShare = 20;  // of the sample that FAB-T and Square attack in full
+constexpr int64_t kGradients = 64;          // images of the alarms by gradient but PGD-10 against PGD-50
+constexpr int64_t kMost = 60, kLeast = 12;  // of the sample that FAB-T and Square attack in full
+constexpr int64_t kPartOfCore = 4;          // it costs a quarter of the core at most
+
+/// Images of PGD-10 against PGD-50. An eighth of them, so that looking costs less than attacking.
+int64_t compared_by_steps(int64_t correct) { return std::min(correct, std::clamp<int64_t>(correct / 8, 24, 200)); }
 
 /// How many of the images in `rows` PGD leaves; each chunk is a piece of work.
 int64_t left_by_pgd(const LookedAt& at, int64_t steps, const Tensor& rows, Monitor& monitor, const WorkLog& log) {
@@ -163,14 +166,23 @@ Tensor in_random_order(const Tensor& rows, const Tensor& index, uint64_t seed) {
   return rows.index_select(0, by_number.index_select(0, std::get<1>(draws.sort(true, 0, false))));
 }
 
-int64_t sample_size(const std::optional<int64_t>& given, int64_t survivors) {
-  return given.value_or(std::clamp((survivors + kShare - 1) / kShare, kLeast, kMost));
+int64_t sample_size(const std::optional<int64_t>& given, int64_t core_passes, int64_t passes_of_one) {
+  if (given) return *given;
+  const auto affordable = core_passes / kPartOfCore / passes_of_one;
+  return affordable < kLeast ? 0 : std::min(affordable, kMost);
 }
+
+int64_t queried(int64_t survivors) { return std::min(survivors, std::clamp<int64_t>(survivors / 10, kLeast, kMost)); }
 
 AttackSpec autoattack_spec(const std::string& name, Norm norm, int64_t classes) {
   for (const auto& spec : autoattack_sequence({.version = "standard", .norm = norm, .classes = classes}).attacks)
     if (spec.name == name) return spec;
   fail("fast: AutoAttack has no {}", name);
+}
+
+int64_t sampled_passes(Norm norm, int64_t classes) {
+  return passes_of(autoattack_spec("fab-t", norm, classes)).forward +
+         passes_of(autoattack_spec("square", norm, classes)).forward;
 }
 
 std::vector<AlarmResult> look_at_gradients(const LookedAt& at, const Tensor& correct, const Tensor& clean_logits,
@@ -181,14 +193,14 @@ std::vector<AlarmResult> look_at_gradients(const LookedAt& at, const Tensor& cor
   std::vector<AlarmResult> all{probabilities_alarm(clean_logits), random_alarm(at.model, some),
                                coupled_alarm(at.model, some), zero_gradient_alarm(at.model, some, at.threat, streams),
                                still_loss_alarm(at.model, some, at.threat, streams)};
-  const auto rows = first(kLookedAt);
+  const auto rows = first(compared_by_steps(correct.numel()));
   const auto by_10 = left_by_pgd(at, 10, rows, monitor, log), by_50 = left_by_pgd(at, 50, rows, monitor, log);
   all.push_back(steps_alarm(by_10, by_50, rows.numel()));
   return all;
 }
 
 Passes gradient_alarm_passes(int64_t n) {
-  const auto few = std::min(kGradients, n), looked = std::min(kLookedAt, n);
+  const auto few = std::min(kGradients, n), looked = compared_by_steps(n);
   return {10 * few + (10 + 50 + 6) * looked, 3 * few + (10 + 50) * looked};
 }
 

@@ -10,12 +10,14 @@ namespace hpm {
 namespace {
 
 constexpr int64_t kTransferSteps = 50;
-constexpr int64_t kFaithful = 64;                 // images whose gradient is compared with the function
-constexpr int64_t kQueried = 60, kQueries = 200;  // survivors that a few queries are tried on
+constexpr int64_t kFaithful = 64;    // images whose gradient is compared with the function
+constexpr int64_t kQueries = 200;    // "a few" of Square, on queried() survivors
+constexpr int64_t kCoreTargets = 4;  // what they miss is near the boundary, where the tail tries all
+constexpr int64_t kTail = 20;        // one in so many survivors gets the tail
 
 AttackSpec core_spec() {
   const auto& entry = attack_entry("relaxation");
-  return {.name = entry.name, .steps = entry.steps, .restarts = entry.restarts};
+  return {.name = entry.name, .steps = entry.steps, .restarts = entry.restarts, .targets = kCoreTargets};
 }
 
 /// AutoAttack's own, with its settings for this norm.
@@ -34,8 +36,8 @@ AttackSpec transfer_spec(Norm norm) {
   return {.name = "apgd-ce", .steps = kTransferSteps, .large_radius = norm == Norm::l1};
 }
 
-/// The tenth of the survivors that came nearest to being broken, [m] places.
-Tensor nearest_tenth(const StagedAttack& staged) {
+/// The twentieth of the survivors that came nearest to being broken, [m] places.
+Tensor nearest_ones(const StagedAttack& staged) {
   const auto rows = staged.survivors();
   std::vector<std::pair<double, int64_t>> by_margin;  // and by the images' numbers, where margins are equal
   const auto& index = staged.on().images.index;
@@ -47,7 +49,7 @@ Tensor nearest_tenth(const StagedAttack& staged) {
   }
   std::sort(by_margin.begin(), by_margin.end());
   std::vector<int64_t> nearest;
-  for (size_t i = 0; i < (by_margin.size() + 9) / 10; ++i) nearest.push_back(place[by_margin[i].second]);
+  for (size_t i = 0; i < (by_margin.size() + kTail - 1) / kTail; ++i) nearest.push_back(place[by_margin[i].second]);
   return torch::tensor(nearest, at::kLong);
 }
 
@@ -60,7 +62,7 @@ class Fast {
 
   Evaluation operator()() {
     staged_.attack("core", core_spec(), staged_.in_random_order(staged_.clean_correct().nonzero().squeeze(1)));
-    staged_.attack("tail", tail_spec(norm_, defence_.classes()), nearest_tenth(staged_));
+    staged_.attack("tail", tail_spec(norm_, defence_.classes()), nearest_ones(staged_));
     sample();
     look();
     if (!fast_.fired().empty() && options_.escalate) escalate();
@@ -72,13 +74,16 @@ class Fast {
   /// Attacks of another kind on a random sample of what stands.
   void sample() {
     const auto standing = staged_.survivors();
-    const auto rows = first_of(staged_.in_random_order(standing), sample_size(options_.sample, standing.numel()));
-    drawn_from_ = standing.numel(), sampled_ = rows.numel();
+    const auto shuffled = staged_.in_random_order(standing);
+    const auto price = sampled_passes(norm_, defence_.classes());
+    sample_ = first_of(shuffled, sample_size(options_.sample, stage("core")->passes, price));
+    drawn_from_ = standing.numel();
+    const auto some = first_of(shuffled, std::max(sample_.numel(), queried(standing.numel())));
     for (const auto& surrogate : defence_.surrogates(0, {.quick = false}))
       if (surrogate.kind == SurrogateKind::transfer && surrogate.unavailable.empty())
-        staged_.attack("transfer from " + surrogate.name, transfer_spec(norm_), rows, surrogate);
+        staged_.attack("transfer from " + surrogate.name, transfer_spec(norm_), some, surrogate);
     for (const auto* name : {"fab-t", "square"})
-      staged_.attack(fmt::format("{} on a sample", name), autoattack_spec(name, norm_, defence_.classes()), rows);
+      staged_.attack(fmt::format("{} on a sample", name), autoattack_spec(name, norm_, defence_.classes()), sample_);
   }
 
   const StageResult* stage(const std::string& name) const {
@@ -113,7 +118,7 @@ class Fast {
     auto& alarms = fast_.alarms;
     for (const auto* name : {"fab-t", "square"})
       alarms.push_back(beyond_alarm(std::string(name) + " beyond the core", stage(fmt::format("{} on a sample", name)),
-                                    options_.sample == 0 ? "--sample 0" : ""));
+                                    sample_.numel() > 0 || drawn_from_ == 0 ? "" : why_no_sample()));
     bool transferred = false;
     for (const auto& s : staged_.stages())
       if (s.name.starts_with("transfer from ")) alarms.push_back(beyond_alarm(s.name, &s, "")), transferred = true;
@@ -124,8 +129,9 @@ class Fast {
       if (staged_.monitor().up()) throw TimeIsUp("the time is up");
       if (stand_in().empty())
         alarms.push_back(fidelity_alarm(staged_.model(), on.images.select(first_of(correct, kFaithful))));
-      const auto queried = first_of(staged_.in_random_order(staged_.survivors()), kQueried);
-      alarms.push_back(nearer_alarm(staged_.margin().index_select(0, queried), queried_margins(queried), kQueries));
+      const auto left = staged_.survivors();
+      const auto some = first_of(staged_.in_random_order(left), queried(left.numel()));
+      alarms.push_back(nearer_alarm(staged_.margin().index_select(0, some), queried_margins(some), kQueries));
       for (auto& alarm : look_at_gradients({staged_.model(), on.images, on.threat, options_.seed, options_.batch_size},
                                            correct, staged_.clean_logits(), staged_.monitor(), staged_.work().log))
         alarms.push_back(std::move(alarm));
@@ -158,7 +164,7 @@ class Fast {
     BoundResult b;
     if (core.attacked < core.images) b = {"The core", core.attacked, core.broke, core.images};
     else if (!fast_.escalated && square.attacked == square.images)
-      b = {"FAB-T and Square", sampled_, broken_in_sample(), drawn_from_};
+      b = {"FAB-T and Square", sample_.numel(), broken_in_sample(), drawn_from_};
     else return;
     if (b.of == 0 || b.sampled == 0) return;
     b.share = b.sampled == b.of ? 100. * static_cast<double>(b.broke) / static_cast<double>(b.of)
@@ -169,10 +175,13 @@ class Fast {
   }
 
   /// By the attacks on the sample: what transferred to it would transfer to the others too.
-  int64_t broken_in_sample() const {
-    int64_t broke = stage("fab-t on a sample")->broke + stage("square on a sample")->broke;
-    for (const auto& s : staged_.stages()) broke += s.name.starts_with("transfer from ") ? s.broke : 0;
-    return broke;
+  int64_t broken_in_sample() { return at::isin(sample_, staged_.survivors()).logical_not().sum().item<int64_t>(); }
+
+  std::string why_no_sample() const {
+    if (options_.sample == 0) return "--sample 0";
+    return fmt::format("FAB-T and Square on 12 survivors would cost {:.1f} times the core (--sample 12)",
+                       12. * static_cast<double>(sampled_passes(norm_, defence_.classes())) /
+                           std::max(1., static_cast<double>(stage("core")->passes)));
   }
 
   Evaluation finish() {
@@ -202,7 +211,8 @@ class Fast {
   FastOptions options_;
   StagedAttack staged_;
   FastOutcome fast_;
-  int64_t sampled_ = 0, drawn_from_ = 0;
+  Tensor sample_;           // [m] places of the survivors that FAB-T and Square attack in full
+  int64_t drawn_from_ = 0;  // survivors when it was drawn
   bool out_of_time_ = false;
 };
 
@@ -276,15 +286,15 @@ FastCost fast_cost(const FastOptions& options, Norm norm, int64_t classes, int64
   const auto add = [&](Passes passes, int64_t images) {
     usual.forward += (passes.forward * images + n - 1) / n, usual.backward += (passes.backward * images + n - 1) / n;
   };
-  const auto sample = std::min(sample_size(options.sample, n), n);
-  add(passes_of(tail_spec(norm, classes)), (n + 9) / 10);
+  const auto core = attack_entry("relaxation").budget(core_spec());
+  const auto sample = std::min(sample_size(options.sample, n * core.passes.forward, sampled_passes(norm, classes)), n);
+  add(passes_of(tail_spec(norm, classes)), (n + kTail - 1) / kTail);
   for (const auto* name : {"fab-t", "square"}) add(passes_of(autoattack_spec(name, norm, classes)), sample);
-  if (transfer) add(passes_of(transfer_spec(norm)), 2 * sample);
+  if (transfer) add(passes_of(transfer_spec(norm)), 2 * std::max(sample, queried(n)));
   add(gradient_alarm_passes(n), 1);
-  add({kQueries + 2, 0}, std::min(kQueried, n));
+  add({kQueries + 2, 0}, queried(n));
   add({8, 1}, std::min(kFaithful, n));
   auto most = usual;
-  const auto core = attack_entry("relaxation").budget(core_spec());
   usual.forward += core.ticks + 2, usual.backward += core.ticks;  // targets are given up in their first cycle
   most.forward += core.passes.forward + 2, most.backward += core.passes.backward;
   if (options.escalate)

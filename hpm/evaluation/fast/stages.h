@@ -12,7 +12,8 @@ namespace hpm {
 struct FastOptions {
   uint64_t seed = 0;
   int64_t batch_size = 256;
-  /// Survivors that FAB-T and Square attack in full; none given: a twentieth of them, at least 12 and at most 60.
+  /// Survivors that FAB-T and Square attack in full; none given: as many as cost a quarter of the core, at most 60, and
+  /// none where that is fewer than 12.
   std::optional<int64_t> sample = {};
   bool escalate = true;  ///< after an alarm AutoAttack attacks all survivors; otherwise the result is suspect
 };

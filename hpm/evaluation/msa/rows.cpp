@@ -127,10 +127,10 @@ class RowTarget : public TargetAttack {
     if (step.surrogate.leads) outcome_.ste_accuracy = outcome.accuracy;
   }
 
-  /// Places of the survivors that FAB-T and Square attack.
+  /// Places of the survivors that FAB-T and Square attack: a twentieth, at least 12 and at most 60.
   Tensor sample_of_survivors() const {
     const auto rows = survivors().nonzero().squeeze(1);
-    const auto count = sample_size(run_.options.sample, rows.numel());
+    const auto count = run_.options.sample.value_or(std::clamp<int64_t>((rows.numel() + 19) / 20, 12, 60));
     return in_random_order(rows, run_.images.index, run_.options.seed).slice(0, 0, std::min(count, rows.numel()));
   }
 

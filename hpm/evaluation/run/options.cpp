@@ -182,7 +182,8 @@ void fields(Fields& f, EvaluationOptions& o) {
   f.add("targets", o.targets, "targets of autoattack's targeted attacks (none: as the version)", {.min = 1});
   f.add("queries", o.queries, "queries of Square (none: as the version)", {.min = 0});
   f.add("sample", o.sample,
-        "fast, msa fast: survivors that FAB-T and Square attack in full (none: a twentieth, 12 to 60)",
+        "fast, msa fast: survivors that FAB-T and Square attack in full (none: what a quarter of the core pays for, 12 "
+        "to 60, or 0; of msa a twentieth)",
         {.min = 0, .unit = "images"});
   f.add("no-escalate", o.no_escalate, "fast, msa fast: nothing follows an alarm; the result is suspect instead");
   f.add("budget", o.time_limit, "fast: time limit; what is known by then is the result", {.min = 0, .unit = "seconds"});
