@@ -52,6 +52,8 @@ class CommandLine {
   /// False when help or --print-config was printed and the verb is done. Throws UsageError.
   bool parse(const std::vector<std::string>& arguments);
   Monitor& monitor() { return *monitor_; }
+  /// Nothing is said from now on: another process speaks for this one.
+  void mute() { monitor_ = std::make_unique<Monitor>(Monitor::Style::mute); }
   /// Warns that an option the user gave had no effect, and why.
   void warn_unused(const std::string& name, const std::string& why);
 

@@ -88,22 +88,43 @@ class Driver {
     const auto survivors = robust_.nonzero().squeeze(1);
     result_.attacks.push_back({spec, {}, {}, 0});
     monitor_.begin(spec.name, survivors.numel(), "images");
-    // Chunks of equal size: none is left with so few rows that a pass is mostly overhead.
-    const int64_t n = survivors.numel(), chunks = (n + chunk_ - 1) / chunk_;
-    const int64_t size = options_.conformance || chunks == 0 ? chunk_ : (n + chunks - 1) / chunks;
-    for (int64_t begin = 0; begin < n; begin += size) {
-      // A coupled batch stays whole: broken rows are part of the context of the others.
-      const auto rows =
-          model_.coupling() == Coupling::batch ? at::arange(images_.size()) : survivors.slice(0, begin, begin + size);
-      const auto key = fmt::format("{} {}/{}", result_.attacks.size(), spec.name, begin);
-      ChunkMonitor progress(monitor_, spec, begin, rows.numel(), fmt::format("{} left", robust_.sum().item<int64_t>()));
-      const auto done = log_.once(key, rows, [&] { return attack(spec, rows, progress); });
+    const auto pieces = pieces_of(spec, survivors);
+    int64_t begun = 0, taken = 0;
+    const auto work = [&](size_t i) {
+      const auto& rows = pieces[i].rows;
+      ChunkMonitor progress(monitor_, spec, begun, rows.numel(), fmt::format("{} left", robust_.sum().item<int64_t>()));
+      begun += rows.numel();
+      return attack(spec, rows, progress);
+    };
+    const auto taking = [&](size_t i, const NamedTensors& done) {
+      const auto& rows = pieces[i].rows;
       take(rows, done);
       if (options_.on_chunk) options_.on_chunk(spec, rows, find_tensor(done, "broken"));
-      monitor_.step(std::min(begin + size, n), fmt::format("{} left", robust_.sum().item<int64_t>()));
-    }
+      begun = taken = std::min(taken + rows.numel(), survivors.numel());
+      monitor_.step(taken, fmt::format("{} left", robust_.sum().item<int64_t>()));
+    };
+    // A random model's draws go on from one piece to the next.
+    if (model_.random())
+      for (size_t i = 0; i < pieces.size(); ++i)
+        taking(i, log_.once(pieces[i].key, pieces[i].rows, [&] { return work(i); }));
+    else log_.each(pieces, work, taking);
     monitor_.end();
     result_.attacks.back().robust = robust_.clone();
+  }
+
+  /// Pieces of equal size: none is left with so few rows that a pass is mostly overhead. A coupled batch stays whole:
+  /// broken rows are part of the context of the others.
+  std::vector<PieceOfWork> pieces_of(const AttackSpec& spec, const Tensor& survivors) const {
+    const auto name = fmt::format("{} {}", result_.attacks.size(), spec.name);
+    if (model_.coupling() == Coupling::batch && survivors.numel() > 0)
+      return {{name + "/0", at::arange(images_.size())}};
+    const auto most = options_.conformance ? chunk_ : log_.piece_size(survivors.numel(), chunk_);
+    const auto n = survivors.numel(), chunks = (n + most - 1) / most;
+    const auto size = options_.conformance || chunks == 0 ? chunk_ : (n + chunks - 1) / chunks;
+    std::vector<PieceOfWork> all;
+    for (int64_t begin = 0; begin < n; begin += size)
+      all.push_back({fmt::format("{}/{}", name, begin), survivors.slice(0, begin, std::min(begin + size, n))});
+    return all;
   }
 
   NamedTensors attack(const AttackSpec& spec, const Tensor& rows, Monitor& progress) {

@@ -9,6 +9,7 @@ namespace hpm {
 namespace {
 
 std::atomic<bool> interrupted{false};
+std::function<bool()> needless_now;
 static_assert(std::atomic<bool>::is_always_lock_free, "the flag is set in a signal handler");
 
 std::string clock_text(double seconds) {
@@ -30,10 +31,14 @@ void put(const std::string& text) {
 
 }  // namespace
 
+AbandonWhen::AbandonWhen(std::function<bool()> needless) { needless_now = std::move(needless); }
+AbandonWhen::~AbandonWhen() { needless_now = nullptr; }
+
 void request_interrupt() { interrupted = true; }
 bool interrupt_requested() { return interrupted; }
 
-Monitor::Monitor(Style style) : quiet_(style == Style::quiet), terminal_(isatty(STDERR_FILENO) != 0) {}
+Monitor::Monitor(Style style)
+    : quiet_(style != Style::automatic), mute_(style == Style::mute), terminal_(isatty(STDERR_FILENO) != 0) {}
 
 void Monitor::begin(const std::string& task, int64_t total, const std::string& unit) {
   task_ = task, total_ = total, unit_ = unit, note_.clear(), done_ = 0, visible_ = false;
@@ -48,6 +53,7 @@ void Monitor::step(int64_t done, const std::string& note) {
 
 void Monitor::tick() {
   if (interrupt_requested()) throw Interrupted("interrupted by the user");
+  if (needless_now && needless_now()) throw Abandoned("another worker has done it");
   if (quiet_ || task_.empty()) return;
   const bool due = visible_ ? since(drawn_) > (terminal_ ? .2 : 10.) : since(start_) > 2.;
   if (due) draw(false);
@@ -84,6 +90,7 @@ void Monitor::say(const std::string& line) {
 }
 
 void Monitor::warn(const std::string& line) {
+  if (mute_) return;
   put(fmt::format("{}warning: {}\n", terminal_ && visible_ ? "\r\033[K" : "", line));
 }
 

@@ -1,7 +1,8 @@
-// defines: Monitor, Interrupted, interrupt_requested()
+// defines: Monitor, Interrupted, interrupt_requested(), Abandoned, AbandonWhen
 #pragma once
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "hpm/core/error.h"
@@ -14,6 +15,22 @@ class Interrupted : public Error {
   using Error::Error;
 };
 
+/// What is being done is needed no longer (AbandonWhen).
+class Abandoned : public Error {
+ public:
+  using Error::Error;
+};
+
+/// While it lives, every Monitor of this process asks `needless()` at each step and tick, and throws Abandoned where it
+/// says so. One at a time.
+class AbandonWhen {
+ public:
+  explicit AbandonWhen(std::function<bool()> needless);
+  ~AbandonWhen();
+  AbandonWhen(const AbandonWhen&) = delete;
+  AbandonWhen& operator=(const AbandonWhen&) = delete;
+};
+
 /// Set by the program's signal handler; library loops see it through Monitor::step.
 void request_interrupt();
 bool interrupt_requested();
@@ -22,7 +39,7 @@ bool interrupt_requested();
 /// otherwise a line every ten seconds; nothing when quiet or when the operation takes under two seconds.
 class Monitor {
  public:
-  enum class Style { automatic, quiet };
+  enum class Style { automatic, quiet, mute };  ///< mute: not even warnings
   explicit Monitor(Style style = Style::quiet);
   virtual ~Monitor() = default;
 
@@ -40,7 +57,7 @@ class Monitor {
 
  private:
   void draw(bool last);
-  bool quiet_, terminal_;
+  bool quiet_, mute_, terminal_;
   std::string task_, unit_, note_;
   int64_t total_ = 0, done_ = 0;
   std::chrono::steady_clock::time_point start_{}, drawn_{};

@@ -70,6 +70,7 @@ bool is_of_a_run(const fs::path& file) {
                                               "training.previous.safetensors",
                                               "best.safetensors",
                                               "best.safetensors.toml",
+                                              "workers",
                                               "fingerprint.json"};
   // Tables and charts of a study.
   static const std::set<std::string> stems = {"against-eps",      "against-iterations",
@@ -82,7 +83,8 @@ bool is_of_a_run(const fs::path& file) {
                                               "prototypes-hpm"};
   const bool of_a_study = file.extension() == ".csv" || file.extension() == ".svg";
   const auto name = file.filename().string();
-  return names.contains(name) || name.starts_with("events.out.tfevents.") ||
+  const bool of_a_worker = name.starts_with("events.") && (file.extension() == ".jsonl" || file.extension() == ".bin");
+  return names.contains(name) || of_a_worker || name.starts_with("events.out.tfevents.") ||
          (of_a_study && stems.contains(file.stem().string()));
 }
 
@@ -141,7 +143,7 @@ std::string default_run_directory(const std::string& verb) {
 
 RunDirectory::RunDirectory(std::string path, const Fields& options, const std::string& environment,
                            ExistingRun existing)
-    : path_(std::move(path)), lock_(checked_folder(path_, existing) + "/lock") {
+    : path_(std::move(path)), lock_(std::in_place, checked_folder(path_, existing) + "/lock") {
   std::error_code error;
   // A stale result must not stand beside a new configuration.
   if (existing == ExistingRun::overwrite)
@@ -150,6 +152,16 @@ RunDirectory::RunDirectory(std::string path, const Fields& options, const std::s
   if (existing == ExistingRun::resume && fs::exists(file("config.toml"), error)) return;
   write("config.toml", options.toml());
   write("environment.json", environment);
+}
+
+RunDirectory RunDirectory::joined(std::string path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error))
+    fail("{}: the run directory of the first worker is not here; several machines need a folder that all of them see",
+         path);
+  RunDirectory run;
+  run.path_ = std::move(path);
+  return run;
 }
 
 void RunDirectory::write(const std::string& name, const std::string& text) const {

@@ -1,5 +1,6 @@
 // defines: RunDirectory, environment_json(), default_run_directory()
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,13 +26,17 @@ class RunDirectory {
   /// Creates the folder and writes config.toml and environment.json. Throws UsageError where it holds another run,
   /// unless told to overwrite it or to resume it; Error where it cannot be written or another process is writing there.
   RunDirectory(std::string path, const Fields& options, const std::string& environment, ExistingRun existing);
+  /// The folder of a run that another process has opened and writes the results of. Throws Error where it is not there.
+  static RunDirectory joined(std::string path);
+  bool is_joined() const { return !lock_.has_value(); }
   std::string file(const std::string& name) const { return path_ + "/" + name; }
   const std::string& path() const { return path_; }
   void write(const std::string& name, const std::string& text) const;
 
  private:
+  RunDirectory() = default;
   std::string path_;
-  FileLock lock_;
+  std::optional<FileLock> lock_;
 };
 
 }  // namespace hpm

@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <system_error>
 
@@ -29,10 +31,31 @@ std::string sealed(std::string line, std::string_view payload) {
 
 int open_file(const std::string& path, int flags) { return ::open(path.c_str(), flags | O_CLOEXEC, 0644); }
 
+/// events.jsonl, or events.3.jsonl of the worker 3.
+std::string file_of(const std::string& folder, int64_t worker, const char* extension) {
+  return fmt::format("{}/events{}.{}", folder, worker == 0 ? "" : fmt::format(".{}", worker), extension);
+}
+
+/// The worker whose lines a file of the folder holds.
+std::optional<int64_t> worker_of(const std::filesystem::path& file) {
+  if (file.extension() != ".jsonl") return std::nullopt;
+  const auto stem = file.stem().string();
+  if (stem == "events") return 0;
+  int64_t worker = 0;
+  const auto* end = stem.data() + stem.size();
+  if (!stem.starts_with("events.")) return std::nullopt;
+  const auto read = std::from_chars(stem.data() + 7, end, worker);
+  return read.ec == std::errc() && read.ptr == end && worker > 0 ? std::optional(worker) : std::nullopt;
+}
+
 }  // namespace
 
-Journal::Journal(const std::string& folder, const std::string& fingerprint, bool resume)
-    : lines_path_(folder + "/events.jsonl"), data_path_(folder + "/events.bin") {
+Journal::Journal(const std::string& folder, const std::string& fingerprint, bool resume, int64_t worker)
+    : folder_(folder),
+      fingerprint_(fingerprint),
+      lines_path_(file_of(folder, worker, "jsonl")),
+      data_path_(file_of(folder, worker, "bin")),
+      worker_(worker) {
   const int fresh = resume ? 0 : O_TRUNC;
   lines_ = open_file(lines_path_, O_RDWR | O_CREAT | fresh);
   data_ = open_file(data_path_, O_RDWR | O_CREAT | fresh);
@@ -40,6 +63,54 @@ Journal::Journal(const std::string& folder, const std::string& fingerprint, bool
   recover(fingerprint);
   if (lines_size_ == 0)
     append(lines_, sealed(json_text(Json{{"journal", 1}, {"fingerprint", fingerprint}}), ""), lines_size_);
+  if (!resume) return;
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    if (const auto found = worker_of(entry.path()); found && *found != worker_) other(*found);
+}
+
+Journal::Journal(const std::string& folder, const std::string& fingerprint, int64_t worker, Reader)
+    : folder_(folder),
+      fingerprint_(fingerprint),
+      lines_path_(file_of(folder, worker, "jsonl")),
+      data_path_(file_of(folder, worker, "bin")),
+      worker_(worker) {
+  recover(fingerprint);
+}
+
+Journal& Journal::other(int64_t worker) {
+  auto& found = others_[worker];
+  if (!found) found.reset(new Journal(folder_, fingerprint_, worker, Reader()));
+  return *found;
+}
+
+/// Whose piece counts: that of the worker named by take_from(), else that of the first worker that has one.
+const Journal* Journal::holder(const std::string& key) const {
+  const auto name = printable_utf8(key);
+  if (const auto taken = taken_from_.find(name); taken != taken_from_.end()) {
+    const auto* journal = taken->second == worker_ ? this : others_.at(taken->second).get();
+    return journal->pieces_.contains(name) ? journal : nullptr;
+  }
+  const Journal* first = pieces_.contains(name) ? this : nullptr;
+  for (const auto& [worker, journal] : others_)
+    if (journal->pieces_.contains(name) && (!first || worker < first->worker_)) first = journal.get();
+  return first;
+}
+
+bool Journal::take_from(int64_t worker, const std::string& key) {
+  const auto name = printable_utf8(key);
+  if (worker != worker_) {
+    auto& from = other(worker);
+    from.recover(fingerprint_);
+    if (!from.pieces_.contains(name)) return false;
+  }
+  taken_from_[name] = worker;
+  return true;
+}
+
+size_t Journal::size() const {
+  size_t all = pieces_.size();
+  for (const auto& [worker, journal] : others_) all += journal->pieces_.size();
+  return all;
 }
 
 Journal::~Journal() {
@@ -48,12 +119,15 @@ Journal::~Journal() {
 }
 
 void Journal::recover(const std::string& fingerprint) {
+  std::error_code error;
+  if (lines_ < 0 && !std::filesystem::exists(lines_path_, error)) return;  // another worker that has not begun
   const auto content = read_file(lines_path_);
-  auto rest = content.text();
+  auto rest = content.text().substr(std::min<size_t>(lines_size_, content.text().size()));
   for (size_t end; (end = rest.find('\n')) != std::string_view::npos; rest.remove_prefix(end + 1)) {
     if (!recover_line(rest.substr(0, end), fingerprint)) break;
     lines_size_ += end + 1;
   }
+  if (lines_ < 0) return;
   if (::ftruncate(lines_, static_cast<off_t>(lines_size_)) != 0 ||
       ::ftruncate(data_, static_cast<off_t>(data_size_)) != 0)
     fail_to("be shortened to its last whole piece");
@@ -92,10 +166,11 @@ bool Journal::recover_line(std::string_view line, const std::string& fingerprint
 }
 
 NamedTensors Journal::read(const std::string& key) {
-  const auto found = pieces_.find(printable_utf8(key));
-  if (found == pieces_.end()) fail("{}: has no piece {}", lines_path_, key);
+  const auto* from = holder(key);
+  if (!from) fail("{}: has no piece {}", lines_path_, key);
+  const auto found = from->pieces_.find(printable_utf8(key));
   earlier_seconds_ += std::exchange(found->second.earlier_seconds, 0);
-  const FileSource data(data_path_);
+  const FileSource data(from->data_path_);
   NamedTensors tensors;
   auto offset = found->second.offset;
   for (const auto& part : found->second.parts) {
@@ -120,6 +195,7 @@ void Journal::write(const std::string& key, const NamedTensors& tensors, double 
   append(data_, payload, data_size_);
   append(lines_, sealed(json_text(line), payload), lines_size_);
   pieces_[printable_utf8(key)] = std::move(piece);
+  taken_from_[printable_utf8(key)] = worker_;
 }
 
 void Journal::append(int descriptor, std::string_view bytes, uint64_t& size) {
@@ -137,15 +213,54 @@ void Journal::fail_to(const char* what) const {
   fail("{}: the journal cannot {}: {}", lines_path_, what, std::generic_category().message(errno));
 }
 
+int64_t WorkLog::piece_size(int64_t count, int64_t most) const {
+  if (workers_ == 1) return most;
+  constexpr int64_t kPiecesEach = 6, kLeast = 16;  // smaller batches cost more an image
+  const auto pieces = workers_ * kPiecesEach;
+  return std::min(most, std::max(kLeast, (count + pieces - 1) / pieces));
+}
+
+std::vector<PieceOfWork> WorkLog::pieces(const std::string& name, const at::Tensor& rows, int64_t most) const {
+  const auto size = piece_size(rows.numel(), most);
+  std::vector<PieceOfWork> all;
+  for (int64_t begin = 0; begin < rows.numel(); begin += size)
+    all.push_back({fmt::format("{}/{}", name, begin), rows.slice(0, begin, std::min(begin + size, rows.numel()))});
+  return all;
+}
+
+void WorkLog::share(const std::vector<PieceOfWork>& pieces, const std::function<NamedTensors(size_t)>& work) const {
+  std::vector<size_t> open;
+  std::vector<std::string> keys;
+  for (size_t i = 0; i < pieces.size(); ++i)
+    if (recall(pieces[i].key, pieces[i].rows).empty())
+      open.push_back(i), keys.push_back(full_key(pieces[i].key, pieces[i].rows));
+  if (open.empty()) return;
+  team_->finish(keys, [&](size_t k) {
+    const auto start = std::chrono::steady_clock::now();
+    const auto& [key, rows] = pieces[open[k]];
+    auto done = work(open[k]);
+    remember(key, rows, std::move(done), std::chrono::steady_clock::now() - start);
+  });
+}
+
 WorkLog WorkLog::below(const std::string& name) const {
   auto log = *this;
   log.prefix_ += name + "/";
   return log;
 }
 
+/// Where pieces of one name can be of other rows later, workers must not take one for the other.
+std::string WorkLog::full_key(const std::string& key, const at::Tensor& rows) const {
+  if (workers_ == 1) return prefix_ + key;
+  const auto whole = rows.contiguous();
+  const std::span bytes(static_cast<const std::byte*>(whole.data_ptr()), static_cast<size_t>(whole.nbytes()));
+  return fmt::format("{}{}#{:08x}", prefix_, key, crc32_of(bytes, 0));
+}
+
 NamedTensors WorkLog::recall(const std::string& key, const at::Tensor& rows) const {
-  if (!journal_->has(prefix_ + key)) return {};
-  auto stored = journal_->read(prefix_ + key);
+  const auto name = full_key(key, rows);
+  if (!journal_->has(name)) return {};
+  auto stored = journal_->read(name);
   const auto then = find_tensor(stored, "rows");
   return then.defined() && then.equal(rows) ? stored : NamedTensors{};
 }
@@ -153,7 +268,7 @@ NamedTensors WorkLog::recall(const std::string& key, const at::Tensor& rows) con
 NamedTensors WorkLog::remember(const std::string& key, const at::Tensor& rows, NamedTensors done,
                                std::chrono::duration<double> took) const {
   done.emplace_back("rows", rows);
-  journal_->write(prefix_ + key, done, took.count());
+  journal_->write(full_key(key, rows), done, took.count());
   return done;
 }
 

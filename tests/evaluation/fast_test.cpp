@@ -328,6 +328,17 @@ TEST(FastAlarms, HaveLimitsThatFewImagesDoNotReachByChance) {
   EXPECT_FALSE(stand_in_alarm("").fired);
 }
 
+TEST_F(FastTest, WhereNothingSurvivesNoAlarmIsLookedAt) {
+  threat.eps = .5;
+  auto counted = honest;
+  counted.reset_passes();
+  const auto e = fast(counted, images);
+  ASSERT_EQ(e.first().robust.sum().item<int64_t>(), 0);
+  EXPECT_NE(alarm(e, "further alarms").evidence.find("nothing survived"), std::string::npos);
+  EXPECT_LT(counted.passes().forward, stage(e, "core").passes + 4 * 40) << "beyond the core the verdicts alone";
+  EXPECT_FALSE(e.suspect());
+}
+
 TEST(FastAlarms, TheSampleIsWhatAQuarterOfTheCorePaysFor) {
   EXPECT_EQ(sample_size({}, 48000, 1000), 12);
   EXPECT_EQ(sample_size({}, 47999, 1000), 0) << "eleven prove little";

@@ -1,4 +1,7 @@
 #include "hpm/evaluation/run/evaluate.h"
+
+#include <filesystem>
+
 #include "commands/commands.h"
 #include "cost.h"
 #include "evaluation_table.h"
@@ -10,6 +13,7 @@
 #include "hpm/surrogates/torchscript_surrogate.h"
 #include "options.h"
 #include "outputs.h"
+#include "workers.h"
 
 namespace hpm::app {
 namespace {
@@ -18,6 +22,7 @@ struct EvaluateFlags {
   ModelOptions model;
   DataOptions data;
   EvaluationOptions options;
+  int64_t workers = 1;
 };
 
 /// Conformance holds for one thread, and the official batch size unless another is given.
@@ -79,6 +84,32 @@ bool say_cost(const EvaluationInput& input, const EvaluationOptions& options, co
   return !line.dry_run;
 }
 
+/// The evaluation, by this process alone or with others: the first of them writes and prints.
+int share(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan, Workers& workers,
+          const Arguments& arguments, CommandLine& line) {
+  auto* crew = workers.begin(arguments);
+  if (!workers.first()) {
+    try {
+      hpm::evaluate(input, options, plan, RunDirectory::joined(crew->wait_for("folder")), line.resume, line.monitor(),
+                    crew);
+      return 0;
+    } catch (const CrewLost&) {
+      if (workers.speaks()) throw;
+    } catch (const Interrupted&) {
+      if (workers.speaks()) throw;
+    }
+    return 1;
+  }
+  const auto run = open_run(line, "evaluate", options.compute, options.seed);
+  if (crew) crew->set("folder", std::filesystem::absolute(run.path()).string());
+  const auto outcome = hpm::evaluate(input, options, plan, run, line.resume, line.monitor(), crew);
+  const auto results = write_results(input, options, outcome, run, line.fields.json());
+  const bool reported = write_run_report(run, RunKind::evaluation);
+  if (line.json) fmt::print("{}", results);
+  else print_outcome(outcome, options, run.file("report.html"));
+  return !reported ? 1 : outcome.evaluation.suspect() ? 3 : 0;
+}
+
 }  // namespace
 
 int evaluate(const Arguments& arguments) {
@@ -89,11 +120,15 @@ int evaluate(const Arguments& arguments) {
   fields(line.fields, flags.model);
   fields(line.fields, flags.data, "test");
   hpm::fields(line.fields, flags.options);
+  line.fields.add("workers", flags.workers, "processes on this machine that share the work (torchrun, srun: leave it)",
+                  {.min = 1, .max = 1024});
   line.with_run_directory(true);
   line.with_dry_run();
   if (!line.parse(arguments)) return 0;
   auto& options = flags.options;
   official_computing(line, options);
+  Workers workers(flags.workers, line);
+  if (options.compute.threads == 0 && workers.size() > 1) options.compute.threads = workers.threads();
   configure_threads(options.compute.threads);
   auto input = load(flags, line);
   check_options(options, input.model.head.has_value(),
@@ -108,15 +143,8 @@ int evaluate(const Arguments& arguments) {
   }
   const auto plan = plan_evaluation(input, options);
   for (const auto& text : plan.notes) line.monitor().warn(text);
-  if (!say_cost(input, options, plan, line)) return 0;
-
-  const auto run = open_run(line, "evaluate", options.compute, options.seed);
-  const auto outcome = hpm::evaluate(input, options, plan, run, line.resume, line.monitor());
-  const auto results = write_results(input, options, outcome, run, line.fields.json());
-  const bool reported = write_run_report(run, RunKind::evaluation);
-  if (line.json) fmt::print("{}", results);
-  else print_outcome(outcome, options, run.file("report.html"));
-  return !reported ? 1 : outcome.evaluation.suspect() ? 3 : 0;
+  if (workers.first() && !say_cost(input, options, plan, line)) return 0;
+  return share(input, options, plan, workers, arguments, line);
 }
 
 }  // namespace hpm::app

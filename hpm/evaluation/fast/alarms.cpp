@@ -40,15 +40,15 @@ int64_t compared_by_steps(int64_t correct) { return std::min(correct, std::clamp
 /// How many of the images in `rows` PGD leaves; each chunk is a piece of work.
 int64_t left_by_pgd(const LookedAt& at, int64_t steps, const Tensor& rows, Monitor& monitor, const WorkLog& log) {
   int64_t left = 0;
-  for (int64_t begin = 0; begin < rows.numel(); begin += at.batch_size) {
-    const auto here = rows.slice(0, begin, std::min(begin + at.batch_size, rows.numel()));
-    const auto done = log.once(fmt::format("pgd-{}/{}", steps, begin), here, [&]() -> NamedTensors {
-      const auto found =
-          pgd(at.model, at.images.select(here), at.threat, {.steps = steps}, RandomStreams(at.seed), monitor);
-      return {{"left", found.broken.logical_not().sum().to(at::kCPU)}};
-    });
-    left += find_tensor(done, "left").item<int64_t>();
-  }
+  const auto pieces = log.pieces(fmt::format("pgd-{}", steps), rows, at.batch_size);
+  log.each(
+      pieces,
+      [&](size_t i) -> NamedTensors {
+        const auto found = pgd(at.model, at.images.select(pieces[i].rows), at.threat, {.steps = steps},
+                               RandomStreams(at.seed), monitor);
+        return {{"left", found.broken.logical_not().sum().to(at::kCPU)}};
+      },
+      [&](size_t, const NamedTensors& done) { left += find_tensor(done, "left").item<int64_t>(); });
   return left;
 }
 

@@ -96,20 +96,22 @@ class Fast {
   Tensor queried_margins(const Tensor& rows) {
     std::vector<Tensor> all{at::zeros({0}, at::kDouble)};
     const RandomStreams streams(options_.seed);
-    for (int64_t begin = 0; begin < rows.numel(); begin += options_.batch_size) {
-      const auto here = rows.slice(0, begin, std::min(begin + options_.batch_size, rows.numel()));
-      const auto done = staged_.work().log.once(fmt::format("queries/{}", begin), here, [&]() -> NamedTensors {
-        auto some = staged_.on().images.select(here);
-        some.clean_logits = staged_.clean_logits().index_select(0, here.to(staged_.clean_logits().device()));
-        const auto found = square_run(staged_.model(), some, staged_.on().threat,
-                                      {.queries = kQueries, .stream = "fast queries"}, streams, 0, staged_.monitor());
-        torch::NoGradGuard guard;
-        const auto logits = staged_.model().ask({found.best, some.index}, nullptr).target_logits;
-        const auto margins = margin(logits, some.y) / logit_spread(some.clean_logits);
-        return {{"margin", margins.to(at::kCPU, at::kDouble)}};
-      });
-      all.push_back(find_tensor(done, "margin"));
-    }
+    const auto& log = staged_.work().log;
+    const auto pieces = log.pieces("queries", rows, options_.batch_size);
+    log.each(
+        pieces,
+        [&](size_t i) -> NamedTensors {
+          const auto& here = pieces[i].rows;
+          auto some = staged_.on().images.select(here);
+          some.clean_logits = staged_.clean_logits().index_select(0, here.to(staged_.clean_logits().device()));
+          const auto found = square_run(staged_.model(), some, staged_.on().threat,
+                                        {.queries = kQueries, .stream = "fast queries"}, streams, 0, staged_.monitor());
+          torch::NoGradGuard guard;
+          const auto logits = staged_.model().ask({found.best, some.index}, nullptr).target_logits;
+          const auto margins = margin(logits, some.y) / logit_spread(some.clean_logits);
+          return {{"margin", margins.to(at::kCPU, at::kDouble)}};
+        },
+        [&](size_t, const NamedTensors& done) { all.push_back(find_tensor(done, "margin")); });
     return at::cat(all);
   }
 
@@ -123,6 +125,10 @@ class Fast {
     for (const auto& s : staged_.stages())
       if (s.name.starts_with("transfer from ")) alarms.push_back(beyond_alarm(s.name, &s, "")), transferred = true;
     if (!transferred) alarms.push_back(beyond_alarm("transfer", nullptr, "no --base or --control is given"));
+    if (staged_.survivors().numel() == 0 && !staged_.cut_short()) {
+      alarms.push_back({.name = "further alarms", .evidence = "nothing survived, so no gradient hides anything"});
+      return;
+    }
     const auto correct = staged_.in_random_order(staged_.clean_correct().nonzero().squeeze(1));
     const auto& on = staged_.on();
     try {

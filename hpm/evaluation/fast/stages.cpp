@@ -52,17 +52,23 @@ void StagedAttack::attack(const std::string& stage, const AttackSpec& spec, cons
   StageResult result{.name = stage, .attack = spec.name, .images = standing.numel()};
   monitor_.begin(stage, standing.numel(), "images");
   const auto note = [&] { return fmt::format("{} left", context_.robust.sum().item<int64_t>()); };
-  for (int64_t begin = 0; begin < standing.numel() && !monitor_.up(); begin += options_.batch_size) {
-    const auto here = standing.slice(0, begin, std::min(begin + options_.batch_size, standing.numel()));
-    ChunkMonitor progress(monitor_, spec, begin, here.numel(), note());
-    try {
-      const auto key = fmt::format("{}/{}", stage, begin);
-      take(here, work_.log.once(key, here, [&] { return attack_chunk(model, spec, here, progress); }), finding, result,
-           record);
-    } catch (const TimeIsUp&) {
-      break;
-    }
-    monitor_.step(begin + here.numel(), note());
+  const auto pieces = work_.log.pieces(stage, standing, options_.batch_size);
+  int64_t begun = 0;
+  try {
+    work_.log.each(
+        pieces,
+        [&](size_t i) {
+          if (monitor_.up()) throw TimeIsUp("the time is up");
+          ChunkMonitor progress(monitor_, spec, begun, pieces[i].rows.numel(), note());
+          begun += pieces[i].rows.numel();
+          return attack_chunk(model, spec, pieces[i].rows, progress);
+        },
+        [&](size_t i, const NamedTensors& done) {
+          take(pieces[i].rows, done, finding, result, record);
+          begun = result.attacked;
+          monitor_.step(result.attacked, note());
+        });
+  } catch (const TimeIsUp&) {  // what was attacked before counts
   }
   monitor_.end();
   record.robust = context_.robust.clone();

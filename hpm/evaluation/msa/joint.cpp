@@ -134,24 +134,30 @@ class BatchTarget : public TargetAttack {
     run_.observer.begin_attack(finder);
     run_.monitor.begin(fmt::format("{} {}/{}", outcome_.context, surrogate.name, spec.name),
                        static_cast<int64_t>(batches_.size()), "batches");
-    for (size_t b = 0; b < batches_.size(); ++b) {
-      auto& batch = batches_[b];
-      const auto key = fmt::format("{}/{}/{}/{}", outcome_.context, surrogate.name, spec.name, b);
-      const auto done = run_.log.once(key, batch.rows, [&] {
-        return observed_attack(run_, attacked, [&] {
-          const auto images = run_.images.select(batch.rows);
-          return judged_batch(batch, images,
-                              run_attack(attacked, images, run_.threat, spec, streams, run_.monitor).images);
+    std::vector<PieceOfWork> pieces;
+    for (const auto& batch : batches_)
+      pieces.push_back(
+          {fmt::format("{}/{}/{}/{}", outcome_.context, surrogate.name, spec.name, pieces.size()), batch.rows});
+    run_.log.each(
+        pieces,
+        [&](size_t b) {
+          const auto& batch = batches_[b];
+          return observed_attack(run_, attacked, [&] {
+            const auto images = run_.images.select(batch.rows);
+            return judged_batch(batch, images,
+                                run_attack(attacked, images, run_.threat, spec, streams, run_.monitor).images);
+          });
+        },
+        [&](size_t b, const NamedTensors& done) {
+          auto& batch = batches_[b];
+          replay(run_, done, record);
+          const auto correct = find_tensor(done, "correct")[0];
+          if (fewer(correct, own[b])) own[b] = correct;
+          const auto clean = outcome_.clean_correct.index_select(0, batch.rows);
+          record.matrix.index_copy_(0, batch.rows, clean.to(at::kChar) + (clean & correct.logical_not()).to(at::kChar));
+          keep_worse(batch, done, finder);
+          run_.monitor.step(static_cast<int64_t>(b) + 1, fmt::format("right {}", flags().sum().item<int64_t>()));
         });
-      });
-      replay(run_, done, record);
-      const auto correct = find_tensor(done, "correct")[0];
-      if (fewer(correct, own[b])) own[b] = correct;
-      const auto clean = outcome_.clean_correct.index_select(0, batch.rows);
-      record.matrix.index_copy_(0, batch.rows, clean.to(at::kChar) + (clean & correct.logical_not()).to(at::kChar));
-      keep_worse(batch, done, finder);
-      run_.monitor.step(static_cast<int64_t>(b) + 1, fmt::format("right {}", flags().sum().item<int64_t>()));
-    }
     run_.monitor.end();
     record.robust = flags();
     run_.out.attacks.push_back(std::move(record));

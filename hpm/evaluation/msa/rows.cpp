@@ -172,25 +172,32 @@ class RowTarget : public TargetAttack {
         fmt::format("{}{}/{}", outcome_.context.empty() ? "" : outcome_.context + " ", surrogate.name, spec.name),
         rows.numel(), "images");
     const RandomStreams streams(seed_of(run_.options, surrogate.name, outcome_.context));
-    for_chunks(run_.images.subset(rows), run_.options.batch_size, [&](Images chunk, int64_t begin) {
-      const auto here = rows.slice(0, begin, begin + chunk.size());
-      chunk.clean_logits = clean_logits_.index_select(0, here.to(clean_logits_.device()));
-      const auto key = fmt::format("{}/{}/{}/{}", outcome_.context, surrogate.name, spec.name, begin);
-      const auto progress_note = [&] { return fmt::format("survivors {}", survivors().sum().item<int64_t>()); };
-      ChunkMonitor progress(run_.monitor, spec, begin, chunk.size(), progress_note());
-      const auto done = run_.log.once(key, here, [&] {
-        return observed_attack(run_, attacked, [&]() -> NamedTensors {
-          const auto found = run_attack(attacked, chunk, run_.threat, spec, streams, progress);
-          const auto hits = found.broken.nonzero().squeeze(1);
-          const auto stands = verify(run_, target_, Images{found.images, chunk.y, chunk.index}.select(hits)).wrong;
-          keep_returned(here, hits.index({stands.to(hits.device())}), found.images);
-          return {{"broken", at::zeros({chunk.size()}, at::kBool).index_copy(0, hits.to(at::kCPU), stands)}};
+    const auto progress_note = [&] { return fmt::format("survivors {}", survivors().sum().item<int64_t>()); };
+    const auto name = fmt::format("{}/{}/{}", outcome_.context, surrogate.name, spec.name);
+    const auto pieces = run_.log.pieces(name, rows, run_.options.batch_size);
+    int64_t begun = 0, taken = 0;
+    run_.log.each(
+        pieces,
+        [&](size_t i) {
+          const auto& here = pieces[i].rows;
+          auto chunk = run_.images.select(here);
+          chunk.clean_logits = clean_logits_.index_select(0, here.to(clean_logits_.device()));
+          ChunkMonitor progress(run_.monitor, spec, begun, chunk.size(), progress_note());
+          begun += chunk.size();
+          return observed_attack(run_, attacked, [&]() -> NamedTensors {
+            const auto found = run_attack(attacked, chunk, run_.threat, spec, streams, progress);
+            const auto hits = found.broken.nonzero().squeeze(1);
+            const auto stands = verify(run_, target_, Images{found.images, chunk.y, chunk.index}.select(hits)).wrong;
+            keep_returned(here, hits.index({stands.to(hits.device())}), found.images);
+            return {{"broken", at::zeros({chunk.size()}, at::kBool).index_copy(0, hits.to(at::kCPU), stands)}};
+          });
+        },
+        [&](size_t i, const NamedTensors& done) {
+          replay(run_, done, record);
+          broken.index_copy_(0, pieces[i].rows, find_tensor(done, "broken"));
+          taken += pieces[i].rows.numel(), begun = taken;
+          run_.monitor.step(taken, progress_note());
         });
-      });
-      replay(run_, done, record);
-      broken.index_copy_(0, here, find_tensor(done, "broken"));
-      run_.monitor.step(begin + chunk.size(), progress_note());
-    });
     run_.monitor.end();
     return broken;
   }

@@ -5,6 +5,7 @@
 
 #include "hpm/attacks/quantise.h"
 #include "hpm/core/error.h"
+#include "hpm/distributed/shared_work.h"
 #include "hpm/evaluation/fingerprint.h"
 #include "hpm/evaluation/gradient_probe.h"
 #include "hpm/evaluation/image_file.h"
@@ -12,6 +13,7 @@
 #include "hpm/evaluation/peers.h"
 #include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/evaluation/run/evaluate_impl.h"
+#include "hpm/evaluation/run/shared_run_impl.h"
 #include "hpm/evaluation/run_directory.h"
 #include "hpm/io/journal.h"
 
@@ -118,7 +120,7 @@ class ModelRun {
     evaluation.adversarial_prediction = logits.argmax(1).to(at::kCPU);
     evaluation.not_finite = logits.isfinite().logical_not().sum().item<int64_t>();
     std::optional<ImageSet> saved;
-    if (options_.save_adversarial) {
+    if (options_.save_adversarial && !directory_.is_joined()) {
       const auto file = directory_.file("adversarial.safetensors");
       write_image_file(file, adversarial, batch_size);
       saved = read_image_file(file, images_);
@@ -129,7 +131,8 @@ class ModelRun {
       });
       evaluation.quantised_robust =
           predict_logits(defence, 0, rounded, batch_size).argmax(1).eq(images_.y).to(at::kCPU);
-      write_image_file(directory_.file("adversarial-8bit.safetensors"), rounded, batch_size, true);
+      if (!directory_.is_joined())
+        write_image_file(directory_.file("adversarial-8bit.safetensors"), rounded, batch_size, true);
     }
     check_contexts(model, defence, {images_, radii_.front()}, options_, saved, work, evaluation);
   }
@@ -213,13 +216,20 @@ std::string begun_by_another_build(const RunDirectory& run, const EvaluationOpti
 }  // namespace
 
 EvaluationOutcome evaluate(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan,
-                           const RunDirectory& run, bool resume, Monitor& monitor) {
+                           const RunDirectory& run, bool resume, Monitor& monitor, Crew* crew) {
+  if (crew && crew->size() > 1) require_shareable(options);
   const auto settings = fingerprint(input, options);
-  if (resume) settings.require_same(run.path());
-  Journal journal(run.path(), settings.digest(), resume);
-  settings.write(run.path());
+  const bool leads = !crew || crew->rank() == 0;
+  if (leads && resume) settings.require_same(run.path());
+  const auto workers = leads ? begin_run(settings, run, resume, crew) : join_run(settings, *crew);
+  Journal journal(run.path(), settings.digest(), resume || !leads, crew ? crew->rank() : 0);
+  if (leads && crew) crew->set("journal", "open");
+  else if (crew) crew->wait_for("journal");
   if (journal.size() > 0) monitor.say(fmt::format("going on after {} finished pieces of work", journal.size()));
-  auto outcome = ModelRun(input, options, plan, run, monitor)(WorkLog(journal));
+  std::optional<SharedWork> team;
+  if (crew && crew->size() > 1) team.emplace(*crew, journal);
+  auto outcome = ModelRun(input, options, plan, run, monitor)(WorkLog(journal, team ? &*team : nullptr, workers));
+  if (crew) part(*crew, monitor);
   auto& notes = outcome.evaluation.notes;
   notes.insert(notes.begin(), plan.notes.begin(), plan.notes.end());
   notes.insert(notes.begin(), input.notes.begin(), input.notes.end());

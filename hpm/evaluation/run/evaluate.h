@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "hpm/data/dataset.h"
+#include "hpm/distributed/crew.h"
 #include "hpm/evaluation/results.h"
 #include "hpm/evaluation/run/options.h"
 
@@ -49,9 +50,10 @@ struct EvaluationOutcome {
 /// Runs the protocol on the model and its peers at every radius, and the checks. Finished pieces of work are written to
 /// `run`, and with `resume` taken from there; adversarial images that were asked for are written there too (the results
 /// are not: write_results()). Throws Error for logits that are not finite, and UsageError for other settings than the
-/// run was begun with.
+/// run was begun with. `crew`: processes that call this with the same arguments and share the work; each returns the
+/// same outcome.
 EvaluationOutcome evaluate(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan,
-                           const RunDirectory& run, bool resume, Monitor& monitor = silent());
+                           const RunDirectory& run, bool resume, Monitor& monitor = silent(), Crew* crew = nullptr);
 
 /// results.json, verdicts.safetensors and gallery.safetensors of an outcome, in `run`; gives the text of results.json.
 /// `config`: the options as JSON.

@@ -1,0 +1,104 @@
+#include "workers.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <thread>
+
+#include "hpm/core/device.h"
+#include "hpm/core/error.h"
+
+namespace hpm::app {
+namespace {
+
+constexpr const char* kStarted = "HPM_STARTED_BY_HPM";
+
+/// Waits for a child until `until`; true when it has ended.
+bool ended(pid_t child, std::chrono::steady_clock::time_point until) {
+  for (;;) {
+    if (::waitpid(child, nullptr, WNOHANG) != 0) return true;
+    if (std::chrono::steady_clock::now() > until) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
+}  // namespace
+
+Workers::Workers(int64_t asked, CommandLine& line) {
+  started_by_hpm_ = std::getenv(kStarted) != nullptr;
+  if (const auto place = place_from_environment()) {
+    require(asked == 1 || started_by_hpm_ || place->size == 1,
+            "--workers {}: a launcher (torchrun, srun) has started {} processes already; leave --workers out", asked,
+            place->size);
+    place_ = *place, launched_ = place->size > 1;
+  } else {
+    place_.size = asked;
+    require(asked == 1 || has_c10d(),
+            "--workers {}: this hpm was built with a LibTorch that has no c10d; it runs as one process", asked);
+  }
+  if (!first()) line.mute();
+}
+
+Workers::~Workers() {
+  const bool failed = std::uncaught_exceptions() > 0;
+  if (failed)
+    for (const auto child : children_) ::kill(child, SIGTERM);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(failed ? 5 : 15);
+  for (const auto child : children_)
+    if (!ended(child, until)) ::kill(child, SIGKILL), ::waitpid(child, nullptr, 0);
+}
+
+int64_t Workers::threads() const {
+  const char* local = std::getenv("LOCAL_WORLD_SIZE");
+  const auto here = launched_ && local ? std::max(std::atoll(local), 1LL) : place_.size;
+  return std::max<int64_t>(available_cores() / here, 1);
+}
+
+Crew* Workers::begin(const Arguments& arguments) {
+  if (place_.size == 1) return nullptr;
+  crew_ = std::make_unique<Crew>(place_);
+  if (!launched_) {
+    place_.port = crew_->port();
+    for (int64_t rank = 1; rank < place_.size; ++rank) start(rank, arguments);
+  }
+  return crew_.get();
+}
+
+void Workers::start(int64_t rank, const Arguments& arguments) {
+  // Everything is made before the fork: between it and exec a process with threads may call little.
+  std::vector<std::string> words{std::filesystem::read_symlink("/proc/self/exe").string(), "evaluate"};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  std::vector<std::string> variables{fmt::format("RANK={}", rank),
+                                     fmt::format("LOCAL_RANK={}", rank),
+                                     fmt::format("WORLD_SIZE={}", place_.size),
+                                     fmt::format("LOCAL_WORLD_SIZE={}", place_.size),
+                                     fmt::format("MASTER_ADDR={}", place_.host),
+                                     fmt::format("MASTER_PORT={}", place_.port),
+                                     fmt::format("{}=1", kStarted)};
+  for (char** variable = environ; *variable; ++variable)
+    if (std::string(*variable).find("TORCHELASTIC_") != 0) variables.emplace_back(*variable);
+  std::vector<char*> argv, envp;
+  for (auto& word : words) argv.push_back(word.data());
+  for (auto& variable : variables) envp.push_back(variable.data());
+  argv.push_back(nullptr), envp.push_back(nullptr);
+  const auto parent = ::getpid();
+  const auto child = ::fork();
+  if (child < 0) fail("--workers: cannot start worker {}", rank);
+  if (child == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (::getppid() != parent) ::_exit(1);
+    const int nowhere = ::open("/dev/null", O_WRONLY);
+    if (nowhere >= 0) ::dup2(nowhere, STDOUT_FILENO);
+    ::execve(argv[0], argv.data(), envp.data());
+    ::_exit(127);
+  }
+  children_.push_back(child);
+}
+
+}  // namespace hpm::app

@@ -1,0 +1,71 @@
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
+#include "hpm/core/version.h"
+#include "hpm/evaluation/run/shared_run_impl.h"
+
+namespace hpm {
+namespace {
+
+constexpr const char* kWorkersFile = "workers";
+
+std::string build_text() { return fmt::format("{} {}", this_build().commit, this_build().torch); }
+
+}  // namespace
+
+void require_shareable(const EvaluationOptions& options) {
+  require(!options.conformance,
+          "--conformance: the official code draws its random numbers from one generator in one order; it runs in one "
+          "process (leave --workers or the launcher out)");
+  require(!options.random,
+          "--random: a random model's draws go on from one piece of work to the next; it is evaluated in one process "
+          "(leave --workers or the launcher out)");
+  require(!options.time_limit, "--budget: the workers' clocks would end at different pieces; leave --workers out");
+}
+
+int64_t begin_run(const Fingerprint& settings, const RunDirectory& run, bool resume, Crew* crew) {
+  int64_t workers = crew ? crew->size() : 1;
+  std::error_code none;
+  if (resume && std::filesystem::exists(run.file(kWorkersFile), none))
+    workers = std::max<int64_t>(std::atoll(std::string(read_file(run.file(kWorkersFile)).text()).c_str()), 1);
+  else if (workers > 1) run.write(kWorkersFile, std::to_string(workers) + "\n");
+  settings.write(run.path());
+  if (!crew) return workers;
+  nlohmann::ordered_json first{{"settings", settings.digest()}, {"build", build_text()}, {"workers", workers}};
+  crew->set("run", json_text(first));
+  return workers;
+}
+
+int64_t join_run(const Fingerprint& settings, Crew& crew) {
+  const auto first = nlohmann::json::parse(crew.wait_for("run"));
+  const auto build = build_text();
+  if (first.at("build") != build)
+    fail("worker {}: is another build ({}) than the first worker ({}); start the same program everywhere", crew.rank(),
+         build, first.at("build").get<std::string>());
+  if (first.at("settings") != settings.digest())
+    fail(
+        "worker {}: its settings, images or model are not those of the first worker; start all with the same command "
+        "and the same files",
+        crew.rank());
+  return first.at("workers");
+}
+
+void part(Crew& crew, Monitor& monitor) {
+  constexpr auto kPatience = std::chrono::seconds(10);
+  auto parted = crew.add("parted", 1);
+  if (crew.rank() != 0) return;
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  while (parted < crew.size() && std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    parted = crew.add("parted", 0);
+  }
+  if (parted < crew.size())
+    monitor.warn(fmt::format("{} of {} workers did not come to the end; the others did their work",
+                             crew.size() - parted, crew.size()));
+}
+
+}  // namespace hpm
