@@ -9,10 +9,10 @@ FUZZ_SECONDS ?= 600
 PREFIX ?= /usr/local
 BUILD := build/$(PRESET)
 
-.PHONY: help setup program build install demo wheel test quick oracles fuzz format tidy clean FORCE
+.PHONY: help setup program build install demo wheel test quick oracles mutations fuzz format tidy clean FORCE
 
 help:  ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## install what is missing: system packages, PyTorch's CPU wheel in .venv
 	@scripts/setup $(SETUP_FLAGS)
@@ -46,6 +46,11 @@ quick: build  ## the unit tests alone, for use while working
 
 oracles: build  ## long comparisons with reference values, every figure printed
 	@ctest --test-dir $(BUILD) --no-tests=error --verbose -L '^oracle$$'
+
+MUTATION_IMAGES ?= 40
+mutations: program  ## the gauntlet with each surrogate and each check turned off (docs/gauntlet.md), MUTATION_IMAGES images
+	@$(BUILD)/hpm gauntlet --model checkpoints/fashion-mnist-linf-0.1.safetensors --data fashion-mnist --eps 0.1 \
+	  --count $(MUTATION_IMAGES) --jobs $(JOBS) --mutations
 
 fuzz:  ## libFuzzer with sanitizers on every reader of files, FUZZ_SECONDS each (needs clang: docs/fuzzing.md)
 	@python3 tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)

@@ -8,6 +8,10 @@ namespace {
 
 std::string percent_text(const Tensor& flags) { return fmt::format("{:.1f}", percent(flags)); }
 
+double share(int64_t part, int64_t of) {
+  return 100. * static_cast<double>(part) / static_cast<double>(std::max<int64_t>(of, 1));
+}
+
 /// The stages of a fast evaluation, its alarms, and what it leaves open.
 void print_fast(const FastOutcome& fast) {
   std::vector<std::vector<std::string>> rows{{"stage", "images", "broke", "passes", "seconds"}};
@@ -71,6 +75,16 @@ void print_outcome(const EvaluationOutcome& outcome, const EvaluationOptions& op
       options.is("clean") ? "" : fmt::format(", {} eps {}", options.norm, options.eps.substr(0, options.eps.find(',')));
   fmt::print("{}{}, {} images, {:.1f} s\n{}", what, threat, e.first().clean_correct.numel(), e.seconds, table(rows));
   if (e.fast) print_fast(*e.fast);
+  for (const auto& c : e.contexts)
+    for (const auto& b : c.benign)
+      fmt::print("untouched images among {} malicious: {:.1f} % right, {:.1f} % without them\n", b.malicious,
+                 share(b.right, b.images), share(b.clean_right, b.images));
+  for (const auto& c : e.compositions)
+    fmt::print("in batches of {}{}: clean {:.1f} %, robust {:.1f} %\n", c.size, c.by_class ? ", sorted by class" : "",
+               c.clean_accuracy, c.robust_accuracy);
+  if (const auto& t = e.self_test)
+    fmt::print("self-test binarisation: {} found {} of {} planted adversarial images\n", t->attack, t->found,
+               t->tested());
   for (const auto& point : outcome.curve)
     fmt::print("robust within {} eps {:g}: {:.1f} %\n", options.norm, point.eps, point.robust_accuracy);
   fmt::print("report: {}\n", report);

@@ -7,6 +7,7 @@
 #include "hpm/core/error.h"
 #include "hpm/core/kept_generator_impl.h"
 #include "hpm/core/random.h"
+#include "hpm/surrogates/model_space.h"
 
 namespace hpm {
 
@@ -155,6 +156,9 @@ Surrogate FunctionDefence::own_gradient(size_t target) const {
 
 std::vector<Surrogate> FunctionDefence::surrogates(size_t target, const SurrogateSelection& selection) const {
   std::vector<Surrogate> all{own_gradient(target)};
+  if (function_.coupling == Coupling::batch)
+    for (auto& surrogate : model_space_surrogates(all.front(), targets_[target].coupling == Coupling::batch))
+      all.push_back(std::move(surrogate));
   all.insert(all.end(), options_.surrogates.begin(), options_.surrogates.end());
   const auto has = [&](SurrogateKind kind) {
     return std::any_of(all.begin(), all.end(), [&](const auto& s) { return s.kind == kind; });

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "hpm/core/error.h"
+#include "hpm/surrogates/model_space.h"
 
 namespace hpm {
 namespace {
@@ -153,6 +154,8 @@ std::vector<Surrogate> HpmDefence::surrogates(size_t target, const SurrogateSele
   std::vector<Surrogate> all;
   for (const auto* rows : {&hpm_surrogates(), &options_.own_surrogates})
     for (const auto& row : *rows) all.push_back(bound(row, head, judged_[target].context, scales_[target]));
+  for (auto& surrogate : model_space_surrogates(all.front(), targets_[target].coupling == Coupling::batch))
+    all.push_back(std::move(surrogate));
   all.insert(all.end(), options_.more_surrogates.begin(), options_.more_surrogates.end());
   all.push_back(transfer_surrogate("base", "transfer from the model before HPM", options_.peers.base, "--base FILE"));
   all.push_back(transfer_surrogate("control", "transfer from the matched fine-tuned FC model", options_.peers.control,

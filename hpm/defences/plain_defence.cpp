@@ -18,7 +18,8 @@ Surrogate own_gradient() {
 
 bool of_hpm(const std::string& name) {
   const auto& rows = hpm_surrogates();
-  return std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return row.name == name; });
+  return name.starts_with("gmsa-") ||
+         std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return row.name == name; });
 }
 
 }  // namespace

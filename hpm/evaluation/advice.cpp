@@ -70,6 +70,12 @@ const std::vector<CheckGuide>& check_guides() {
        "A few queries must not break what attacks by gradient left standing. Otherwise the gradients mislead.",
        "The gradients mislead. Attack every survivor without them (--protocol msa --version standard), and through "
        "stand-ins for what hides the gradient (--surrogates self,smoothed,query or --bpda NAME=identity)."},
+      {"binarisation self-test",
+       "The attack in use must find adversarial images that were planted on this model. Otherwise it is not suited to "
+       "it (--self-test).",
+       "The attack that was tested (the detail names it) does not find what is there. Use more steps and starts, and "
+       "attack through stand-ins for what hides the gradient (--protocol msa --surrogates self,smoothed,query, --bpda "
+       "NAME=identity or --surrogate FILE); run the self-test again with them."},
       {"peer accuracy",
        "A base or control must be about as right on clean images as the model: they come from the same training.",
        "It probably sees other inputs than in training, so that the comparison flatters the model. Give it its own "

@@ -42,6 +42,34 @@ struct CollusionOutcome {
   Tensor broken;  ///< [n] bool: which
 };
 
+/// What malicious images do to the untouched ones of their batch (joint).
+struct BenignOutcome {
+  int64_t malicious = 0;               ///< images of each batch that the attacker controls
+  int64_t images = 0;                  ///< untouched ones
+  int64_t clean_right = 0, right = 0;  ///< of these, without the attack and under it
+  Tensor broken;                       ///< [n] bool: which of them it turned wrong
+};
+
+/// One size and order of the batches of a batch-dependent defence.
+struct CompositionOutcome {
+  int64_t size = 0;       ///< images a batch
+  bool by_class = false;  ///< the images are sorted by class before they are cut into batches
+  double clean_accuracy = 0, robust_accuracy = 0;
+};
+
+/// Whether the attack in use finds adversarial images that were planted (binarisation.h).
+struct SelfTestOutcome {
+  std::string context;       ///< of the target that was looked at
+  std::string attack;        ///< in words
+  bool on_features = false;  ///< the readout sees the penultimate features; otherwise the logits
+  int64_t images = 0;        ///< looked at
+  int64_t solved = 0;        ///< of these, the two-class problem could be made
+  int64_t random = 0;        ///< of these, a random point solves it too: they tell nothing
+  int64_t found = 0;         ///< of the others, the attack found an adversarial image
+  bool votes = false;        ///< the model is random: its figure is reported, not judged
+  int64_t tested() const { return solved - random; }
+};
+
 struct ContextOutcome {
   std::string context;                             ///< "" for a plain model
   Tensor clean_correct, robust, clean_prediction;  ///< [n]
@@ -50,6 +78,7 @@ struct ContextOutcome {
   std::optional<double> joint_any;          ///< percent not broken by any attacked batch at any iterate
   std::optional<double> worst_draw;         ///< of solo-eot: percent right in every draw, at every iterate
   std::vector<CollusionOutcome> collusion;  ///< of joint
+  std::vector<BenignOutcome> benign;        ///< of joint
   ImageStore adversarial;          ///< adversarial where broken (joint: the worst composed batches), else the original;
                                    ///< undefined for clean
   std::vector<Finding> broken_by;  ///< per image: what broke it first; none where nothing did
@@ -103,6 +132,8 @@ struct Evaluation {
   std::vector<ContextOutcome> contexts;  ///< at least one; the first is the one headlined
   std::vector<AttackRecord> attacks;
   std::vector<SweepOutcome> sweep;
+  std::vector<CompositionOutcome> compositions;  ///< of a batch-dependent defence
+  std::optional<SelfTestOutcome> self_test;
   Tensor adversarial_prediction;  ///< [n], on the first context's adversarial images
   Tensor quantised_robust;        ///< [n]: still right on those rounded to 8 bits; undefined unless asked for
   int64_t not_finite = 0;         ///< logits on those that are NaN or infinite

@@ -111,6 +111,12 @@ ContextResult context_result(const ContextOutcome& c, const ResultsInput& in) {
   out.joint_any = rounded(c.joint_any);
   out.worst_draw = rounded(c.worst_draw);
   for (const auto& o : c.collusion) out.collusion.push_back({o.colluders, o.victim_too, o.victims, o.broke});
+  for (const auto& o : c.benign) {
+    const auto share = [&](int64_t right) {
+      return rounded(100. * static_cast<double>(right) / static_cast<double>(std::max<int64_t>(o.images, 1)));
+    };
+    out.benign.push_back({o.malicious, o.images, share(o.clean_right), share(o.right)});
+  }
   out.broken_by = broken_by(c);
   for (const auto& s : c.surrogates) out.surrogates.push_back(surrogate_result(s));
   if (in.control) out.control = paired_model(*in.control, c.robust);
@@ -149,6 +155,13 @@ CheckResult check_result(const CheckOutcome& c) {
           .context = c.context,
           .cause = to_string(c.cause),
           .surrogates = surrogates_for(c.cause)};
+}
+
+SelfTestResult self_test_result(const SelfTestOutcome& t) {
+  SelfTestResult out{"binarisation", t.context, t.attack, t.on_features ? "features" : "logits"};
+  out.images = t.images, out.tested = t.tested(), out.found = t.found;
+  if (t.tested() > 0) out.share = rounded(100. * static_cast<double>(t.found) / static_cast<double>(t.tested()));
+  return out;
 }
 
 /// The images of the gallery: broken ones first.
@@ -261,6 +274,10 @@ RunResults run_results(const ResultsInput& in) {
   for (const auto& s : e.sweep)
     out.sweep.push_back(
         {s.context, rounded(s.lambda), accuracy_of(s.clean_correct), accuracy_of(s.robust), s.attacked});
+  for (const auto& c : e.compositions)
+    out.compositions.push_back(
+        {c.size, c.by_class ? "class" : "given", rounded(c.clean_accuracy), rounded(c.robust_accuracy)});
+  if (e.self_test) out.self_test = self_test_result(*e.self_test);
   if (in.base) out.base = paired_model(*in.base, first.robust);
   if (e.quantised_robust.defined()) out.quantised = {accuracy_of(e.quantised_robust), flags_of(e.quantised_robust)};
   out.borderline = e.borderline;

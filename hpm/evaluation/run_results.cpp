@@ -81,6 +81,34 @@ void describe(V& v, CollusionResult& x) {
   v.need("broke", x.broke);
 }
 
+template <class V>
+void describe(V& v, BenignResult& x) {
+  v.need("malicious", x.malicious, "images of each batch that the attacker moves");
+  v.need("images", x.images, "untouched images of these batches");
+  v.keep("clean_accuracy", x.clean_accuracy, "percent of the untouched images, without the attack");
+  v.need("accuracy", x.accuracy, "percent of the untouched images, under the attack");
+}
+
+template <class V>
+void describe(V& v, CompositionResult& x) {
+  v.need("size", x.size, "images a batch");
+  v.keep("order", x.order, "given: as the images come; class: sorted by class");
+  v.keep("clean_accuracy", x.clean_accuracy, "percent");
+  v.need("robust_accuracy", x.robust_accuracy, "percent, by the defence's own gradient");
+}
+
+template <class V>
+void describe(V& v, SelfTestResult& x) {
+  v.need("name", x.name, "binarisation (docs/checks.md)");
+  v.optional("context", x.context);
+  v.keep("attack", x.attack, "the attack in use, in words");
+  v.keep("readout", x.readout, "features or logits: what the planted two-class problems are made of");
+  v.keep("images", x.images, "looked at");
+  v.keep("tested", x.tested, "of these: with a problem that no random point solves");
+  v.keep("found", x.found, "of these: the attack found an adversarial image");
+  v.nullable("share", x.share, "percent found; null where nothing could be tested");
+}
+
 /// What a context and a whole run have in common.
 template <class V>
 void describe_figures(V& v, ContextResult& x) {
@@ -99,6 +127,7 @@ void describe_attackers(V& v, ContextResult& x) {
   v.optional("obfuscation_gap", x.obfuscation_gap, "ste_accuracy minus robust_accuracy, points");
   v.optional("worst_draw_accuracy", x.worst_draw, "percent right in each of ten draws");
   v.optional("collusion", x.collusion);
+  v.optional("benign", x.benign, "joint: accuracy of untouched images whose batch mates are malicious");
   v.optional("broken_by", x.broken_by, "what broke images first, most images first");
   v.optional("surrogates", x.surrogates, "in the order in which they attacked");
 }
@@ -259,6 +288,8 @@ void describe(V& v, RunResults& x) {
   describe_attackers(v, x.first);
   v.optional("curve", x.curve, "accuracy against eps");
   v.optional("sweep", x.sweep, "accuracy against lambda");
+  v.optional("compositions", x.compositions, "joint: in batches of other sizes and orders");
+  v.optional("self_test", x.self_test, "--self-test");
   v.nullable("control", x.first.control, "the matched control under the same budget");
   v.nullable("base", x.base, "the model before the defence");
   v.nullable("joint_any", x.first.joint_any, "of the context joint");

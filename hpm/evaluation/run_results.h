@@ -76,6 +76,32 @@ struct CollusionResult {
   bool operator==(const CollusionResult&) const = default;
 };
 
+/// Of `images` untouched images of joint batches, how many stay right where others of their batch are malicious.
+struct BenignResult {
+  int64_t malicious = 0;
+  int64_t images = 0;
+  double clean_accuracy = 0, accuracy = 0;  ///< of the untouched images: without the attack, and under it
+  bool operator==(const BenignResult&) const = default;
+};
+
+/// A batch-dependent defence in batches of another size or order.
+struct CompositionResult {
+  int64_t size = 0;
+  std::string order;  ///< "given" or "class"
+  double clean_accuracy = 0, robust_accuracy = 0;
+  bool operator==(const CompositionResult&) const = default;
+};
+
+/// Whether the attack in use finds adversarial images that were planted.
+struct SelfTestResult {
+  std::string name, context, attack;
+  std::string readout;             ///< "features" or "logits": what the planted two-class problem is made of
+  int64_t images = 0, tested = 0;  ///< looked at; of these with a problem that no random point solves
+  int64_t found = 0;               ///< by the attack
+  std::optional<double> share;     ///< found of tested, percent; none where nothing could be tested
+  bool operator==(const SelfTestResult&) const = default;
+};
+
 struct ContextResult {
   std::string context;  ///< "" for a model without contexts
   std::optional<double> clean_accuracy, robust_accuracy;
@@ -85,6 +111,7 @@ struct ContextResult {
   std::optional<double> joint_any;                      ///< joint: no attacked batch broke them
   std::optional<double> worst_draw;                     ///< right in each of ten draws, at every iterate
   std::vector<CollusionResult> collusion;
+  std::vector<BenignResult> benign;
   std::vector<BrokenBy> broken_by;
   std::vector<SurrogateResult> surrogates;
   std::optional<PairedModel> control;
@@ -208,6 +235,8 @@ struct RunResults {
   std::vector<ContextResult> contexts;       ///< of a model with contexts
   std::vector<CurvePoint> curve;
   std::vector<SweepPoint> sweep;
+  std::vector<CompositionResult> compositions;
+  std::optional<SelfTestResult> self_test;
   std::optional<PairedModel> base;
   std::optional<QuantisedResult> quantised;
   int64_t borderline = 0;

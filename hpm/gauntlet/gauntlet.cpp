@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 
 #include "hpm/attacks/autoattack.h"
 #include "hpm/attacks/function_model.h"
@@ -10,6 +11,7 @@
 #include "hpm/core/fields.h"
 #include "hpm/core/kept_generator_impl.h"
 #include "hpm/defences/attacked_defence.h"
+#include "hpm/evaluation/binarisation.h"
 #include "hpm/evaluation/checks.h"
 #include "hpm/evaluation/msa/msa.h"
 #include "hpm/gauntlet/activations.h"
@@ -27,7 +29,8 @@
 namespace hpm {
 namespace {
 
-constexpr int64_t kCompany = 8;  // images in the batches of a batch-dependent defence
+constexpr int64_t kSelfTested = 32;  // images with a planted point
+constexpr int64_t kCompany = 8;      // images in the batches of a batch-dependent defence
 
 const GauntletEntry& entry_of(const std::string& name) {
   std::vector<std::string> names;
@@ -69,8 +72,11 @@ class Gauntlet {
     const auto result = msa(*defence, {setting_.images, setting_.threat}, msa_options(), {monitor_});
     const auto& outcome = result.contexts[target];
     row.clean = outcome.clean_correct, row.msa = outcome.robust;
+    row.parts = parts_of(result, outcome);
     row.truth = adaptive(*defence, target, row.clean);
     naive(row);
+    if (!entry_.defence && prediction_.coupling == Coupling::rows && !prediction_.random)
+      row.truth = row.truth & row.careless & row.autoattack;
     row.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return row;
   }
@@ -80,7 +86,8 @@ class Gauntlet {
   std::unique_ptr<Defence> declared() const {
     if (entry_.defence) return entry_.defence(setting_);
     FunctionDefenceOptions options{.contexts = {"solo"}, .company_size = kCompany, .seed = setting_.seed};
-    options.surrogates.push_back(smoothed_surrogate(prediction_.logits, {.sigma = setting_.threat.eps / 2}));
+    options.surrogates.push_back(
+        smoothed_surrogate(prediction_.logits, {.sigma = setting_.threat.eps / 2, .samples = 4}));
     options.surrogates.back().only_named = prediction_.coupling == Coupling::batch;
     if (!twins_.empty()) options.surrogates.push_back(twin_surrogate("bpda", "a differentiable twin", twins_.front()));
     options.surrogates.push_back(twin_surrogate("base", "the network without the defence",
@@ -103,7 +110,31 @@ class Gauntlet {
             .batch_size = options_.batch_size,
             .queries = std::min<int64_t>(options_.queries, 1000),
             .escalate = false,
-            .sample = 0};
+            .sample = 0,
+            .full_matrix = true};
+  }
+
+  /// What would stand without each of the surrogates, and with it and the leading one alone.
+  static std::vector<GauntletRow::Part> parts_of(const Evaluation& evaluation, const ContextOutcome& outcome) {
+    std::map<std::string, Tensor> broken;
+    for (const auto& attack : evaluation.attacks) {
+      if (attack.context != outcome.context) continue;
+      const auto [found, fresh] = broken.try_emplace(attack.surrogate, attack.matrix.eq(2));
+      if (!fresh) found->second = found->second | attack.matrix.eq(2);
+    }
+    auto own = at::zeros_like(outcome.clean_correct);
+    for (const auto& surrogate : outcome.surrogates)
+      if (surrogate.leads && broken.count(surrogate.name)) own = broken.at(surrogate.name);
+    std::vector<GauntletRow::Part> all;
+    for (const auto& surrogate : outcome.surrogates) {
+      if (!broken.count(surrogate.name)) continue;
+      auto others = at::zeros_like(own);
+      for (const auto& [name, flags] : broken)
+        if (name != surrogate.name) others = others | flags;
+      all.push_back({surrogate.name, outcome.clean_correct & others.logical_not(),
+                     outcome.clean_correct & (own | broken.at(surrogate.name)).logical_not()});
+    }
+    return all;
   }
 
   /// [n] bool: right, and held against many starts through every twin.
@@ -150,6 +181,22 @@ class Gauntlet {
     for (const auto& check : run_checks(subject, setting_.images, setting_.threat, evaluation, {},
                                         {.seed = setting_.seed, .batch_size = options_.batch_size}, monitor_))
       if (check.status == CheckOutcome::Status::failed) row.flagged.push_back(check);
+    row.self_test = self_tested(*taken);
+  }
+
+  /// Whether the core of that evaluation finds adversarial images that are planted.
+  SelfTestOutcome self_tested(Defence& taken) const {
+    std::vector<PlantedAttack> attacks;
+    for (const auto& step : msa_plan(taken, 0, setting_.threat.norm, alone(taken)))
+      attacks.push_back({step.surrogate, step.attacks.front().name,
+                         [spec = step.attacks.front(), this](AttackModel& model, const Images& images) {
+                           const SearchOperations faster;
+                           return attack_entry(spec.name).run(model, images, setting_.threat, spec,
+                                                              RandomStreams(setting_.seed), monitor_);
+                         }});
+    const auto tested = setting_.images.slice(0, std::min<int64_t>(setting_.images.size(), kSelfTested));
+    return test_binarisation(taken, 0, tested, setting_.threat, attacks,
+                             {.seed = setting_.seed, .batch_size = options_.batch_size});
   }
 
   MsaOptions alone(const Defence& taken) const {
@@ -227,7 +274,9 @@ bool GauntletRow::flagged_rightly() const {
 }
 
 bool GauntletRow::passed() const {
-  return entry->honest ? flagged.empty() && msa_tells_the_truth() : msa_tells_the_truth() || flagged_rightly();
+  const bool missed = self_test && binarisation_check(*self_test).status == CheckOutcome::Status::failed;
+  return entry->honest ? flagged.empty() && !missed && msa_tells_the_truth()
+                       : msa_tells_the_truth() || flagged_rightly();
 }
 
 PredictionFunction plain_prediction(const Classifier& classifier) {

@@ -51,18 +51,29 @@ struct GauntletOptions {
 /// What came of a defence. Accuracies in percent, flags [n] bool: right on the image and unbroken.
 struct GauntletRow {
   const GauntletEntry* entry = nullptr;
-  std::string context = {};                ///< of a batch-dependent defence, the one shown
-  Tensor clean, careless, autoattack;      ///< flags
-  Tensor msa;                              ///< by every surrogate together
-  Tensor truth;                            ///< by the adaptive attack
-  std::vector<CheckOutcome> flagged = {};  ///< failed checks of an evaluation without stand-ins
+  std::string context = {};            ///< of a batch-dependent defence, the one shown
+  Tensor clean, careless, autoattack;  ///< flags
+  Tensor msa;                          ///< by every surrogate together
+  /// What stands, [n], where one surrogate is left out, and where it and the defence's own gradient are all that
+  /// attacks; every surrogate attacks every image.
+  struct Part {
+    std::string surrogate;
+    Tensor without, with_own;
+  };
+  std::vector<Part> parts = {};
+  /// By the adaptive attack; where rows are independent and nothing is random, what a careless evaluation and
+  /// AutoAttack broke counts too.
+  Tensor truth;
+  std::vector<CheckOutcome> flagged = {};    ///< failed checks of an evaluation without stand-ins
+  std::optional<SelfTestOutcome> self_test;  ///< of the same evaluation; none for a batch that is one object
   double seconds = 0;
 
   /// MSA is at most one point above the truth.
   bool msa_tells_the_truth() const;
   /// A check failed, and named one of the causes that this is.
   bool flagged_rightly() const;
-  /// What the gauntlet asks: a broken defence is told or flagged, an honest one is not flagged.
+  /// What the gauntlet asks: a broken defence is told or flagged, an honest one is not flagged, nor fails its
+  /// self-test.
   bool passed() const;
 };
 

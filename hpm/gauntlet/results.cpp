@@ -5,14 +5,17 @@
 
 #include "hpm/core/error.h"
 #include "hpm/core/json_impl.h"
+#include "hpm/evaluation/binarisation.h"
 #include "hpm/report/html.h"
 #include "hpm/report/svg.h"
 
 namespace hpm {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GauntletResult::Flag, check, cause, detail)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GauntletResult::Part, surrogate, without, with_own, told_without, told_with_own)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GauntletResult, name, mechanism, source, honest, n, clean, careless, autoattack, msa,
-                                   truth, causes, flagged, msa_tells_the_truth, flagged_rightly, passed, seconds)
+                                   truth, causes, flagged, msa_tells_the_truth, flagged_rightly, passed, planted, found,
+                                   self_test_failed, parts, seconds)
 
 namespace {
 
@@ -58,6 +61,11 @@ std::string claims_chart(const std::vector<GauntletResult>& rows, double width) 
   return svg.inline_element();
 }
 
+std::string self_test_of(const GauntletResult& row) {
+  if (row.planted == 0) return "–";
+  return fmt::format("{} of {}", row.found, row.planted) + (row.self_test_failed ? "<small>failed</small>" : "");
+}
+
 std::string flags_of(const GauntletResult& row) {
   std::string out;
   for (const auto& flag : row.flagged)
@@ -78,8 +86,49 @@ GauntletResult summary_of(const GauntletRow& row) {
   for (const auto& check : row.flagged) out.flagged.push_back({check.name, to_string(check.cause), check.detail});
   out.msa_tells_the_truth = row.msa_tells_the_truth(), out.flagged_rightly = row.flagged_rightly();
   out.passed = row.passed();
+  if (row.self_test) {
+    const auto check = binarisation_check(*row.self_test);
+    if (check.value) out.planted = row.self_test->tested(), out.found = row.self_test->found;
+    out.self_test_failed = check.status == CheckOutcome::Status::failed;
+  }
+  const auto told = [&](const Tensor& held) { return percent(held) <= percent(row.truth) + 1; };
+  for (const auto& part : row.parts)
+    out.parts.push_back(
+        {part.surrogate, rounded(part.without), rounded(part.with_own), told(part.without), told(part.with_own)});
   out.seconds = std::round(row.seconds * 10) / 10;
   return out;
+}
+
+std::vector<GauntletMutation> mutations_of(const std::vector<GauntletResult>& rows) {
+  std::vector<GauntletMutation> all;
+  const auto of = [&](const std::string& name, const char* kind) -> GauntletMutation& {
+    for (auto& mutation : all)
+      if (mutation.name == name && mutation.kind == kind) return mutation;
+    return all.emplace_back(GauntletMutation{name, kind, {}, {}, {}});
+  };
+  for (const auto& row : rows)
+    for (const auto& part : row.parts) {
+      auto& mutation = of(part.surrogate, "surrogate");
+      const bool own_tells = row.parts.front().told_with_own;  // the leading surrogate attacks first
+      if (part.told_with_own && !own_tells) mutation.carried.push_back(row.name);
+      if (!row.msa_tells_the_truth || part.told_without) continue;
+      mutation.rows.push_back(row.name);
+      if (row.honest || !row.flagged_rightly) mutation.failed_rows.push_back(row.name);
+    }
+  for (const auto& row : rows)
+    for (const auto& flag : row.flagged) {
+      if (row.honest) continue;
+      auto& mutation = of(flag.check, "check");
+      const bool another = std::any_of(row.flagged.begin(), row.flagged.end(), [&](const auto& other) {
+        return other.check != flag.check &&
+               std::find(row.causes.begin(), row.causes.end(), other.cause) != row.causes.end();
+      });
+      const auto& named = mutation.rows;
+      if (!row.flagged_rightly || another || std::find(named.begin(), named.end(), row.name) != named.end()) continue;
+      mutation.rows.push_back(row.name);
+      if (!row.msa_tells_the_truth) mutation.failed_rows.push_back(row.name);
+    }
+  return all;
 }
 
 std::string gauntlet_json(const std::vector<GauntletResult>& rows) {
@@ -101,7 +150,7 @@ std::string gauntlet_page(const std::vector<GauntletResult>& rows, const std::st
                       "Robust accuracy in percent. MSA is to be at most one point above the truth, or a check is "
                       "to flag the defence with the right cause; no check may flag an honest one.",
                   .columns = {"Defence", "Why it seems robust", "Flagged", "Clean", "Careless", "AutoAttack", "MSA",
-                              "Truth", "Verdict"},
+                              "Truth", "Self-test", "Verdict"},
                   .text_columns = 3};
   int64_t passed = 0;
   for (const auto& r : rows) {
@@ -110,6 +159,7 @@ std::string gauntlet_page(const std::vector<GauntletResult>& rows, const std::st
     table.rows.push_back({escape_html(r.name) + (r.honest ? "<small>honest</small>" : ""),
                           escape_html(r.mechanism) + "<small>" + escape_html(r.source) + "</small>", flags_of(r),
                           number(r.clean), number(r.careless), number(r.autoattack), number(r.msa), number(r.truth),
+                          self_test_of(r),
                           fmt::format("<span class=\"chip s-{}\">{}</span>", r.passed ? "passed" : "failed",
                                       r.passed ? "passed" : "failed")});
   }

@@ -26,7 +26,9 @@ std::string heading(const std::string& id, const std::string& text);
 std::string paragraph(const std::string& text);              ///< `text` is typeset
 std::string subject_title(const Comparison& c, size_t run);  ///< <h3>, only when several runs are judged
 std::string key_entry(const std::string& tone, const std::string& text, bool pale = false);
-std::string collusion_table(const ContextResult& c);  ///< "" where none was studied
+std::string collusion_table(const ContextResult& c);    ///< "" where none was studied
+std::string benign_table(const ContextResult& c);       ///< likewise
+std::string composition_table(const ReportedRun& run);  ///< likewise
 std::string class_name(const ReportedRun& run, int64_t label);
 std::string with_interval(const std::optional<double>& value, const std::optional<Interval>& interval);  ///< table cell
 

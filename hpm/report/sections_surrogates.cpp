@@ -78,7 +78,7 @@ std::string surrogate_context(const ContextResult& c) {
   const auto sentence = context_sentence(c);
   if (!sentence.empty()) out += paragraph(sentence);
   out += "<figure>" + responsive([&](double width) { return bar_chart(surrogate_chart(c, width)); }) + "</figure>";
-  return out + "\n" + collusion_table(c);
+  return out + "\n" + collusion_table(c) + benign_table(c);
 }
 
 /// Explains the surrogates that occur, in the order in which they attacked.
@@ -102,6 +102,7 @@ std::string surrogates(const Comparison& c) {
     std::string contexts;
     for (const auto& context : run.contexts)
       if (!context.surrogates.empty()) contexts += surrogate_context(context);
+    contexts += composition_table(run);
     if (!contexts.empty()) out += subject_title(c, i) + contexts;
   }
   if (out.empty()) return "";

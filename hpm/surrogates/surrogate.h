@@ -41,6 +41,9 @@ struct Surrogate {
   std::function<Tensor(const SurrogateInput&)> logits = nullptr;
   /// An objective [N] to be maximised; Loss::targets names the class that it aims at.
   std::function<Tensor(const SurrogateInput&, const Loss&)> objective = nullptr;
+  /// Of a surrogate that attacks a whole batch in rounds (GMSA): told the defence's pass over the batch as it is
+  /// (`anew`), then over what each round found, before the next one. Copies share what they were told.
+  std::function<void(const Output& pass, bool anew)> adapt = nullptr;
   /// Image passes of a network of its own so far; transfer.
   std::function<Passes()> passes = nullptr;
 

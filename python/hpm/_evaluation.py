@@ -63,6 +63,8 @@ def evaluate(
     lambda_: float | None = None,
     sweep_lambda: Sequence[float] | None = None,
     colluders: Sequence[int] | None = None,
+    malicious: Sequence[int] | None = None,
+    company_sizes: Sequence[int] | None = None,
     victims: int | None = None,
     company: int | None = None,
     company_seed: int | None = None,
@@ -78,6 +80,7 @@ def evaluate(
     conformance: bool = False,
     random: bool = False,
     checks: str = "basic",
+    self_test: str | None = None,
     quantise: bool = False,
     role: str | None = None,
     seed: int = 0,
@@ -107,7 +110,8 @@ def evaluate(
         steps, restarts, targets, queries: replace the version's; step_size, loss ("ce", "dlr"): of pgd.
         contexts: of an HPM model: "reference", "alone", "solo", "solo-eot", "joint"; the first is headlined.
         lambda_, sweep_lambda: mixing weight in place of the model's, and further ones that judge every iterate.
-        colluders, victims, company, company_seed: of the contexts with a company.
+        colluders, victims, company, company_seed: of the contexts with a company; malicious: images of a batch that
+            attack the untouched ones; company_sizes: further batch sizes to attack.
         surrogates, joint_surrogates: of msa; None: the version's. full_matrix: each on every correct image.
         sample, no_escalate, budget: of fast: survivors that FAB-T and Square attack in full; no AutoAttack after an
             alarm, the result is suspect instead; a time limit in seconds.
@@ -115,7 +119,7 @@ def evaluate(
             under the same budget; transfer_only: not evaluated.
         conformance: of autoattack: the official code's draws, batches and operations, on one thread.
         random: the model draws random numbers.
-        checks: "none", "basic" or "full".
+        checks: "none", "basic" or "full". self_test: "binarisation": does the attack find what was planted?
         quantise: also judge the adversarial images rounded to 8 bits.
         role: what the run is called in a comparison.
         seed: of all random numbers. batch_size: images a pass; never changes a verdict.
@@ -141,6 +145,7 @@ def evaluate(
             "norm": norm, "eps": eps, "protocol": protocol, "version": version, "attacks": attacks, "steps": steps,
             "restarts": restarts, "targets": targets, "queries": queries, "step_size": step_size, "loss": loss,
             "contexts": contexts, "lambda_": lambda_, "sweep_lambda": sweep_lambda, "colluders": colluders,
+            "malicious": malicious, "company_sizes": company_sizes, "self_test": self_test,
             "victims": victims, "company": company, "company_seed": company_seed, "surrogates": surrogates,
             "joint_surrogates": joint_surrogates, "sample": sample, "no_escalate": no_escalate, "budget": budget,
             "transfer_only": transfer_only, "full_matrix": full_matrix,

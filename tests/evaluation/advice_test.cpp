@@ -4,6 +4,7 @@
 
 #include "hpm/attacks/function_model.h"
 #include "hpm/defences/plain_defence.h"
+#include "hpm/evaluation/binarisation.h"
 #include "hpm/evaluation/checks.h"
 #include "hpm/evaluation/fast/fast.h"
 #include "hpm/evaluation/peers.h"
@@ -35,6 +36,7 @@ TEST(Advice, KnowsEveryCheckThatCanFailAndNoOther) {
     run.insert(check.name);
   run.insert(peer_accuracy("base", evaluation.first().clean_correct, evaluation.first().clean_correct).name);
   run.insert(alarms_check({}).name), run.insert(time_check({}).name);
+  run.insert(binarisation_check({}).name);
   for (const auto& guide : check_guides())
     EXPECT_TRUE(known.insert(guide.name).second) << guide.name << " is there twice";
   EXPECT_EQ(run, known);

@@ -31,6 +31,7 @@ ContextResult context(const std::string& name) {
   c.clean_correct = {1, 1, 1, 0}, c.robust = {1, 1, 0, 0};
   c.ste_accuracy = 62.5, c.obfuscation_gap = 12.5, c.joint_any = 49, c.worst_draw = 0;
   c.collusion = {{8, false, 100, 21}};
+  c.benign = {{32, 96, 80.5, 70.25}};
   c.broken_by = {{.by = "fc/apgd-t in solo, composed",
                   .images = 3,
                   .surrogate = "fc",
@@ -86,6 +87,8 @@ RunResults full() {
   x.contexts = {context("solo"), context("joint")};
   x.curve = {{.01, 60, 3}};
   x.sweep = {{"solo", .5, 75, 50, true}};
+  x.compositions = {{8, "class", 70, 40.5}};
+  x.self_test = SelfTestResult{"binarisation", "solo", "apgd-ce", "logits", 64, 60, 57, 95.};
   x.base = paired("base");
   x.quantised = QuantisedResult{50, {1, 1, 0, 0}};
   x.borderline = 2;

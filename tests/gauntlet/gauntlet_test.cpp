@@ -1,5 +1,6 @@
 #include "hpm/gauntlet/gauntlet.h"
 
+#include <map>
 #include <set>
 
 #include "hpm/core/error.h"
@@ -75,10 +76,49 @@ TEST(Gauntlet, EveryRowNamesItselfItsMechanismAndWhatAFlagMustSay) {
   EXPECT_NE(message.find("bit-depth"), std::string::npos) << message;
 }
 
+TEST(Gauntlet, EverySurrogateIsShownWithWhatItDoesAndWhatStandsWithoutIt) {
+  HPM_NEED_FASHION();
+  const auto row = run_gauntlet(small_setting(24), small_options({"bit-depth"})).front();
+  std::vector<std::string> names;
+  for (const auto& part : row.parts) {
+    names.push_back(part.surrogate);
+    for (const auto& held : {part.without, part.with_own})
+      EXPECT_FALSE((row.msa & held.logical_not()).any().item<bool>()) << "fewer attacks break no more";
+  }
+  EXPECT_LT(percent(row.parts[2].with_own), percent(row.parts[0].with_own)) << "bpda sees through the rounding";
+  EXPECT_FALSE((row.truth & row.autoattack.logical_not()).any().item<bool>()) << "what AutoAttack broke is broken";
+  EXPECT_EQ(names, (std::vector<std::string>{"self", "smoothed", "bpda", "base", "query"}));
+  ASSERT_TRUE(row.self_test.has_value());
+  EXPECT_LT(row.self_test->found, row.self_test->tested()) << "rounding hides what was planted";
+}
+
+TEST(Gauntlet, AMutationNamesTheRowsThatDependOnASurrogateOrACheck) {
+  GauntletResult told{"told", "m", "s"}, flagged{"flagged", "m", "s"}, both{"both", "m", "s"};
+  told.msa_tells_the_truth = told.passed = true;
+  told.parts = {{"self", 60, 80, true, false}, {"bpda", 80, 60, false, true}};
+  flagged.flagged_rightly = flagged.passed = true, flagged.causes = {"zero gradient", "masked gradient"};
+  flagged.flagged = {{"zero gradients", "zero gradient", ""}, {"unbounded", "batch", "another cause"}};
+  both = told, both.name = "both", both.flagged_rightly = true, both.causes = flagged.causes;
+  both.flagged = {{"zero gradients", "zero gradient", ""}, {"unbounded", "masked gradient", ""}};
+  using Names = std::vector<std::string>;
+  std::map<std::string, GauntletMutation> of;
+  for (const auto& mutation : mutations_of({told, flagged, both})) of[mutation.name] = mutation;
+  EXPECT_EQ(of.size(), 4u);
+  EXPECT_EQ(of["bpda"].rows, (Names{"told", "both"}));
+  EXPECT_EQ(of["bpda"].failed_rows, Names{"told"}) << "both is flagged as well";
+  EXPECT_EQ(of["bpda"].carried, (Names{"told", "both"}));
+  EXPECT_EQ(of["self"].rows, Names{});
+  EXPECT_EQ(of["self"].carried, Names{});
+  EXPECT_EQ(of["zero gradients"].rows, Names{"flagged"}) << "in both another check names a right cause";
+  EXPECT_EQ(of["zero gradients"].failed_rows, Names{"flagged"});
+  EXPECT_EQ(of["unbounded"].rows, Names{}) << "it named a wrong cause, or was not alone";
+}
+
 TEST(Gauntlet, ResultsAreReadAsTheyWereWritten) {
   GauntletResult row{"bit-depth", "rounded", "a paper", false, 20, 90, 80, 70, 60, 61, {"zero gradient"}};
   row.flagged = {{"zero gradients", "zero gradient", "all"}};
   row.passed = row.flagged_rightly = true;
+  row.planted = 20, row.found = 3, row.self_test_failed = true, row.parts = {{"bpda", 70, 60, false, true}};
   const auto json = gauntlet_json({row});
   const auto back = read_gauntlet(json, "here");
   ASSERT_EQ(back.size(), 1u);
@@ -87,6 +127,7 @@ TEST(Gauntlet, ResultsAreReadAsTheyWereWritten) {
   const auto page = gauntlet_page(back, "a <setting>");
   EXPECT_NE(page.find("a &lt;setting&gt;"), std::string::npos);
   EXPECT_NE(page.find("bit-depth"), std::string::npos);
+  EXPECT_NE(page.find("3 of 20<small>failed"), std::string::npos);
 }
 
 }  // namespace

@@ -316,6 +316,10 @@ RunFiles sample_run(const std::string& role, int64_t n, double hpm_shift) {
     for (bool too : {true, false})
       contexts[3]["collusion"].push_back(
           {{"colluders", 8}, {"victim_too", too}, {"victims", 100}, {"broke", too ? 37 : 6}});
+    contexts[3]["benign"].push_back({{"malicious", 32}, {"images", 96}, {"clean_accuracy", 86.5}, {"accuracy", 71.9}});
+    for (const char* order : {"given", "class"})
+      run.results["compositions"].push_back(
+          {{"size", 8}, {"order", order}, {"clean_accuracy", 80.1}, {"robust_accuracy", 44.2}});
     for (const char* context : {"reference", "solo"})
       for (double lambda : {.3, .5, .7, .9, 1.})
         run.results["sweep"].push_back({{"context", context},

@@ -23,6 +23,7 @@ struct GauntletFlags {
   std::string eps = "0.1";
   GauntletOptions options;
   int64_t training_images = 2000, jobs = 1;
+  bool mutations = false;
   uint64_t seed = 0;
   ComputeOptions compute;
 };
@@ -39,6 +40,7 @@ void declare(Fields& f, GauntletFlags& o) {
   f.add("queries", o.options.queries, "queries of Square", {.min = 1, .max = 1000000});
   f.add("training-images", o.training_images, "training images that the defences learn from", {.min = 100});
   f.add("jobs", o.jobs, "defences at a time, each in a process of its own", {.min = 1, .max = 256});
+  f.add("mutations", o.mutations, "also show which rows depend on each surrogate and each check");
   f.section("run");
   f.add("seed", o.seed, "of all random numbers");
   hpm::fields(f, o.compute);
@@ -73,7 +75,7 @@ Arguments inherited(const Arguments& arguments) {
   for (size_t i = 0; i < arguments.size(); ++i) {
     const auto& argument = arguments[i];
     const auto is = [&](const char* name) { return argument == name || argument.starts_with(std::string(name) + "="); };
-    if (is("--json") || is("--quiet")) continue;
+    if (is("--json") || is("--quiet") || is("--mutations")) continue;
     if (is("--only") || is("--jobs") || is("--html")) {
       i += argument.find('=') == std::string::npos ? 1 : 0;
       continue;
@@ -130,15 +132,27 @@ std::vector<GauntletResult> in_processes(const GauntletFlags& flags, const Argum
 
 void print(const std::vector<GauntletResult>& rows) {
   std::vector<std::vector<std::string>> lines{
-      {"defence", "clean %", "careless", "AutoAttack", "MSA", "truth", "", "flagged as"}};
+      {"defence", "clean %", "careless", "AutoAttack", "MSA", "truth", "self-test", "s", "", "flagged as"}};
   for (const auto& r : rows) {
     std::string causes;
     for (const auto& flag : r.flagged)
       if (causes.find(flag.cause) == std::string::npos) causes += (causes.empty() ? "" : ", ") + flag.cause;
     const auto number = [](double value) { return fmt::format("{:.1f}", value); };
     lines.push_back({r.name, number(r.clean), number(r.careless), number(r.autoattack), number(r.msa), number(r.truth),
+                     r.planted == 0 ? "-" : fmt::format("{}/{}", r.found, r.planted), fmt::format("{:.0f}", r.seconds),
                      r.passed ? "passed" : "FAILED", causes});
   }
+  fmt::print("{}", table(lines));
+}
+
+void print_mutations(const std::vector<GauntletResult>& rows) {
+  const auto listed = [](const std::vector<std::string>& names) {
+    return names.empty() ? std::string("-") : fmt::format("{}", fmt::join(names, ", "));
+  };
+  std::vector<std::vector<std::string>> lines{
+      {"turned off", "", "tells, where the own gradient alone does not", "rows that lose it", "of these fail"}};
+  for (const auto& m : mutations_of(rows))
+    lines.push_back({m.name, m.kind, listed(m.carried), listed(m.rows), listed(m.failed_rows)});
   fmt::print("{}", table(lines));
 }
 
@@ -166,6 +180,7 @@ int gauntlet(const Arguments& arguments) {
   }
   if (line.json) fmt::print("{}", gauntlet_json(rows));
   else print(rows);
+  if (flags.mutations && !line.json) print_mutations(rows);
   if (!html.empty())
     write_file_atomically(
         html,

@@ -46,6 +46,7 @@ class BatchTarget : public TargetAttack {
       add_outcome(std::move(outcome), outcome_.surrogates);
     }
     outcome_.collusion = collusion(run_, target_);
+    outcome_.benign = benign_victims(run_, target_);
   }
 
   TargetOutcome finish() override {
@@ -54,6 +55,7 @@ class BatchTarget : public TargetAttack {
       if (run_.target(t).coupling == Coupling::rows) compose(t, {.target = run_.target(t).name, .composed = true});
     outcome_.robust = flags(0);
     for (const auto& colluders : outcome_.collusion) ever_wrong_ = ever_wrong_ | colluders.broken;
+    for (const auto& malicious : outcome_.benign) ever_wrong_ = ever_wrong_ | malicious.broken;
     outcome_.joint_any = percent((ever_wrong_ | run_.observer.broken(target_)).logical_not());
     outcome_.adversarial = worst_;
     name_findings();
@@ -145,7 +147,9 @@ class BatchTarget : public TargetAttack {
           return observed_attack(run_, attacked, [&] {
             const auto images = run_.images.select(batch.rows);
             return judged_batch(batch, images,
-                                run_attack(attacked, images, run_.threat, spec, streams, run_.monitor).images);
+                                surrogate.adapt
+                                    ? attack_in_rounds(run_, attacked, surrogate, images, spec, streams)
+                                    : run_attack(attacked, images, run_.threat, spec, streams, run_.monitor).images);
           });
         },
         [&](size_t b, const NamedTensors& done) {

@@ -119,13 +119,15 @@ void attack_targets(MsaRun& run) {
 
 /// Refuses numbers of colluders that no batch has; warns where no prediction depends on a neighbour.
 void check_crowds(const Defence& defence, const MsaOptions& options, Monitor& monitor) {
-  if (options.collusion.colluders.empty()) return;
+  if (options.collusion.colluders.empty() && options.benign.malicious.empty()) return;
   bool coupled = false;
   for (auto t : attacked_targets(defence)) coupled |= defence.targets()[t].coupling == Coupling::batch;
-  if (!coupled) return monitor.warn("colluders: no prediction depends on a neighbour here; nothing is studied");
+  if (!coupled)
+    return monitor.warn("colluders, malicious: no prediction depends on a neighbour here; nothing is studied");
   int64_t largest = 0;
   for (const auto& batch : defence.batches()) largest = std::max(largest, batch.numel());
   check_colluders(options.collusion, largest);
+  check_malicious(options.benign, largest);
 }
 
 }  // namespace

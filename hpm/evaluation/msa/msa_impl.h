@@ -64,6 +64,15 @@ void add_outcome(SurrogateOutcome outcome, std::vector<SurrogateOutcome>& all);
 AttackResult run_attack(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
                         const RandomStreams& streams, Monitor& monitor);
 
+/// Attacks a whole batch in rounds (Surrogate::adapt): what each round found is told to the surrogate before the next
+/// one. Gives the version of the batch with the fewest correct predictions.
+Tensor attack_in_rounds(const MsaRun& run, AttackModel& attacked, const Surrogate& surrogate, const Images& batch,
+                        const AttackSpec& spec, const RandomStreams& streams);
+
+/// What malicious neighbours do to the untouched images of a target whose batches are one object, in each number asked
+/// for; none where no batch has so many.
+std::vector<BenignOutcome> benign_victims(const MsaRun& run, size_t target);
+
 /// What colluding neighbours do to single images of a target whose batches are one object. Victims' images that were
 /// found are judged for the other targets too.
 std::vector<CollusionOutcome> collusion(const MsaRun& run, size_t target);

@@ -67,6 +67,12 @@ std::vector<AttackSpec> attacks_of(const MsaOptions& options, SurrogateKind kind
   return attacks;
 }
 
+/// GMSA: so many models are attacked together in the end, each round from one start.
+std::vector<AttackSpec> rounds_of(const MsaOptions& options) {
+  const int64_t rounds = options.version == "standard" || options.version == "plus" ? 5 : 3;
+  return {{.name = "apgd-ce", .steps = options.steps.value_or(50), .restarts = rounds * options.restarts}};
+}
+
 /// The restarts of a surrogate that gives the same logits as `running` become its.
 void add_restarts(PlannedStep& running, const std::vector<AttackSpec>& twin) {
   for (auto& spec : running.attacks) {
@@ -138,9 +144,10 @@ std::vector<PlannedStep> msa_plan(const Defence& defence, size_t target, Norm no
   for (auto& surrogate : defence.surrogates(target, selection)) {
     PlannedStep step{std::move(surrogate), {}, {}};
     const auto& s = step.surrogate;
-    if (options.version == "fast" && s.kind == SurrogateKind::query && selection.names.empty()) continue;
+    const bool slow = s.kind == SurrogateKind::query || s.adapt;
+    if (options.version == "fast" && slow && selection.names.empty()) continue;
     names.push_back(s.name);
-    step.attacks = attacks_of(options, s.kind, norm, defence.classes());
+    step.attacks = s.adapt ? rounds_of(options) : attacks_of(options, s.kind, norm, defence.classes());
     const auto [found, is_first] = first.try_emplace(s.same_as.empty() ? s.name : s.same_as, steps.size());
     if (s.unavailable.empty() && !is_first) {
       step.same_as = steps[found->second].surrogate.name;
@@ -190,7 +197,11 @@ Passes msa_passes(const Defence& defence, Norm norm, const MsaOptions& options) 
       for (const auto& spec : step.attacks) {
         const auto passes = passes_of(spec, ranking);
         // What a surrogate takes for a gradient beside the target's own pass.
-        const auto own = step.surrogate.own_passes;
+        auto own = step.surrogate.own_passes;
+        if (step.surrogate.adapt) {  // one model more in each round, and the pass that it is made of
+          own *= (spec.restarts + 2) / 2;
+          total.forward += spec.restarts * defence.passes_per_row(t);
+        }
         total.forward += passes.forward * defence.passes_per_row(t) + own * passes.backward;
         total.backward += std::max<int64_t>(own, 1) * passes.backward;
       }

@@ -6,6 +6,7 @@
 
 #include "hpm/attacks/sequence.h"
 #include "hpm/defences/defence.h"
+#include "hpm/evaluation/msa/benign.h"
 #include "hpm/evaluation/msa/collusion.h"
 
 namespace hpm {
@@ -25,6 +26,7 @@ struct MsaOptions {
   std::optional<int64_t> sample = {};   ///< version fast: FastOptions::sample
   bool full_matrix = false;             ///< every surrogate on every correctly classified image, not on survivors alone
   CollusionOptions collusion = {};      ///< of the context joint
+  BenignOptions benign = {};            ///< likewise
 };
 
 /// The contexts to evaluate: those asked for; with version plus, solo brings solo-eot along (expectation over the

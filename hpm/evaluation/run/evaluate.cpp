@@ -73,6 +73,8 @@ class ModelRun {
       for (const auto& line :
            look_at_verdicts(input_.model, images_, options_.compute.batch_size, work.log, evaluation))
         note(line);
+    if (options_.attacks_anything())
+      evaluation.compositions = run_compositions(model, {images_, radii_.front()}, options_, work);
     outcome.curve = run_curve(model, images_, radii_, options_, work, evaluation);
     evaluation.notes.insert(evaluation.notes.begin(), notes_.begin(), notes_.end());
     finish(model, *defence, work, evaluation);
@@ -135,6 +137,7 @@ class ModelRun {
         write_image_file(directory_.file("adversarial-8bit.safetensors"), rounded, batch_size, true);
     }
     check_contexts(model, defence, {images_, radii_.front()}, options_, saved, work, evaluation);
+    self_test(model, defence, {images_, radii_.front()}, options_, work, evaluation);
   }
 
   /// Base or control under the model's budget: the first radius, and what a smaller one broke. Its checks are the

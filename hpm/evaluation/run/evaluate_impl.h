@@ -37,4 +37,18 @@ void check_contexts(const Subject& subject, Defence& defence, const AttackedImag
                     const EvaluationOptions& options, const std::optional<ImageSet>& saved, const Work& work,
                     Evaluation& evaluation);
 
+/// Accuracy of a batch-dependent defence in the context joint, in batches of every size of
+/// EvaluationOptions::composition_sizes(), as the images come and sorted by class, under its own gradient.
+std::vector<CompositionOutcome> run_compositions(const Subject& subject, const AttackedImages& on,
+                                                 const EvaluationOptions& options, const Work& work);
+/// Image passes of that for an image of `n`, at most; `sample`: some of them.
+Passes composition_passes(const Subject& subject, const ImageSet& sample, Norm norm, const EvaluationOptions& options,
+                          int64_t n);
+
+/// --self-test: the first context, by the first attack of the protocol on each white-box surrogate; its outcome and
+/// its check become the evaluation's.
+void self_test(const Subject& subject, Defence& defence, const AttackedImages& on, const EvaluationOptions& options,
+               const Work& work, Evaluation& evaluation);
+Passes self_test_passes(const EvaluationOptions& options, int64_t n);  ///< of all images together, at most
+
 }  // namespace hpm

@@ -43,6 +43,13 @@ std::string EvaluationOptions::effective_version() const {
   return "";
 }
 
+std::vector<int64_t> EvaluationOptions::composition_sizes() const {
+  if (!is("msa") || !has_context("joint")) return {};
+  if (!company_sizes.empty()) return {company_sizes.begin(), company_sizes.end()};
+  const bool full = effective_version() == "standard" || effective_version() == "plus";
+  return full ? std::vector<int64_t>{1, 8, 128} : std::vector<int64_t>{};
+}
+
 bool EvaluationOptions::has_square() const {
   if (is("msa"))
     return holds(surrogates, decision_surrogate().name) ||
@@ -98,7 +105,8 @@ MsaOptions EvaluationOptions::msa() const {
           .escalate = !no_escalate,
           .sample = sample,
           .full_matrix = full_matrix,
-          .collusion = {{colluders.begin(), colluders.end()}, victims, steps.value_or(50)}};
+          .collusion = {{colluders.begin(), colluders.end()}, victims, steps.value_or(50)},
+          .benign = {{malicious.begin(), malicious.end()}, steps.value_or(50)}};
 }
 
 AutoAttackOptions EvaluationOptions::autoattack() const {
@@ -161,6 +169,14 @@ void fields(Fields& f, EvaluationOptions& o) {
         "msa, joint: neighbours that an attacker controls, with the victim's image and without (numbers to try)",
         {.min = 0, .max = 65535});
   f.add("victims", o.victims, "victims of the colluders", {.min = 1, .unit = "images"});
+  f.add("malicious", o.malicious,
+        "msa, joint: images of a batch that attack the untouched ones, all at once (numbers to try; none: a quarter of "
+        "the batch under standard and plus)",
+        {.min = 1, .max = 65535});
+  f.add("company-sizes", o.company_sizes,
+        "msa, joint: batch sizes attacked beside the own one, as the images come and sorted by class (none: 1, 8 and "
+        "128 under standard and plus)",
+        {.min = 1, .max = 65536});
   f.add("company", o.company, "company size of solo and joint", {.min = 1, .max = 65536, .unit = "images"});
   f.add("company-seed", o.company_seed, "order of the company (0: as the images come)");
   f.add("coupling", o.coupling, "batch: the answer of a model without a head depends on the other images of its batch",
@@ -190,6 +206,8 @@ void fields(Fields& f, EvaluationOptions& o) {
   f.add("conformance", o.conformance, "autoattack: the official code's draws, batches and operations");
   f.add("random", o.random, "the model draws random numbers");
   f.add("checks", o.checks, "checks of the evaluation", {.choices = {"none", "basic", "full"}});
+  f.add("self-test", o.self_test, "binarisation: does the attack in use find adversarial images that were planted?",
+        {.choices = {"none", "binarisation"}});
   f.add("role", o.role, "what the run is in a comparison: base, control, l2 or hpm; any other is its name",
         {.suggestions = {"base", "control", "l2", "hpm"}});
   f.add("save-adversarial", o.save_adversarial, "keep all adversarial images and check them after reloading");
@@ -248,13 +266,18 @@ void check_options(const EvaluationOptions& o, bool has_head,
     has_no_effect("context",
                   fmt::format("beyond one: --protocol {} evaluates the first, {}", o.protocol, o.contexts.front()));
   unused(o.has_context("joint"), {"colluders"}, "it is of the context joint");
+  unused(msa && o.has_context("joint"), {"malicious", "company-sizes"}, "it is of the context joint of --protocol msa");
+  unused(attacked, {"self-test"}, "nothing is attacked");
   unused(!o.colluders.empty(), {"victims"}, "there are no colluders");
   const auto first = o.radii().front();
   unused(first.eps > 0 || o.protocol == "clean", {"save-adversarial", "quantise"}, "nothing is attacked within eps 0");
   unused(msa || o.protocol == "autoattack", {"version"}, "only autoattack and msa have versions");
   if (o.protocol == "autoattack" && !o.attacks.empty() && o.effective_version() != "custom")
     has_no_effect("attacks", "only --version custom reads it");
-  for (double m : o.colluders) require(m == std::floor(m), "--colluders: needs whole numbers, but got {}", m);
+  const auto whole = [](const char* name, const std::vector<double>& numbers) {
+    for (double m : numbers) require(m == std::floor(m), "--{}: needs whole numbers, but got {}", name, m);
+  };
+  whole("colluders", o.colluders), whole("malicious", o.malicious), whole("company-sizes", o.company_sizes);
   require(msa || o.surrogate_files.empty(),
           "--surrogate: only --protocol msa attacks through a stand-in; {} differentiates the model itself",
           o.protocol);

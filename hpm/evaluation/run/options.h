@@ -28,7 +28,7 @@ struct EvaluationOptions {
   std::vector<std::string> contexts{"reference"};
   std::optional<double> lambda;
   std::vector<double> sweep;
-  std::vector<double> colluders;
+  std::vector<double> colluders, malicious, company_sizes;
   int64_t victims = 100;
   int64_t company = 128;
   uint64_t company_seed = 0, seed = 0;
@@ -41,6 +41,7 @@ struct EvaluationOptions {
   bool full_matrix = false, transfer_only = false, conformance = false, save_adversarial = false, quantise = false,
        random = false;
   bool no_escalate = false;
+  std::string self_test = "none";
   std::optional<int64_t> sample;
   std::optional<double> time_limit;  ///< seconds
   std::string checks = "basic";
@@ -55,8 +56,11 @@ struct EvaluationOptions {
   /// The contexts to evaluate: those asked for, and what the version of msa brings along.
   std::vector<std::string> evaluated_contexts() const;
   std::string effective_version() const;  ///< the version asked for, or the protocol's default; "" where it has none
-  bool has_square() const;                ///< whether Square is among the attacks asked for
-  bool attacks_anything() const;          ///< some radius is above 0, and the protocol attacks
+  /// Sizes of the batches in which a batch-dependent defence is attacked beside its own: those asked for; 1, 8 and 128
+  /// in the versions standard and plus of msa; none where no context joint is evaluated.
+  std::vector<int64_t> composition_sizes() const;
+  bool has_square() const;        ///< whether Square is among the attacks asked for
+  bool attacks_anything() const;  ///< some radius is above 0, and the protocol attacks
   /// The attacks in words: runs with equal words had equal budgets and can be compared. `own_surrogates`: names of the
   /// user's surrogates; `search`: the precision of the search.
   std::string budget(const std::vector<std::string>& own_surrogates, at::ScalarType search) const;

@@ -67,7 +67,14 @@ void add_checks(Defence& defence, const EvaluationOptions& options, int64_t n, P
       add_spread(collusion_passes(options.msa().collusion, std::min(options.company, n),
                                   count([](const auto& s) { return s.in_crowds; })),
                  n, total);
+    if (defence.targets()[t].coupling == Coupling::batch && options.is("msa")) {
+      const auto company = std::min(options.company, n);
+      const auto benign = benign_passes(options.msa().benign, options.msa().version, company,
+                                        count([](const auto& s) { return s.in_crowds; }));
+      total.forward += benign.forward, total.backward += benign.backward;
+    }
   }
+  add_spread(self_test_passes(options, n), n, total);
 }
 
 /// Whether logits [N,K] differ by more than rounding.
@@ -154,7 +161,8 @@ EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOpt
   for (const auto& line : setting_notes(options)) plan.notes.push_back(line);
   const auto images = image_set(input.data, input.index, input.model.classifier.device());
   if (options.is("msa") && options.has_context("joint"))
-    check_colluders(options.msa().collusion, std::min(options.company, images.size()));
+    check_colluders(options.msa().collusion, std::min(options.company, images.size())),
+        check_malicious(options.msa().benign, std::min(options.company, images.size()));
   if (options.quantise)  // refuses images that are not 8-bit before the work
     for_chunks(images, options.compute.batch_size,
                [&](const Images& chunk, int64_t) { quantised(chunk.x, chunk.x, radii.front()); });
@@ -187,6 +195,10 @@ EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOpt
       }
       plan.passes.forward += passes.forward, plan.passes.backward += passes.backward;
       add_checks(*defence, options, images.size(), plan.passes);
+      if (&model == &input.model) {
+        const auto more = composition_passes(subject, sample, radii.front().norm, options, images.size());
+        plan.passes.forward += more.forward, plan.passes.backward += more.backward;
+      }
     }
   };
   plan.passes = {0, 0};

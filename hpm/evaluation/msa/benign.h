@@ -1,0 +1,49 @@
+// defines: BenignOptions, BenignModel, malicious_numbers(), check_malicious(), benign_passes()
+#pragma once
+#include <string>
+#include <vector>
+
+#include "hpm/attacks/attack_model.h"
+#include "hpm/defences/defence.h"
+
+namespace hpm {
+
+/// Malicious neighbours against the untouched images of their batch, all of them at once (T. Wu et al., "Uncovering
+/// adversarial risks of test-time adaptation", ICML 2023, arXiv:2301.12576, the indiscriminate attack).
+struct BenignOptions {
+  /// Numbers of malicious images in a batch; none: a quarter of the batch in the versions standard and plus, else none.
+  std::vector<int64_t> malicious = {};
+  int64_t steps = 50;  ///< of APGD on the cross-entropy of the untouched images, with each surrogate marked in_crowds
+};
+
+/// A batch of which some rows attack the others. The query is the whole batch as one object: what it holds in the rows
+/// of the attacker counts, the other rows are taken as they were. An attacker's row is always right and has no loss, so
+/// that the worst batch is the one with the fewest untouched images right.
+class BenignModel : public AttackModel {
+ public:
+  /// `clean`: the pass over the batch as it is, z [B,D], o [B,K]; `malicious` [m] int64 (CPU): the attacker's rows;
+  /// `labels` [B]. The defence must outlive it, and its pass must treat rows independently.
+  BenignModel(Defence& defence, size_t target, Surrogate surrogate, Output clean, Tensor malicious, Tensor labels);
+  Answer ask(const Query& query, const Loss* loss) override;
+  Coupling coupling() const override { return Coupling::batch; }
+  int64_t classes() const override { return defence_.classes(); }
+  Passes passes() const override { return defence_.passes(); }
+
+ private:
+  Defence& defence_;
+  size_t target_;
+  Surrogate surrogate_;
+  Output clean_;
+  Tensor malicious_, labels_;
+};
+
+/// The numbers that are tried in batches of `company` images.
+std::vector<int64_t> malicious_numbers(const BenignOptions& options, const std::string& version, int64_t company);
+
+/// Throws UsageError for numbers of malicious images that leave no untouched one in batches of `company`.
+void check_malicious(const BenignOptions& options, int64_t company);
+
+/// Image passes of the study for an image, at most, in batches of `company`.
+Passes benign_passes(const BenignOptions& options, const std::string& version, int64_t company, int64_t surrogates);
+
+}  // namespace hpm
