@@ -9,7 +9,7 @@ namespace hpm {
 namespace {
 
 std::atomic<bool> interrupted{false};
-std::function<bool()> needless_now;
+thread_local std::function<bool()> needless_now;
 static_assert(std::atomic<bool>::is_always_lock_free, "the flag is set in a signal handler");
 
 std::string clock_text(double seconds) {

@@ -21,8 +21,8 @@ class Abandoned : public Error {
   using Error::Error;
 };
 
-/// While it lives, every Monitor of this process asks `needless()` at each step and tick, and throws Abandoned where it
-/// says so. One at a time.
+/// While it lives, every Monitor asks, in the thread that made this, `needless()` at each step and tick, and throws
+/// Abandoned where it says so. One at a time.
 class AbandonWhen {
  public:
   explicit AbandonWhen(std::function<bool()> needless);
