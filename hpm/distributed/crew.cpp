@@ -1,6 +1,8 @@
 #include "hpm/distributed/crew.h"
 
-#include <map>
+#include <c10/util/Logging.h>
+
+#include <algorithm>
 #include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
@@ -41,6 +43,7 @@ Crew::Crew(const CrewPlace& place, std::chrono::seconds patience) : place_(place
     store_->kept = c10::make_intrusive<c10d::HashStore>();
     return;
   }
+  FLAGS_caffe2_log_level = std::max(FLAGS_caffe2_log_level, 2);  // errors: what fails is said below in a sentence
   try {
     c10d::TCPStoreOptions options;
     options.port = place_.port, options.isServer = place_.rank == 0, options.waitWorkers = false;

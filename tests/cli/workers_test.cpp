@@ -1,0 +1,139 @@
+// Several processes on one evaluation: the flags of one process, whatever happens to the workers.
+#include "cli/program.h"
+
+namespace hpm {
+namespace {
+
+using test::program;
+using test::text_of;
+
+class Workers : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { folder = std::make_unique<test::TemporaryFolder>(); }
+  static void TearDownTestSuite() { folder.reset(); }
+  static std::unique_ptr<test::TemporaryFolder> folder;
+
+  test::ProgramRun run(const std::string& arguments, int status = 0) {
+    auto r = program(arguments, folder->path);
+    EXPECT_EQ(r.status, status) << arguments << "\n" << r.err;
+    return r;
+  }
+  nlohmann::json results(const std::string& name) { return test::read_json(*folder / (name + "/results.json")); }
+  void prepare() {
+    if (std::filesystem::exists(*folder / "hpm/model.safetensors")) return;
+    run("finetune --quiet --head hpm --out hpm --eps 0.1 --count 256 --epochs 1 --fit-images 200 --metric-steps 5 "
+        "--model '" +
+        base + "'" + data);
+  }
+  void expect_same(const nlohmann::json& one, const nlohmann::json& several) {
+    EXPECT_EQ(one["robust"], several["robust"]);
+    EXPECT_EQ(one["clean_correct"], several["clean_correct"]);
+    EXPECT_EQ(one.value("escalated", false), several.value("escalated", false));
+    ASSERT_EQ(one["contexts"].size(), several["contexts"].size());
+    for (size_t i = 0; i < one["contexts"].size(); ++i)
+      EXPECT_EQ(one["contexts"][i]["robust"], several["contexts"][i]["robust"]) << one["contexts"][i]["context"];
+    ASSERT_EQ(one["attacks"].size(), several["attacks"].size());
+    for (size_t i = 0; i < one["attacks"].size(); ++i) {
+      EXPECT_EQ(one["attacks"][i]["robust"], several["attacks"][i]["robust"]) << i;
+      // How long an attack carries broken rows along depends on the batch; an image twice would be a seventh more.
+      const double passes = one["attacks"][i]["forward_passes"];
+      EXPECT_NEAR(several["attacks"][i]["forward_passes"], passes, .1 * passes) << one["attacks"][i]["name"];
+    }
+  }
+  const std::string base = (test::source_dir() / "checkpoints/fashion-mnist-linf-0.1.safetensors").string();
+  const std::string data = " --data fashion-mnist --threads 1";
+  const std::string attack = data + " --eps 0.1 --count 64 --model '" + base +
+                             "' --protocol autoattack --steps 10 --targets 2 --queries 60 --checks none";
+};
+std::unique_ptr<test::TemporaryFolder> Workers::folder;
+
+TEST_F(Workers, TwoGiveTheFlagsOfOneInEveryProtocol) {
+  HPM_NEED_FASHION_MNIST();
+  prepare();
+  const std::string model = data + " --eps 0.1 --model '" + base + "'", quiet = " --quiet --checks none";
+  const std::vector<std::pair<std::string, std::string>> protocols = {
+      {"aa", attack + " --quiet"},
+      {"pgd", model + " --count 64 --protocol pgd --steps 5" + quiet},
+      {"curve", model + ",0.2 --count 32 --protocol pgd --steps 3" + quiet},
+      {"fast", model + " --count 48 --protocol fast --sample 2 --no-escalate" + quiet},
+      {"msa", data +
+                  " --eps 0.1 --count 32 --company 16 --model hpm/model.safetensors --protocol msa --steps 3 --context "
+                  "solo,joint --surrogates ste,fc" +
+                  quiet}};
+  for (const auto& [name, arguments] : protocols) {
+    SCOPED_TRACE(name);
+    run("evaluate --out one-" + name + arguments);
+    const auto r = run("evaluate --workers 2 --out two-" + name + arguments);
+    EXPECT_EQ(r.err.find("did not come to the end"), std::string::npos) << r.err;
+    expect_same(results("one-" + name), results("two-" + name));
+    EXPECT_TRUE(std::filesystem::exists(*folder / ("two-" + name + "/events.1.jsonl")));
+  }
+}
+
+TEST_F(Workers, AKilledOneIsReplacedByTheOthersWork) {
+  HPM_NEED_FASHION_MNIST();
+  run("evaluate --quiet --overwrite --out whole" + attack);
+  const auto hpm = "'" + (test::binary_dir() / "hpm").string() + "' evaluate --quiet --workers 2 --out killed" + attack;
+  std::ofstream(*folder / "kill.sh") << "cd '" << folder->path.string() << "'\n"
+                                     << hpm
+                                     << " > out 2> err & pid=$!\n"
+                                        "until [ -s killed/events.1.bin ] || ! kill -0 $pid; do sleep .01; done\n"
+                                        "kill -9 $(pgrep -P $pid); wait $pid; echo $? > status\n";
+  ASSERT_EQ(std::system(("bash '" + (*folder / "kill.sh").string() + "' 2> /dev/null").c_str()), 0);
+  EXPECT_EQ(text_of(*folder / "status"), "0\n") << text_of(*folder / "err");
+  EXPECT_NE(text_of(*folder / "err").find("1 of 2 workers did not come to the end"), std::string::npos)
+      << text_of(*folder / "err");
+  expect_same(results("whole"), results("killed"));
+}
+
+TEST_F(Workers, AnotherNumberGoesOnWhereTheyWereInterrupted) {
+  HPM_NEED_FASHION_MNIST();
+  run("evaluate --quiet --overwrite --out whole" + attack);
+  const auto hpm = "'" + (test::binary_dir() / "hpm").string() + "' evaluate --quiet --workers 2 --out part" + attack;
+  std::ofstream(*folder / "stop.sh") << "cd '" << folder->path.string() << "'\n"
+                                     << hpm
+                                     << " > out 2> err & pid=$!\n"
+                                        "until [ -s part/events.1.bin ] || ! kill -0 $pid; do sleep .01; done\n"
+                                        "kill -TERM $pid; wait $pid; echo $? > status\n";
+  ASSERT_EQ(std::system(("bash '" + (*folder / "stop.sh").string() + "' 2> /dev/null").c_str()), 0);
+  EXPECT_EQ(text_of(*folder / "status"), "130\n");
+  EXPECT_NE(text_of(*folder / "err").find("--resume"), std::string::npos) << text_of(*folder / "err");
+  for (const std::string workers : {"3", "1"}) {
+    run("evaluate --quiet --resume --workers " + workers + " --out part" + attack);
+    expect_same(results("whole"), results("part"));
+  }
+}
+
+TEST_F(Workers, WhatTheyCannotShareIsASentence) {
+  HPM_NEED_FASHION_MNIST();
+  const auto refused = [&](const std::string& arguments) { return run("evaluate --workers 2" + arguments, 2).err; };
+  EXPECT_NE(refused(" --out c --conformance" + attack).find("runs in one process"), std::string::npos);
+  EXPECT_NE(refused(" --out r --random" + attack).find("evaluated in one process"), std::string::npos);
+  const auto launched = program("evaluate --out l" + attack + " --quiet", folder->path);
+  EXPECT_EQ(launched.status, 0);
+  const auto half = "cd '" + folder->path.string() + "' && RANK=1 WORLD_SIZE=2 '" +
+                    (test::binary_dir() / "hpm").string() + "' evaluate --out h" + attack + " 2> half; [ $? = 2 ]";
+  ASSERT_EQ(std::system(half.c_str()), 0);
+  EXPECT_NE(text_of(*folder / "half").find("MASTER_ADDR"), std::string::npos) << text_of(*folder / "half");
+}
+
+TEST_F(Workers, OtherSettingsOnAnotherRankAreRefused) {
+  HPM_NEED_FASHION_MNIST();
+  const auto rank = [&](int number, const std::string& more) {
+    return fmt::format(
+        "RANK={} WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=29653 '{}' evaluate --quiet --out "
+        "ranks{}{} ",
+        number, (test::binary_dir() / "hpm").string(), attack, more);
+  };
+  std::ofstream(*folder / "ranks.sh") << "cd '" << folder->path.string() << "'\n"
+                                      << rank(0, "") << " > out 2> err & pid=$!\n"
+                                      << rank(1, " --seed 5") << " > out1 2> err1; echo $? > status\n"
+                                      << "wait $pid; echo $? >> status\n";
+  ASSERT_EQ(std::system(("bash '" + (*folder / "ranks.sh").string() + "'").c_str()), 0);
+  EXPECT_EQ(text_of(*folder / "status"), "1\n0\n") << text_of(*folder / "err") << text_of(*folder / "err1");
+  EXPECT_NE(text_of(*folder / "err1").find("are not those of the first worker"), std::string::npos)
+      << text_of(*folder / "err1");
+}
+
+}  // namespace
+}  // namespace hpm
