@@ -92,9 +92,11 @@ class Checks {
   }
 
   CheckOutcome determinism() {
-    const auto once = view_.subject.predict(view_.sample.x, view_.sample.index).argmax(1),
-               again = view_.subject.predict(view_.sample.x, view_.sample.index).argmax(1);
-    const auto changed = static_cast<double>(once.ne(again).sum().item<int64_t>());
+    const auto once = view_.subject.predict(view_.sample.x, view_.sample.index),
+               again = view_.subject.predict(view_.sample.x, view_.sample.index);
+    // A few images may keep their predictions by chance: logits tell of random numbers too.
+    const auto moved = (once - again).abs().amax(1).gt(1e-2 * (once.amax(1) - once.amin(1)));
+    const auto changed = static_cast<double>((once.argmax(1).ne(again.argmax(1)) | moved).sum().item<int64_t>());
     if (view_.subject.attacked.random())
       return {"determinism", Status::reported, changed, {}, "images", "the model is declared random"};
     return judged("determinism", changed, 0, "images",
