@@ -36,9 +36,9 @@ struct Evaluation {
   Tensor gradient, loss, correct;
 };
 
-class Run {
+class ApgdSearch {
  public:
-  Run(AttackModel& model, const ThreatModel& threat, const ApgdOptions& options, bool may_drop)
+  ApgdSearch(AttackModel& model, const ThreatModel& threat, const ApgdOptions& options, bool may_drop)
       : model_(model),
         threat_(threat),
         options_(options),
@@ -256,7 +256,7 @@ ApgdRun run_with_large_radius(AttackModel& model, const Images& images, Tensor x
     // The authors' code draws a random start here that it does not use; a conformance stream must advance as theirs
     // does.
     if (options.conformance) streams.normal(images.index, purpose, images.x.sizes().slice(1));
-    run = Run(model, radius, stage, i == 2)(images, {x}, targets, monitor);
+    run = ApgdSearch(model, radius, stage, i == 2)(images, {x}, targets, monitor);
     x = run.best;
   }
   return run;
@@ -267,7 +267,7 @@ ApgdRun random_run(AttackModel& model, const Images& images, const Tensor& targe
   if (threat.norm == Norm::l1 && options.large_radius)
     return run_with_large_radius(model, images, images.x + start_noise(images, threat.norm, streams, purpose), targets,
                                  threat, options, streams, purpose, monitor);
-  return Run(model, threat, options, true)(images, apgd_start(images, threat, streams, purpose), targets, monitor);
+  return ApgdSearch(model, threat, options, true)(images, apgd_start(images, threat, streams, purpose), targets, monitor);
 }
 
 bool is_targeted(LossKind loss) {
@@ -294,7 +294,7 @@ ApgdRun apgd_run(AttackModel& model, const Images& images, const ApgdStart& star
                  const ThreatModel& threat, const ApgdOptions& options, Monitor& monitor) {
   check_options(model, options);
   FiniteAnswers finite(model, options.stream, options.compaction);
-  auto found = Run(finite, threat, options, true)(images, start, targets, monitor);
+  auto found = ApgdSearch(finite, threat, options, true)(images, start, targets, monitor);
   finite.finish();
   return found;
 }

@@ -23,9 +23,9 @@ Tensor dual_norm(const Tensor& gradients, Norm norm) {  // [M,K,D] -> [M,K]
   return gradients.abs().amax(-1);
 }
 
-class Run {
+class FabSearch {
  public:
-  Run(AttackModel& model, const ThreatModel& threat, const FabOptions& options)
+  FabSearch(AttackModel& model, const ThreatModel& threat, const FabOptions& options)
       : model_(model),
         threat_(threat),
         options_(options),
@@ -180,7 +180,7 @@ RunFound run_as_the_authors(AttackModel& model, const AttackRun& run, const Thre
   if (right.numel() > 0) {
     const auto some = left.select(right);
     const auto start = start_of(some, threat, streams, run.purpose);
-    const auto found = Run(model, threat, options)(some, start, classes, monitor);
+    const auto found = FabSearch(model, threat, options)(some, start, classes, monitor);
     adversarial.index_copy_(0, right, found.adversarial);
   }
   const auto wrong = ask(adversarial).argmax(1).ne(left.y);
@@ -200,7 +200,7 @@ FabRun fab_run(AttackModel& model, const Images& images, const Tensor& start, co
                const ThreatModel& threat, const FabOptions& options, Monitor& monitor) {
   check_options(model, options);
   FiniteAnswers finite(model, options.stream, options.compaction);
-  auto found = Run(finite, threat, options)(images, start, targets, monitor);
+  auto found = FabSearch(finite, threat, options)(images, start, targets, monitor);
   finite.finish();
   return found;
 }
@@ -216,7 +216,7 @@ AttackResult fab(AttackModel& model, const Images& images, const ThreatModel& th
   return attack_in_runs(model, images, plan, streams, [&](AttackModel& finite, const AttackRun& run) -> RunFound {
     if (options.conformance) return run_as_the_authors(finite, run, threat, options, streams, monitor);
     const auto start = start_of(run.images, threat, streams, run.purpose);
-    const auto found = Run(finite, threat, options)(run.images, start, run.targets, monitor);
+    const auto found = FabSearch(finite, threat, options)(run.images, start, run.targets, monitor);
     return {found.adversarial, found.distance <= threat.eps, {}, false};
   });
 }

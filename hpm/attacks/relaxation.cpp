@@ -75,9 +75,9 @@ struct Setting {
   int64_t draws = 0;  // of random models
 };
 
-class Run {
+class RelaxationSearch {
  public:
-  Run(Setting& setting, AttackModel& model, const AttackRun& run, const Tensor& spread)
+  RelaxationSearch(Setting& setting, AttackModel& model, const AttackRun& run, const Tensor& spread)
       : s_(setting),
         model_(model),
         coupled_(model.coupling() == Coupling::batch),
@@ -252,7 +252,7 @@ class Attack {
     runs_(
         [&](AttackModel& model, const AttackRun& run) {
           Tensor ends, logits;
-          auto found = Run(setting_, model, run, spread_.index_select(0, run.rows)).warm_up(ends, logits);
+          auto found = RelaxationSearch(setting_, model, run, spread_.index_select(0, run.rows)).warm_up(ends, logits);
           ends_.index_copy_(0, run.rows, ends);
           ranking_.index_copy_(0, run.rows, logits);
           return found;
@@ -279,7 +279,7 @@ class Attack {
     const Purpose purpose{options_.stream, start, static_cast<int64_t>(t)};
     runs_(
         [&](AttackModel& model, const AttackRun& run) {
-          Run search(setting_, model, run, spread_.index_select(0, run.rows));
+          RelaxationSearch search(setting_, model, run, spread_.index_select(0, run.rows));
           const auto from = start == 0 ? ends_.index_select(0, run.rows) : random_point(run);
           auto found = search.cycles(from, start > 0 || static_cast<int64_t>(t) < options_.leading);
           gaps_[t].index_copy_(0, run.rows, at::min(gaps_[t].index_select(0, run.rows), search.smallest_gap()));

@@ -20,9 +20,9 @@ Tensor channel_norm(const Tensor& v, Norm norm) {  // [M,C,h,w] -> [M,C,1,1]
 
 Tensor image_norm(const Tensor& v, Norm norm) { return per_row(norm_of_rows(v, norm), v); }
 
-class Run {
+class SquareSearch {
  public:
-  Run(AttackModel& model, const ThreatModel& threat, const SquareOptions& options, const RandomStreams& streams,
+  SquareSearch(AttackModel& model, const ThreatModel& threat, const SquareOptions& options, const RandomStreams& streams,
       int64_t restart)
       : model_(model),
         threat_(threat),
@@ -247,7 +247,7 @@ SquareRun square_run(AttackModel& model, const Images& images, const ThreatModel
                      const RandomStreams& streams, int64_t restart, Monitor& monitor) {
   check_options(options);
   FiniteAnswers finite(model, options.stream, options.compaction);
-  auto found = Run(finite, threat, options, streams, restart)(images, monitor);
+  auto found = SquareSearch(finite, threat, options, streams, restart)(images, monitor);
   finite.finish();
   return found;
 }
@@ -258,7 +258,7 @@ AttackResult square(AttackModel& model, const Images& images, const ThreatModel&
   const RunPlan plan{.attack = options.stream, .restarts = options.restarts, .compaction = options.compaction};
   return attack_in_runs(model, images, plan, streams, [&](AttackModel& finite, const AttackRun& run) -> RunFound {
     const auto& left = run.images;
-    const auto found = Run(finite, threat, options, streams, run.purpose.restart)(left, monitor);
+    const auto found = SquareSearch(finite, threat, options, streams, run.purpose.restart)(left, monitor);
     if (!options.conformance) return {found.best, found.broken};
     // In conformance a tie of margins ends a row's search, but the prediction decides.
     return {found.best, finite.ask({found.best, left.index}, nullptr).target_logits.argmax(1).ne(left.y)};

@@ -19,7 +19,7 @@ struct CheckSubject {
   /// Further surrogates that attacked it, by name: they attack what the first one leaves.
   std::vector<std::pair<std::string, AttackModel*>> others = {};
   size_t context = 0;                ///< which of the evaluation's contexts
-  std::vector<Tensor> batches = {};  ///< joint: batch_rows()
+  std::vector<Tensor> batches = {};  ///< joint: the places of the images of each fixed batch
   std::string name = "the model";    ///< of `attacked`
   bool votes = false;                ///< its logits count votes: a near tie in one draw moves them by a whole one
   bool exact = true;                 ///< its gradient claims to be that of `predict`; false for a stand-in

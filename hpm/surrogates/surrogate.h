@@ -71,7 +71,7 @@ struct SurrogateSelection {
   bool quick = true;                    ///< the version's: those marked quick, or all
 };
 
-/// Those of `all` that are selected, white-box first, then transfer, then query; within a kind in the order of the
+/// Those of `all` that are selected, white-box first, then transfer, then query and decision; within a kind in the order of the
 /// names given, else of `all`. Throws UsageError for an unknown name, with the nearest known one, and for a name given
 /// twice.
 std::vector<Surrogate> selected(const std::vector<Surrogate>& all, const SurrogateSelection& selection);

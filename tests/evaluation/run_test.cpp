@@ -92,6 +92,24 @@ TEST_F(EvaluationRun, AnObjectiveAloneIsCheckedThroughTheLeadingSurrogate) {
   EXPECT_EQ(outcome.evaluation.contexts[0].surrogates.front().name, "region");
 }
 
+/// What CONTRIBUTING promises: a surrogate is a function and a row, and everything else follows from the row.
+TEST_F(EvaluationRun, ASurrogateOfOnesOwnIsOneRowAndIsAttackedReportedAndPriced) {
+  HpmSurrogate halved{.name = "halved", .summary = "half of the FC logits"};
+  halved.logits = [](const HpmSurrogateInput& in) { return in.o / 2; };
+  options.eps = "0.03", options.surrogates = {"ste"}, options.checks = "none";
+  const auto before = plan_evaluation(input, options).passes;
+  input.hpm_surrogates = {halved};
+  EXPECT_GT(plan_evaluation(input, options).passes.forward, before.forward);
+  const auto outcome = run(false);
+  const auto& all = outcome.evaluation.contexts.front().surrogates;
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[1].name, "halved");
+  const auto where = directory(ExistingRun::resume);
+  const auto j = nlohmann::json::parse(write_results(input, options, outcome, where, "{}"));
+  EXPECT_EQ(j["contexts"][0]["surrogates"][1]["name"], "halved");
+  EXPECT_NE(j["budget"].get<std::string>().find("halved"), std::string::npos) << j["budget"];
+}
+
 TEST_F(EvaluationRun, ThePlanCoversThePassesThatAreUsed) {
   options.eps = "0.03", options.checks = "none";
   const auto plan = plan_evaluation(input, options);

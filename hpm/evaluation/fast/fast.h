@@ -5,7 +5,7 @@
 namespace hpm {
 
 /// The protocol fast on the first target (docs/fast.md): the relaxation attack on every correctly classified image;
-/// targeted APGD on the tenth of the survivors that it came nearest to; alarms; and after an alarm AutoAttack on all
+/// targeted APGD on the twentieth of the survivors that it came nearest to; alarms; and after an alarm AutoAttack on all
 /// that stand. Where the time is up earlier, what was attacked counts, and the result is suspect. Throws UsageError for
 /// a target whose batch is one object, and for eps 0.
 Evaluation evaluate_fast(Defence& defence, const AttackedImages& on, const FastOptions& options, const Work& work = {});

@@ -1,4 +1,4 @@
-// defines: EvaluationOptions, fields(), Protocol
+// defines: EvaluationOptions, fields(), setting_notes(), check_options()
 #pragma once
 #include <functional>
 #include <optional>
@@ -79,8 +79,7 @@ void fields(Fields& f, EvaluationOptions& options);
 std::vector<std::string> setting_notes(const EvaluationOptions& options);
 
 /// Throws UsageError for options that contradict each other. What has no effect is told to `has_no_effect(option,
-/// reason)`;
-/// `has_head`: the model has an HPM head; `has_peers`: a base or control is given.
+/// reason)`. `has_head`: the model has an HPM head.
 void check_options(const EvaluationOptions& options, bool has_head,
                    const std::function<void(const std::string&, const std::string&)>& has_no_effect);
 

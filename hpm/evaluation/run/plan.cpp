@@ -41,8 +41,8 @@ Passes protocol_passes(Defence& defence, const ThreatModel& threat, const Evalua
   if (options.is("fast")) return fast_cost_of(defence, threat.norm, options, images).most;
   Passes total{1, 0};
   if (options.is("pgd")) {
-    const auto pgd = options.pgd();
-    total = {2 + pgd.restarts * (pgd.steps + 1), pgd.restarts * pgd.steps};
+    const auto passes = budget_of(options.pgd()).passes;
+    total = {2 + passes.forward, passes.backward};
   }
   for (const auto& spec : attacks_on(defence, threat, options)) {
     const auto passes = passes_of(spec);

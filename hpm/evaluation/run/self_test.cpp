@@ -104,7 +104,7 @@ void self_test(const Subject& subject, Defence& defence, const AttackedImages& o
 Passes self_test_passes(const EvaluationOptions& options, int64_t n) {
   if (options.self_test == "none") return {};
   const auto rows = std::min(n, kTested);
-  const auto steps = options.steps.value_or(150) * options.restarts.value_or(1);
+  const auto steps = options.steps.value_or(attack_entry("relaxation").steps) * options.restarts.value_or(1);
   return {rows * (binarisation_passes({}) + steps + 4), rows * (steps + 1)};
 }
 
