@@ -6,10 +6,11 @@ SHELL := bash
 PRESET ?= release
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 600
+SCALE_FLAGS ?= --model checkpoints/fashion-mnist-linf-0.1.safetensors --model-flags "--data fashion-mnist --eps 0.1"
 PREFIX ?= /usr/local
 BUILD := build/$(PRESET)
 
-.PHONY: help setup program build install demo wheel test quick oracles mutations fuzz format tidy clean FORCE
+.PHONY: help setup program build install demo wheel test quick oracles scale mutations fuzz format tidy clean FORCE
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +52,8 @@ MUTATION_IMAGES ?= 40
 mutations: program  ## the gauntlet with each surrogate and each check turned off (docs/gauntlet.md), MUTATION_IMAGES images
 	@$(BUILD)/hpm gauntlet --model checkpoints/fashion-mnist-linf-0.1.safetensors --data fashion-mnist --eps 0.1 \
 	  --count $(MUTATION_IMAGES) --jobs $(JOBS) --mutations
+scale: program  ## long trials of several workers: kills, ratios (SCALE_FLAGS: another model, --rounds N)
+	@.venv/bin/python tests/distributed/scale.py --program $(BUILD)/hpm $(SCALE_FLAGS)
 
 fuzz:  ## libFuzzer with sanitizers on every reader of files, FUZZ_SECONDS each (needs clang: docs/fuzzing.md)
 	@python3 tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)

@@ -15,6 +15,7 @@ const std::vector<Verb>& verbs() {
       {"gauntlet", "defences that are known to be broken, against the evaluation", gauntlet},
       {"export", "write a model in another form; --fold makes HPM an FC layer", export_model},
       {"report", "one HTML file for a run, or comparing several", report},
+      {"merge", "one run of shards that were evaluated apart", merge},
       {"bench", "passes, whole attacks and contexts, timed", bench},
       {"completion", "a script that completes hpm's flags in bash, zsh or fish", completion},
       {"man", "write the man pages into a folder", man},

@@ -267,7 +267,8 @@ ApgdRun random_run(AttackModel& model, const Images& images, const Tensor& targe
   if (threat.norm == Norm::l1 && options.large_radius)
     return run_with_large_radius(model, images, images.x + start_noise(images, threat.norm, streams, purpose), targets,
                                  threat, options, streams, purpose, monitor);
-  return ApgdSearch(model, threat, options, true)(images, apgd_start(images, threat, streams, purpose), targets, monitor);
+  return ApgdSearch(model, threat, options, true)(images, apgd_start(images, threat, streams, purpose), targets,
+                                                  monitor);
 }
 
 bool is_targeted(LossKind loss) {

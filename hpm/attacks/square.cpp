@@ -22,8 +22,8 @@ Tensor image_norm(const Tensor& v, Norm norm) { return per_row(norm_of_rows(v, n
 
 class SquareSearch {
  public:
-  SquareSearch(AttackModel& model, const ThreatModel& threat, const SquareOptions& options, const RandomStreams& streams,
-      int64_t restart)
+  SquareSearch(AttackModel& model, const ThreatModel& threat, const SquareOptions& options,
+               const RandomStreams& streams, int64_t restart)
       : model_(model),
         threat_(threat),
         options_(options),

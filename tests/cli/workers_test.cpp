@@ -135,5 +135,44 @@ TEST_F(Workers, OtherSettingsOnAnotherRankAreRefused) {
       << text_of(*folder / "err1");
 }
 
+TEST_F(Workers, AreNotNeededForShardsMadeByHandWhichMergeIntoOneRun) {
+  HPM_NEED_FASHION_MNIST();
+  const auto shard = [&](const std::string& name, const std::string& images, const std::string& more = "") {
+    run("evaluate --quiet --checks none --eps 0.1 --model '" + base + "'" + data +
+        " --protocol autoattack --version custom --attacks apgd-ce --steps 10 --out " + name + images + more);
+  };
+  shard("all", " --count 60"), shard("shard-a", " --count 40"), shard("shard-b", " --first 40 --count 20");
+  run("merge shard-b shard-a --out merged");
+  auto all = results("all"), merged = results("merged");
+  for (const char* field : {"n", "first_index", "labels", "robust", "clean_correct", "robust_accuracy",
+                            "clean_accuracy", "interval", "standard_error", "broken_by", "predictions", "borderline"})
+    EXPECT_EQ(merged.value(field, nlohmann::json()), all.value(field, nlohmann::json())) << field;
+  EXPECT_TRUE(std::filesystem::exists(*folder / "merged/report.html"));
+
+  shard("overlapping", " --first 50 --count 20");
+  EXPECT_NE(run("merge shard-a shard-b overlapping --out m2", 2).err.find("image 50 is in"), std::string::npos);
+  shard("far", " --first 70 --count 10");
+  const auto gap = run("merge shard-a shard-b far --out m3").err;
+  EXPECT_NE(gap.find("images 60 to 69 are in no shard"), std::string::npos) << gap;
+  shard("other", " --first 60 --count 10", " --seed 5");
+  const auto other = run("merge shard-a other --out m4", 2).err;
+  EXPECT_NE(other.find("--seed is 0 in shard-a, and 5 in other"), std::string::npos) << other;
+}
+
+TEST_F(Workers, AreNotNeededForShardsButThoseMustNotCutCompanies) {
+  HPM_NEED_FASHION_MNIST();
+  prepare();
+  const auto shard = [&](int first, int count, const std::string& name) {
+    run(fmt::format(
+        "evaluate --quiet --protocol clean --context solo --company 8 --model hpm/model.safetensors --first "
+        "{} --count {} --out {}{}",
+        first, count, name, data));
+  };
+  shard(0, 16, "company-a"), shard(16, 8, "company-b"), shard(0, 12, "company-c"), shard(12, 12, "company-d");
+  EXPECT_EQ(run("merge company-a company-b --out companies").err.find("cut companies"), std::string::npos);
+  const auto cut = run("merge company-c company-d --out cut").err;
+  EXPECT_NE(cut.find("multiples of 8"), std::string::npos) << cut;
+}
+
 }  // namespace
 }  // namespace hpm

@@ -18,6 +18,7 @@ int finetune(const Arguments& arguments);
 int gauntlet(const Arguments& arguments);
 int inspect(const Arguments& arguments);
 int man(const Arguments& arguments);
+int merge(const Arguments& arguments);
 int predict(const Arguments& arguments);
 int report(const Arguments& arguments);
 int train(const Arguments& arguments);

@@ -1,0 +1,407 @@
+#include "hpm/evaluation/run/merge.h"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+#include "hpm/core/error.h"
+
+namespace hpm {
+namespace {
+
+using Parts = std::vector<const RunResults*>;
+
+double rounded(double value) { return std::round(value * 1e6) / 1e6; }
+int64_t count_of(const Flags& flags) { return std::accumulate(flags.begin(), flags.end(), int64_t{0}); }
+std::optional<double> share_of(const Flags& flags) {
+  if (flags.empty()) return std::nullopt;
+  return rounded(100. * static_cast<double>(count_of(flags)) / static_cast<double>(flags.size()));
+}
+std::optional<ConfidenceInterval> interval_of(const Flags& flags) {
+  if (flags.empty()) return std::nullopt;
+  const auto i = wilson(count_of(flags), static_cast<int64_t>(flags.size()));
+  return ConfidenceInterval{rounded(i.low), rounded(i.high)};
+}
+
+template <class T>
+void append(std::vector<T>& all, const std::vector<T>& more) {
+  all.insert(all.end(), more.begin(), more.end());
+}
+
+/// A mean of figures that each shard has, by its images; none where one of them has none.
+class Mean {
+ public:
+  void add(const std::optional<double>& value, int64_t images) {
+    known_ = known_ && value;
+    if (value) sum_ += *value * static_cast<double>(images), images_ += images;
+  }
+  std::optional<double> value() const {
+    return known_ && images_ > 0 ? std::optional(rounded(sum_ / static_cast<double>(images_))) : std::nullopt;
+  }
+
+ private:
+  bool known_ = true;
+  double sum_ = 0;
+  int64_t images_ = 0;
+};
+
+/// The element of `all` that is called as `like`, or a copy of it without figures.
+template <class T, class Same>
+T& found(std::vector<T>& all, const T& like, Same same) {
+  const auto place = std::find_if(all.begin(), all.end(), [&](const T& one) { return same(one, like); });
+  if (place != all.end()) return *place;
+  all.push_back(like);
+  return all.back();
+}
+
+/// `get(shard)` is the peer's part of each; `robust`: of the merged model.
+template <class Get>
+std::optional<PairedModel> merged_peer(const Parts& parts, const Flags& robust, Get get) {
+  if (!std::all_of(parts.begin(), parts.end(), [&](const auto* part) { return get(*part).has_value(); }))
+    return std::nullopt;
+  auto out = *get(*parts.front());
+  out.robust.clear();
+  Mean clean;
+  for (const auto* part : parts) {
+    append(out.robust, get(*part)->robust);
+    clean.add(get(*part)->clean_accuracy, part->n);
+  }
+  if (out.robust.size() != robust.size()) return std::nullopt;
+  int64_t wins = 0, losses = 0;
+  for (size_t i = 0; i < robust.size(); ++i) wins += robust[i] > out.robust[i], losses += robust[i] < out.robust[i];
+  const auto paired = compare_paired(wins, losses, static_cast<int64_t>(robust.size()));
+  out.clean_accuracy = clean.value(), out.robust_accuracy = share_of(out.robust);
+  out.wins = wins, out.losses = losses;
+  out.difference = rounded(paired.difference), out.p = rounded(paired.p);
+  out.difference_interval = ConfidenceInterval{rounded(paired.interval.low), rounded(paired.interval.high)};
+  out.smallest_detectable = rounded(paired.detectable);
+  return out;
+}
+
+void add_surrogate(const SurrogateResult& more, int64_t images, int64_t before, SurrogateResult& all) {
+  if (!all.attacked() && more.attacked()) all = more, all.complete = false, all.robust_accuracy.reset();
+  else if (all.attacked() && more.attacked()) {
+    Mean mean;
+    mean.add(all.robust_accuracy, before), mean.add(more.robust_accuracy, images);
+    all.robust_accuracy = mean.value();
+    all.complete = all.complete && more.complete;
+    all.broke += more.broke, all.of += more.of, all.first += more.first;
+  }
+}
+
+/// One context of all shards; `of(shard)` is that of a shard.
+template <class Of>
+ContextResult merged_context(const Parts& parts, Of of) {
+  auto out = of(*parts.front());
+  out.clean_correct.clear(), out.robust.clear(), out.broken_by.clear(), out.collusion.clear(), out.surrogates.clear();
+  Mean ste, any, draw;
+  int64_t before = 0;
+  for (const auto* part : parts) {
+    const ContextResult& one = of(*part);
+    append(out.clean_correct, one.clean_correct), append(out.robust, one.robust);
+    ste.add(one.ste_accuracy, part->n), any.add(one.joint_any, part->n), draw.add(one.worst_draw, part->n);
+    for (const auto& by : one.broken_by) {
+      auto none = by;
+      none.images = 0;
+      found(out.broken_by, none, [](const auto& a, const auto& b) { return a.by == b.by; }).images += by.images;
+    }
+    for (const auto& crowd : one.collusion) {
+      auto& all = found(out.collusion, {crowd.colluders, crowd.victim_too, 0, 0}, [](const auto& a, const auto& b) {
+        return a.colluders == b.colluders && a.victim_too == b.victim_too;
+      });
+      all.victims += crowd.victims, all.broke += crowd.broke;
+    }
+    for (const auto& surrogate : one.surrogates) {
+      const bool known = std::any_of(out.surrogates.begin(), out.surrogates.end(),
+                                     [&](const auto& s) { return s.name == surrogate.name; });
+      if (!known) out.surrogates.push_back(surrogate);
+      else
+        add_surrogate(surrogate, part->n, before,
+                      found(out.surrogates, surrogate, [](const auto& a, const auto& b) { return a.name == b.name; }));
+    }
+    before += part->n;
+  }
+  std::stable_sort(out.broken_by.begin(), out.broken_by.end(),
+                   [](const auto& a, const auto& b) { return a.images > b.images; });
+  const bool attacked = !out.robust.empty();
+  out.interval = interval_of(attacked ? out.robust : out.clean_correct);
+  out.clean_interval = interval_of(out.clean_correct);
+  out.ste_accuracy = ste.value(), out.joint_any = any.value(), out.worst_draw = draw.value();
+  if (!out.clean_correct.empty()) out.clean_accuracy = share_of(out.clean_correct);
+  if (attacked) out.robust_accuracy = share_of(out.robust);
+  if (out.ste_accuracy && out.robust_accuracy) out.obfuscation_gap = rounded(*out.ste_accuracy - *out.robust_accuracy);
+  out.control = merged_peer(parts, out.robust, [&](const RunResults& part) { return of(part).control; });
+  return out;
+}
+
+/// The attacks of all shards in the order of the shard that had most. Where one had no such attack (no alarm fired
+/// there), its images stand as they did before.
+std::vector<AttackPass> merged_attacks(const Parts& parts) {
+  const auto longest = *std::max_element(
+      parts.begin(), parts.end(), [](const auto* a, const auto* b) { return a->attacks.size() < b->attacks.size(); });
+  const auto same = [](const AttackPass& a, const AttackPass& b) {
+    return a.name == b.name && a.surrogate == b.surrogate && a.context == b.context;
+  };
+  std::vector<AttackPass> all = longest->attacks;
+  for (auto& attack : all)
+    attack.robust.clear(), attack.forward_passes = attack.backward_passes = 0, attack.seconds = 0;
+  for (const auto* part : parts) {
+    size_t next = 0;
+    std::map<std::string, Flags> standing;
+    for (auto& attack : all) {
+      auto place = next;
+      while (place < part->attacks.size() && !same(part->attacks[place], attack)) ++place;
+      if (place < part->attacks.size()) {
+        const auto& own = part->attacks[place];
+        attack.forward_passes += own.forward_passes, attack.backward_passes += own.backward_passes;
+        attack.seconds = rounded(attack.seconds + own.seconds);
+        standing[attack.context] = own.robust;
+        next = place + 1;
+      }
+      append(attack.robust, standing[attack.context]);
+    }
+  }
+  for (auto& attack : all) attack.robust_accuracy = share_of(attack.robust);
+  return all;
+}
+
+void merge_fast(const Parts& parts, RunResults& out) {
+  out.stages.clear(), out.alarms.clear(), out.bound.reset();
+  double lost = 0;
+  bool bounded = false, fast = false;
+  for (const auto* part : parts) {
+    for (const auto& stage : part->stages) {
+      auto& all = found(out.stages, StageResult{stage.name, stage.attack},
+                        [](const auto& a, const auto& b) { return a.name == b.name; });
+      all.images += stage.images, all.attacked += stage.attacked, all.broke += stage.broke;
+      all.passes += stage.passes, all.backward_passes += stage.backward_passes;
+      all.seconds = rounded(all.seconds + stage.seconds);
+    }
+    for (const auto& alarm : part->alarms) {
+      auto& all = found(out.alarms, alarm, [](const auto& a, const auto& b) { return a.name == b.name; });
+      if (alarm.fired > all.fired || (alarm.fired == all.fired && alarm.value > all.value)) all = alarm;
+    }
+    if (part->escalated) fast = true, out.escalated = out.escalated.value_or(false) || *part->escalated;
+    if (part != parts.front() && part->autoattack_passes)
+      out.autoattack_passes = out.autoattack_passes.value_or(0) + *part->autoattack_passes;
+    if (!part->bound) continue;
+    bounded = true;
+    lost +=
+        (part->first.robust_accuracy.value_or(0) - part->bound->robust_accuracy) / 100 * static_cast<double>(part->n);
+    if (!out.bound) out.bound = BoundResult{.stage = part->bound->stage};
+    out.bound->sampled += part->bound->sampled, out.bound->broke += part->bound->broke,
+        out.bound->of += part->bound->of;
+  }
+  if (bounded) {
+    const auto of = static_cast<double>(std::max<int64_t>(out.bound->of, 1));
+    out.bound->share = rounded(std::min(100., 100 * lost / of));
+    out.bound->robust_accuracy =
+        rounded(std::max(0., out.first.robust_accuracy.value_or(0) - 100 * lost / static_cast<double>(out.n)));
+    out.notes.emplace_back("merged: the bound joins those of the shards, each at 95 % for its own images");
+  }
+  if (fast && bounded && out.escalated.value_or(false))
+    out.notes.emplace_back("merged: an alarm fired in some shards alone, and AutoAttack attacked their images alone");
+}
+
+/// The worst of each check; those that ran in no shard stay so.
+std::vector<CheckResult> merged_checks(const Parts& parts) {
+  const auto rank = [](const CheckResult& c) {
+    return c.status == "failed" ? 3 : c.status == "reported" ? 2 : c.status == "passed" ? 1 : 0;
+  };
+  std::vector<CheckResult> all;
+  std::vector<int> failures;
+  for (const auto* part : parts)
+    for (const auto& check : part->checks) {
+      const auto before = all.size();
+      auto& worst =
+          found(all, check, [](const auto& a, const auto& b) { return a.name == b.name && a.context == b.context; });
+      if (all.size() > before) failures.push_back(0);
+      failures[static_cast<size_t>(&worst - all.data())] += check.status == "failed";
+      if (rank(check) > rank(worst) || (rank(check) == rank(worst) && check.value > worst.value)) worst = check;
+    }
+  for (size_t i = 0; i < all.size(); ++i)
+    if (!all[i].detail.empty())
+      all[i].detail = failures[i] > 0
+                          ? fmt::format("in {} of {} shards, e.g. {}", failures[i], parts.size(), all[i].detail)
+                          : "the worst shard: " + all[i].detail;
+  return all;
+}
+
+void require_same_settings(const std::vector<Shard>& shards) {
+  const auto& one = shards.front();
+  for (const auto& other : shards) {
+    auto names = one.settings;
+    names.insert(other.settings.begin(), other.settings.end());
+    for (const auto& [name, value] : names) {
+      if (name == "SHA-256 of the images and labels") continue;
+      const auto shown = [&, n = name](const Shard& shard) {
+        const auto place = shard.settings.find(n);
+        return place == shard.settings.end() || place->second.empty() ? std::string("not given") : place->second;
+      };
+      require(shown(one) == shown(other), "merge: {} is {} in {}, and {} in {}: shards need the same settings", name,
+              shown(one), one.folder, shown(other), other.folder);
+    }
+    const auto &a = one.results, &b = other.results;
+    require(a.dataset == b.dataset && a.split == b.split,
+            "merge: {} is of {} {}, and {} of {} {}: shards need the same "
+            "data set",
+            one.folder, a.dataset, a.split, other.folder, b.dataset, b.split);
+    const auto contexts = [](const RunResults& r) {
+      std::vector<std::string> names;
+      for (const auto& c : r.contexts) names.push_back(c.context);
+      return names;
+    };
+    require(contexts(a) == contexts(b), "merge: {} and {} have other contexts", one.folder, other.folder);
+  }
+}
+
+void require_no_overlap(const std::vector<Shard>& shards) {
+  std::map<int64_t, const Shard*> whose;
+  for (const auto& shard : shards)
+    for (const auto index : shard.indices()) {
+      const auto [place, fresh] = whose.try_emplace(index, &shard);
+      require(fresh, "merge: image {} is in {} and in {}: it would count twice", index, place->second->folder,
+              shard.folder);
+    }
+}
+
+/// Batches of the contexts solo and joint are made within a shard.
+std::vector<std::string> company_warnings(const Parts& parts) {
+  std::vector<std::string> lines;
+  const auto has = [&](const char* name) {
+    const auto& all = parts.front()->contexts;
+    return std::any_of(all.begin(), all.end(), [&](const auto& c) { return c.context == name; });
+  };
+  const auto& company = parts.front()->company;
+  if (has("solo-eot"))
+    lines.emplace_back("the companies of solo-eot are drawn among the images of a shard, not of all");
+  if (!company || company->size == 0 || (!has("solo") && !has("joint"))) return lines;
+  if (company->seed != 0) {
+    lines.push_back(
+        fmt::format("the companies of solo and joint were drawn within each shard (--company-seed {}): one run "
+                    "on all images has others; --company-seed 0 with shards of whole companies has the same",
+                    company->seed));
+    return lines;
+  }
+  for (size_t p = 0; p + 1 < parts.size(); ++p)
+    if (parts[p]->n % company->size != 0) {
+      lines.push_back(
+          fmt::format("shards cut companies: {} images are not a multiple of --company {}, so that solo and joint have "
+                      "other batches "
+                      "than one run on all images; give --first and --count in multiples of {}",
+                      parts[p]->n, company->size, company->size));
+      break;
+    }
+  return lines;
+}
+
+std::vector<std::string> gap_warnings(const RunResults& merged, const Parts& parts) {
+  if (!std::all_of(parts.begin(), parts.end(), [](const auto* part) { return part->indices.empty(); })) return {};
+  int64_t next = parts.front()->first_index;
+  for (const auto* part : parts) {
+    if (part->first_index != next)
+      return {fmt::format("images {} to {} are in no shard: the figures are of {} images without them", next,
+                          part->first_index - 1, merged.n)};
+    next += part->n;
+  }
+  return {};
+}
+
+}  // namespace
+
+MergedRun merge_shards(const std::vector<Shard>& shards) {
+  require(shards.size() >= 2, "merge: needs at least two runs, but got {}", shards.size());
+  require_same_settings(shards);
+  require_no_overlap(shards);
+  MergedRun merged;
+  merged.order.resize(shards.size());
+  std::iota(merged.order.begin(), merged.order.end(), size_t{0});
+  const auto first_of = [&](size_t s) {
+    const auto all = shards[s].indices();
+    return all.empty() ? int64_t{-1} : all.front();
+  };
+  std::sort(merged.order.begin(), merged.order.end(), [&](size_t a, size_t b) { return first_of(a) < first_of(b); });
+  Parts parts;
+  for (const auto s : merged.order) parts.push_back(&shards[s].results);
+
+  auto& out = merged.results = *parts.front();
+  out.labels.clear(), out.predictions = {}, out.indices.clear(), out.reasons.clear(), out.notes.clear(),
+                      out.gallery.clear();
+  out.n = 0, out.seconds = 0, out.checks_seconds = 0, out.borderline = 0, out.suspect = false;
+  std::vector<int64_t> indices;
+  std::set<std::string> commits;
+  const auto add_lines = [](std::vector<std::string>& all, const std::vector<std::string>& more) {
+    for (const auto& line : more)
+      if (std::find(all.begin(), all.end(), line) == all.end()) all.push_back(line);
+  };
+  for (const auto s : merged.order) {
+    const auto& part = shards[s].results;
+    append(indices, shards[s].indices());
+    append(out.labels, part.labels);
+    append(out.predictions.clean, part.predictions.clean),
+        append(out.predictions.adversarial, part.predictions.adversarial);
+    out.n += part.n, out.borderline += part.borderline;
+    out.seconds = rounded(*out.seconds + part.seconds.value_or(0));
+    out.checks_seconds = rounded(*out.checks_seconds + part.checks_seconds.value_or(0));
+    out.suspect = out.suspect || part.suspect;
+    out.started = std::min(out.started, part.started);
+    add_lines(out.reasons, part.reasons), add_lines(out.notes, part.notes);
+    const auto share = std::max<size_t>(kMergedGallery / parts.size(), 1);
+    for (size_t g = 0; g < std::min(part.gallery.size(), share); ++g) out.gallery.push_back(part.gallery[g]);
+    commits.insert(part.commit);
+  }
+  out.first_index = indices.empty() ? 0 : indices.front();
+  for (size_t i = 0; i < indices.size(); ++i)
+    if (indices[i] != out.first_index + static_cast<int64_t>(i)) {
+      out.indices = indices;
+      break;
+    }
+  out.first = merged_context(parts, [](const RunResults& r) -> const ContextResult& { return r.first; });
+  for (size_t c = 0; c < out.contexts.size(); ++c)
+    out.contexts[c] = merged_context(parts, [c](const RunResults& r) -> const ContextResult& { return r.contexts[c]; });
+  if (!out.contexts.empty()) {  // the flags of the first context stand there
+    const auto& context = out.contexts.front();
+    out.first.clean_accuracy = context.clean_accuracy, out.first.robust_accuracy = context.robust_accuracy;
+    out.first.interval = context.interval, out.first.clean_interval = context.clean_interval;
+    if (context.control) out.first.control = context.control;
+  }
+  const auto& robust = out.contexts.empty() ? out.first.robust : out.contexts.front().robust;
+  const auto& clean = out.contexts.empty() ? out.first.clean_correct : out.contexts.front().clean_correct;
+  const auto p = share_of(robust.empty() ? clean : robust).value_or(0) / 100;
+  out.standard_error = rounded(100 * std::sqrt(p * (1 - p) / static_cast<double>(std::max<int64_t>(out.n, 1))));
+  out.attacks = merged_attacks(parts);
+  merge_fast(parts, out);
+  for (size_t c = 0; c < out.curve.size(); ++c) {
+    Mean mean;
+    for (const auto* part : parts)
+      mean.add(c < part->curve.size() ? std::optional(part->curve[c].robust_accuracy) : std::nullopt, part->n);
+    const double share = mean.value().value_or(0);
+    out.curve[c].robust_accuracy = share;
+    out.curve[c].standard_error = rounded(std::sqrt(share * (100 - share) / static_cast<double>(out.n)));
+  }
+  for (size_t s = 0; s < out.sweep.size(); ++s) {
+    Mean of_clean, of_robust;
+    for (const auto* part : parts)
+      if (s < part->sweep.size())
+        of_clean.add(part->sweep[s].clean_accuracy, part->n), of_robust.add(part->sweep[s].robust_accuracy, part->n);
+    out.sweep[s].clean_accuracy = of_clean.value().value_or(0),
+    out.sweep[s].robust_accuracy = of_robust.value().value_or(0);
+  }
+  out.base = merged_peer(parts, robust, [](const RunResults& r) { return r.base; });
+  if (out.quantised) {
+    out.quantised->robust.clear();
+    for (const auto* part : parts)
+      if (part->quantised) append(out.quantised->robust, part->quantised->robust);
+    out.quantised->robust_accuracy = share_of(out.quantised->robust).value_or(0);
+  }
+  out.checks = merged_checks(parts);
+  merged.warnings = gap_warnings(out, parts);
+  for (auto& line : company_warnings(parts)) merged.warnings.push_back(std::move(line));
+  if (commits.size() > 1)
+    merged.warnings.push_back(fmt::format("shards are of other programs: commits {}", fmt::join(commits, ", ")));
+  out.notes.insert(out.notes.begin(), fmt::format("merged from {} shards", parts.size()));
+  add_lines(out.notes, merged.warnings);
+  return merged;
+}
+
+}  // namespace hpm
