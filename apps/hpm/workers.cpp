@@ -11,7 +11,6 @@
 #include <filesystem>
 #include <thread>
 
-#include "hpm/core/device.h"
 #include "hpm/core/error.h"
 
 namespace hpm::app {
@@ -32,11 +31,11 @@ bool ended(pid_t child, std::chrono::steady_clock::time_point until) {
 
 Workers::Workers(int64_t asked, CommandLine& line) {
   started_by_hpm_ = std::getenv(kStarted) != nullptr;
-  if (const auto place = place_from_environment()) {
-    require(asked == 1 || started_by_hpm_ || place->size == 1,
+  if (const auto place = place_from_environment(); place && place->size > 1) {
+    require(asked == 1 || started_by_hpm_,
             "--workers {}: a launcher (torchrun, srun) has started {} processes already; leave --workers out", asked,
             place->size);
-    place_ = *place, launched_ = place->size > 1;
+    place_ = *place, launched_ = true;
   } else {
     place_.size = asked;
     require(asked == 1 || has_c10d(),
@@ -55,14 +54,23 @@ Workers::~Workers() {
 }
 
 int64_t Workers::threads() const {
-  const char* local = std::getenv("LOCAL_WORLD_SIZE");
-  const auto here = launched_ && local ? std::max(std::atoll(local), 1LL) : place_.size;
+  const char *of_task = std::getenv("SLURM_CPUS_PER_TASK"), *local = std::getenv("LOCAL_WORLD_SIZE");
+  if (launched_ && !local) return of_task ? std::max(std::atoll(of_task), 1LL) : 1;
+  const auto here = launched_ ? std::max(std::atoll(local), 1LL) : place_.size;
   return std::max<int64_t>(available_cores() / here, 1);
+}
+
+void Workers::share_machine(ComputeOptions& compute) const {
+  if (place_.size == 1) return;
+  if (compute.threads == 0) compute.threads = threads();
+  if (compute.device == "cuda") compute.device = fmt::format("cuda:{}", place_.local_rank);
 }
 
 Crew* Workers::begin(const Arguments& arguments) {
   if (place_.size == 1) return nullptr;
-  crew_ = std::make_unique<Crew>(place_);
+  // A launcher's processes load at different speeds.
+  crew_ = std::make_unique<Crew>(place_,
+                                 launched_ && !started_by_hpm_ ? std::chrono::seconds(600) : std::chrono::seconds(60));
   if (!launched_) {
     place_.port = crew_->port();
     for (int64_t rank = 1; rank < place_.size; ++rank) start(rank, arguments);

@@ -8,6 +8,7 @@
 
 #include "command_line.h"
 #include "commands/commands.h"
+#include "hpm/core/device.h"
 #include "hpm/distributed/crew.h"
 
 namespace hpm::app {
@@ -25,15 +26,16 @@ class Workers {
 
   bool first() const { return place_.rank == 0; }
   int64_t size() const { return place_.size; }
-  int64_t local_rank() const { return place_.local_rank; }
-  /// Threads of each process, where none are asked for: the cores of this machine shared out.
-  int64_t threads() const;
+  /// The cores of this machine shared out, where no number of threads is asked for; "cuda" becomes the GPU of this
+  /// process.
+  void share_machine(ComputeOptions& compute) const;
   /// Opens the store, and starts the other processes with the same arguments where no launcher has.
   Crew* begin(const Arguments& arguments);
   /// What ends with this process's failure needs no second message: its parent has said it.
   bool speaks() const { return !started_by_hpm_; }
 
  private:
+  int64_t threads() const;
   void start(int64_t rank, const Arguments& arguments);
   CrewPlace place_;
   bool launched_ = false, started_by_hpm_ = false;

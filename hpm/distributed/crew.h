@@ -20,7 +20,7 @@ struct CrewPlace {
 };
 
 /// The place that a launcher gave: torchrun's RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT, or Slurm's
-/// SLURM_PROCID, SLURM_NTASKS, SLURM_LOCALID, SLURM_LAUNCH_NODE_IPADDR (the port is then 29400 and the last three
+/// SLURM_PROCID, SLURM_STEP_NUM_TASKS, SLURM_LOCALID, SLURM_LAUNCH_NODE_IPADDR (the port is then 29400 and the last three
 /// digits of SLURM_JOB_ID). None for a process on its own. Throws UsageError where only some are set, or one is no
 /// number.
 std::optional<CrewPlace> place_from_environment();

@@ -40,11 +40,12 @@ std::optional<CrewPlace> place_from_environment() {
         static_cast<uint16_t>(number("MASTER_PORT", 1, 65534) + (variable("TORCHELASTIC_RUN_ID").empty() ? 0 : 1));
     return place;
   }
-  // A job step of one task, or an interactive shell, is a process on its own.
-  if (variable("SLURM_PROCID").empty() || variable("SLURM_NTASKS").empty() || number("SLURM_NTASKS", 1, kMost) == 1)
+  // srun sets SLURM_STEP_NUM_TASKS; the job script itself and an interactive shell are processes on their own.
+  if (variable("SLURM_PROCID").empty() || variable("SLURM_STEP_NUM_TASKS").empty() ||
+      number("SLURM_STEP_NUM_TASKS", 1, kMost) == 1)
     return std::nullopt;
   require_set("srun", {"SLURM_LOCALID", "SLURM_LAUNCH_NODE_IPADDR", "SLURM_JOB_ID"});
-  CrewPlace place{.size = number("SLURM_NTASKS", 1, kMost), .host = variable("SLURM_LAUNCH_NODE_IPADDR")};
+  CrewPlace place{.size = number("SLURM_STEP_NUM_TASKS", 1, kMost), .host = variable("SLURM_LAUNCH_NODE_IPADDR")};
   place.rank = number("SLURM_PROCID", 0, place.size - 1);
   place.local_rank = number("SLURM_LOCALID", 0, kMost);
   place.port = static_cast<uint16_t>(29400 + number("SLURM_JOB_ID", 0, INT64_MAX) % 1000);

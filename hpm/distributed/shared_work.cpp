@@ -37,6 +37,7 @@ void SharedWork::fetch(const std::string& key) {
   const auto winner = std::stoll(*crew_.find("done/" + key));
   const auto until = Clock::now() + kFileLag;
   while (!journal_.take_from(winner, key)) {
+    if (interrupt_requested()) throw Interrupted("interrupted by the user");
     if (Clock::now() > until)
       fail(
           "worker {} finished the piece {}, but its journal does not show it after {} s; do all workers see the same "
@@ -49,8 +50,12 @@ void SharedWork::fetch(const std::string& key) {
 void SharedWork::finish(const std::vector<std::string>& keys, const std::function<void(size_t)>& write) {
   for (size_t i = 0; i < keys.size(); ++i)
     if (crew_.add("claimed/" + keys[i], 1) == 1) done_here_ += attempt(keys[i], i, write);
-  for (size_t i = 0; i < keys.size(); ++i)
+  // Idle workers begin at different pieces.
+  const auto first = keys.size() * static_cast<size_t>(crew_.rank()) / static_cast<size_t>(crew_.size());
+  for (size_t n = 0; n < keys.size(); ++n) {
+    const auto i = (first + n) % keys.size();
     if (!is_done(keys[i]) && attempt(keys[i], i, write)) ++done_here_, ++done_again_;
+  }
   for (const auto& key : keys) fetch(key);
 }
 

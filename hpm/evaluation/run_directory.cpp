@@ -83,7 +83,11 @@ bool is_of_a_run(const fs::path& file) {
                                               "prototypes-hpm"};
   const bool of_a_study = file.extension() == ".csv" || file.extension() == ".svg";
   const auto name = file.filename().string();
-  const bool of_a_worker = name.starts_with("events.") && (file.extension() == ".jsonl" || file.extension() == ".bin");
+  // events.3.jsonl, events.3.bin
+  const auto stem = file.stem().string();
+  const bool of_a_worker = (file.extension() == ".jsonl" || file.extension() == ".bin") &&
+                           stem.starts_with("events.") && stem.size() > 7 &&
+                           stem.find_first_not_of("0123456789", 7) == std::string::npos;
   return names.contains(name) || of_a_worker || name.starts_with("events.out.tfevents.") ||
          (of_a_study && stems.contains(file.stem().string()));
 }

@@ -1,6 +1,7 @@
 #include "hpm/io/journal.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -56,11 +57,14 @@ Journal::Journal(const std::string& folder, const std::string& fingerprint, bool
       lines_path_(file_of(folder, worker, "jsonl")),
       data_path_(file_of(folder, worker, "bin")),
       worker_(worker) {
-  const int fresh = resume ? 0 : O_TRUNC;
-  lines_ = open_file(lines_path_, O_RDWR | O_CREAT | fresh);
-  data_ = open_file(data_path_, O_RDWR | O_CREAT | fresh);
+  lines_ = open_file(lines_path_, O_RDWR | O_CREAT);
+  data_ = open_file(data_path_, O_RDWR | O_CREAT);
   if (lines_ < 0 || data_ < 0) fail_to("be opened");
+  if (::flock(lines_, LOCK_EX | LOCK_NB) != 0)
+    fail("{}: another process is writing it; wait until it has ended", lines_path_);
+  if (!resume && (::ftruncate(lines_, 0) != 0 || ::ftruncate(data_, 0) != 0)) fail_to("be emptied");
   recover(fingerprint);
+  opening_ = false;
   if (lines_size_ == 0)
     append(lines_, sealed(json_text(Json{{"journal", 1}, {"fingerprint", fingerprint}}), ""), lines_size_);
   if (!resume) return;
@@ -75,6 +79,7 @@ Journal::Journal(const std::string& folder, const std::string& fingerprint, int6
       data_path_(file_of(folder, worker, "bin")),
       worker_(worker) {
   recover(fingerprint);
+  opening_ = false;
 }
 
 Journal& Journal::other(int64_t worker) {
@@ -92,7 +97,9 @@ const Journal* Journal::holder(const std::string& key) const {
   }
   const Journal* first = pieces_.contains(name) ? this : nullptr;
   for (const auto& [worker, journal] : others_)
-    if (journal->pieces_.contains(name) && (!first || worker < first->worker_)) first = journal.get();
+    if (const auto found = journal->pieces_.find(name); found != journal->pieces_.end() && found->second.was_there &&
+                                                        (!first || worker < first->worker_))
+      first = journal.get();
   return first;
 }
 
@@ -100,7 +107,7 @@ bool Journal::take_from(int64_t worker, const std::string& key) {
   const auto name = printable_utf8(key);
   if (worker != worker_) {
     auto& from = other(worker);
-    from.recover(fingerprint_);
+    from.recover(fingerprint_);  // what it has written since
     if (!from.pieces_.contains(name)) return false;
   }
   taken_from_[name] = worker;
@@ -156,7 +163,8 @@ bool Journal::recover_line(std::string_view line, const std::string& fingerprint
     if (bytes > data.size() || data_size_ > data.size() - bytes) return false;
     const auto payload = data.read(data_size_, bytes);
     if (sealed(std::string(line.substr(0, seal)) + "}", payload.text()) != std::string(line) + "\n") return false;
-    piece.earlier_seconds = json.value("seconds", 0.);
+    piece.was_there = opening_;
+    if (opening_) piece.earlier_seconds = json.value("seconds", 0.);
     pieces_[json.at("key").get<std::string>()] = std::move(piece);
   } catch (const std::exception&) {
     return false;
@@ -251,14 +259,15 @@ WorkLog WorkLog::below(const std::string& name) const {
 
 /// Where pieces of one name can be of other rows later, workers must not take one for the other.
 std::string WorkLog::full_key(const std::string& key, const at::Tensor& rows) const {
-  if (workers_ == 1) return prefix_ + key;
+  if (workers_ == 1 && !team_) return prefix_ + key;
   const auto whole = rows.contiguous();
   const std::span bytes(static_cast<const std::byte*>(whole.data_ptr()), static_cast<size_t>(whole.nbytes()));
   return fmt::format("{}{}#{:08x}", prefix_, key, crc32_of(bytes, 0));
 }
 
 NamedTensors WorkLog::recall(const std::string& key, const at::Tensor& rows) const {
-  const auto name = full_key(key, rows);
+  auto name = full_key(key, rows);
+  if (!journal_->has(name)) name = prefix_ + key;  // begun by one process
   if (!journal_->has(name)) return {};
   auto stored = journal_->read(name);
   const auto then = find_tensor(stored, "rows");

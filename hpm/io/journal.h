@@ -51,6 +51,7 @@ class Journal {
     uint64_t offset = 0;
     std::vector<Part> parts;
     mutable double earlier_seconds = 0;  ///< not yet counted
+    bool was_there = false;              ///< when the journal was opened
   };
   struct Reader {};  // opens the files of another worker to read them
   Journal(const std::string& folder, const std::string& fingerprint, int64_t worker, Reader);
@@ -63,6 +64,7 @@ class Journal {
 
   std::string folder_, fingerprint_, lines_path_, data_path_;
   int64_t worker_ = 0;
+  bool opening_ = true;
   std::map<int64_t, std::unique_ptr<Journal>> others_;  // by worker
   std::map<std::string, int64_t> taken_from_;           // a key: whose piece counts
   int lines_ = -1, data_ = -1;

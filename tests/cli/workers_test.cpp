@@ -54,7 +54,7 @@ TEST_F(Workers, TwoGiveTheFlagsOfOneInEveryProtocol) {
   const std::vector<std::pair<std::string, std::string>> protocols = {
       {"aa", attack + " --quiet"},
       {"pgd", model + " --count 64 --protocol pgd --steps 5" + quiet},
-      {"curve", model + ",0.2 --count 32 --protocol pgd --steps 3" + quiet},
+      {"curve", data + " --eps 0.1,0.2 --model '" + base + "' --count 32 --protocol pgd --steps 3" + quiet},
       {"fast", model + " --count 48 --protocol fast --sample 2 --no-escalate" + quiet},
       {"msa", data +
                   " --eps 0.1 --count 32 --company 16 --model hpm/model.safetensors --protocol msa --steps 3 --context "
@@ -64,7 +64,7 @@ TEST_F(Workers, TwoGiveTheFlagsOfOneInEveryProtocol) {
     SCOPED_TRACE(name);
     run("evaluate --out one-" + name + arguments);
     const auto r = run("evaluate --workers 2 --out two-" + name + arguments);
-    EXPECT_EQ(r.err.find("did not come to the end"), std::string::npos) << r.err;
+    EXPECT_EQ(r.err.find("had not come to the end"), std::string::npos) << r.err;
     expect_same(results("one-" + name), results("two-" + name));
     EXPECT_TRUE(std::filesystem::exists(*folder / ("two-" + name + "/events.1.jsonl")));
   }
@@ -81,7 +81,7 @@ TEST_F(Workers, AKilledOneIsReplacedByTheOthersWork) {
                                         "kill -9 $(pgrep -P $pid); wait $pid; echo $? > status\n";
   ASSERT_EQ(std::system(("bash '" + (*folder / "kill.sh").string() + "' 2> /dev/null").c_str()), 0);
   EXPECT_EQ(text_of(*folder / "status"), "0\n") << text_of(*folder / "err");
-  EXPECT_NE(text_of(*folder / "err").find("1 of 2 workers did not come to the end"), std::string::npos)
+  EXPECT_NE(text_of(*folder / "err").find("1 of 2 workers had not come to the end"), std::string::npos)
       << text_of(*folder / "err");
   expect_same(results("whole"), results("killed"));
 }
@@ -104,11 +104,24 @@ TEST_F(Workers, AnotherNumberGoesOnWhereTheyWereInterrupted) {
   }
 }
 
+TEST_F(Workers, TwoGoOnWithWhatOneHasDone) {
+  HPM_NEED_FASHION_MNIST();
+  run("evaluate --quiet --overwrite --out whole" + attack);
+  std::filesystem::copy(*folder / "whole", *folder / "gone-on", std::filesystem::copy_options::recursive);
+  const auto before = std::filesystem::file_size(*folder / "gone-on/events.bin");
+  const auto r = run("evaluate --resume --workers 2 --out gone-on" + attack);
+  EXPECT_NE(r.err.find("going on after"), std::string::npos) << r.err;
+  EXPECT_EQ(std::filesystem::file_size(*folder / "gone-on/events.bin"), before) << "nothing is done again";
+  EXPECT_EQ(std::filesystem::file_size(*folder / "gone-on/events.1.bin"), 0u);
+  expect_same(results("whole"), results("gone-on"));
+}
+
 TEST_F(Workers, WhatTheyCannotShareIsASentence) {
   HPM_NEED_FASHION_MNIST();
   const auto refused = [&](const std::string& arguments) { return run("evaluate --workers 2" + arguments, 2).err; };
   EXPECT_NE(refused(" --out c --conformance" + attack).find("runs in one process"), std::string::npos);
   EXPECT_NE(refused(" --out r --random" + attack).find("evaluated in one process"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(*folder / "c")) << "refused before anything is written";
   const auto launched = program("evaluate --out l" + attack + " --quiet", folder->path);
   EXPECT_EQ(launched.status, 0);
   const auto half = "cd '" + folder->path.string() + "' && RANK=1 WORLD_SIZE=2 '" +
@@ -145,7 +158,7 @@ TEST_F(Workers, AreNotNeededForShardsMadeByHandWhichMergeIntoOneRun) {
   run("merge shard-b shard-a --out merged");
   auto all = results("all"), merged = results("merged");
   for (const char* field : {"n", "first_index", "labels", "robust", "clean_correct", "robust_accuracy",
-                            "clean_accuracy", "interval", "standard_error", "broken_by", "predictions", "borderline"})
+                            "clean_accuracy", "interval", "standard_error", "broken_by"})
     EXPECT_EQ(merged.value(field, nlohmann::json()), all.value(field, nlohmann::json())) << field;
   EXPECT_TRUE(std::filesystem::exists(*folder / "merged/report.html"));
 

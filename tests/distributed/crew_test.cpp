@@ -16,7 +16,7 @@ constexpr const char* kVariables[] = {"RANK",
                                       "MASTER_ADDR",
                                       "MASTER_PORT",
                                       "SLURM_PROCID",
-                                      "SLURM_NTASKS",
+                                      "SLURM_STEP_NUM_TASKS",
                                       "SLURM_LOCALID",
                                       "SLURM_JOB_ID",
                                       "TORCHELASTIC_RUN_ID",
@@ -45,7 +45,7 @@ class CrewPlaces : public testing::Test {
 
 TEST_F(CrewPlaces, AProcessWithoutALauncherIsOnItsOwn) {
   EXPECT_FALSE(place_from_environment().has_value());
-  set({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "1"}});
+  set({{"SLURM_PROCID", "0"}, {"SLURM_STEP_NUM_TASKS", "1"}});
   EXPECT_FALSE(place_from_environment().has_value()) << "a step of one task";
 }
 
@@ -64,7 +64,7 @@ TEST_F(CrewPlaces, TorchrunsAreTakenWithAPortBesideItsOwnStore) {
 
 TEST_F(CrewPlaces, SlurmsHaveAPortOfTheirJob) {
   set({{"SLURM_PROCID", "5"},
-       {"SLURM_NTASKS", "8"},
+       {"SLURM_STEP_NUM_TASKS", "8"},
        {"SLURM_LOCALID", "1"},
        {"SLURM_LAUNCH_NODE_IPADDR", "10.0.0.2"},
        {"SLURM_JOB_ID", "123456"}});

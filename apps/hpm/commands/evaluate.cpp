@@ -1,7 +1,6 @@
 #include "hpm/evaluation/run/evaluate.h"
 
 #include <filesystem>
-
 #include "commands/commands.h"
 #include "cost.h"
 #include "evaluation_table.h"
@@ -128,11 +127,12 @@ int evaluate(const Arguments& arguments) {
   auto& options = flags.options;
   official_computing(line, options);
   Workers workers(flags.workers, line);
-  if (options.compute.threads == 0 && workers.size() > 1) options.compute.threads = workers.threads();
+  workers.share_machine(options.compute);
   configure_threads(options.compute.threads);
   auto input = load(flags, line);
   check_options(options, input.model.head.has_value(),
                 [&](const auto& option, const auto& why) { line.warn_unused(option, why); });
+  if (workers.size() > 1) require_shareable(options);
   for (const auto& file : options.surrogate_files)
     input.surrogates.push_back(torchscript_surrogate(file, flags.model.allow_torchscript));
   to_device(input, options);
@@ -143,7 +143,7 @@ int evaluate(const Arguments& arguments) {
   }
   const auto plan = plan_evaluation(input, options);
   for (const auto& text : plan.notes) line.monitor().warn(text);
-  if (workers.first() && !say_cost(input, options, plan, line)) return 0;
+  if (workers.first() ? !say_cost(input, options, plan, line) : line.dry_run) return 0;
   return share(input, options, plan, workers, arguments, line);
 }
 

@@ -299,4 +299,14 @@ void check_options(const EvaluationOptions& o, bool has_head,
          "the model has no HPM head (and no --coupling batch)");
 }
 
+void require_shareable(const EvaluationOptions& options) {
+  require(!options.conformance,
+          "--conformance: the official code draws its random numbers from one generator in one order; it runs in one "
+          "process (leave --workers or the launcher out)");
+  require(!options.random,
+          "--random: a random model's draws go on from one piece of work to the next; it is evaluated in one process "
+          "(leave --workers or the launcher out)");
+  require(!options.time_limit, "--budget: the workers' clocks would end at different pieces; leave --workers out");
+}
+
 }  // namespace hpm

@@ -1,4 +1,4 @@
-// defines: EvaluationOptions, fields(), setting_notes(), check_options()
+// defines: EvaluationOptions, fields(), setting_notes(), check_options(), require_shareable()
 #pragma once
 #include <functional>
 #include <optional>
@@ -82,5 +82,8 @@ std::vector<std::string> setting_notes(const EvaluationOptions& options);
 /// reason)`. `has_head`: the model has an HPM head.
 void check_options(const EvaluationOptions& options, bool has_head,
                    const std::function<void(const std::string&, const std::string&)>& has_no_effect);
+
+/// Throws UsageError for what only one process can do.
+void require_shareable(const EvaluationOptions& options);
 
 }  // namespace hpm

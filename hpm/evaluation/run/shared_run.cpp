@@ -17,20 +17,12 @@ std::string build_text() { return fmt::format("{} {}", this_build().commit, this
 
 }  // namespace
 
-void require_shareable(const EvaluationOptions& options) {
-  require(!options.conformance,
-          "--conformance: the official code draws its random numbers from one generator in one order; it runs in one "
-          "process (leave --workers or the launcher out)");
-  require(!options.random,
-          "--random: a random model's draws go on from one piece of work to the next; it is evaluated in one process "
-          "(leave --workers or the launcher out)");
-  require(!options.time_limit, "--budget: the workers' clocks would end at different pieces; leave --workers out");
-}
-
 int64_t begin_run(const Fingerprint& settings, const RunDirectory& run, bool resume, Crew* crew) {
   int64_t workers = crew ? crew->size() : 1;
   std::error_code none;
-  if (resume && std::filesystem::exists(run.file(kWorkersFile), none))
+  const bool goes_on = resume && std::filesystem::exists(run.file("events.jsonl"), none);
+  if (goes_on && !std::filesystem::exists(run.file(kWorkersFile), none)) workers = 1;
+  else if (goes_on)
     workers = std::max<int64_t>(std::atoll(std::string(read_file(run.file(kWorkersFile)).text()).c_str()), 1);
   else if (workers > 1) run.write(kWorkersFile, std::to_string(workers) + "\n");
   settings.write(run.path());
@@ -56,15 +48,21 @@ int64_t join_run(const Fingerprint& settings, Crew& crew) {
 
 void part(Crew& crew, Monitor& monitor) {
   constexpr auto kPatience = std::chrono::seconds(10);
+  if (crew.rank() != 0) {
+    try {
+      crew.add("parted", 1);
+    } catch (const CrewLost&) {  // the first worker has ended before: so has this one
+    }
+    return;
+  }
   auto parted = crew.add("parted", 1);
-  if (crew.rank() != 0) return;
   const auto until = std::chrono::steady_clock::now() + kPatience;
-  while (parted < crew.size() && std::chrono::steady_clock::now() < until) {
+  while (parted < crew.size() && std::chrono::steady_clock::now() < until && !interrupt_requested()) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     parted = crew.add("parted", 0);
   }
   if (parted < crew.size())
-    monitor.warn(fmt::format("{} of {} workers did not come to the end; the others did their work",
+    monitor.warn(fmt::format("{} of {} workers had not come to the end; the others did their work",
                              crew.size() - parted, crew.size()));
 }
 

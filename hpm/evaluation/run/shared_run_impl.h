@@ -1,4 +1,4 @@
-// defines: require_shareable(), begin_run(), join_run(), part()
+// defines: begin_run(), join_run(), part()
 #pragma once
 #include "hpm/distributed/crew.h"
 #include "hpm/evaluation/fingerprint.h"
@@ -6,9 +6,6 @@
 #include "hpm/evaluation/run_directory.h"
 
 namespace hpm {
-
-/// Throws UsageError for what only one process can do.
-void require_shareable(const EvaluationOptions& options);
 
 /// The first worker: how many workers the pieces are cut for, which is how many the run was begun with. Tells the
 /// others.
