@@ -57,19 +57,12 @@ Journal::Journal(const std::string& folder, const std::string& fingerprint, bool
       lines_path_(file_of(folder, worker, "jsonl")),
       data_path_(file_of(folder, worker, "bin")),
       worker_(worker) {
-  lines_ = open_file(lines_path_, O_RDWR | O_CREAT);
-  data_ = open_file(data_path_, O_RDWR | O_CREAT);
-  if (lines_ < 0 || data_ < 0) fail_to("be opened");
-  if (::flock(lines_, LOCK_EX | LOCK_NB) != 0)
-    fail("{}: another process is writing it; wait until it has ended", lines_path_);
-  if (!resume && (::ftruncate(lines_, 0) != 0 || ::ftruncate(data_, 0) != 0)) fail_to("be emptied");
-  recover(fingerprint);
-  opening_ = false;
-  if (lines_size_ == 0)
-    append(lines_, sealed(json_text(Json{{"journal", 1}, {"fingerprint", fingerprint}}), ""), lines_size_);
-  if (!resume) return;
-  for (const auto& entry : std::filesystem::directory_iterator(folder))
-    if (const auto found = worker_of(entry.path()); found && *found != worker_) other(*found);
+  try {
+    open(resume);
+  } catch (...) {
+    close();
+    throw;
+  }
 }
 
 Journal::Journal(const std::string& folder, const std::string& fingerprint, int64_t worker, Reader)
@@ -97,8 +90,8 @@ const Journal* Journal::holder(const std::string& key) const {
   }
   const Journal* first = pieces_.contains(name) ? this : nullptr;
   for (const auto& [worker, journal] : others_)
-    if (const auto found = journal->pieces_.find(name); found != journal->pieces_.end() && found->second.was_there &&
-                                                        (!first || worker < first->worker_))
+    if (const auto found = journal->pieces_.find(name);
+        found != journal->pieces_.end() && found->second.was_there && (!first || worker < first->worker_))
       first = journal.get();
   return first;
 }
@@ -120,10 +113,28 @@ size_t Journal::size() const {
   return all;
 }
 
-Journal::~Journal() {
-  for (int descriptor : {lines_, data_})
-    if (descriptor >= 0) ::close(descriptor);
+void Journal::open(bool resume) {
+  lines_ = open_file(lines_path_, O_RDWR | O_CREAT);
+  data_ = open_file(data_path_, O_RDWR | O_CREAT);
+  if (lines_ < 0 || data_ < 0) fail_to("be opened");
+  if (::flock(lines_, LOCK_EX | LOCK_NB) != 0)
+    fail("{}: another process is writing it; wait until it has ended", lines_path_);
+  if (!resume && (::ftruncate(lines_, 0) != 0 || ::ftruncate(data_, 0) != 0)) fail_to("be emptied");
+  recover(fingerprint_);
+  opening_ = false;
+  if (lines_size_ == 0)
+    append(lines_, sealed(json_text(Json{{"journal", 1}, {"fingerprint", fingerprint_}}), ""), lines_size_);
+  if (!resume) return;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_))
+    if (const auto found = worker_of(entry.path()); found && *found != worker_) other(*found);
 }
+
+void Journal::close() {
+  for (int* descriptor : {&lines_, &data_})
+    if (*descriptor >= 0) ::close(std::exchange(*descriptor, -1));
+}
+
+Journal::~Journal() { close(); }
 
 void Journal::recover(const std::string& fingerprint) {
   std::error_code error;

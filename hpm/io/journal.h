@@ -57,6 +57,8 @@ class Journal {
   Journal(const std::string& folder, const std::string& fingerprint, int64_t worker, Reader);
   Journal& other(int64_t worker);
   const Journal* holder(const std::string& key) const;
+  void open(bool resume);
+  void close();
   void recover(const std::string& fingerprint);
   bool recover_line(std::string_view line, const std::string& fingerprint);
   void append(int descriptor, std::string_view bytes, uint64_t& size);
