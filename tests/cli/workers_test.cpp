@@ -40,6 +40,17 @@ class Workers : public testing::Test {
       EXPECT_NEAR(several["attacks"][i]["forward_passes"], passes, .1 * passes) << one["attacks"][i]["name"];
     }
   }
+  /// Two workers on `attack`; `command` is run as soon as the second one has joined ($pid: the first one).
+  /// Afterwards the files `status` and `err` say how it ended.
+  void disturb(const std::string& name, const std::string& command) const {
+    std::ofstream script(*folder / "disturb.sh");
+    script << "cd '" << folder->path.string() << "'\n'" << (test::binary_dir() / "hpm").string()
+           << "' evaluate --quiet --workers 2 --out " << name << attack << " > out 2> err & pid=$!\n";
+    script << "until [ -s " << name << "/events.1.jsonl ] || ! kill -0 $pid; do sleep .01; done\n";
+    script << command << "; wait $pid; echo $? > status\n";
+    script.close();
+    ASSERT_EQ(std::system(("bash '" + (*folder / "disturb.sh").string() + "' 2> /dev/null").c_str()), 0);
+  }
   const std::string base = (test::source_dir() / "checkpoints/fashion-mnist-linf-0.1.safetensors").string();
   const std::string data = " --data fashion-mnist --threads 1";
   const std::string attack = data + " --eps 0.1 --count 64 --model '" + base +
@@ -51,15 +62,14 @@ TEST_F(Workers, TwoGiveTheFlagsOfOneInEveryProtocol) {
   HPM_NEED_FASHION_MNIST();
   prepare();
   const std::string model = data + " --eps 0.1 --model '" + base + "'", quiet = " --quiet --checks none";
-  const std::vector<std::pair<std::string, std::string>> protocols = {
-      {"aa", attack + " --quiet"},
-      {"pgd", model + " --count 64 --protocol pgd --steps 5" + quiet},
-      {"curve", data + " --eps 0.1,0.2 --model '" + base + "' --count 32 --protocol pgd --steps 3" + quiet},
-      {"fast", model + " --count 48 --protocol fast --sample 2 --no-escalate" + quiet},
-      {"msa", data +
-                  " --eps 0.1 --count 32 --company 16 --model hpm/model.safetensors --protocol msa --steps 3 --context "
-                  "solo,joint --surrogates ste,fc" +
-                  quiet}};
+  std::map<std::string, std::string> protocols;
+  protocols["autoattack"] = attack + " --quiet";
+  protocols["pgd"] = model + " --count 64 --protocol pgd --steps 5" + quiet;
+  protocols["curve"] = data + " --eps 0.1,0.2 --model '" + base + "' --count 32 --protocol pgd --steps 3" + quiet;
+  protocols["fast"] = model + " --count 48 --protocol fast --sample 2 --no-escalate" + quiet;
+  protocols["msa"] = data +
+                     " --eps 0.1 --count 32 --company 16 --model hpm/model.safetensors --protocol msa --steps 3" +
+                     " --context solo,joint --surrogates ste,fc" + quiet;
   for (const auto& [name, arguments] : protocols) {
     SCOPED_TRACE(name);
     run("evaluate --out one-" + name + arguments);
@@ -73,13 +83,7 @@ TEST_F(Workers, TwoGiveTheFlagsOfOneInEveryProtocol) {
 TEST_F(Workers, AKilledOneIsReplacedByTheOthersWork) {
   HPM_NEED_FASHION_MNIST();
   run("evaluate --quiet --overwrite --out whole" + attack);
-  const auto hpm = "'" + (test::binary_dir() / "hpm").string() + "' evaluate --quiet --workers 2 --out killed" + attack;
-  std::ofstream(*folder / "kill.sh") << "cd '" << folder->path.string() << "'\n"
-                                     << hpm
-                                     << " > out 2> err & pid=$!\n"
-                                        "until [ -s killed/events.1.bin ] || ! kill -0 $pid; do sleep .01; done\n"
-                                        "kill -9 $(pgrep -P $pid); wait $pid; echo $? > status\n";
-  ASSERT_EQ(std::system(("bash '" + (*folder / "kill.sh").string() + "' 2> /dev/null").c_str()), 0);
+  disturb("killed", "kill -9 $(pgrep -P $pid)");
   EXPECT_EQ(text_of(*folder / "status"), "0\n") << text_of(*folder / "err");
   EXPECT_NE(text_of(*folder / "err").find("1 of 2 workers had not come to the end"), std::string::npos)
       << text_of(*folder / "err");
@@ -89,13 +93,7 @@ TEST_F(Workers, AKilledOneIsReplacedByTheOthersWork) {
 TEST_F(Workers, AnotherNumberGoesOnWhereTheyWereInterrupted) {
   HPM_NEED_FASHION_MNIST();
   run("evaluate --quiet --overwrite --out whole" + attack);
-  const auto hpm = "'" + (test::binary_dir() / "hpm").string() + "' evaluate --quiet --workers 2 --out part" + attack;
-  std::ofstream(*folder / "stop.sh") << "cd '" << folder->path.string() << "'\n"
-                                     << hpm
-                                     << " > out 2> err & pid=$!\n"
-                                        "until [ -s part/events.1.bin ] || ! kill -0 $pid; do sleep .01; done\n"
-                                        "kill -TERM $pid; wait $pid; echo $? > status\n";
-  ASSERT_EQ(std::system(("bash '" + (*folder / "stop.sh").string() + "' 2> /dev/null").c_str()), 0);
+  disturb("part", "kill -TERM $pid");
   EXPECT_EQ(text_of(*folder / "status"), "130\n");
   EXPECT_NE(text_of(*folder / "err").find("--resume"), std::string::npos) << text_of(*folder / "err");
   for (const std::string workers : {"3", "1"}) {

@@ -100,7 +100,7 @@ TEST(Crew, AloneItNeedsNoSocket) {
 }
 
 TEST(Crew, TwoProcessesSeeOneStoreAndTheOtherHearsOfItsEnd) {
-  if (!has_c10d()) GTEST_SKIP() << "needs a LibTorch with c10d";
+  if (!has_c10d()) GTEST_SKIP() << "needs a LibTorch with c10d, and a build with -DHPM_WITH_C10D=ON";
   auto first = std::make_unique<Crew>(CrewPlace{0, 2});
   Crew second({1, 2, 1, "127.0.0.1", first->port()});
   first->set("key", "value");
@@ -116,7 +116,7 @@ TEST(Crew, TwoProcessesSeeOneStoreAndTheOtherHearsOfItsEnd) {
 }
 
 TEST(Crew, AStoreThatIsNotThereIsASentence) {
-  if (!has_c10d()) GTEST_SKIP() << "needs a LibTorch with c10d";
+  if (!has_c10d()) GTEST_SKIP() << "needs a LibTorch with c10d, and a build with -DHPM_WITH_C10D=ON";
   const auto text = message_of<Error>([] { Crew({1, 2, 1, "127.0.0.1", 1}, std::chrono::seconds(1)); });
   EXPECT_NE(text.find("127.0.0.1:1"), std::string::npos) << text;
   EXPECT_NE(text.find("is rank 0 running there"), std::string::npos) << text;

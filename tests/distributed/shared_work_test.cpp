@@ -25,7 +25,7 @@ std::vector<PieceOfWork> twelve() { return WorkLog().pieces("piece", at::arange(
 class SharedWorkTest : public testing::Test {
  protected:
   void SetUp() override {
-    if (!has_c10d()) GTEST_SKIP() << "needs a LibTorch with c10d";
+    if (!has_c10d()) GTEST_SKIP() << "needs a LibTorch with c10d, and a build with -DHPM_WITH_C10D=ON";
     first_ = std::make_unique<Worker>(folder_, 0, 2, uint16_t{0});
     second_ = std::make_unique<Worker>(folder_, 1, 2, first_->crew.port());
   }

@@ -96,7 +96,7 @@ def test_an_evaluation_in_a_folder_goes_on_there(tiny: Any, x: Any, y: Any, tmp_
 
 
 def test_flags_come_as_a_table_with_a_row_an_image(tiny: Any, x: Any, y: Any) -> None:
-    pandas = pytest.importorskip("pandas")
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed: .venv/bin/pip install pandas")
     table = hpm.evaluate(tiny, x, y, eps=0.06, protocol="pgd", checks="none").to_pandas()
     assert isinstance(table, pandas.DataFrame) and len(table) == 24
     assert {"label", "clean_correct", "robust", "clean_prediction"} <= set(table.columns)

@@ -203,7 +203,7 @@ def test_the_program_predicts_and_judges_as_python_does(program: Path, tmp_path:
     x = images(16)
     y = module(x).argmax(1)
     torch.save(module.state_dict(), tmp_path / "model.pth")
-    numpy = pytest.importorskip("numpy")
+    numpy = pytest.importorskip("numpy", reason="numpy is not installed: .venv/bin/pip install numpy")
     numpy.savez(tmp_path / "images.npz", x=x.numpy(), y=y.numpy())
     common = ["--model", tmp_path / "model.pth", "--arch", ARCH, "--mean", "0,0,0", "--std", "1,1,1"]
     (tmp_path / "x.npy").parent.mkdir(exist_ok=True)
@@ -235,7 +235,7 @@ def test_analyze_studies_the_heads_of_a_module(tiny: Any, x: Any, y: Any) -> Non
 
 
 def test_data_sets_come_as_tensors(tmp_path: Path) -> None:
-    numpy = pytest.importorskip("numpy")
+    numpy = pytest.importorskip("numpy", reason="numpy is not installed: .venv/bin/pip install numpy")
     x = (images(6) * 255).round().byte()
     numpy.savez(tmp_path / "some.npz", x=x.numpy(), y=numpy.arange(6))
     found = hpm.data(f"npz:{tmp_path / 'some.npz'}", first=1, count=4)
