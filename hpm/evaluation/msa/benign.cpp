@@ -8,38 +8,25 @@
 
 namespace hpm {
 
-BenignModel::BenignModel(Defence& defence, size_t target, Surrogate surrogate, Output clean, Tensor malicious,
+BenignModel::BenignModel(Defence& defence, size_t target, Surrogate surrogate, Output clean, const Tensor& malicious,
                          Tensor labels)
-    : defence_(defence),
-      target_(target),
-      surrogate_(std::move(surrogate)),
-      clean_(std::move(clean)),
-      malicious_(malicious.to(clean_.logits.device())),
-      labels_(std::move(labels)) {
-  require(surrogate_.logits != nullptr, "BenignModel: needs a surrogate with logits, but got {}", surrogate_.name);
-  require(defence_.row_wise_pass(), "BenignModel: needs a defence whose pass treats rows independently");
-}
+    : BatchPartModel(defence, target, std::move(surrogate), std::move(clean), malicious), labels_(std::move(labels)) {}
 
 Answer BenignModel::ask(const Query& query, const Loss* loss) {
   at::AutoGradMode mode(loss != nullptr);
-  const auto moved = query.x.index_select(0, malicious_).detach().requires_grad_(loss != nullptr);
-  const auto out = defence_.run(moved);
-  const Output batch{clean_.features.index_copy(0, malicious_, out.features),
-                     clean_.logits.index_copy(0, malicious_, out.logits)};
+  const auto moved = query.x.index_select(0, rows_).detach().requires_grad_(loss != nullptr);
+  const auto batch = with(moved);
+  const auto logits = predict(batch, query.index);
+  const auto right = at::one_hot(labels_.index_select(0, rows_), logits.size(1)).to(logits.scalar_type());
   Answer answer;
-  {
-    torch::NoGradGuard guard;
-    auto logits = defence_.predict({batch.features.detach(), batch.logits.detach()}, query.index, target_).clone();
-    const auto right = at::one_hot(labels_.index_select(0, malicious_), logits.size(1)).to(logits.scalar_type());
-    answer.target_logits = logits.index_copy_(0, malicious_, right);
-  }
+  answer.target_logits = logits.index_copy(0, rows_, right);
   if (!loss) return answer;
-  const auto untouched = at::ones_like(query.index, query.x.options()).index_fill_(0, malicious_, 0);
+  const auto untouched = at::ones_like(query.index, query.x.options()).index_fill_(0, rows_, 0);
   const auto losses = loss_values(surrogate_.logits({moved, batch.features, batch.logits, query.index}), *loss);
   Answer of_moved;
   differentiate_rows(moved, losses * untouched, of_moved);
   answer.loss = of_moved.loss;
-  answer.gradient = at::zeros_like(query.x).index_copy(0, malicious_, of_moved.gradient);
+  answer.gradient = at::zeros_like(query.x).index_copy(0, rows_, of_moved.gradient);
   return answer;
 }
 
@@ -85,10 +72,17 @@ class Invasion {
     const auto batches = run_.defence.batches();
     run_.monitor.begin(fmt::format("{}, {} malicious", run_.target(target_).name, malicious_),
                        static_cast<int64_t>(batches.size()), "batches");
-    for (size_t b = 0; b < batches.size(); ++b) {
-      if (batches[b].numel() > malicious_) attack(batches[b], b, outcome);  // the last batch may be too short
-      run_.monitor.step(static_cast<int64_t>(b) + 1, fmt::format("right {} of {}", outcome.right, outcome.images));
-    }
+    std::vector<PieceOfWork> pieces;
+    for (const auto& index : batches)
+      if (index.numel() > malicious_)  // the last batch may be too short
+        pieces.push_back({fmt::format("{}/benign/{}/{}", run_.target(target_).name, malicious_, pieces.size()),
+                          run_.observer.places(index)});
+    run_.log.each(
+        pieces, [&](size_t b) { return attack(pieces[b].rows, b); },
+        [&](size_t b, const NamedTensors& done) {
+          take(pieces[b].rows, b, done, outcome);
+          run_.monitor.step(static_cast<int64_t>(b) + 1, fmt::format("right {} of {}", outcome.right, outcome.images));
+        });
     run_.monitor.end();
     return outcome;
   }
@@ -99,15 +93,20 @@ class Invasion {
     return predict_once(run_.defence, {x, batch.index}, target_).argmax(1).eq(batch.y).to(at::kCPU);
   }
 
-  void attack(const Tensor& index, size_t number, BenignOutcome& outcome) {
-    const auto rows = run_.observer.places(index);
-    const auto order = streams_.permutation(index.numel(), {"malicious", static_cast<int64_t>(number)});
-    const auto attackers = order.slice(0, 0, malicious_), untouched = order.slice(0, malicious_);
-    const auto key = fmt::format("{}/benign/{}/{}", run_.target(target_).name, malicious_, number);
-    const auto done = run_.log.once(key, rows, [&]() -> NamedTensors {
-      const auto batch = run_.images.select(rows);
-      return {{"clean", right(batch.x, batch)}, {"right", worst(batch, attackers, untouched)}};
-    });
+  /// The rows of a batch of B images, the attacker's first.
+  Tensor shuffled(int64_t size, size_t number) const {
+    return streams_.permutation(size, {"malicious", static_cast<int64_t>(number)});
+  }
+
+  NamedTensors attack(const Tensor& rows, size_t number) const {
+    const auto batch = run_.images.select(rows);
+    const auto order = shuffled(rows.numel(), number);
+    return {{"clean", right(batch.x, batch)},
+            {"right", worst(batch, order.slice(0, 0, malicious_), order.slice(0, malicious_))}};
+  }
+
+  void take(const Tensor& rows, size_t number, const NamedTensors& done, BenignOutcome& outcome) const {
+    const auto untouched = shuffled(rows.numel(), number).slice(0, malicious_);
     const auto clean = find_tensor(done, "clean").index_select(0, untouched),
                now = find_tensor(done, "right").index_select(0, untouched);
     outcome.images += untouched.numel();

@@ -3,8 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "hpm/attacks/attack_model.h"
-#include "hpm/defences/defence.h"
+#include "hpm/evaluation/msa/batch_part.h"
 
 namespace hpm {
 
@@ -19,22 +18,15 @@ struct BenignOptions {
 /// A batch of which some rows attack the others. The query is the whole batch as one object: what it holds in the rows
 /// of the attacker counts, the other rows are taken as they were. An attacker's row is always right and has no loss, so
 /// that the worst batch is the one with the fewest untouched images right.
-class BenignModel : public AttackModel {
+class BenignModel : public BatchPartModel {
  public:
-  /// `clean`: the pass over the batch as it is, z [B,D], o [B,K]; `malicious` [m] int64 (CPU): the attacker's rows;
-  /// `labels` [B]. The defence must outlive it, and its pass must treat rows independently.
-  BenignModel(Defence& defence, size_t target, Surrogate surrogate, Output clean, Tensor malicious, Tensor labels);
+  /// As BatchPartModel; `malicious` [m] int64 (CPU): the attacker's rows; `labels` [B].
+  BenignModel(Defence& defence, size_t target, Surrogate surrogate, Output clean, const Tensor& malicious,
+              Tensor labels);
   Answer ask(const Query& query, const Loss* loss) override;
-  Coupling coupling() const override { return Coupling::batch; }
-  int64_t classes() const override { return defence_.classes(); }
-  Passes passes() const override { return defence_.passes(); }
 
  private:
-  Defence& defence_;
-  size_t target_;
-  Surrogate surrogate_;
-  Output clean_;
-  Tensor malicious_, labels_;
+  Tensor labels_;
 };
 
 /// The numbers that are tried in batches of `company` images.

@@ -6,33 +6,20 @@
 
 namespace hpm {
 
-VictimModel::VictimModel(Defence& defence, size_t target, Surrogate surrogate, Output clean, Tensor rows,
+VictimModel::VictimModel(Defence& defence, size_t target, Surrogate surrogate, Output clean, const Tensor& rows,
                          int64_t victim)
-    : defence_(defence),
-      target_(target),
-      surrogate_(std::move(surrogate)),
-      clean_(std::move(clean)),
-      rows_(rows.to(clean_.logits.device())),
+    : BatchPartModel(defence, target, std::move(surrogate), std::move(clean), rows),
       index_(at::arange(clean_.logits.size(0))),
-      victim_(victim) {
-  require(surrogate_.logits != nullptr, "VictimModel: needs a surrogate with logits, but got {}", surrogate_.name);
-  require(defence_.row_wise_pass(), "VictimModel: needs a defence whose pass treats rows independently");
-}
+      victim_(victim) {}
 
 Answer VictimModel::ask(const Query& query, const Loss* loss) {
   TORCH_INTERNAL_ASSERT(query.x.size(0) == rows_.size(0), "VictimModel: the query is all of the attacker's rows");
   const auto everyone = [&](const Tensor& logits) { return logits[victim_].expand({query.x.size(0), -1}); };
   at::AutoGradMode mode(loss != nullptr);
   const auto x = loss ? query.x.detach().requires_grad_() : query.x;
-  const auto out = defence_.run(x);
-  const Output batch{clean_.features.index_copy(0, rows_, out.features),
-                     clean_.logits.index_copy(0, rows_, out.logits)};
+  const auto batch = with(x);
   Answer answer;
-  {
-    torch::NoGradGuard guard;
-    const Output seen{batch.features.detach(), batch.logits.detach()};
-    answer.target_logits = everyone(defence_.predict(seen, index_, target_)).contiguous();
-  }
+  answer.target_logits = everyone(predict(batch, index_)).contiguous();
   if (loss) differentiate(x, everyone(surrogate_.logits({x, batch.features, batch.logits, index_})), *loss, answer);
   return answer;
 }

@@ -2,8 +2,7 @@
 #pragma once
 #include <vector>
 
-#include "hpm/attacks/attack_model.h"
-#include "hpm/defences/defence.h"
+#include "hpm/evaluation/msa/batch_part.h"
 
 namespace hpm {
 
@@ -17,24 +16,15 @@ struct CollusionOptions {
 };
 
 /// One image of a batch as an attacker sees it who controls some rows of that batch. The query is those rows, all as
-/// one object; every row's answer is the victim's logits, so the labels are the victim's. The pass over the other rows
-/// is made once: the defence's pass must treat rows independently (Defence::row_wise_pass).
-class VictimModel : public AttackModel {
+/// one object; every row's answer is the victim's logits, so the labels are the victim's.
+class VictimModel : public BatchPartModel {
  public:
-  /// `clean`: the pass over the batch as it is, z [B,D], o [B,K]; `rows` [M] int64 (CPU): those that queries replace;
-  /// `victim`: the row to break. The defence must outlive it.
-  VictimModel(Defence& defence, size_t target, Surrogate surrogate, Output clean, Tensor rows, int64_t victim);
+  /// As BatchPartModel; `victim`: the row to break.
+  VictimModel(Defence& defence, size_t target, Surrogate surrogate, Output clean, const Tensor& rows, int64_t victim);
   Answer ask(const Query& query, const Loss* loss) override;
-  Coupling coupling() const override { return Coupling::batch; }
-  int64_t classes() const override { return defence_.classes(); }
-  Passes passes() const override { return defence_.passes(); }
 
  private:
-  Defence& defence_;
-  size_t target_;
-  Surrogate surrogate_;
-  Output clean_;
-  Tensor rows_, index_;
+  Tensor index_;
   int64_t victim_;
 };
 

@@ -31,15 +31,29 @@ NamedTensors observed_attack(const MsaRun& run, const AttackModel& attacked,
   const auto targets = run.defence.targets().size();
   std::vector<Tensor> before;
   for (size_t t = 0; t < targets; ++t) before.push_back(run.observer.broken(t).clone());
-  auto done = attack();
+  const auto new_breaks = [&](size_t t) {
+    return (run.observer.broken(t) & before[t].logical_not()).nonzero().squeeze(1);
+  };
+  // A piece leaves no trace but what it returns: where another worker's counts in its place, both end in one state.
+  const auto forget = [&] {
+    for (size_t t = 0; t < targets; ++t) run.observer.forget(t, new_breaks(t));
+  };
+  NamedTensors done;
+  try {
+    done = attack();
+  } catch (const Abandoned&) {
+    forget();
+    throw;
+  }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   write_cost(attacked.passes() - passes, seconds.count(), done);
   for (size_t t = 0; t < targets; ++t) {
-    const auto places = (run.observer.broken(t) & before[t].logical_not()).nonzero().squeeze(1);
+    const auto places = new_breaks(t);
     if (places.numel() == 0) continue;
     done.emplace_back(fmt::format("places {}", t), places);
     done.emplace_back(fmt::format("broken by {}", t), run.observer.images(t).select(places));
   }
+  forget();
   return done;
 }
 

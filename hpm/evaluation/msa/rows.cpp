@@ -187,14 +187,20 @@ class RowTarget : public TargetAttack {
           return observed_attack(run_, attacked, [&]() -> NamedTensors {
             const auto found = run_attack(attacked, chunk, run_.threat, spec, streams, progress);
             const auto hits = found.broken.nonzero().squeeze(1);
-            const auto stands = verify(run_, target_, Images{found.images, chunk.y, chunk.index}.select(hits)).wrong;
+            const auto verdict = verify(run_, target_, Images{found.images, chunk.y, chunk.index}.select(hits));
+            const auto& stands = verdict.wrong;
             keep_returned(here, hits.index({stands.to(hits.device())}), found.images);
-            return {{"broken", at::zeros({chunk.size()}, at::kBool).index_copy(0, hits.to(at::kCPU), stands)}};
+            const auto of_all = [&](const Tensor& of_hits) {
+              return at::zeros({chunk.size()}, at::kBool).index_copy(0, hits.to(at::kCPU), of_hits);
+            };
+            return {{"broken", of_all(stands)}, {"close", of_all(verdict.close)}};
           });
         },
         [&](size_t i, const NamedTensors& done) {
           replay(run_, done, record);
           broken.index_copy_(0, pieces[i].rows, find_tensor(done, "broken"));
+          if (const auto close = find_tensor(done, "close"); close.defined())  // none in journals of older builds
+            run_.borderline.index_fill_(0, pieces[i].rows.index({close}), true);
           taken += pieces[i].rows.numel(), begun = taken;
           run_.monitor.step(taken, progress_note());
         });
