@@ -35,8 +35,8 @@ void print_fast(const FastOutcome& fast) {
     fmt::print("{} broke {} of {} drawn from {}: robust at least {:.1f} % (95 %)\n", b->stage, b->broke, b->sampled,
                b->of, b->robust_accuracy);
   if (fast.autoattack_passes > 0 && passes > 0)
-    fmt::print("AutoAttack would have taken some {} passes, {:.0f} times as many\n", fast.autoattack_passes,
-               static_cast<double>(fast.autoattack_passes) / static_cast<double>(passes));
+    fmt::print("AutoAttack would have taken some {} passes, {:.0f} times those of the stages (alarms not counted)\n",
+               fast.autoattack_passes, static_cast<double>(fast.autoattack_passes) / static_cast<double>(passes));
 }
 
 }  // namespace

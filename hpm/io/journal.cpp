@@ -65,19 +65,20 @@ Journal::Journal(const std::string& folder, const std::string& fingerprint, bool
   }
 }
 
-Journal::Journal(const std::string& folder, const std::string& fingerprint, int64_t worker, Reader)
+Journal::Journal(const std::string& folder, const std::string& fingerprint, int64_t worker, Reader reader)
     : folder_(folder),
       fingerprint_(fingerprint),
       lines_path_(file_of(folder, worker, "jsonl")),
       data_path_(file_of(folder, worker, "bin")),
-      worker_(worker) {
+      worker_(worker),
+      opening_(reader.opening) {
   recover(fingerprint);
   opening_ = false;
 }
 
 Journal& Journal::other(int64_t worker) {
   auto& found = others_[worker];
-  if (!found) found.reset(new Journal(folder_, fingerprint_, worker, Reader()));
+  if (!found) found.reset(new Journal(folder_, fingerprint_, worker, Reader{opening_}));
   return *found;
 }
 
@@ -121,12 +122,12 @@ void Journal::open(bool resume) {
     fail("{}: another process is writing it; wait until it has ended", lines_path_);
   if (!resume && (::ftruncate(lines_, 0) != 0 || ::ftruncate(data_, 0) != 0)) fail_to("be emptied");
   recover(fingerprint_);
-  opening_ = false;
   if (lines_size_ == 0)
     append(lines_, sealed(json_text(Json{{"journal", 1}, {"fingerprint", fingerprint_}}), ""), lines_size_);
-  if (!resume) return;
-  for (const auto& entry : std::filesystem::directory_iterator(folder_))
-    if (const auto found = worker_of(entry.path()); found && *found != worker_) other(*found);
+  if (resume)
+    for (const auto& entry : std::filesystem::directory_iterator(folder_))
+      if (const auto found = worker_of(entry.path()); found && *found != worker_) other(*found);
+  opening_ = false;
 }
 
 void Journal::close() {

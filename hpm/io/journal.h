@@ -53,8 +53,10 @@ class Journal {
     mutable double earlier_seconds = 0;  ///< not yet counted
     bool was_there = false;              ///< when the journal was opened
   };
-  struct Reader {};  // opens the files of another worker to read them
-  Journal(const std::string& folder, const std::string& fingerprint, int64_t worker, Reader);
+  struct Reader {  // opens the files of another worker to read them
+    bool opening;  // together with this worker's own
+  };
+  Journal(const std::string& folder, const std::string& fingerprint, int64_t worker, Reader reader);
   Journal& other(int64_t worker);
   const Journal* holder(const std::string& key) const;
   void open(bool resume);

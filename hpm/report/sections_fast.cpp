@@ -22,7 +22,7 @@ std::string stage_table(const ReportedRun& run) {
   if (run.autoattack_passes && forward > 0)
     table.caption = typeset(fmt::format(
         "Passes are images through the network. AutoAttack would have taken about {} forward passes, {:.3g} "
-        "times as many.",
+        "times those of the stages; the alarms' passes are not counted.",
         count_text(*run.autoattack_passes),
         static_cast<double>(*run.autoattack_passes) / static_cast<double>(forward)));
   return html_table(table);

@@ -159,6 +159,9 @@ TEST_F(Workers, AreNotNeededForShardsMadeByHandWhichMergeIntoOneRun) {
                             "clean_accuracy", "interval", "standard_error", "broken_by"})
     EXPECT_EQ(merged.value(field, nlohmann::json()), all.value(field, nlohmann::json())) << field;
   EXPECT_TRUE(std::filesystem::exists(*folder / "merged/report.html"));
+  const auto config = text_of(*folder / "merged/config.toml");
+  EXPECT_NE(config.find("#   shard-a\n#   shard-b\n"), std::string::npos) << config;
+  EXPECT_NE(config.find("apgd-ce"), std::string::npos) << "the settings";
 
   shard("overlapping", " --first 50 --count 20");
   EXPECT_NE(run("merge shard-a shard-b overlapping --out m2", 2).err.find("image 50 is in"), std::string::npos);

@@ -134,7 +134,7 @@ TEST(Page, ShowsTheStagesAlarmsAndTheBoundOfAFastRun) {
                 {"robust_accuracy", 54.3}};
   auto page = make_report({run}, "");
   for (const char* part :
-       {"The fast evaluation", "relaxation", "7,000", "30 times as many", "quiet", "not looked at",
+       {"The fast evaluation", "relaxation", "7,000", "30 times those of the stages", "quiet", "not looked at",
         "no base &lt;given&gt;", "No alarm fired", "attacked a random 12 of 39 images", "under the fast evaluation"})
     EXPECT_NE(page.find(part), std::string::npos) << part;
   EXPECT_EQ(page.find("id=\"attacks\""), std::string::npos) << "the stages have a table of their own";

@@ -238,12 +238,12 @@ void require_same_settings(const std::vector<Shard>& shards) {
         const auto place = shard.settings.find(n);
         return place == shard.settings.end() || place->second.empty() ? std::string("not given") : place->second;
       };
-      require(shown(one) == shown(other), "merge: {} is {} in {}, and {} in {}: shards need the same settings", name,
+      require(shown(one) == shown(other), "{} is {} in {}, and {} in {}: shards need the same settings", name,
               shown(one), one.folder, shown(other), other.folder);
     }
     const auto &a = one.results, &b = other.results;
     require(a.dataset == b.dataset && a.split == b.split,
-            "merge: {} is of {} {}, and {} of {} {}: shards need the same "
+            "{} is of {} {}, and {} of {} {}: shards need the same "
             "data set",
             one.folder, a.dataset, a.split, other.folder, b.dataset, b.split);
     const auto contexts = [](const RunResults& r) {
@@ -251,7 +251,7 @@ void require_same_settings(const std::vector<Shard>& shards) {
       for (const auto& c : r.contexts) names.push_back(c.context);
       return names;
     };
-    require(contexts(a) == contexts(b), "merge: {} and {} have other contexts", one.folder, other.folder);
+    require(contexts(a) == contexts(b), "{} and {} have other contexts", one.folder, other.folder);
   }
 }
 
@@ -260,8 +260,7 @@ void require_no_overlap(const std::vector<Shard>& shards) {
   for (const auto& shard : shards)
     for (const auto index : shard.indices()) {
       const auto [place, fresh] = whose.try_emplace(index, &shard);
-      require(fresh, "merge: image {} is in {} and in {}: it would count twice", index, place->second->folder,
-              shard.folder);
+      require(fresh, "image {} is in {} and in {}: it would count twice", index, place->second->folder, shard.folder);
     }
 }
 
@@ -310,7 +309,7 @@ std::vector<std::string> gap_warnings(const RunResults& merged, const Parts& par
 }  // namespace
 
 MergedRun merge_shards(const std::vector<Shard>& shards) {
-  require(shards.size() >= 2, "merge: needs at least two runs, but got {}", shards.size());
+  require(shards.size() >= 2, "needs at least two runs, but got {}", shards.size());
   require_same_settings(shards);
   require_no_overlap(shards);
   MergedRun merged;

@@ -22,8 +22,7 @@ std::vector<int64_t> Shard::indices() const {
 Shard read_shard(const std::string& folder) {
   const auto file = folder + "/results.json", settings = folder + "/fingerprint.json";
   for (const auto& needed : {file, settings})
-    if (!std::filesystem::exists(needed))
-      fail("merge: {} is missing: is {} a finished run of hpm evaluate?", needed, folder);
+    if (!std::filesystem::exists(needed)) fail("{} is missing: is {} a finished run of hpm evaluate?", needed, folder);
   Shard shard{folder, read_results(read_file(file).text(), file), {}};
   const auto kept = nlohmann::json::parse(read_file(settings).text(), nullptr, false);
   if (!kept.is_object()) fail("{}: is no JSON object", settings);
@@ -56,6 +55,11 @@ std::string write_merged(const std::vector<Shard>& shards, const MergedRun& merg
   if (!originals.empty())
     write_safetensors(run.file("gallery.safetensors"),
                       {{"original", at::cat(originals)}, {"adversarial", at::cat(adversarial)}});
+  // The settings of all shards, but for which images each of them took.
+  std::string config = "# One run of these shards; what follows is the first one's:\n";
+  for (const auto s : merged.order) config += "#   " + shards[s].folder + "\n";
+  run.write("config.toml",
+            config + std::string(read_file(shards[merged.order.front()].folder + "/config.toml").text()));
   const auto text = results_text(merged.results);
   run.write("results.json", text);
   return text;
