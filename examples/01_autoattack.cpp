@@ -21,7 +21,7 @@ int main() {
   hpm::FunctionModel model([&](const at::Tensor& images) { return network->forward(images); }, 10);
   const hpm::Images images{x, y, torch::arange(x.size(0))};
   const hpm::ThreatModel threat{hpm::Norm::linf, 1.0 / 255};
-  const auto result = hpm::autoattack(model, images, threat, {.queries = 500});
+  const auto result = hpm::autoattack(model, images, threat, {.settings = {.queries = 500}});
   std::printf("clean %.1f %%, robust %.1f %%\n", result.clean_accuracy(), result.robust_accuracy());
 
   for (const auto& attack : result.attacks)

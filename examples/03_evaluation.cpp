@@ -27,7 +27,7 @@ int main(int argc, char** argv) {
   const hpm::RunDirectory run(folder, declared, hpm::environment_json(options.compute, options.seed),
                               resume ? hpm::ExistingRun::resume : hpm::ExistingRun::refuse);
   const auto plan = hpm::plan_evaluation(input, options);
-  const auto outcome = hpm::evaluate(input, options, plan, run, resume);
+  const auto outcome = hpm::evaluate(input, options, plan, {run, resume});
   hpm::write_results(input, options, outcome, run, declared.json());
   hpm::write_report({run.path()}, run.file("report.html"));
   for (const auto& c : outcome.evaluation.contexts)

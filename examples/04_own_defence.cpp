@@ -31,7 +31,7 @@ int main(int argc, char** argv) {
 
   hpm::FunctionDefence defence({.logits = defended, .classes = network.classes(), .coupling = hpm::Coupling::batch},
                                images, {.surrogates = {bpda}, .contexts = {"solo", "joint"}, .company_size = 8});
-  const auto result = hpm::msa(defence, {images, {hpm::Norm::linf, .1}}, {.steps = 20});
+  const auto result = hpm::msa(defence, {images, {hpm::Norm::linf, .1}}, {.settings = {.steps = 20}});
   for (const auto& context : result.contexts) {
     std::printf("%-6s clean %.1f %%, robust %.1f %%\n", context.context.c_str(), hpm::percent(context.clean_correct),
                 hpm::percent(context.robust));

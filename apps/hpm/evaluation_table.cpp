@@ -1,6 +1,6 @@
 #include "evaluation_table.h"
 
-#include "hpm/evaluation/advice.h"
+#include "hpm/evaluation/checks/advice.h"
 #include "options.h"
 
 namespace hpm::app {

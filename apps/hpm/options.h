@@ -5,7 +5,7 @@
 #include "hpm/core/device.h"
 #include "hpm/core/norms.h"
 #include "hpm/data/dataset.h"
-#include "hpm/evaluation/run_directory.h"
+#include "hpm/evaluation/results/run_directory.h"
 #include "hpm/prototypes/model.h"
 
 namespace hpm::app {

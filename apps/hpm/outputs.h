@@ -3,7 +3,7 @@
 #include <functional>
 #include <string>
 
-#include "hpm/evaluation/run_directory.h"
+#include "hpm/evaluation/results/run_directory.h"
 
 namespace hpm::app {
 

@@ -4,7 +4,7 @@
 
 #include "hpm/core/error.h"
 #include "hpm/core/json_impl.h"
-#include "hpm/evaluation/fingerprint.h"
+#include "hpm/evaluation/results/fingerprint.h"
 #include "hpm/io/sha256.h"
 #include "hpm/models/torchscript.h"
 #include "hpm/report/png.h"

@@ -32,7 +32,7 @@ struct State {
   }
 };
 
-struct Evaluation {
+struct Iterate {
   Tensor gradient, loss, correct;
 };
 
@@ -107,8 +107,8 @@ class ApgdSearch {
   }
 
   /// Loss, gradient and verdict at the iterate. EoT averages gradients; loss and verdict are the last draw's.
-  Evaluation evaluate() {
-    Evaluation e;
+  Iterate evaluate() {
+    Iterate e;
     const Loss loss{options_.loss, s_.images.y, s_.targets};
     Answer answer;
     for (int64_t draw = 0; draw < options_.eot; ++draw) {
@@ -165,7 +165,7 @@ class ApgdSearch {
     result_.correct.index_copy_(0, s_.row, s_.correct);
   }
 
-  void record(const Evaluation& e) {
+  void record(const Iterate& e) {
     s_.gradient = e.gradient;
     judge(e.correct);
     const auto better = e.loss > s_.best_loss;
@@ -240,35 +240,40 @@ class ApgdSearch {
   WorstBatch worst_;  // of a coupled batch
 };
 
+/// How APGD runs, from whichever start and towards whichever classes.
+struct Setting {
+  AttackModel& model;
+  const ThreatModel& threat;
+  const ApgdOptions& options;
+  const RandomStreams& streams;
+  Monitor& monitor;
+};
+
 /// L1: three stages with shrinking radius, each from the projection of the last one's highest-loss point.
-ApgdRun run_with_large_radius(AttackModel& model, const Images& images, Tensor x, const Tensor& targets,
-                              const ThreatModel& threat, const ApgdOptions& options, const RandomStreams& streams,
-                              const Purpose& purpose, Monitor& monitor) {
-  ApgdOptions stage = options;
+ApgdRun run_with_large_radius(const Setting& s, const Images& images, const Tensor& targets, const Purpose& purpose) {
+  auto stage = s.options;
+  auto x = images.x + start_noise(images, s.threat.norm, s.streams, purpose);
   ApgdRun run;
   int64_t used = 0;
   for (int i = 0; i < 3; ++i) {
-    const ThreatModel radius{threat.norm, (3. - i) * threat.eps};
-    stage.steps = i < 2 ? (options.steps * 3 + 9) / 10 : options.steps - used;
+    const ThreatModel radius{s.threat.norm, (3. - i) * s.threat.eps};
+    stage.steps = i < 2 ? (s.options.steps * 3 + 9) / 10 : s.options.steps - used;
     used += stage.steps;
     x = x + project_l1_box(images.x, x - images.x, radius.eps);
     if (i == 0) x = x + project_l1_box(images.x, x - images.x, radius.eps);
     // The authors' code draws a random start here that it does not use; a conformance stream must advance as theirs
     // does.
-    if (options.conformance) streams.normal(images.index, purpose, images.x.sizes().slice(1));
-    run = ApgdSearch(model, radius, stage, i == 2)(images, {x}, targets, monitor);
+    if (s.options.conformance) s.streams.normal(images.index, purpose, images.x.sizes().slice(1));
+    run = ApgdSearch(s.model, radius, stage, i == 2)(images, {x}, targets, s.monitor);
     x = run.best;
   }
   return run;
 }
 
-ApgdRun random_run(AttackModel& model, const Images& images, const Tensor& targets, const ThreatModel& threat,
-                   const ApgdOptions& options, const RandomStreams& streams, const Purpose& purpose, Monitor& monitor) {
-  if (threat.norm == Norm::l1 && options.large_radius)
-    return run_with_large_radius(model, images, images.x + start_noise(images, threat.norm, streams, purpose), targets,
-                                 threat, options, streams, purpose, monitor);
-  return ApgdSearch(model, threat, options, true)(images, apgd_start(images, threat, streams, purpose), targets,
-                                                  monitor);
+ApgdRun random_run(const Setting& s, const Images& images, const Tensor& targets, const Purpose& purpose) {
+  if (s.threat.norm == Norm::l1 && s.options.large_radius) return run_with_large_radius(s, images, targets, purpose);
+  return ApgdSearch(s.model, s.threat, s.options, true)(images, apgd_start(images, s.threat, s.streams, purpose),
+                                                        targets, s.monitor);
 }
 
 bool is_targeted(LossKind loss) {
@@ -316,7 +321,7 @@ AttackResult apgd(AttackModel& model, const Images& images, const ThreatModel& t
     auto classes = run.targets;
     if (options.conformance && run.rank > 0)  // the authors' code ranks the remaining rows again before each run
       classes = ranked_target(finite.ask({run.images.x, run.images.index}, nullptr).target_logits, run.rank);
-    const auto found = random_run(finite, run.images, classes, threat, options, streams, run.purpose, monitor);
+    const auto found = random_run({finite, threat, options, streams, monitor}, run.images, classes, run.purpose);
     return {found.adversarial, found.correct.logical_not()};
   });
 }

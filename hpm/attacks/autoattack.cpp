@@ -5,6 +5,7 @@
 #include "hpm/attacks/conformance_streams.h"
 #include "hpm/core/device.h"
 #include "hpm/core/error.h"
+#include "hpm/core/fields.h"
 #include "hpm/core/kept_generator_impl.h"
 #include "hpm/models/operations.h"
 
@@ -43,7 +44,7 @@ class Driver {
     for (const auto& note : result_.notes) monitor_.warn(note);
     result_.adversarial = ImageStore(images_);
     close_calls_ = at::zeros({images_.size()}, at::kBool);
-    judge_clean();
+    verify_originals();
     for (auto spec : sequence.attacks) {
       spec.conformance = options_.conformance;
       run(spec);
@@ -53,12 +54,12 @@ class Driver {
   }
 
  private:
-  struct Judgement {
+  struct SequenceVerdict {
     Tensor wrong, close, ever_wrong;  // [M] bool (CPU); the last: in any draw of a random model
     Tensor logits;                    // [M,K]: of the (last) pass
   };
 
-  void judge_clean() {
+  void verify_originals() {
     const auto before = model_.passes();
     // The official code checks a model with passes over the first chunk, which draw a random model's noise.
     if (options_.conformance && model_.random())
@@ -72,7 +73,7 @@ class Driver {
     for_chunks(images_, chunk_, [&](const Images& chunk, int64_t begin) {
       check_range(chunk.x);
       const auto rows = at::arange(begin, begin + chunk.size());
-      const auto verdict = judge(chunk);
+      const auto verdict = verify(chunk);
       robust_.index_copy_(0, rows, verdict.wrong.logical_not());
       close_calls_.index_copy_(0, rows, verdict.close);
       result_.worst_draw.index_copy_(0, rows, verdict.ever_wrong.logical_not());
@@ -89,12 +90,14 @@ class Driver {
     result_.attacks.push_back({spec, {}, {}, 0});
     monitor_.begin(spec.name, survivors.numel(), "images");
     const auto pieces = pieces_of(spec, survivors);
+    const auto attack = ready(spec);
     int64_t begun = 0, taken = 0;
     const auto work = [&](size_t i) {
       const auto& rows = pieces[i].rows;
-      ChunkMonitor progress(monitor_, spec, begun, rows.numel(), fmt::format("{} left", robust_.sum().item<int64_t>()));
+      ChunkMonitor progress(monitor_, attack.budget, begun, rows.numel(),
+                            fmt::format("{} left", robust_.sum().item<int64_t>()));
       begun += rows.numel();
-      return attack(spec, rows, progress);
+      return attack_chunk(attack, rows, progress);
     };
     const auto taking = [&](size_t i, const NamedTensors& done) {
       const auto& rows = pieces[i].rows;
@@ -127,17 +130,14 @@ class Driver {
     return all;
   }
 
-  NamedTensors attack(const AttackSpec& spec, const Tensor& rows, Monitor& progress) {
+  NamedTensors attack_chunk(const ReadyAttack& attack, const Tensor& rows, Monitor& progress) {
     const auto start = std::chrono::steady_clock::now();
     const auto before = model_.passes();
     auto some = images_.select(rows);
     if (!options_.conformance && model_.coupling() == Coupling::rows)
       some.clean_logits = clean_logits_.index_select(0, rows.to(clean_logits_.device()));
-    const auto found = [&] {
-      const SearchOperations faster;
-      return attack_entry(spec.name).run(model_, some, threat_, spec, *streams_, progress);
-    }();
-    const auto verdict = judge({found.images, some.y, some.index});
+    const auto found = attack.run(model_, some, threat_, *streams_, progress);
+    const auto verdict = verify({found.images, some.y, some.index});
     const auto broken = verdict.wrong & robust_.index_select(0, rows);
     const auto hits = broken.nonzero().squeeze(1).to(some.x.device());
     NamedTensors done{{"broken", broken},
@@ -165,9 +165,9 @@ class Driver {
     if (const auto state = find_tensor(done, "generator"); state.defined()) generator().set_state(state);
   }
 
-  /// Whether predictions are wrong, from a fresh pass, and which of them are nearly ties and were judged again.
-  Judgement judge(const Images& images) {
-    if (model_.random() && !options_.conformance) return judge_draws(images);
+  /// Whether predictions are wrong, from a fresh pass, and which of them are nearly ties and were decided again.
+  SequenceVerdict verify(const Images& images) {
+    if (model_.random() && !options_.conformance) return verify_draws(images);
     const auto ask = [&](const Images& rows) { return model_.ask({rows.x, rows.index}, nullptr).target_logits; };
     if (options_.conformance || model_.coupling() == Coupling::batch) {
       const auto logits = ask(images);
@@ -179,8 +179,8 @@ class Driver {
   }
 
   /// A random model's verdict: what most of ten draws say, each from a seed of its own.
-  Judgement judge_draws(const Images& images) {
-    const KeptGenerator kept;  // the caller draws as if nobody had judged
+  SequenceVerdict verify_draws(const Images& images) {
+    const KeptGenerator kept;  // the caller draws as if nobody had verified
     auto wrong = at::zeros({images.size()}, at::kLong);
     Tensor logits;
     for (int64_t draw = 0; draw < kVerdictDraws; ++draw) {
@@ -221,6 +221,17 @@ double percent(const Tensor& flags) { return flags.numel() ? 100. * flags.to(at:
 
 }  // namespace
 
+void fields(Fields& f, AutoAttackOptions& o) {
+  std::vector<std::string> names;
+  for (const auto& entry : attack_table()) names.push_back(entry.name);
+  f.add("attacks", o.attacks, "attacks of autoattack, version custom", {.suggestions = names});
+  f.add("conformance", o.conformance, "autoattack: the official code's draws, batches and operations");
+}
+
+AttackSequence sequence_of(const AutoAttackOptions& options, Norm norm, int64_t classes) {
+  return autoattack_sequence({options.version, norm, classes, options.attacks, options.settings});
+}
+
 double AutoAttackResult::clean_accuracy() const { return percent(clean_correct); }
 double AutoAttackResult::robust_accuracy() const { return percent(robust()); }
 
@@ -258,9 +269,7 @@ void add_cost(const NamedTensors& done, Passes& passes, double& seconds) {
 
 AutoAttackResult autoattack(AttackModel& model, const ImageSet& images, const ThreatModel& threat,
                             const AutoAttackOptions& options, Monitor& monitor, const WorkLog& log) {
-  const auto sequence = autoattack_sequence({options.version, threat.norm, model.classes(), options.attacks,
-                                             options.steps, options.restarts, options.targets, options.queries});
-  return run_sequence(model, images, threat, sequence, options, monitor, log);
+  return run_sequence(model, images, threat, sequence_of(options, threat.norm, model.classes()), options, monitor, log);
 }
 
 AutoAttackResult run_sequence(AttackModel& model, const ImageSet& images, const ThreatModel& threat,

@@ -1,5 +1,5 @@
-// defines: AutoAttackOptions, AttackOutcome, AutoAttackResult, autoattack(), run_sequence(), verify_rows(),
-// write_cost(), add_cost()
+// defines: AutoAttackOptions, sequence_of(), AttackOutcome, AutoAttackResult, autoattack(), run_sequence(),
+// verify_rows(), write_cost(), add_cost()
 #pragma once
 #include <functional>
 
@@ -17,13 +17,15 @@ struct AutoAttackOptions {
   uint64_t seed = 0;                      ///< of all random numbers
   int64_t batch_size = 250;               ///< images per pass; changes verdicts only in conformance
   bool conformance = false;  ///< the official code's random draws, batches and operations: its flags, image by image
-  std::optional<int64_t> steps = {};  ///< replace every attack's own settings
-  std::optional<int64_t> restarts = {};
-  std::optional<int64_t> targets = {};
-  std::optional<int64_t> queries = {};
+  AttackSettings settings = {};  ///< replace every attack's own
   /// Called after each chunk of an attack: the rows [M] that it attacked, and which of them it broke, [M] bool (CPU).
   std::function<void(const AttackSpec& attack, const Tensor& rows, const Tensor& broken)> on_chunk = {};
 };
+
+void fields(Fields& f, AutoAttackOptions& o);  ///< attacks, conformance
+
+/// The attacks that these options ask for.
+AttackSequence sequence_of(const AutoAttackOptions& options, Norm norm, int64_t classes);
 
 /// What one attack of the sequence did.
 struct AttackOutcome {

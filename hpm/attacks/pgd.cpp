@@ -3,6 +3,7 @@
 #include "hpm/attacks/attack_runs.h"
 #include "hpm/attacks/finite_answers.h"
 #include "hpm/core/error.h"
+#include "hpm/core/fields.h"
 
 namespace hpm {
 
@@ -40,6 +41,11 @@ Tensor steepest_direction(const Tensor& gradient, Norm norm) {
   const auto threshold = std::get<0>(flat.topk(kept, 1)).select(1, -1);
   const auto sign = (gradient * gradient.abs().ge(per_row(threshold, gradient))).sign();
   return sign / (per_row(norm_of_rows(sign, Norm::l1), sign) + 1e-12);
+}
+
+void fields(Fields& f, PgdOptions& o) {
+  f.add("step-size", o.step_size, "step length of pgd (none: eps / 4)", {.min = 0, .unit = "input range"});
+  f.add("loss", o.loss, "loss of pgd", {.choices = {"ce", "dlr"}});
 }
 
 AttackBudget budget_of(const PgdOptions& options) {

@@ -10,6 +10,8 @@
 
 namespace hpm {
 
+class Fields;
+
 /// Projected gradient descent (Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR
 /// 2018, arXiv:1706.06083).
 struct PgdOptions {
@@ -18,6 +20,7 @@ struct PgdOptions {
   int64_t restarts = 1;                  ///< random starts
   std::string loss = "ce";               ///< ce or dlr
 };
+void fields(Fields& f, PgdOptions& o);  ///< step-size, loss; steps and restarts are AttackSettings'
 /// What pgd() takes for an image that it does not break.
 AttackBudget budget_of(const PgdOptions& options);
 

@@ -9,6 +9,7 @@
 #include "hpm/attacks/square.h"
 #include "hpm/core/error.h"
 #include "hpm/core/fields.h"
+#include "hpm/models/operations.h"
 
 namespace hpm {
 namespace {
@@ -129,13 +130,22 @@ void replace_settings(const SequenceRequest& request, AttackSpec& spec, std::vec
     value = *given;
   };
   const auto& entry = attack_entry(spec.name);
-  if (!entry.queries) replace(spec.steps, request.steps, "steps");
-  replace(spec.restarts, request.restarts, "restarts");
-  if (entry.targeted) replace(spec.targets, request.targets, "targets");
-  if (entry.queries) replace(spec.queries, request.queries, "queries");
+  const auto& given = request.settings;
+  if (!entry.queries) replace(spec.steps, given.steps, "steps");
+  replace(spec.restarts, given.restarts, "restarts");
+  if (entry.targeted) replace(spec.targets, given.targets, "targets");
+  if (entry.queries) replace(spec.queries, given.queries, "queries");
 }
 
 }  // namespace
+
+void fields(Fields& f, AttackSettings& o) {
+  f.add("steps", o.steps, "gradient steps per restart (none: pgd 40, else the version's)", {.min = 1, .max = 1000000});
+  f.add("restarts", o.restarts, "random starts (none: pgd 1, autoattack the version's); of msa: times the version's",
+        {.min = 1, .max = 100000});
+  f.add("targets", o.targets, "targets of autoattack's targeted attacks (none: as the version)", {.min = 1});
+  f.add("queries", o.queries, "queries of Square (none: as the version)", {.min = 0});
+}
 
 const std::vector<AttackEntry>& attack_table() {
   static const std::vector<AttackEntry> table = {
@@ -220,24 +230,30 @@ Passes passes_of(const AttackSpec& given, const SurrogateRanking& surrogate) {
     spec.targets += surrogate.coupling == Coupling::rows ? std::min(spec.targets, left) : left ? spec.targets : 0;
     ++total.forward;  // the surrogate's ranking
   }
-  const auto passes = entry.budget(spec).passes;
-  return {total.forward + passes.forward, passes.backward};
+  return total + entry.budget(spec).passes;
 }
 
 Passes passes_of(const AttackSequence& sequence) {
   Passes total;
-  for (const auto& spec : sequence.attacks) {
-    const auto passes = passes_of(spec);
-    total.forward += passes.forward, total.backward += passes.backward;
-  }
+  for (const auto& spec : sequence.attacks) total += passes_of(spec);
   return total;
 }
 
-ChunkMonitor::ChunkMonitor(Monitor& outer, const AttackSpec& spec, int64_t begin, int64_t rows, std::string note)
+ReadyAttack ready(const AttackSpec& spec) {
+  const auto& entry = attack_entry(spec.name);
+  return {spec.name, entry.budget(spec),
+          [&entry, spec](AttackModel& model, const Images& images, const ThreatModel& threat,
+                         const RandomStreams& streams, Monitor& monitor) {
+            const SearchOperations faster;
+            return entry.run(model, images, threat, spec, streams, monitor);
+          }};
+}
+
+ChunkMonitor::ChunkMonitor(Monitor& outer, const AttackBudget& budget, int64_t begin, int64_t rows, std::string note)
     : outer_(outer),
       begin_(begin),
       rows_(rows),
-      expected_(std::max<int64_t>(attack_entry(spec.name).budget(spec).ticks, 1)),
+      expected_(std::max<int64_t>(budget.ticks, 1)),
       note_(std::move(note)) {}
 
 void ChunkMonitor::tick() {

@@ -1,6 +1,7 @@
-// defines: AttackSpec, AttackEntry, attack_table(), attack_entry(), SurrogateRanking, passes_of(), ChunkMonitor,
-//          SequenceRequest, AttackSequence, autoattack_sequence()
+// defines: AttackSpec, AttackSettings, AttackEntry, attack_table(), attack_entry(), SurrogateRanking, passes_of(),
+//          ReadyAttack, ready(), ChunkMonitor, SequenceRequest, AttackSequence, autoattack_sequence()
 #pragma once
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,6 +14,8 @@
 
 namespace hpm {
 
+class Fields;
+
 /// One attack of a sequence with its settings. An attack reads those that it has.
 struct AttackSpec {
   std::string name;     ///< of attack_table()
@@ -24,6 +27,15 @@ struct AttackSpec {
   bool large_radius = false;  ///< of APGD, L1
   bool conformance = false;   ///< draws, passes and operations of the official code
 };
+
+/// What the user gives in place of the attacks' own settings. Each attack reads those that it has.
+struct AttackSettings {
+  std::optional<int64_t> steps = {};     ///< gradient steps per restart
+  std::optional<int64_t> restarts = {};  ///< random starts; of the Mixed Surrogate Attack: times the version's
+  std::optional<int64_t> targets = {};   ///< of targeted attacks; the Mixed Surrogate Attack keeps the version's
+  std::optional<int64_t> queries = {};   ///< of Square and RayS
+};
+void fields(Fields& f, AttackSettings& o);
 
 /// An attack that a sequence can name.
 struct AttackEntry {
@@ -59,11 +71,21 @@ struct SurrogateRanking {
 /// on what the attack returns. The one source of every estimate of an attack's cost.
 Passes passes_of(const AttackSpec& spec, const SurrogateRanking& surrogate = {});
 
+/// An attack with its settings, ready to run on a chunk of images.
+struct ReadyAttack {
+  std::string name;
+  AttackBudget budget;  ///< for an image that survives
+  std::function<AttackResult(AttackModel&, const Images&, const ThreatModel&, const RandomStreams&, Monitor&)> run;
+};
+
+/// An attack of the table; it searches with SearchOperations.
+ReadyAttack ready(const AttackSpec& spec);
+
 /// The monitor of an attack that works on rows [begin, begin + rows) of a task: ticks become fractions of the rows, by
 /// the attack's budget.
 class ChunkMonitor : public Monitor {
  public:
-  ChunkMonitor(Monitor& outer, const AttackSpec& spec, int64_t begin, int64_t rows, std::string note);
+  ChunkMonitor(Monitor& outer, const AttackBudget& budget, int64_t begin, int64_t rows, std::string note);
   void tick() override;
   void warn(const std::string& line) override { outer_.warn(line); }
 
@@ -79,8 +101,8 @@ struct SequenceRequest {
   std::string version = "standard";
   Norm norm = Norm::linf;
   int64_t classes = 10;
-  std::vector<std::string> custom = {};                                          ///< of version custom
-  std::optional<int64_t> steps = {}, restarts = {}, targets = {}, queries = {};  ///< replace every attack's own
+  std::vector<std::string> custom = {};  ///< of version custom
+  AttackSettings settings = {};
 };
 
 struct AttackSequence {

@@ -95,6 +95,11 @@ class ValueParser {
     for (const auto& part : split_list(text_)) parsed.push_back(number(part));
     *value = std::move(parsed);
   }
+  void operator()(std::vector<int64_t>* value) const {
+    std::vector<int64_t> parsed;
+    for (const auto& part : split_list(text_)) parsed.push_back(integer<int64_t>(part));
+    *value = std::move(parsed);
+  }
   void operator()(std::vector<std::string>* value) const {
     *value = checked(field_.rules.repeatable ? std::vector<std::string>{text_} : split_list(text_));
   }
@@ -129,8 +134,12 @@ class ValueParser {
   }
   template <class T>
   T integer() const {
+    return integer<T>(text_);
+  }
+  template <class T>
+  T integer(const std::string& text) const {
     T value = 0;
-    if (!parse_whole(text_, value)) wrong(std::is_signed_v<T> ? "a whole number" : "a whole number of at least 0");
+    if (!parse_whole(text, value)) wrong(std::is_signed_v<T> ? "a whole number" : "a whole number of at least 0");
     check_range(static_cast<double>(value));
     return value;
   }
@@ -178,6 +187,7 @@ std::string toml_literal(const Field& field) {
                           for (double d : *v) parts.push_back(number_text(d));
                           return fmt::format("[{}]", fmt::join(parts, ", "));
                         },
+                        [](const std::vector<int64_t>* v) { return fmt::format("[{}]", fmt::join(*v, ", ")); },
                         [](const auto* v) { return json_text(nlohmann::json(*v)); },
                     },
                     field.member);
@@ -228,6 +238,7 @@ std::string Field::type_name() const {
                         [](const double*) { return "NUMBER"; },
                         [](const std::optional<double>*) { return "NUMBER"; },
                         [](const std::vector<double>*) { return "a,b,..."; },
+                        [](const std::vector<int64_t>*) { return "a,b,..."; },
                         [](const std::vector<std::string>*) { return "a,b,..."; },
                         [](const std::string*) { return "TEXT"; },
                     },
@@ -240,6 +251,7 @@ std::string Field::text() const {
                         [](const double* v) { return number_text(*v); },
                         [](const std::string* v) { return *v; },
                         [](const std::vector<std::string>* v) { return fmt::format("{}", fmt::join(*v, ",")); },
+                        [](const std::vector<int64_t>* v) { return fmt::format("{}", fmt::join(*v, ",")); },
                         [](const std::vector<double>* v) {
                           std::vector<std::string> parts;
                           for (double d : *v) parts.push_back(number_text(d));

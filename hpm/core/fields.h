@@ -38,8 +38,9 @@ enum class Origin { built_in, file, set, flag };
 
 /// One option: a name, a help text, the member that holds it.
 struct Field {
-  using Member = std::variant<bool*, int64_t*, uint64_t*, double*, std::string*, std::vector<double>*,
-                              std::vector<std::string>*, std::optional<double>*, std::optional<int64_t>*>;
+  using Member =
+      std::variant<bool*, int64_t*, uint64_t*, double*, std::string*, std::vector<double>*, std::vector<int64_t>*,
+                   std::vector<std::string>*, std::optional<double>*, std::optional<int64_t>*>;
   std::string section, name, help;
   Member member;
   FieldRules rules;

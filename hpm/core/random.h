@@ -35,7 +35,8 @@ class RandomStreams {
   /// rounded up to an even number.
   virtual Tensor normal(const Tensor& index, const Purpose& purpose, at::IntArrayRef tail, int64_t position = 0) const;
 
-  /// An attack calls this once, after its first pass over the images and before its first draw.
+  /// An attack calls this once, after its first pass over the images and before its first draw. These streams need
+  /// nothing; a conformance run seeds LibTorch's global generator here, as the official code does.
   virtual void begin_attack() const {}
 
   /// A permutation of 0..n-1 that depends on (seed, purpose) alone, as int64 [n].

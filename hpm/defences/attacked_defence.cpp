@@ -15,8 +15,9 @@ Output detached(const Output& pass) {
 AttackedDefence::AttackedDefence(Defence& defence, size_t target, Surrogate surrogate, Observer* observer)
     : defence_(defence), target_(target), surrogate_(std::move(surrogate)), observer_(observer) {}
 
-/// The target's logits for a pass; the observer sees those of all targets.
-Tensor AttackedDefence::target_logits(const Query& query, const Output& pass) {
+/// The target's logits for a pass; the observer sees those of all targets. `searched`: the pass rounds otherwise than
+/// PyTorch's own layers, which decide verdicts.
+Tensor AttackedDefence::target_logits(const Query& query, const Output& pass, bool searched) {
   torch::NoGradGuard guard;
   const bool batch = coupling() == Coupling::batch;
   const auto seen = detached(pass);
@@ -28,9 +29,8 @@ Tensor AttackedDefence::target_logits(const Query& query, const Output& pass) {
     return alone;
   };
   auto logits = predict(seen);
-  // A row is confirmed after the attack, by a fresh pass of its image. A batch is confirmed at once: in an attack's
-  // search, convolutions round differently from PyTorch's own layers, which decide verdicts.
-  if (batch && fast_operations(query.x) && breaks_the_batch(query, logits)) {
+  // A row is confirmed after the attack, by a fresh pass of its image. A batch is confirmed at once.
+  if (batch && searched && breaks_the_batch(query, logits)) {
     const ReferenceOperations exact(true);
     logits = predict(defence_.run(query.x));
   }
@@ -70,7 +70,7 @@ Tensor AttackedDefence::confirmed_logits(const Query& query, const Output& pass,
   if (rows.numel() == 0) return logits;
   const auto here = rows.to(logits.device());
   const Query asked{query.x.index_select(0, here), query.index.index_select(0, rows), query.draw};
-  const auto again = target_logits(asked, defence_.run(asked.x));
+  const auto again = target_logits(asked, defence_.run(asked.x), fast_operations(asked.x));
   const auto searched = doubtful.index_select(0, rows).nonzero().squeeze(1).to(logits.device());
   return logits.index_copy(0, here.index_select(0, searched), again.index_select(0, searched));
 }
@@ -79,7 +79,7 @@ Answer AttackedDefence::ask(const Query& query, const Loss* loss) {
   Answer answer;
   if (!loss) {
     torch::NoGradGuard guard;
-    answer.target_logits = target_logits(query, defence_.run(query.x));
+    answer.target_logits = target_logits(query, defence_.run(query.x), fast_operations(query.x));
     return answer;
   }
   const at::AutoGradMode gradients(true);  // whatever the caller has
@@ -90,7 +90,9 @@ Answer AttackedDefence::ask(const Query& query, const Loss* loss) {
     at::AutoGradMode mode(own_pass);
     pass = defence_.run(own_pass ? leaf : leaf.detach());
   }
-  answer.target_logits = defence_.exact_search() ? target_logits(query, pass) : confirmed_logits(query, pass, *loss);
+  const bool searched = fast_operations(own_pass ? leaf : query.x);
+  answer.target_logits =
+      defence_.exact_search() ? target_logits(query, pass, searched) : confirmed_logits(query, pass, *loss);
   differentiate_surrogate(query, leaf, pass, *loss, answer);
   return answer;
 }

@@ -20,7 +20,7 @@ class AttackedDefence : public AttackModel {
   Passes passes() const override;
 
  private:
-  Tensor target_logits(const Query& query, const Output& pass);
+  Tensor target_logits(const Query& query, const Output& pass, bool searched);
   Tensor confirmed_logits(const Query& query, const Output& pass, const Loss& loss);
   bool breaks_the_batch(const Query& query, const std::vector<Tensor>& logits);
   void differentiate_surrogate(const Query& query, const Tensor& leaf, const Output& pass, const Loss& loss,

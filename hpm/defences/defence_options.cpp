@@ -48,10 +48,7 @@ std::vector<Surrogate> stand_ins(const Classifier& classifier, const DefenceOpti
   if (options.differentiable)
     all.push_back(smoothed_surrogate([classifier](const Tensor& x) { return classifier.logits(x); },
                                      {.sigma = options.smoothing, .seed = options.seed}));
-  all.push_back(
-      transfer_surrogate("base", "transfer from the model before the defence", options.peers.base, "--base FILE"));
-  all.push_back(transfer_surrogate("control", "transfer from the matched model without the defence",
-                                   options.peers.control, "--control FILE"));
+  for (auto& surrogate : peer_surrogates(options.peers)) all.push_back(std::move(surrogate));
   all.push_back(query_surrogate());
   all.push_back(decision_surrogate());
   return all;

@@ -157,9 +157,7 @@ std::vector<Surrogate> HpmDefence::surrogates(size_t target, const SurrogateSele
   for (auto& surrogate : model_space_surrogates(all.front(), targets_[target].coupling == Coupling::batch))
     all.push_back(std::move(surrogate));
   all.insert(all.end(), options_.more_surrogates.begin(), options_.more_surrogates.end());
-  all.push_back(transfer_surrogate("base", "transfer from the model before HPM", options_.peers.base, "--base FILE"));
-  all.push_back(transfer_surrogate("control", "transfer from the matched fine-tuned FC model", options_.peers.control,
-                                   "--control FILE"));
+  for (auto& surrogate : peer_surrogates(options_.peers)) all.push_back(std::move(surrogate));
   all.push_back(query_surrogate());
   auto asked = selection;  // the user's own come beside those that are named
   for (const auto& row : options_.own_surrogates) asked.more.push_back(row.name);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "hpm/surrogates/hpm_surrogates.h"
+#include "hpm/surrogates/model_space.h"
 
 namespace hpm {
 namespace {
@@ -18,7 +19,7 @@ Surrogate own_gradient() {
 
 bool of_hpm(const std::string& name) {
   const auto& rows = hpm_surrogates();
-  return name.starts_with("gmsa-") ||
+  return is_model_space_name(name) ||
          std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return row.name == name; });
 }
 

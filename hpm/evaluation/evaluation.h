@@ -7,7 +7,7 @@
 
 #include "hpm/attacks/autoattack.h"
 #include "hpm/defences/finding.h"
-#include "hpm/evaluation/run_results.h"
+#include "hpm/evaluation/results/run_results.h"
 
 namespace hpm {
 
@@ -23,8 +23,9 @@ struct AttackRecord {
 
 /// What one surrogate did in a context.
 struct SurrogateOutcome {
-  std::string name, same_as, unavailable;
-  std::string summary = {};  ///< what it approximates, one line
+  std::string name, same_as, unavailable;  ///< as of the surrogate
+  std::string needs = {};                  ///< the option that would make it run
+  std::string summary = {};                ///< what it approximates, one line
   SurrogateKind kind = SurrogateKind::white_box;
   bool leads = false;              ///< what an evaluation with one surrogate would have attacked with
   bool checked = false;            ///< the checks look at it
@@ -82,7 +83,7 @@ struct ContextOutcome {
   ImageStore adversarial;          ///< adversarial where broken (joint: the worst composed batches), else the original;
                                    ///< undefined for clean
   std::vector<Finding> broken_by;  ///< per image: what broke it first; none where nothing did
-  Tensor clean_logits = {};        ///< [n,K] of the prediction; kept by the protocols clean and pgd alone
+  Tensor clean_logits = {};        ///< [n,K] of the prediction; kept by the protocol clean alone
 };
 
 /// A mixing weight that the iterates aimed at another were judged by.

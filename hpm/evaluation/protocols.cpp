@@ -1,6 +1,7 @@
 #include "hpm/evaluation/protocols.h"
 
 #include "hpm/core/error.h"
+#include "hpm/evaluation/staged_attack.h"
 
 namespace hpm {
 
@@ -92,57 +93,15 @@ Evaluation evaluate_clean(Defence& defence, const ImageSet& images, int64_t batc
 }
 
 Evaluation evaluate_pgd(Defence& defence, const AttackedImages& on, const PgdOptions& options,
-                        const AutoAttackOptions& computing, const Work& work) {
-  const WorkTimer timer(work.log);
-  Evaluation out;
-  const auto& images = on.images;
-  const auto attacked = defence.attack_model(0);
-  require(attacked->coupling() == Coupling::rows,
-          "evaluate: the context joint needs --protocol msa, which attacks batches as a whole");
-  auto [context, close] = clean_verdict(defence, 0, images, computing.batch_size);
-  AttackRecord record{"pgd", leading_surrogate(defence), context.context};
-  context.adversarial = ImageStore(images);
-  context.broken_by.resize(static_cast<size_t>(images.size()));
-  // Images that were wrong already stay as they are; a verdict is a fresh pass.
-  const auto right = context.clean_correct.nonzero().squeeze(1);
-  work.monitor.begin("pgd", right.numel(), "images");
-  const auto pieces = work.log.pieces("pgd", right, computing.batch_size);
-  int64_t taken = 0;
-  work.log.each(
-      pieces,
-      [&](size_t i) {
-        const auto chunk = images.select(pieces[i].rows);
-        const auto before = attacked->passes();
-        const auto begun = std::chrono::steady_clock::now();
-        const auto found = pgd(*attacked, chunk, on.threat, options, RandomStreams(computing.seed), work.monitor);
-        const auto verdict = verify_model(*attacked, {found.images, chunk.y, chunk.index});
-        const auto wrong = verdict.wrong & found.broken.to(at::kCPU);
-        NamedTensors all{{"broken", wrong},
-                         {"close", verdict.close},
-                         {"images", found.images.index_select(0, wrong.nonzero().squeeze(1).to(chunk.y.device()))}};
-        write_cost(attacked->passes() - before, since(begun), all);
-        return all;
-      },
-      [&](size_t i, const NamedTensors& done) {
-        const auto& rows = pieces[i].rows;
-        add_cost(done, record.passes, record.seconds);
-        close.index_fill_(0, rows.index({find_tensor(done, "close")}), true);
-        const auto places = rows.index_select(0, find_tensor(done, "broken").nonzero().squeeze(1));
-        context.adversarial.put(places, find_tensor(done, "images"));
-        context.robust.index_fill_(0, places, false);
-        for (int64_t i = 0; i < places.numel(); ++i)
-          context.broken_by[static_cast<size_t>(places[i].item<int64_t>())] = {
-              .surrogate = record.surrogate, .attack = record.name, .target = context.context};
-        taken += rows.numel();
-        work.monitor.step(taken, fmt::format("survivors {}", context.robust.sum().item<int64_t>()));
-      });
-  work.monitor.end();
-  out.borderline = close.sum().item<int64_t>();
-  record.robust = context.robust.clone();  // a smaller radius may take from the outcome later
-  out.attacks.push_back(std::move(record));
-  out.contexts.push_back(std::move(context));
-  out.seconds = timer.seconds();
-  return out;
+                        const Computing& computing, const Work& work) {
+  StagedAttack staged(defence, on, computing, work);
+  staged.begin();
+  const ReadyAttack attack{
+      "pgd", budget_of(options),
+      [&options](AttackModel& model, const Images& images, const ThreatModel& threat, const RandomStreams& streams,
+                 Monitor& monitor) { return pgd(model, images, threat, options, streams, monitor); }};
+  staged.attack(attack.name, attack, staged.survivors());
+  return staged.finish();
 }
 
 Evaluation evaluate_autoattack(Defence& defence, const AttackedImages& on, const AutoAttackOptions& options,

@@ -1,4 +1,4 @@
-// defines: AttackedImages, Work, predict_logits(), verify_model(), leading_surrogate(), evaluate_clean(),
+// defines: AttackedImages, Computing, Work, predict_logits(), verify_model(), leading_surrogate(), evaluate_clean(),
 // evaluate_pgd(), evaluate_autoattack()
 #pragma once
 #include "hpm/attacks/autoattack.h"
@@ -13,6 +13,12 @@ namespace hpm {
 struct AttackedImages {
   const ImageSet& images;
   ThreatModel threat;
+};
+
+/// What every protocol needs beside its own options.
+struct Computing {
+  uint64_t seed = 0;         ///< of all random numbers
+  int64_t batch_size = 256;  ///< images per pass
 };
 
 /// Where a protocol reports its progress and writes down its finished pieces of work.
@@ -37,7 +43,7 @@ Evaluation evaluate_clean(Defence& defence, const ImageSet& images, int64_t batc
 
 /// PGD on the first target through its leading surrogate. Throws UsageError for a target whose batch is one object.
 Evaluation evaluate_pgd(Defence& defence, const AttackedImages& on, const PgdOptions& options,
-                        const AutoAttackOptions& computing, const Work& work = {});
+                        const Computing& computing, const Work& work = {});
 
 /// AutoAttack on the first target through its leading surrogate. Throws UsageError for a target whose batch is one
 /// object: AutoAttack repacks survivors.

@@ -11,8 +11,8 @@
 #include "hpm/core/fields.h"
 #include "hpm/core/kept_generator_impl.h"
 #include "hpm/defences/attacked_defence.h"
-#include "hpm/evaluation/binarisation.h"
-#include "hpm/evaluation/checks.h"
+#include "hpm/evaluation/checks/binarisation.h"
+#include "hpm/evaluation/checks/checks.h"
 #include "hpm/evaluation/msa/msa.h"
 #include "hpm/gauntlet/activations.h"
 #include "hpm/gauntlet/batch_statistics.h"
@@ -108,9 +108,8 @@ class Gauntlet {
             .surrogates = names,
             .seed = setting_.seed,
             .batch_size = options_.batch_size,
-            .queries = std::min<int64_t>(options_.queries, 1000),
-            .escalate = false,
-            .sample = 0,
+            .settings = {.queries = std::min<int64_t>(options_.queries, 1000)},
+            .alarms = {.sample = 0, .no_escalate = true},
             .full_matrix = true};
   }
 
@@ -178,8 +177,8 @@ class Gauntlet {
                          }};
     for (const auto& surrogate : taken->surrogates(0, {}))
       if (surrogate.leads) subject.exact = surrogate.exact, subject.name = surrogate.name;
-    for (const auto& check : run_checks(subject, setting_.images, setting_.threat, evaluation, {},
-                                        {.seed = setting_.seed, .batch_size = options_.batch_size}, monitor_))
+    for (const auto& check : run_checks(subject, {setting_.images, setting_.threat}, evaluation,
+                                        {.seed = setting_.seed, .batch_size = options_.batch_size}, {monitor_}))
       if (check.status == CheckOutcome::Status::failed) row.flagged.push_back(check);
     row.self_test = self_tested(*taken);
   }
@@ -220,8 +219,8 @@ class Gauntlet {
   Tensor official(Defence& taken) const {
     AutoAttackOptions options{
         .version = prediction_.random ? "rand" : "standard", .seed = setting_.seed, .batch_size = options_.batch_size};
-    if (options_.steps < 100) options.steps = options_.steps;
-    if (options_.queries < 5000) options.queries = options_.queries;
+    if (options_.steps < 100) options.settings.steps = options_.steps;
+    if (options_.queries < 5000) options.settings.queries = options_.queries;
     if (!prediction_.random)
       return autoattack(*taken.attack_model(0), setting_.images, setting_.threat, options).robust();
     FunctionModel random(prediction_.logits, prediction_.classes, true);

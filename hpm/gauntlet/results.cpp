@@ -5,7 +5,7 @@
 
 #include "hpm/core/error.h"
 #include "hpm/core/json_impl.h"
-#include "hpm/evaluation/binarisation.h"
+#include "hpm/evaluation/checks/binarisation.h"
 #include "hpm/report/html.h"
 #include "hpm/report/svg.h"
 

@@ -29,7 +29,10 @@ struct Passes {
   int64_t forward = 0;
   int64_t backward = 0;
 };
+inline Passes operator+(const Passes& a, const Passes& b) { return {a.forward + b.forward, a.backward + b.backward}; }
 inline Passes operator-(const Passes& a, const Passes& b) { return {a.forward - b.forward, a.backward - b.backward}; }
+inline Passes operator*(const Passes& a, int64_t times) { return {a.forward * times, a.backward * times}; }
+inline Passes& operator+=(Passes& a, const Passes& b) { return a = a + b; }
 
 /// What is known about a classifier beside its weights.
 struct ClassifierInfo {

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-#include "hpm/evaluation/statistics.h"
+#include "hpm/evaluation/results/statistics.h"
 
 namespace hpm {
 

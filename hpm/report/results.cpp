@@ -1,7 +1,7 @@
 #include "hpm/report/results_impl.h"
 
 #include "hpm/core/error.h"
-#include "hpm/evaluation/run_results_impl.h"
+#include "hpm/evaluation/results/run_results_impl.h"
 
 namespace hpm {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "hpm/evaluation/run_results.h"
+#include "hpm/evaluation/results/run_results.h"
 #include "hpm/report/numbers.h"
 
 namespace hpm {

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "hpm/core/json_impl.h"
-#include "hpm/evaluation/advice.h"
+#include "hpm/evaluation/checks/advice.h"
 #include "hpm/report/sections_impl.h"
 
 namespace hpm::sections {

@@ -1,6 +1,6 @@
 #include "hpm/report/verdict_impl.h"
 
-#include "hpm/evaluation/advice.h"
+#include "hpm/evaluation/checks/advice.h"
 
 namespace hpm {
 namespace {
@@ -190,7 +190,7 @@ void remark_attack(const ReportedRun& run, Verdict& v) {
   std::vector<std::string> missing;
   for (const auto& c : run.contexts)
     for (const auto& s : c.surrogates)
-      if (s.unavailable.rfind("needs ", 0) == 0 && std::find(missing.begin(), missing.end(), s.name) == missing.end())
+      if (!s.needs.empty() && std::find(missing.begin(), missing.end(), s.name) == missing.end())
         missing.push_back(s.name);
   if (!missing.empty())
     v.remarks.push_back(

@@ -1,11 +1,12 @@
 #include "hpm/surrogates/hpm_attack_model.h"
 
 #include "hpm/core/error.h"
+#include "hpm/models/operations.h"
 
 namespace hpm {
 
-HpmAttackModel::HpmAttackModel(HpmModel model, Context context, const HpmSurrogate& surrogate)
-    : model_(std::move(model)), context_(std::move(context)) {
+HpmAttackModel::HpmAttackModel(HpmModel model, Context context, const HpmSurrogate& surrogate, bool verdicts)
+    : model_(std::move(model)), context_(std::move(context)), verdicts_(verdicts) {
   require(model_.head.has_value(), "HpmAttackModel: the model has no HPM head");
   surrogate_ = bound(surrogate, *model_.head, context_);
 }
@@ -15,10 +16,18 @@ Answer HpmAttackModel::ask(const Query& query, const Loss* loss) {
   const at::AutoGradMode gradients(loss != nullptr);
   const auto x = loss ? query.x.detach().requires_grad_() : query.x;
   const auto out = model_.run(x);
+  const bool searched = loss && fast_operations(x);
   {
     torch::NoGradGuard guard;
-    answer.target_logits =
-        prediction_logits(*model_.head, context_, out.features.detach(), out.logits.detach(), query.index);
+    const auto predict = [&](const Output& pass) {
+      return prediction_logits(*model_.head, context_, pass.features.detach(), pass.logits.detach(), query.index);
+    };
+    answer.target_logits = predict(out);
+    if (searched && verdicts_ && coupling() == Coupling::batch &&
+        answer.target_logits.argmax(1).ne(loss->labels).any().item<bool>()) {
+      const ReferenceOperations exact(true);
+      answer.target_logits = predict(model_.run(query.x));
+    }
   }
   if (!loss) return answer;
   const SurrogateInput in{x, out.features, out.logits, query.index};

@@ -11,7 +11,10 @@ namespace hpm {
 /// attacks an HpmDefence instead, which judges several contexts at once.)
 class HpmAttackModel : public AttackModel {
  public:
-  HpmAttackModel(HpmModel model, Context context, const HpmSurrogate& surrogate);
+  /// `verdicts`: predictions count. Those of a context whose batch is one object are then computed again as PyTorch's
+  /// layers do where any is wrong, because a pass with a gradient rounds otherwise (docs/performance.md). Training
+  /// needs the images alone, and saves these passes.
+  HpmAttackModel(HpmModel model, Context context, const HpmSurrogate& surrogate, bool verdicts = true);
 
   Answer ask(const Query& query, const Loss* loss) override;
   bool has_surrogate_logits() const override { return surrogate_.logits != nullptr; }
@@ -24,6 +27,7 @@ class HpmAttackModel : public AttackModel {
   HpmModel model_;
   Context context_;
   Surrogate surrogate_;
+  bool verdicts_;
 };
 
 }  // namespace hpm

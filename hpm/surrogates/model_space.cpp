@@ -8,6 +8,8 @@
 namespace hpm {
 namespace {
 
+constexpr const char *kAverage = "gmsa-avg", *kSmallest = "gmsa-min";
+
 enum class Form { average, smallest };
 
 /// The models that a defence adapted to so far, each as its pass over the batch that it adapted to.
@@ -53,7 +55,7 @@ class ModelSpace {
 
 Surrogate in_form(const Surrogate& own, bool whole_batch, Form form) {
   const bool average = form == Form::average;
-  Surrogate surrogate{.name = average ? "gmsa-avg" : "gmsa-min",
+  Surrogate surrogate{.name = average ? kAverage : kSmallest,
                       .summary = fmt::format("the {} loss of all models that the defence adapted to so far (GMSA)",
                                              average ? "mean" : "smallest"),
                       .kind = SurrogateKind::objective};
@@ -72,6 +74,8 @@ Surrogate in_form(const Surrogate& own, bool whole_batch, Form form) {
 }
 
 }  // namespace
+
+bool is_model_space_name(const std::string& name) { return name == kAverage || name == kSmallest; }
 
 std::vector<Surrogate> model_space_surrogates(const Surrogate& own, bool whole_batch) {
   require(own.logits != nullptr, "gmsa: needs a surrogate with logits, but got {}", own.name);

@@ -1,4 +1,4 @@
-// defines: model_space_surrogates()
+// defines: model_space_surrogates(), is_model_space_name()
 #pragma once
 #include <vector>
 
@@ -21,5 +21,7 @@ constexpr int64_t kModelSpaceGroups = 8;
 /// logits of each row, independent of the other rows). Where `whole_batch` is false they are unavailable: a target of
 /// independent rows adapts to nothing.
 std::vector<Surrogate> model_space_surrogates(const Surrogate& own, bool whole_batch);
+/// Whether one of them is called so.
+bool is_model_space_name(const std::string& name);
 
 }  // namespace hpm

@@ -64,12 +64,18 @@ Surrogate transfer_surrogate(const std::string& name, const std::string& summary
   surrogate.through_network = false;
   surrogate.own_passes = 1;
   if (!network) {
-    surrogate.unavailable = "needs " + flag;
+    surrogate.needs = flag, surrogate.unavailable = "needs " + flag;
     return surrogate;
   }
   surrogate.logits = [network](const SurrogateInput& in) { return network.logits(in.x); };
   surrogate.passes = [network] { return network.passes(); };
   return surrogate;
+}
+
+std::vector<Surrogate> peer_surrogates(const Peers& peers) {
+  return {transfer_surrogate("base", "transfer from the model before the defence", peers.base, "--base FILE"),
+          transfer_surrogate("control", "transfer from the matched model without the defence", peers.control,
+                             "--control FILE")};
 }
 
 Surrogate query_surrogate() {

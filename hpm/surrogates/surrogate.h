@@ -1,5 +1,5 @@
-// defines: Surrogate, SurrogateKind, SurrogateInput, SurrogateSelection, selected(), white_box_count(),
-// transfer_surrogate()
+// defines: Surrogate, SurrogateKind, SurrogateInput, SurrogateSelection, selected(), white_box_count(), Peers,
+// transfer_surrogate(), peer_surrogates(), query_surrogate(), decision_surrogate()
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -61,7 +61,8 @@ struct Surrogate {
   bool checked = false;          ///< the checks look at it, where it attacked
   bool in_crowds = false;        ///< used by the study of colluding neighbours
   std::string same_as = {};      ///< an earlier surrogate that gives the same logits for this target: it runs once
-  std::string unavailable = {};  ///< why it cannot run here, with what it needs
+  std::string unavailable = {};  ///< why it cannot run here
+  std::string needs = {};        ///< the option that would make it run, where there is one
 };
 
 /// Which surrogates are asked for.
@@ -71,27 +72,30 @@ struct SurrogateSelection {
   bool quick = true;                    ///< the version's: those marked quick, or all
 };
 
-/// Those of `all` that are selected, white-box first, then transfer, then query and decision; within a kind in the order of the
-/// names given, else of `all`. Throws UsageError for an unknown name, with the nearest known one, and for a name given
-/// twice.
+/// Those of `all` that are selected, white-box first, then transfer, then query and decision; within a kind in the
+/// order of the names given, else of `all`. Throws UsageError for an unknown name, with the nearest known one, and for
+/// a name given twice.
 std::vector<Surrogate> selected(const std::vector<Surrogate>& all, const SurrogateSelection& selection);
 
 /// How many of them are white-box surrogates with logits.
 int64_t white_box_count(const std::vector<Surrogate>& surrogates);
-
-/// Another network as a surrogate. Without one (`network` is empty) it says that it is unavailable: needs `flag`.
-Surrogate transfer_surrogate(const std::string& name, const std::string& summary, const Classifier& network,
-                             const std::string& flag);
-
-/// Square on the target's own margin.
-Surrogate query_surrogate();
-/// RayS on the target's predicted labels.
-Surrogate decision_surrogate();
 
 /// Models that adversarial images may transfer from; empty where not given.
 struct Peers {
   Classifier base;     ///< the model before the defence was attached
   Classifier control;  ///< the matched fine-tuned model without the defence
 };
+
+/// Another network as a surrogate. Without one (`network` is empty) it says that it is unavailable: needs `flag`.
+Surrogate transfer_surrogate(const std::string& name, const std::string& summary, const Classifier& network,
+                             const std::string& flag);
+
+/// The surrogates base and control of a model without its defence, or with another head.
+std::vector<Surrogate> peer_surrogates(const Peers& peers);
+
+/// Square on the target's own margin.
+Surrogate query_surrogate();
+/// RayS on the target's predicted labels.
+Surrogate decision_surrogate();
 
 }  // namespace hpm

@@ -60,7 +60,7 @@ Tensor HpmFineTuning::adversarial(const TrainingBatch& batch) {
   if (options_.context == ContextKind::solo)
     context.company = std::make_shared<Company>(*constant.head, at::arange(batch.x.size(0)), clean_.features,
                                                 clean_.logits, batch.x.size(0), 0);
-  HpmAttackModel attacked(constant, context, hpm_surrogate(options_.adversary));
+  HpmAttackModel attacked(constant, context, hpm_surrogate(options_.adversary), false);
   Renumbered renumbered(attacked, batch.x.size(0));
   return method_->search({renumbered, nullptr}, batch, adversary_, streams_);
 }

@@ -4,7 +4,7 @@
 #include "engine.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/analysis/analysis_results.h"
-#include "hpm/evaluation/input_warnings.h"
+#include "hpm/evaluation/checks/input_warnings.h"
 #include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/evaluation/run/evaluate.h"
 #include "hpm/io/file.h"
@@ -49,10 +49,9 @@ ExistingRun existing(const EvaluationCall& call) {
   return call.resume ? ExistingRun::resume : call.overwrite ? ExistingRun::overwrite : ExistingRun::refuse;
 }
 
-/// Threads for the time of an evaluation: those asked for; one for conformance; else as they are.
-std::unique_ptr<ScopedThreads> scoped_threads(const ComputeOptions& compute, bool conformance) {
-  const auto threads = compute.threads > 0 ? compute.threads : conformance ? 1 : 0;
-  return threads > 0 ? std::make_unique<ScopedThreads>(threads) : nullptr;
+/// Threads for the time of an evaluation: those asked for, else as they are.
+std::unique_ptr<ScopedThreads> scoped_threads(const ComputeOptions& compute) {
+  return compute.threads > 0 ? std::make_unique<ScopedThreads>(compute.threads) : nullptr;
 }
 
 EvaluationInput input_of(const HpmModel& model, const EvaluatedImages& images, const EvaluationCall& call,
@@ -70,16 +69,6 @@ EvaluationInput input_of(const HpmModel& model, const EvaluatedImages& images, c
       return std::make_unique<CallableDefence>(classifier, surrogates, peers, set.index, company);
     };
   return input;
-}
-
-void tell_unused(const EvaluationOptions& options, const Fields& declared, const EvaluationInput& input,
-                 Monitor& monitor) {
-  check_options(options, input.model.head.has_value() || input.defence != nullptr,
-                [&](const auto& option, const auto& why) {
-                  const bool own_company = input.defence && option == "company";  // batches of the defence's own
-                  if (declared.given(option) && !own_company)
-                    monitor.warn(fmt::format("{} has no effect: {}", option, why));
-                });
 }
 
 py::object optional_tensor(const Tensor& tensor) { return tensor.defined() ? py::cast(tensor) : py::none(); }
@@ -112,13 +101,15 @@ py::tuple run_evaluation(const HpmModel& model, const EvaluatedImages& images, c
   Tensor adversarial;
   {
     const py::gil_scoped_release released;
-    const auto threads = scoped_threads(options.compute, options.conformance);
+    use_official_computing(declared, options);
+    const auto threads = scoped_threads(options.compute);
     const auto input = input_of(model, images, call, options);
-    tell_unused(options, declared, input, monitor);
     const auto plan = plan_evaluation(input, options);
+    for (const auto& unused : plan.unused)
+      if (declared.given(unused.name)) monitor.warn(fmt::format("{} has no effect: {}", unused.name, unused.why));
     for (const auto& text : plan.notes) monitor.warn(text);
     const RunDirectory run(call.out, declared, environment_json(options.compute, options.seed), existing(call));
-    outcome = evaluate(input, options, plan, run, call.resume, monitor);
+    outcome = evaluate(input, options, plan, {run, call.resume}, monitor);
     results = write_results(input, options, outcome, run, declared.json());
     const auto& found = outcome.evaluation.first().adversarial;
     if (found.defined()) adversarial = found.all();
@@ -149,7 +140,7 @@ std::string run_analysis(const HpmModel& model, const EvaluatedImages& images, c
 
   PythonMonitor monitor(observer);
   const py::gil_scoped_release released;
-  const auto threads = scoped_threads(o.compute, false);
+  const auto threads = scoped_threads(o.compute);
   EvaluationOptions threat_list;
   threat_list.norm = o.norm, threat_list.eps = o.eps;
   const auto radii = threat_list.radii();

@@ -168,8 +168,10 @@ TEST(Budget, KnowsTheTargetsThatASurrogatesRankingAdds) {
   EXPECT_EQ(passes_of(targeted, {true, Coupling::batch, 6}).forward, 3 + 6 * 11) << "rows without one repeat another";
   EXPECT_EQ(passes_of(targeted, {true, Coupling::batch, 4}).forward, 3 + 3 * 11) << "every class is a target";
   EXPECT_EQ(passes_of(other, {true, Coupling::rows, 10}).forward, 2 + 11);
-  EXPECT_EQ(passes_of(autoattack_sequence({.version = "custom", .custom = {"apgd-t", "square"}, .steps = 10})).forward,
-            2 + 9 * 11 + 2 + 5001);
+  EXPECT_EQ(
+      passes_of(autoattack_sequence({.version = "custom", .custom = {"apgd-t", "square"}, .settings = {.steps = 10}}))
+          .forward,
+      2 + 9 * 11 + 2 + 5001);
 }
 
 TEST(Budget, OfPgdIsWhatASurvivorTakes) {

@@ -29,8 +29,9 @@ class NearlyTied : public ClassifierModel {
 TEST(AutoAttack, JudgesBorderlineImagesAlone) {
   Setting s;
   NearlyTied model(s.net);
-  const auto result = autoattack(model, s.images, kThreats[0],
-                                 {.version = "custom", .attacks = {"apgd-ce"}, .steps = 2, .restarts = 1});
+  const auto result =
+      autoattack(model, s.images, kThreats[0],
+                 {.version = "custom", .attacks = {"apgd-ce"}, .settings = {.steps = 2, .restarts = 1}});
   EXPECT_EQ(result.borderline, 4);
   EXPECT_GE(std::count(model.rows_of_tied_queries.begin(), model.rows_of_tied_queries.end(), 16), 4);
 }
@@ -154,7 +155,7 @@ TEST(AutoAttack, NumbersTheDrawsOfARandomModel) {
   };
   Setting s;
   Random model(s.net);
-  autoattack(model, s.images, {Norm::linf, 1e-7}, {.version = "rand", .steps = 3});
+  autoattack(model, s.images, {Norm::linf, 1e-7}, {.version = "rand", .settings = {.steps = 3}});
   EXPECT_EQ(model.draws.size(), 80u);  // 20 at the start and in each step
 }
 
@@ -173,7 +174,7 @@ TEST(AutoAttack, ARandomModelIsJudgedByMostOfTenDrawsWithTheWorstBeside) {
   Setting s;
   const auto run = [&] {
     Noisy model(s.net, true);
-    return autoattack(model, s.images, kThreats[0], {.version = "rand", .seed = 4, .steps = 4});
+    return autoattack(model, s.images, kThreats[0], {.version = "rand", .seed = 4, .settings = {.steps = 4}});
   };
   torch::manual_seed(1);
   const auto expected = at::rand({1}).item<float>();
@@ -203,9 +204,9 @@ TEST(AutoAttack, SquareAloneAsksABlackBoxForPredictionsOnly) {
   for (const auto& threat : kThreats)
     for (bool conformance : {false, true}) {
       BlackBox model(s.net);
-      const auto result =
-          autoattack(model, s.images, {threat.norm, 1.5 * threat.eps},
-                     {.version = "custom", .attacks = {"square"}, .conformance = conformance, .queries = 150});
+      const auto result = autoattack(
+          model, s.images, {threat.norm, 1.5 * threat.eps},
+          {.version = "custom", .attacks = {"square"}, .conformance = conformance, .settings = {.queries = 150}});
       EXPECT_LT(result.robust_accuracy(), result.clean_accuracy()) << to_string(threat.norm);
     }
 }

@@ -13,10 +13,7 @@ inline AutoAttackOptions all_attacks(bool conformance = false) {
           .attacks = {"apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"},
           .batch_size = 7,
           .conformance = conformance,
-          .steps = 10,
-          .restarts = 2,
-          .targets = 3,
-          .queries = 60};
+          .settings = {.steps = 10, .restarts = 2, .targets = 3, .queries = 60}};
 }
 
 struct Setting {

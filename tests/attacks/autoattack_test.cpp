@@ -34,9 +34,10 @@ TEST(AutoAttack, SequencesAreThePublishedOnes) {
             "fab 5x9x100 q5000 eot1; square 1x9x100 q5000 eot1; ");
   EXPECT_EQ(describe({.version = "custom", .custom = {"fab-t", "fab"}}),
             "fab-t 1x9x100 q5000 eot1; fab 1x9x100 q5000 eot1; ");
-  EXPECT_EQ(
-      describe({.version = "custom", .custom = {"square"}, .steps = 3, .restarts = 2, .targets = 4, .queries = 5}),
-      "square 2x9x100 q5 eot1; ");
+  EXPECT_EQ(describe({.version = "custom",
+                      .custom = {"square"},
+                      .settings = {.steps = 3, .restarts = 2, .targets = 4, .queries = 5}}),
+            "square 2x9x100 q5 eot1; ");
 }
 
 TEST(AutoAttack, SaysWhatFewClassesChange) {
@@ -49,11 +50,12 @@ TEST(AutoAttack, SaysWhatFewClassesChange) {
 }
 
 TEST(AutoAttack, SaysWhatTheUserChangedInAVersion) {
-  const auto notes = autoattack_sequence({.steps = 20, .targets = 9, .queries = 10}).notes;
+  const auto notes = autoattack_sequence({.settings = {.steps = 20, .targets = 9, .queries = 10}}).notes;
   ASSERT_EQ(notes.size(), 4u);
   EXPECT_EQ(notes[0], "apgd-ce has 20 steps instead of the 100 of version standard");
   EXPECT_EQ(notes[3], "square has 10 queries instead of the 5000 of version standard");
-  EXPECT_TRUE(autoattack_sequence({.version = "custom", .custom = {"square"}, .queries = 10}).notes.empty());
+  EXPECT_TRUE(
+      autoattack_sequence({.version = "custom", .custom = {"square"}, .settings = {.queries = 10}}).notes.empty());
 }
 
 TEST(AutoAttack, RefusesWhatCannotBe) {
@@ -77,9 +79,7 @@ TEST(AutoAttack, RunsOnTwoAndThreeClasses) {
     const auto result = autoattack(model, images, {Norm::linf, .3},
                                    {.version = "custom",
                                     .attacks = {"apgd-ce", "apgd-t", "fab-t", "square"},
-                                    .steps = 10,
-                                    .restarts = 1,
-                                    .queries = 50});
+                                    .settings = {.steps = 10, .restarts = 1, .queries = 50}});
     EXPECT_EQ(result.notes.size(), 3u);
     EXPECT_LT(result.attacks[1].robust.sum().item<int64_t>(), 10);
   }
@@ -93,9 +93,9 @@ TEST(AutoAttack, FewClassesRunInEveryVersionNormAndMode) {
           const auto net = make_classifier("flatten-fc" + std::to_string(classes), classes, {1, 8, 8}, {}, 3);
           const auto x = test::fill_rule(64 * 6, 5).view({6, 1, 8, 8}).to(at::kFloat);
           ClassifierModel model(net);
-          const auto result =
-              autoattack(model, {x, net.logits(x).argmax(1), at::arange(6)}, threat,
-                         {.version = version, .conformance = conformance, .steps = 3, .restarts = 1, .queries = 10});
+          const auto result = autoattack(
+              model, {x, net.logits(x).argmax(1), at::arange(6)}, threat,
+              {.version = version, .conformance = conformance, .settings = {.steps = 3, .restarts = 1, .queries = 10}});
           EXPECT_EQ(result.attacks.size(), version == "plus" ? 6u : 2u);
         }
 }
@@ -135,9 +135,9 @@ TEST(AutoAttack, EachAttackBreaksSomethingAlone) {
       if (entry.objective) continue;  // a plain network has none
       SCOPED_TRACE(entry.name + " " + to_string(threat.norm));
       ClassifierModel model(s.net);
-      const auto result =
-          autoattack(model, s.images, {threat.norm, 1.5 * threat.eps},
-                     {.version = "custom", .attacks = {entry.name}, .steps = 20, .restarts = 1, .queries = 200});
+      const auto result = autoattack(
+          model, s.images, {threat.norm, 1.5 * threat.eps},
+          {.version = "custom", .attacks = {entry.name}, .settings = {.steps = 20, .restarts = 1, .queries = 200}});
       EXPECT_LT(result.robust().sum().item<int64_t>(), 36);
     }
 }
@@ -226,7 +226,7 @@ TEST(AutoAttack, SurvivorsHaveHadTheWholeBudgetByDefault) {
 TEST(AutoAttack, EveryAttackIsAnEntryEvenWithNobodyLeft) {
   Setting s;
   ClassifierModel model(s.net);
-  const auto result = autoattack(model, s.images, {Norm::linf, .9}, {.steps = 10, .queries = 10});
+  const auto result = autoattack(model, s.images, {Norm::linf, .9}, {.settings = {.steps = 10, .queries = 10}});
   ASSERT_EQ(result.attacks.size(), 4u);
   EXPECT_EQ(result.robust_accuracy(), 0);
   EXPECT_EQ(result.attacks[3].passes.forward, 0);

@@ -66,10 +66,7 @@ TEST(DefaultMode, FlagsDependOnNeitherBatchNorOrderNorThreads) {
     AutoAttackOptions options{.version = "custom",
                               .attacks = {"apgd-ce", "apgd-t", "fab-t", "square"},
                               .batch_size = 48,
-                              .steps = 15,
-                              .restarts = 1,
-                              .targets = 3,
-                              .queries = 150};
+                              .settings = {.steps = 15, .restarts = 1, .targets = 3, .queries = 150}};
     const auto expected = autoattack(model, *all, threat, options);
     EXPECT_LT(expected.robust_accuracy(), expected.clean_accuracy());
     const auto compare = [&](const AutoAttackResult& other, const Tensor& places) {

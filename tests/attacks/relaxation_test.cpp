@@ -39,7 +39,7 @@ TEST(Relaxation, BreaksWhatAutoAttackBreaksInFewerPasses) {
   for (const auto& threat : kThreats) {
     SCOPED_TRACE(to_string(threat.norm));
     ClassifierModel model(s.net);
-    const auto reference = autoattack(model, s.images, threat, {.steps = 50, .queries = 1000});
+    const auto reference = autoattack(model, s.images, threat, {.settings = {.steps = 50, .queries = 1000}});
     const auto before = model.passes();
     const auto found = attack(model, s.images, threat);
     const auto used = (model.passes() - before).forward;

@@ -68,7 +68,7 @@ TEST(FunctionDefence, MsaBreaksABatchDependentModelInEveryContext) {
   auto defence = coupled(images);
   images.y = predict_once(defence, {images.x, images.index}, 1).argmax(1);
   auto labelled = coupled(images);
-  const auto result = msa(labelled, {images, {Norm::linf, .5}}, {.batch_size = 4, .steps = 10});
+  const auto result = msa(labelled, {images, {Norm::linf, .5}}, {.batch_size = 4, .settings = {.steps = 10}});
   ASSERT_EQ(result.contexts.size(), 3u);
   EXPECT_EQ(result.contexts[1].context, "solo");
   EXPECT_LT(percent(result.contexts[1].robust), 20);

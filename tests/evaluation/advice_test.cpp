@@ -1,14 +1,14 @@
-#include "hpm/evaluation/advice.h"
+#include "hpm/evaluation/checks/advice.h"
 
 #include <set>
 
 #include "hpm/attacks/function_model.h"
 #include "hpm/defences/plain_defence.h"
-#include "hpm/evaluation/binarisation.h"
-#include "hpm/evaluation/checks.h"
+#include "hpm/evaluation/checks/binarisation.h"
+#include "hpm/evaluation/checks/checks.h"
 #include "hpm/evaluation/fast/fast.h"
-#include "hpm/evaluation/peers.h"
 #include "hpm/evaluation/protocols.h"
+#include "hpm/evaluation/run/peers.h"
 #include "surrogates/tiny_model.h"
 
 namespace hpm {
@@ -25,14 +25,14 @@ TEST(Advice, KnowsEveryCheckThatCanFailAndNoOther) {
     return attacked.ask({x, index}, nullptr).target_logits;
   };
   std::set<std::string> run, known;
-  for (const auto& check : run_checks({attacked, false, predict}, images, threat, evaluation,
-                                      evaluation.first().adversarial.set(), {.level = "full"})) {
+  CheckSubject subject{attacked, false, predict};
+  subject.saved = evaluation.first().adversarial.set();
+  for (const auto& check : run_checks(subject, {images, threat}, evaluation, {.level = "full"})) {
     run.insert(check.name);
     EXPECT_FALSE(advice_for(check.name).empty()) << check.name;
     EXPECT_FALSE(meaning_of_check(check.name).empty()) << check.name;
   }
-  for (const auto& check : run_checks({attacked, false, predict}, images, threat, evaluation,
-                                      evaluation.first().adversarial.set(), {.level = "basic"}))
+  for (const auto& check : run_checks(subject, {images, threat}, evaluation, {.level = "basic"}))
     run.insert(check.name);
   run.insert(peer_accuracy("base", evaluation.first().clean_correct, evaluation.first().clean_correct).name);
   run.insert(alarms_check({}).name), run.insert(time_check({}).name);

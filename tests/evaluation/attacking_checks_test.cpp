@@ -21,9 +21,9 @@ TEST_F(AttackingChecksTest, WhatOneSurrogateMasksAnotherMayBreak) {
   FunctionModel steep([&](const Tensor& x) { return 50 * model.classifier.logits(x); }, 5);
   const auto predict = [&](const Tensor& x, const Tensor&) { return model.classifier.logits(x); };
   std::map<std::string, CheckOutcome> both, alone;
-  for (auto& c : run_checks({masked, false, predict, {{"steep", &steep}}}, images, threat, evaluation, {}, {}))
+  for (auto& c : run_checks({masked, false, predict, {{"steep", &steep}}}, {images, threat}, evaluation, {}))
     both[c.name] = c;
-  for (auto& c : run_checks({steep, false, predict}, images, threat, evaluation, {}, {})) alone[c.name] = c;
+  for (auto& c : run_checks({steep, false, predict}, {images, threat}, evaluation, {})) alone[c.name] = c;
   EXPECT_EQ(both.at("unbounded").status, alone.at("unbounded").status);
   EXPECT_EQ(both.at("unbounded").value, alone.at("unbounded").value);
   // But it is no excuse: an attack that sees nothing is flagged, and what each alone shows is said.
@@ -46,7 +46,7 @@ TEST_F(AttackingChecksTest, TransferAndSquareAreFlaggedAboveTheirShareOfTheImage
   const auto status = [&](const Finding& by, size_t count, const std::string& check) {
     context.broken_by.assign(1000, kSte);
     std::fill_n(context.broken_by.begin(), count, by);
-    for (auto& c : run_checks({honest, false, predict}, many, threat, of_many, {}, {.level = "full", .sample = 8}))
+    for (auto& c : run_checks({honest, false, predict}, {many, threat}, of_many, {.level = "full", .sample = 8}))
       if (c.name == check) return c.status;
     return Status::not_run;
   };
@@ -64,7 +64,7 @@ TEST_F(AttackingChecksTest, InJointTheFullOnesAttackWholeBatches) {
   const auto joint = test::in_context(hpm, "joint", images, 16, 2);
   test::MsaSetting setting;
   setting.contexts = {"joint"}, setting.surrogates = {"fc"}, setting.company_size = 16, setting.company_seed = 2;
-  setting.steps = 1;
+  setting.settings.steps = 1;
   const auto weak = test::msa(hpm, {}, images, threat, setting);
   const auto attacked = joint->attack_model(0);
   CheckSubject subject{*attacked, true, [&](const Tensor& x, const Tensor& index) {
@@ -72,7 +72,7 @@ TEST_F(AttackingChecksTest, InJointTheFullOnesAttackWholeBatches) {
                        }};
   subject.batches = joint->batches();  // the images' numbers are their places here
   std::map<std::string, CheckOutcome> all;
-  for (auto& c : run_checks(subject, images, threat, weak, {}, {.level = "full"})) all[c.name] = c;
+  for (auto& c : run_checks(subject, {images, threat}, weak, {.level = "full"})) all[c.name] = c;
   EXPECT_EQ(all.at("convergence").status, Status::failed) << all.at("convergence").detail;
   EXPECT_NE(all.at("Square after white-box").status, Status::not_run);
   // What transfer found elsewhere and is part of the worst batch counts; its own batches are counted as such.
@@ -83,7 +83,7 @@ TEST_F(AttackingChecksTest, InJointTheFullOnesAttackWholeBatches) {
   composed.contexts[0].broken_by.assign(40, own);
   composed.contexts[0].broken_by[3] = kTransfer;  // aimed at solo
   composed.contexts[0].broken_by[5] = own, composed.contexts[0].broken_by[5].composed = true;
-  for (auto& c : run_checks(subject, images, threat, composed, {}, {})) all[c.name] = c;
+  for (auto& c : run_checks(subject, {images, threat}, composed, {})) all[c.name] = c;
   EXPECT_EQ(all.at("transfer").status, Status::failed);
   EXPECT_NEAR(*all.at("transfer").value, 100. * 2 / 40, 1e-9);
 }
@@ -96,8 +96,8 @@ TEST_F(AttackingChecksTest, FullOnesAreReadBackFromTheJournal) {
   for (const bool resume : {false, true}) {
     Journal journal(folder.path, "checks", resume);
     const auto before = honest.passes();
-    for (auto& c : run_checks({honest, false, predict}, images, threat, evaluation, {}, {.level = "full"}, silent(),
-                              WorkLog(journal)))
+    for (auto& c : run_checks({honest, false, predict}, {images, threat}, evaluation, {.level = "full"},
+                              {silent(), WorkLog(journal)}))
       if (c.name == "convergence" || c.name == "Square after white-box") details.push_back(c.detail);
     passes.push_back((honest.passes() - before).forward);
   }

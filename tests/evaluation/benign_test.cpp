@@ -37,7 +37,7 @@ FunctionDefence defence_of(Tensor (*logits)(const Tensor&), const Images& images
 std::vector<BenignOutcome> study(Tensor (*logits)(const Tensor&), std::vector<int64_t> malicious, double eps) {
   const auto images = grey(15);
   auto defence = defence_of(logits, images);
-  MsaOptions options{.surrogates = {"self"}, .steps = 3};
+  MsaOptions options{.surrogates = {"self"}, .settings = {.steps = 3}};
   options.benign = {std::move(malicious), 10};
   return msa(defence, {images, {Norm::linf, eps}}, options).first().benign;
 }
@@ -99,15 +99,15 @@ TEST_F(Batches, MaliciousImagesOfAnHpmModelsBatchAreStudiedToo) {
 
 TEST_F(Batches, OfOtherSizesAndOrdersAreAttackedAsTheDefenceThatTheyMake) {
   EvaluationOptions o;
-  o.protocol = "msa", o.contexts = {"joint"}, o.steps = 5, o.company_sizes = {1, 5, 99};
-  const Subject subject{model, o.defence(), "model"};
+  o.protocol = "msa", o.contexts = {"joint"}, o.settings.steps = 5, o.company_sizes = {1, 5, 99};
+  const Subject subject{model, o.for_defence(), "model"};
   const auto found = run_compositions(subject, {images, threat}, o, {});
   ASSERT_EQ(found.size(), 4u) << "1, 5, 5 by class, and 18: all of them";
   EXPECT_EQ(found[3].size, 18);
   EXPECT_TRUE(found[2].by_class && !found[1].by_class);
   const auto own = [&](std::vector<std::string> contexts, const Images& on) {
     auto setting = options(std::move(contexts));
-    setting.company_size = 5, setting.company_seed = 0, setting.surrogates = {"ste"}, setting.steps = 5;
+    setting.company_size = 5, setting.company_seed = 0, setting.surrogates = {"ste"}, setting.settings.steps = 5;
     setting.batch_size = 256;
     return test::msa(model, {}, on, threat, setting).first();
   };

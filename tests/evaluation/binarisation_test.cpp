@@ -1,5 +1,5 @@
 // The binarisation self-test: adversarial images that are known to be there.
-#include "hpm/evaluation/binarisation.h"
+#include "hpm/evaluation/checks/binarisation.h"
 
 #include "evaluation/masked_models.h"
 #include "hpm/attacks/apgd.h"

@@ -4,7 +4,7 @@
 #include "hpm/attacks/function_model.h"
 #include "hpm/core/error.h"
 #include "hpm/defences/plain_defence.h"
-#include "hpm/evaluation/checks.h"
+#include "hpm/evaluation/checks/checks.h"
 #include "hpm/evaluation/protocols.h"
 
 namespace hpm::test {
@@ -40,8 +40,9 @@ class ChecksTest : public testing::Test {
       return attacked.ask({x, index}, nullptr).target_logits;
     };
     std::map<std::string, CheckOutcome> all;
-    for (auto& c : run_checks({attacked, false, predict}, images, threat, evaluation, saved, {.level = level}))
-      all[c.name] = c;
+    CheckSubject subject{attacked, false, predict};
+    subject.saved = saved;
+    for (auto& c : run_checks(subject, {images, threat}, evaluation, {.level = level})) all[c.name] = c;
     return all;
   }
   using Status = CheckOutcome::Status;

@@ -1,4 +1,4 @@
-#include "hpm/evaluation/checks.h"
+#include "hpm/evaluation/checks/checks.h"
 
 #include <set>
 
@@ -86,8 +86,8 @@ TEST_F(ChecksTest, AreOfTheContextAskedForWithItsOwnImages) {
   alone.adversarial.put(at::arange(1), images.x.slice(0, 0, 1) + 1);
   const auto predict = [&](const Tensor& x, const Tensor&) { return model.classifier.logits(x); };
   std::map<std::string, CheckOutcome> first, second;
-  for (auto& c : run_checks({honest, false, predict, {}, 0}, images, threat, evaluation, {}, {})) first[c.name] = c;
-  for (auto& c : run_checks({honest, false, predict, {}, 1}, images, threat, evaluation, {}, {})) second[c.name] = c;
+  for (auto& c : run_checks({honest, false, predict, {}, 0}, {images, threat}, evaluation, {})) first[c.name] = c;
+  for (auto& c : run_checks({honest, false, predict, {}, 1}, {images, threat}, evaluation, {})) second[c.name] = c;
   EXPECT_EQ(first.at("unbounded").context, "reference");
   EXPECT_EQ(second.at("unbounded").context, "alone");
   EXPECT_EQ(first.at("ball and box").status, Status::passed);
@@ -101,7 +101,7 @@ TEST_F(ChecksTest, AreOfTheContextAskedForWithItsOwnImages) {
   // Where ste breaks the image here itself, transfer was not needed.
   alone.surrogates.push_back({.name = "ste", .leads = true});
   evaluation.attacks.push_back({"apgd-ce", "ste", "alone", alone.robust, {}, 0, at::full({40}, 2, at::kChar)});
-  for (auto& c : run_checks({honest, false, predict, {}, 1}, images, threat, evaluation, {}, {})) second[c.name] = c;
+  for (auto& c : run_checks({honest, false, predict, {}, 1}, {images, threat}, evaluation, {})) second[c.name] = c;
   EXPECT_EQ(second.at("transfer").status, Status::passed);
 }
 
@@ -140,7 +140,7 @@ TEST_F(ChecksTest, WhatIsExpectedOfBatchesAndConformanceIsReportedNotJudged) {
   };
   evaluation.contexts.front().adversarial.put(at::arange(1), images.x.slice(0, 0, 1) + 1);
   std::map<std::string, CheckOutcome> all;
-  for (auto& c : run_checks({coupled, true, predict}, images, threat, evaluation, {}, {.conformance = true}))
+  for (auto& c : run_checks({coupled, true, predict}, {images, threat}, evaluation, {.conformance = true}))
     all[c.name] = c;
   EXPECT_EQ(all.at("consistency").status, Status::reported);
   EXPECT_EQ(all.at("ball and box").status, Status::reported);

@@ -79,7 +79,7 @@ class CollusionStudy : public testing::Test {
     const auto out = model.run(images.x);
     images.y =
         prediction_logits(*model.head, {ContextKind::reference}, out.features, out.logits, images.index).argmax(1);
-    options.contexts = {"joint"}, options.surrogates = {"ste"}, options.company_size = 9, options.steps = 10;
+    options.contexts = {"joint"}, options.surrogates = {"ste"}, options.company_size = 9, options.settings.steps = 10;
   }
   HpmModel model = tiny_model(.1, at::kFloat);
   Images images;
@@ -125,7 +125,7 @@ TEST_F(CollusionStudy, VictimsStandInBatchesThatHoldSoManyNeighbours) {
 }
 
 TEST_F(CollusionStudy, WhatBreaksAVictimAloneInItsBatchBreaksItInSoloToo) {
-  options.contexts = {"solo", "joint"}, options.surrogates = {"fc"}, options.steps = 1;
+  options.contexts = {"solo", "joint"}, options.surrogates = {"fc"}, options.settings.steps = 1;
   const auto solo_of = [&](const std::vector<int64_t>& colluders) {
     options.collusion = {colluders, 18, 40};
     return msa(model, {}, images, {Norm::linf, .02}, options);
@@ -140,7 +140,7 @@ TEST_F(CollusionStudy, WhatBreaksAVictimAloneInItsBatchBreaksItInSoloToo) {
 }
 
 TEST_F(CollusionStudy, WhatColludersBreakCountsForJointAny) {
-  options.steps = 1, options.collusion = {{8}, 18, 20};
+  options.settings.steps = 1, options.collusion = {{8}, 18, 20};
   const auto joint = msa(model, {}, images, {Norm::linf, .06}, options).first();
   for (const auto& outcome : joint.collusion) {
     EXPECT_EQ(outcome.broken.sum().item<int64_t>(), outcome.broke);

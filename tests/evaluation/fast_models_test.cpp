@@ -40,8 +40,8 @@ TEST_P(HonestCheckpoints, RaiseNoAlarm) {
   for (const double pixels : {2., 8.}) {
     auto counted = *model;
     counted.reset_passes();
-    const auto e =
-        fast(counted, *images, pixels / 255, {.sample = std::getenv("HPM_IMAGES") ? std::optional<int64_t>() : 2});
+    const auto e = fast(counted, *images, pixels / 255,
+                        {.alarms = {.sample = std::getenv("HPM_IMAGES") ? std::optional<int64_t>() : 2}});
     EXPECT_EQ(e.fast->fired(), std::vector<std::string>{}) << pixels;
     if (std::getenv("HPM_IMAGES")) print(GetParam(), pixels, e, counted.passes());
     EXPECT_FALSE(e.suspect());
@@ -89,11 +89,12 @@ TEST(FastOnACheckpoint, TheScaleOfTheLogitsChangesNoVerdict) {
   const auto model = test::real_model("cnn_a_adv4");
   const auto images = test::cifar_images(images_of(40));
   HPM_NEED_CHECKPOINT(model && images);
-  const auto expected = fast(*model, *images, 4. / 255, {.sample = 2});
+  const auto expected = fast(*model, *images, 4. / 255, {.alarms = {.sample = 2}});
   for (const double factor : {1e-3, 1e3})
-    EXPECT_TRUE(fast(test::scaled_logits(*model, factor), *images, 4. / 255, {.sample = 2, .escalate = false})
-                    .first()
-                    .robust.equal(expected.first().robust))
+    EXPECT_TRUE(
+        fast(test::scaled_logits(*model, factor), *images, 4. / 255, {.alarms = {.sample = 2, .no_escalate = true}})
+            .first()
+            .robust.equal(expected.first().robust))
         << factor;
 }
 

@@ -45,7 +45,7 @@ TEST_F(FastTest, ComesToAutoAttacksVerdictsAndSaysWhatItDid) {
   for (const auto& each : test::kThreats) {
     SCOPED_TRACE(to_string(each.norm));
     threat = each;
-    const auto e = fast(honest, images, {.sample = 4});
+    const auto e = fast(honest, images, {.alarms = {.sample = 4}});
     PlainDefence defence(honest, {});
     const auto reference = evaluate_autoattack(defence, {images, threat}, {});
     const auto theirs = reference.first().robust, ours = e.first().robust;
@@ -70,25 +70,25 @@ TEST_F(FastTest, ComesToAutoAttacksVerdictsAndSaysWhatItDid) {
 }
 
 TEST_F(FastTest, FlagsDependOnNeitherBatchNorOrderNorThreads) {
-  const auto expected = fast(honest, images, {.sample = 4});
+  const auto expected = fast(honest, images, {.alarms = {.sample = 4}});
   for (const int64_t size : {3, 7}) {
-    const auto e = fast(honest, images, {.batch_size = size, .sample = 4});
+    const auto e = fast(honest, images, {.batch_size = size, .alarms = {.sample = 4}});
     EXPECT_TRUE(e.first().robust.equal(expected.first().robust)) << size;
     for (size_t i = 0; i < e.fast->alarms.size(); ++i)
       EXPECT_EQ(e.fast->alarms[i].value, expected.fast->alarms[i].value) << size << e.fast->alarms[i].name;
   }
   const auto order = RandomStreams(5).permutation(40, {"order"});
-  const auto permuted = fast(honest, images.select(order), {.sample = 4});
+  const auto permuted = fast(honest, images.select(order), {.alarms = {.sample = 4}});
   EXPECT_TRUE(permuted.first().robust.index_select(0, order.argsort()).equal(expected.first().robust));
   EXPECT_EQ(stage(permuted, "square on a sample").broke, stage(expected, "square on a sample").broke);
   EXPECT_EQ(alarm(permuted, "PGD-10 against PGD-50").evidence, alarm(expected, "PGD-10 against PGD-50").evidence);
   const ScopedThreads two(2);
-  EXPECT_TRUE(fast(honest, images, {.sample = 4}).first().robust.equal(expected.first().robust));
+  EXPECT_TRUE(fast(honest, images, {.alarms = {.sample = 4}}).first().robust.equal(expected.first().robust));
 }
 
 TEST_F(FastTest, GoesOnAfterInterruptionsToTheSameOutcome) {
   test::StepCounter steps;
-  const auto expected = fast(honest, images, {.batch_size = 16, .sample = 4}, {steps});
+  const auto expected = fast(honest, images, {.batch_size = 16, .alarms = {.sample = 4}}, {steps});
   test::TemporaryFolder folder;
   int64_t starts = 0;
   for (bool done = false; !done; ++starts) {
@@ -96,7 +96,7 @@ TEST_F(FastTest, GoesOnAfterInterruptionsToTheSameOutcome) {
     test::Killer killer(steps.count * 2 / 3);
     try {
       Journal journal(folder.path, "fast", starts > 0);
-      const auto found = fast(honest, images, {.batch_size = 16, .sample = 4}, {killer, WorkLog(journal)});
+      const auto found = fast(honest, images, {.batch_size = 16, .alarms = {.sample = 4}}, {killer, WorkLog(journal)});
       done = true;
       EXPECT_TRUE(found.first().robust.equal(expected.first().robust));
       ASSERT_EQ(found.fast->stages.size(), expected.fast->stages.size());
@@ -149,7 +149,7 @@ TEST_P(MaskedModels, EscalateAndThenStandNotAboveAutoAttack) {
   if (GetParam().own_labels) images = test::labelled_by(model, images);
   threat.eps *= GetParam().part;
   torch::manual_seed(1);
-  const auto e = fast(model, images, {.sample = 0});  // so that only what follows an alarm can find more
+  const auto e = fast(model, images, {.alarms = {.sample = 0}});  // so that only what follows an alarm can find more
   for (const auto& a : e.fast->alarms)
     if (a.fired) fmt::print("{}: {} ({})\n", GetParam().name, a.name, a.evidence);
   EXPECT_TRUE(e.fast->escalated);
@@ -161,7 +161,7 @@ TEST_P(MaskedModels, EscalateAndThenStandNotAboveAutoAttack) {
   EXPECT_LE(e.first().robust.sum().item<int64_t>(), reference.first().robust.sum().item<int64_t>() + 1);
   EXPECT_EQ(e.checks.front().name, "alarms");
   EXPECT_EQ(e.checks.front().status, CheckOutcome::Status::reported);
-  const auto held = fast(model, images, {.sample = 0, .escalate = false});
+  const auto held = fast(model, images, {.alarms = {.sample = 0, .no_escalate = true}});
   EXPECT_TRUE(held.suspect());
   EXPECT_FALSE(held.fast->escalated);
 }
@@ -191,7 +191,7 @@ TEST_F(FastHpm, HasItsOwnGradientInReferenceAndAStandInElsewhere) {
   const auto defence = test::in_context(model, "solo", images, 7, 2);
   const auto by_autoattack = evaluate_autoattack(*defence, {images, threat}, {.batch_size = 16});
   EXPECT_LE(solo.first().robust.sum().item<int64_t>(), by_autoattack.first().robust.sum().item<int64_t>() + 1);
-  EXPECT_TRUE(fast("solo", {.escalate = false}).suspect());
+  EXPECT_TRUE(fast("solo", {.alarms = {.no_escalate = true}}).suspect());
 }
 
 TEST_F(FastHpm, RefusesBatchesThatAreOneObjectAndRadiusZero) {
@@ -202,9 +202,9 @@ TEST_F(FastHpm, RefusesBatchesThatAreOneObjectAndRadiusZero) {
 
 TEST_F(FastHpm, InMsaItBreaksNoFewerThanQuickInEveryContext) {
   auto o = options({"reference", "solo", "alone", "joint"});
-  o.steps = std::nullopt;
+  o.settings.steps = std::nullopt;
   const auto quick = test::msa(model, {}, images, threat, o);
-  o.version = "fast", o.sample = 2;
+  o.version = "fast", o.alarms.sample = 2;
   const auto fast = test::msa(model, {}, images, threat, o);
   ASSERT_TRUE(fast.fast.has_value());
   EXPECT_FALSE(fast.fast->alarms.empty());
@@ -217,7 +217,7 @@ TEST_F(FastHpm, InMsaAnAlarmIsFollowedByTheVersionStandard) {
   const HpmModel masked{test::quantised_input(model.classifier, 16), std::nullopt};
   const auto on = test::labelled_by(masked.classifier, images).select(at::arange(6));
   auto o = options({"reference"});
-  o.steps = std::nullopt, o.version = "fast", o.sample = 0, o.queries = 200;
+  o.settings = {.queries = 200}, o.version = "fast", o.alarms.sample = 0;
   const auto followed = test::msa(masked, {}, on, threat, o);
   EXPECT_TRUE(followed.fast->escalated);
   EXPECT_FALSE(followed.suspect());
@@ -227,7 +227,7 @@ TEST_F(FastHpm, InMsaAnAlarmIsFollowedByTheVersionStandard) {
   EXPECT_TRUE(ran(followed, "apgd-t") && ran(followed, "square"));
   std::set<std::string> names;
   for (const auto& s : followed.first().surrogates) EXPECT_TRUE(names.insert(s.name).second) << s.name << " twice";
-  o.escalate = false;
+  o.alarms.no_escalate = true;
   const auto held = test::msa(masked, {}, on, threat, o);
   EXPECT_FALSE(ran(held, "apgd-t"));
   EXPECT_TRUE(held.suspect());
@@ -241,7 +241,7 @@ TEST_F(FastTest, ADeclaredRandomModelEscalatesToAveragedGradients) {
   EXPECT_TRUE(e.fast->escalated);
   EXPECT_EQ(e.fast->stages.front().name, "AutoAttack rand apgd-ce");
   EXPECT_NE(message_of<UsageError>([&] {
-              evaluate_fast(defence, {images, threat}, {.escalate = false}, {});
+              evaluate_fast(defence, {images, threat}, {.alarms = {.no_escalate = true}}, {});
             }).find("version rand"),
             std::string::npos);
 }
@@ -251,7 +251,7 @@ TEST_F(FastTest, WhatTransfersFromAnotherModelIsAnAlarm) {
   const auto model = test::quantised_input(honest, 16);
   images = test::labelled_by(model, images.select(at::arange(20)));
   PlainDefence defence(model, {.peers = {honest, {}}});
-  const auto e = evaluate_fast(defence, {images, threat}, {.escalate = false}, {});
+  const auto e = evaluate_fast(defence, {images, threat}, {.alarms = {.no_escalate = true}}, {});
   EXPECT_TRUE(alarm(e, "transfer from base").fired) << alarm(e, "transfer from base").evidence;
   EXPECT_FALSE(alarm(fast(honest, images), "transfer").value.has_value());
 }
@@ -270,8 +270,8 @@ class SlowMonitor : public Monitor {
 };
 
 TEST_F(FastTest, TheTimeLimitEndsItWithWhatIsKnownAndItsBound) {
-  const auto whole = fast(honest, images, {.batch_size = 8, .sample = 4});
-  const auto at_once = fast(honest, images, {.sample = 4}, {silent(), {}, Clock::now()});
+  const auto whole = fast(honest, images, {.batch_size = 8, .alarms = {.sample = 4}});
+  const auto at_once = fast(honest, images, {.alarms = {.sample = 4}}, {silent(), {}, Clock::now()});
   EXPECT_TRUE(at_once.suspect());
   EXPECT_EQ(stage(at_once, "core").attacked, 0);
   EXPECT_TRUE(at_once.first().robust.equal(at_once.first().clean_correct));
@@ -279,7 +279,7 @@ TEST_F(FastTest, TheTimeLimitEndsItWithWhatIsKnownAndItsBound) {
 
   const auto deadline = Clock::now() + std::chrono::milliseconds(600);
   SlowMonitor slow(150, deadline);
-  const auto cut = fast(honest, images, {.batch_size = 8, .sample = 4}, {slow, {}, deadline});
+  const auto cut = fast(honest, images, {.batch_size = 8, .alarms = {.sample = 4}}, {slow, {}, deadline});
   const auto& core = stage(cut, "core");
   ASSERT_TRUE(0 < core.attacked && core.attacked < 40) << core.attacked;
   EXPECT_TRUE(cut.suspect());
@@ -295,8 +295,8 @@ TEST_F(FastTest, TheTimeLimitEndsItWithWhatIsKnownAndItsBound) {
               2.5 * (cut.first().robust.sum().item<double>() - (40 - core.attacked) * share / 100), 1e-9);
   EXPECT_NE(cut.reasons().back().find("time was up within core"), std::string::npos) << cut.reasons().back();
 
-  const auto plenty =
-      fast(honest, images, {.batch_size = 8, .sample = 4}, {silent(), {}, Clock::now() + std::chrono::hours(1)});
+  const auto plenty = fast(honest, images, {.batch_size = 8, .alarms = {.sample = 4}},
+                           {silent(), {}, Clock::now() + std::chrono::hours(1)});
   EXPECT_FALSE(plenty.suspect());
   EXPECT_TRUE(plenty.first().robust.equal(whole.first().robust));
 }

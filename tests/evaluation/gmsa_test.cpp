@@ -33,7 +33,7 @@ FunctionDefence chasing(const Images& images) {
 Evaluation attacked_by(const std::vector<std::string>& surrogates) {
   const auto images = of_one_class(16);
   auto defence = chasing(images);
-  return msa(defence, {images, {Norm::linf, kEps}}, {.surrogates = surrogates, .steps = 40});
+  return msa(defence, {images, {Norm::linf, kEps}}, {.surrogates = surrogates, .settings = {.steps = 40}});
 }
 
 TEST(Gmsa, ModelsThatADefenceRunsBetweenFallTogether) {
@@ -119,7 +119,7 @@ TEST(Gmsa, RunsInFullVersionsOfJointAloneAndWhereItIsNamed) {
 TEST(Gmsa, TakesNoMorePassesThanItsPlanDeclares) {
   const auto images = of_one_class(16);
   auto defence = chasing(images);
-  const MsaOptions options{.surrogates = {"gmsa-avg"}, .steps = 10};
+  const MsaOptions options{.surrogates = {"gmsa-avg"}, .settings = {.steps = 10}};
   const auto declared = msa_passes(defence, Norm::linf, options);
   msa(defence, {images, {Norm::linf, kEps}}, options);
   EXPECT_LE(defence.passes().forward, declared.forward * 16);

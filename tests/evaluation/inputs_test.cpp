@@ -2,11 +2,11 @@
 #include "evaluation/msa_fixture.h"
 #include "hpm/attacks/autoattack.h"
 #include "hpm/core/error.h"
-#include "hpm/evaluation/fingerprint.h"
-#include "hpm/evaluation/gradient_probe.h"
-#include "hpm/evaluation/input_warnings.h"
-#include "hpm/evaluation/peers.h"
+#include "hpm/evaluation/checks/gradient_probe.h"
+#include "hpm/evaluation/checks/input_warnings.h"
 #include "hpm/evaluation/protocols.h"
+#include "hpm/evaluation/results/fingerprint.h"
+#include "hpm/evaluation/run/peers.h"
 #include "hpm/models/network.h"
 #include "hpm/models/normalisation.h"
 
@@ -174,7 +174,7 @@ class PlainMsa : public test::MsaFixture {
  protected:
   PlainMsa() {
     images.y = plain.classifier.logits(images.x).argmax(1);
-    setting.steps = 20, setting.batch_size = 16;
+    setting.settings.steps = 20, setting.batch_size = 16;
   }
   Evaluation run(const Peers& peers, bool differentiable, const ThreatModel& on, const WorkLog& log = {}) const {
     DefenceOptions options;
@@ -232,7 +232,7 @@ TEST(FewClasses, AreNotedWhereARatioOfLogitsNeedsMore) {
   const HpmModel two{make_classifier("conv4k3s2p1-relu-flatten-fc2", 2, {3, 8, 8}, {}, 5), std::nullopt};
   const Images images = test::tiny_labelled_images(two.classifier, 6);
   test::MsaSetting setting;
-  setting.steps = 3;
+  setting.settings.steps = 3;
   const auto result = test::msa(two, {}, images, {Norm::linf, .02}, setting);
   ASSERT_EQ(result.notes.size(), 2u) << "apgd-dlr and apgd-t";
   EXPECT_NE(result.notes[1].find("apgd-t uses the difference of two logits"), std::string::npos) << result.notes[1];

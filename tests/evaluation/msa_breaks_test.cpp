@@ -45,7 +45,7 @@ TEST_F(MsaBreaks, EveryAttackHasItsColumnOfTheMatrixInJointToo) {
 
 TEST_F(MsaBreaks, WhatALaterContextBreaksCountsForTheFirstAndEveryImageThatStandsForABreakIsOne) {
   auto o = options({"reference", "alone", "joint"});
-  o.surrogates = {"fc"}, o.joint_surrogates = {"ste", "hard"}, o.steps = 1;
+  o.surrogates = {"fc"}, o.joint_surrogates = {"ste", "hard"}, o.settings.steps = 1;
   threat.eps = .02;
   const auto result = msa(model, {}, images, threat, o);
   const auto& by = result.first().broken_by;

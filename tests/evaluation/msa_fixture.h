@@ -59,7 +59,7 @@ class MsaFixture : public testing::Test {
   MsaSetting options(std::vector<std::string> contexts) {
     MsaSetting o;
     o.contexts = std::move(contexts);
-    o.company_size = 7, o.company_seed = 2, o.batch_size = 16, o.steps = 8;
+    o.company_size = 7, o.company_seed = 2, o.batch_size = 16, o.settings.steps = 8;
     return o;
   }
   HpmModel model = tiny_model(.4, at::kFloat);

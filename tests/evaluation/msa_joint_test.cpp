@@ -53,7 +53,7 @@ TEST_F(MsaJoint, JointIsNoMoreRobustThanWhatTheOtherContextsFoundWouldLeaveOfIts
 
 TEST_F(MsaJoint, ImagesOfAWorstBatchThatWasComposedNameTheAttackThatFoundThem) {
   auto weak = options({"solo", "joint"});
-  weak.joint_surrogates = {"query"}, weak.queries = 1;
+  weak.joint_surrogates = {"query"}, weak.settings.queries = 1;
   const auto both = msa(model, {}, images, threat, weak);
   int64_t composed = 0;
   for (int64_t i = 0; i < images.size(); ++i) {

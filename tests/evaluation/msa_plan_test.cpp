@@ -54,7 +54,7 @@ TEST_F(MsaPlan, NoContextGivesHpmFewerStartsThanAPlainModelGets) {
   plus.version = "plus", plus.surrogates = {"ste", "fc", "hard", "soft", "stable", "region"};
   EXPECT_EQ(starts(plan(model, plus), "apgd-ce"), 35) << "five times as many";
   auto thrice = options({"alone"});
-  thrice.restarts = 3;
+  thrice.settings.restarts = 3;
   EXPECT_EQ(starts(plan(model, thrice), "apgd-ce"), 15);
   EXPECT_EQ(starts(plan(plain, thrice), "apgd-ce"), 15);
   auto l2 = model.clone();
@@ -114,7 +114,7 @@ TEST_F(MsaPlan, ASurrogateWhoseTwinIsNotAskedForRunsItselfAndNoContextGoesUnatta
 
 TEST_F(MsaPlan, StandardHasAutoAttacksAttacksForEverySurrogateAndPlusFiveTimesTheStarts) {
   auto o = options({"solo", "joint"});
-  o.version = "standard", o.steps = 3;
+  o.version = "standard", o.settings.steps = 3;
   o.surrogates = {"ste", "fc", "region", "query"};
   images = images.select(at::arange(7));
   const auto result = msa(model, {}, images, threat, o);
@@ -143,7 +143,7 @@ TEST_F(MsaPlan, StandardHasAutoAttacksAttacksForEverySurrogateAndPlusFiveTimesTh
 TEST_F(MsaPlan, PlusBringsExpectationOverTheCompanyToSolo) {
   auto o = options({"solo", "alone"});
   EXPECT_EQ(msa_contexts(o.contexts, o.version), o.contexts);
-  o.version = "plus", o.steps = 1, o.surrogates = {"ste"};
+  o.version = "plus", o.settings.steps = 1, o.surrogates = {"ste"};
   EXPECT_EQ(msa_contexts(o.contexts, o.version), (std::vector<std::string>{"solo", "alone", "solo-eot"}));
   const auto result = msa(model, {}, images, threat, o);
   ASSERT_EQ(result.contexts.size(), 3u);
@@ -178,7 +178,7 @@ TEST_F(MsaPlan, PassesStayWithinTheStatedBoundAndNearItWhereEveryImageSurvives) 
 
 TEST_F(MsaPlan, StatedPassesCountTheTargetsOfTheSurrogatesRanking) {
   auto o = options({"solo"});
-  o.surrogates = {"fc"}, o.steps = 10;
+  o.surrogates = {"fc"}, o.settings.steps = 10;
   // One start each of APGD-CE, APGD-DLR and for each target, of 10 steps and their start. Of five classes one is left
   // beside three targets; a joint batch may have another one for each.
   EXPECT_EQ(msa_passes(*test::defence_of(model, {}, images, o), Norm::linf, o).backward, 11 * (1 + 1 + 3 + 1));

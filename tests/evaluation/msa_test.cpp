@@ -109,7 +109,7 @@ TEST_F(Msa, ASweepJudgesTheSameIteratesByOtherMixingWeightsAndChangesNothingElse
 
 TEST_F(Msa, ASweepsFlagsDoNotDependOnTheBatchSize) {
   auto o = options({"reference", "solo"});
-  o.sweep = {.1, .7}, o.surrogates = {"ste", "fc"}, o.steps = 5;
+  o.sweep = {.1, .7}, o.surrogates = {"ste", "fc"}, o.settings.steps = 5;
   std::vector<SweepOutcome> expected;
   for (const int64_t batch_size : {256, 64, 7, 1}) {
     o.batch_size = batch_size;

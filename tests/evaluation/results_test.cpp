@@ -1,4 +1,4 @@
-#include "hpm/evaluation/results.h"
+#include "hpm/evaluation/results/results.h"
 
 #include <nlohmann/json.hpp>
 
@@ -18,7 +18,7 @@ TEST(Results, HoldEveryFieldOfTheFormatWithOneFlagAnImage) {
   images.y = prediction_logits(*model.head, {ContextKind::reference}, out.features, out.logits, images.index).argmax(1);
   const ThreatModel threat{Norm::linf, .04};
   test::MsaSetting setting;
-  setting.contexts = {"reference", "alone"}, setting.steps = 10;
+  setting.contexts = {"reference", "alone"}, setting.settings.steps = 10;
   auto evaluation = test::msa(model, {}, images, threat, setting);
   evaluation.adversarial_prediction = images.y;
   const HpmModel plain{model.classifier, std::nullopt};

@@ -1,9 +1,9 @@
-#include "hpm/evaluation/run_results.h"
+#include "hpm/evaluation/results/run_results.h"
 
 #include <nlohmann/json.hpp>
 
 #include "hpm/core/error.h"
-#include "hpm/evaluation/run_results_impl.h"
+#include "hpm/evaluation/results/run_results_impl.h"
 #include "support/support.h"
 
 namespace hpm {
@@ -49,7 +49,7 @@ ContextResult context(const std::string& name) {
                    .of = 3,
                    .first = 1},
                   {.name = "hard", .same_as = "ste"},
-                  {.name = "base", .unavailable = "needs --base FILE"}};
+                  {.name = "base", .unavailable = "needs --base FILE", .needs = "--base FILE"}};
   c.control = paired("control");
   return c;
 }

@@ -18,7 +18,8 @@ class EvaluationRun : public test::MsaFixture {
         prediction_logits(*model.head, {ContextKind::reference}, out.features, out.logits, at::arange(18)).argmax(1);
     input.index = at::arange(18);
     input.peers.control = test::tiny_model(.9, at::kFloat).classifier;
-    options.eps = "0.03,0.01", options.contexts = {"reference", "solo"}, options.steps = 5, options.company = 7;
+    options.eps = "0.03,0.01", options.contexts = {"reference", "solo"}, options.settings.steps = 5,
+    options.company = 7;
     options.compute.batch_size = 16;
   }
   RunDirectory directory(ExistingRun existing) {
@@ -29,7 +30,7 @@ class EvaluationRun : public test::MsaFixture {
   EvaluationOutcome run(bool resume, Monitor& monitor = silent()) {
     const auto plan = plan_evaluation(input, options);
     const auto where = directory(resume ? ExistingRun::resume : ExistingRun::overwrite);
-    return evaluate(input, options, plan, where, resume, monitor);
+    return evaluate(input, options, plan, {where, resume}, monitor);
   }
   test::TemporaryFolder folder;
   EvaluationInput input;
@@ -86,7 +87,7 @@ TEST_F(EvaluationRun, ACleanRunReportsEveryContextAndAsksForNoGradient) {
 }
 
 TEST_F(EvaluationRun, AnObjectiveAloneIsCheckedThroughTheLeadingSurrogate) {
-  options.surrogates = {"region"}, options.contexts = {"solo", "alone"}, options.eps = "0.03";
+  options.msa.surrogates = {"region"}, options.contexts = {"solo", "alone"}, options.eps = "0.03";
   const auto outcome = run(false);
   for (const auto& check : outcome.evaluation.checks) EXPECT_FALSE(check.detail.empty()) << check.name;
   EXPECT_EQ(outcome.evaluation.contexts[0].surrogates.front().name, "region");
@@ -96,7 +97,7 @@ TEST_F(EvaluationRun, AnObjectiveAloneIsCheckedThroughTheLeadingSurrogate) {
 TEST_F(EvaluationRun, ASurrogateOfOnesOwnIsOneRowAndIsAttackedReportedAndPriced) {
   HpmSurrogate halved{.name = "halved", .summary = "half of the FC logits"};
   halved.logits = [](const HpmSurrogateInput& in) { return in.o / 2; };
-  options.eps = "0.03", options.surrogates = {"ste"}, options.checks = "none";
+  options.eps = "0.03", options.msa.surrogates = {"ste"}, options.checks.level = "none";
   const auto before = plan_evaluation(input, options).passes;
   input.hpm_surrogates = {halved};
   EXPECT_GT(plan_evaluation(input, options).passes.forward, before.forward);
@@ -111,7 +112,7 @@ TEST_F(EvaluationRun, ASurrogateOfOnesOwnIsOneRowAndIsAttackedReportedAndPriced)
 }
 
 TEST_F(EvaluationRun, ThePlanCoversThePassesThatAreUsed) {
-  options.eps = "0.03", options.checks = "none";
+  options.eps = "0.03", options.checks.level = "none";
   const auto plan = plan_evaluation(input, options);
   const std::vector<Classifier> networks{model.classifier, input.peers.control};
   for (auto network : networks) network.reset_passes();
@@ -132,16 +133,25 @@ TEST(EvaluationOptions, AreDeclaredOnceAndReachEveryProtocol) {
   declared.set("seed", "5", Origin::flag, "--seed");
   declared.set("attacks", "square,fab", Origin::flag, "--attacks");
   declared.set("step-size", ".5", Origin::flag, "--step-size");
-  EXPECT_EQ(options.pgd().steps, 7);
-  EXPECT_EQ(options.pgd().restarts, 3);
-  EXPECT_EQ(options.pgd().step_size, .5);
-  EXPECT_EQ(options.autoattack().steps, 7);
-  EXPECT_EQ(options.autoattack().seed, 5u);
-  EXPECT_EQ(options.autoattack().attacks, (std::vector<std::string>{"square", "fab"}));
-  EXPECT_EQ(options.msa().steps, 7);
-  EXPECT_EQ(options.msa().restarts, 3);
-  EXPECT_EQ(options.msa().seed, 5u);
-  EXPECT_EQ(options.defence().seed, 5u);
+  declared.set("colluders", "1,8", Origin::flag, "--colluders");
+  declared.set("sample", "4", Origin::flag, "--sample");
+  declared.set("batch-size", "32", Origin::flag, "--batch-size");
+  EXPECT_EQ(options.for_pgd().steps, 7);
+  EXPECT_EQ(options.for_pgd().restarts, 3);
+  EXPECT_EQ(options.for_pgd().step_size, .5);
+  EXPECT_EQ(options.for_autoattack().settings.steps, 7);
+  EXPECT_EQ(options.for_autoattack().seed, 5u);
+  EXPECT_EQ(options.for_autoattack().attacks, (std::vector<std::string>{"square", "fab"}));
+  EXPECT_EQ(options.for_msa().settings.steps, 7);
+  EXPECT_EQ(options.for_msa().settings.restarts, 3);
+  EXPECT_EQ(options.for_msa().seed, 5u);
+  EXPECT_EQ(options.for_msa().collusion.colluders, (std::vector<int64_t>{1, 8}));
+  EXPECT_EQ(options.for_msa().collusion.steps, 7);
+  EXPECT_EQ(options.for_msa().alarms.sample, 4);
+  EXPECT_EQ(options.for_fast().alarms.sample, 4);
+  EXPECT_EQ(options.for_checks().batch_size, 32);
+  EXPECT_EQ(options.for_defence().seed, 5u);
+  EXPECT_THROW(declared.set("colluders", "1.5", Origin::flag, "--colluders"), UsageError);
   EXPECT_THROW(declared.set("protocol", "fastest", Origin::flag, "--protocol"), UsageError);
 }
 

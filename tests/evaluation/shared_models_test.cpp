@@ -1,7 +1,7 @@
 // Honest models, the shared checkpoints with their plain FC layers, come out of every check unflagged.
 #include "hpm/data/dataset.h"
 #include "hpm/defences/plain_defence.h"
-#include "hpm/evaluation/checks.h"
+#include "hpm/evaluation/checks/checks.h"
 #include "hpm/evaluation/msa/msa.h"
 #include "hpm/evaluation/protocols.h"
 #include "support/support.h"
@@ -45,8 +45,9 @@ TEST(SharedModels, ComeOutUnflagged) {
         plain, {images, threat}, {.version = "custom", .attacks = {"apgd-ce", "apgd-t"}, .batch_size = 64});
     ClassifierModel attacked(model.classifier);
     const auto predict = [&](const Tensor& x, const Tensor&) { return model.classifier.logits(x); };
-    for (const auto& check : run_checks({attacked, false, predict}, images, threat, evaluation,
-                                        evaluation.first().adversarial.set(), {.level = "full"}))
+    CheckSubject subject{attacked, false, predict};
+    subject.saved = evaluation.first().adversarial.set();
+    for (const auto& check : run_checks(subject, {images, threat}, evaluation, {.level = "full"}))
       EXPECT_NE(check.status, CheckOutcome::Status::failed) << check.name << ": " << check.detail;
   }
 }

@@ -1,4 +1,4 @@
-#include "hpm/evaluation/statistics.h"
+#include "hpm/evaluation/results/statistics.h"
 
 #include "support/support.h"
 

@@ -124,7 +124,7 @@ TEST_F(TorchScript, EveryAttackRunsOnIt) {
     ClassifierModel model(load_classifier(path(file)).classifier);
     const Images some{expected("x").slice(0, 0, 4), expected("logits").slice(0, 0, 4).argmax(1), at::arange(4)};
     AutoAttackOptions options{.version = "custom", .attacks = {"apgd-ce", "apgd-t", "fab-t", "square"}};
-    options.steps = 5, options.targets = 2, options.queries = 50;
+    options.settings = {.steps = 5, .targets = 2, .queries = 50};
     const auto result = autoattack(model, some, {Norm::linf, .1}, options);
     EXPECT_EQ(result.clean_accuracy(), 100) << file;
     EXPECT_LT(result.robust_accuracy(), 100) << file;

@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "hpm/evaluation/advice.h"
+#include "hpm/evaluation/checks/advice.h"
 #include "hpm/report/charts.h"
 #include "hpm/report/html.h"
 #include "hpm/report/png.h"

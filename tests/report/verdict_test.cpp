@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "hpm/core/error.h"
-#include "hpm/evaluation/advice.h"
+#include "hpm/evaluation/checks/advice.h"
 #include "hpm/report/comparison_impl.h"
 #include "hpm/report/report_impl.h"
 #include "report/sample.h"

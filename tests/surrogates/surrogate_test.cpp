@@ -7,6 +7,7 @@
 #include "hpm/defences/attacked_defence.h"
 #include "hpm/defences/hpm_defence.h"
 #include "hpm/defences/plain_defence.h"
+#include "hpm/models/operations.h"
 #include "hpm/surrogates/hpm_attack_model.h"
 #include "hpm/surrogates/torchscript_surrogate.h"
 #include "surrogates/tiny_model.h"
@@ -55,6 +56,25 @@ TEST_F(Surrogates, AllHaveTheSameVerdictsWhateverTheirGradient) {
       EXPECT_GT(answer.gradient.abs().max().item<double>(), 0) << row.name << " in " << to_string(kind);
     }
   }
+}
+
+TEST(HpmAttackModel, CountsNoBreakOfABatchThatPyTorchsOwnLayersDoNotShow) {
+  HpmModel model{make_classifier("conv8k3s1p1-relu-conv8k3s1p1-relu-flatten-fc8-relu-fc5", 5, {3, 8, 8}, {}, 11),
+                 HpmHead{.lambda = .4}};
+  model.head->means = test::fill_rule(40, 6).view({5, 8}).to(at::kFloat);
+  model.head->log_tau = torch::tensor(std::log(.05f));
+  const auto images = tiny_images(24, 1, at::kFloat);
+  const Loss loss{LossKind::ce, at::zeros({24}, at::kLong), {}};  // not all rows are right
+  const Query query{images, at::arange(24)};
+  const auto logits = [&](bool verdicts) {
+    return HpmAttackModel(model, {ContextKind::joint}, hpm_surrogate("ste"), verdicts).ask(query, &loss).target_logits;
+  };
+  const auto expected = [&] {
+    const ReferenceOperations exact(true);
+    return logits(false);
+  }();
+  EXPECT_TRUE(logits(true).equal(expected));
+  EXPECT_FALSE(logits(false).equal(expected)) << "the pass rounds as PyTorch's layers do, so the test shows nothing";
 }
 
 TEST_F(Surrogates, HardGradientIsThatOfFiniteDifferencesOfTheTruePrediction) {

@@ -26,7 +26,7 @@ struct BenchOptions {
   ThreatOptions threat;
   std::string input, version = "standard", format = "md", clock = "wall";
   std::vector<std::string> what{"passes", "kernels", "autoattack", "contexts"}, attacks;
-  std::optional<int64_t> steps, restarts, targets, queries;
+  AttackSettings settings;
   int64_t repeats = 3, company = 128;
   uint64_t seed = 0;
   ComputeOptions compute;
@@ -41,10 +41,7 @@ void declare(Fields& f, BenchOptions& o) {
   f.add("input", o.input, "images of their own, x.npy or x.npz; the labels are the model's predictions");
   f.add("version", o.version, "of autoattack", {.choices = {"standard", "plus", "rand", "custom"}});
   f.add("attacks", o.attacks, "attacks of version custom");
-  f.add("steps", o.steps, "gradient steps (none: the version's)", {.min = 1});
-  f.add("restarts", o.restarts, "restarts (none: the version's)", {.min = 1});
-  f.add("targets", o.targets, "targets (none: the version's)", {.min = 1});
-  f.add("queries", o.queries, "queries of Square (none: the version's)", {.min = 0});
+  fields(f, o.settings);
   f.add("company", o.company, "company size of solo and joint", {.min = 1, .unit = "images"});
   f.add("repeats", o.repeats, "measurements of each; the median, least and largest are printed",
         {.min = 1, .max = 1000});
@@ -207,9 +204,8 @@ class Bench {
     AutoAttackOptions options{.version = o_.attacks.empty() ? o_.version : "custom",
                               .attacks = o_.attacks,
                               .seed = o_.seed,
-                              .batch_size = o_.compute.batch_size};
-    options.steps = o_.steps, options.restarts = o_.restarts, options.targets = o_.targets,
-    options.queries = o_.queries;
+                              .batch_size = o_.compute.batch_size,
+                              .settings = o_.settings};
     const auto threat = threats(o_.threat).front();
     std::vector<std::vector<double>> seconds;
     std::vector<double> totals;
@@ -226,7 +222,7 @@ class Bench {
       const auto& attack = result.attacks[a];
       rows_.push_back({attack.spec.name, spread_of(seconds[a]), attack.passes, alone(attack.passes),
                        fmt::format("{} robust", attack.robust.sum().item<int64_t>())});
-      all.forward += attack.passes.forward, all.backward += attack.passes.backward;
+      all += attack.passes;
     }
     rows_.push_back({fmt::format("autoattack, {} images", images_.size()), spread_of(totals), all, alone(all),
                      fmt::format("{:.1f} % robust", result.robust_accuracy())});

@@ -5,8 +5,8 @@
 #include "cost.h"
 #include "evaluation_table.h"
 #include "hpm/core/error.h"
-#include "hpm/evaluation/peers.h"
 #include "hpm/evaluation/run/dataset_images.h"
+#include "hpm/evaluation/run/peers.h"
 #include "hpm/models/normalisation.h"
 #include "hpm/surrogates/bpda.h"
 #include "hpm/surrogates/torchscript_surrogate.h"
@@ -23,13 +23,6 @@ struct EvaluateFlags {
   EvaluationOptions options;
   int64_t workers = 1;
 };
-
-/// Conformance holds for one thread, and the official batch size unless another is given.
-void official_computing(const CommandLine& line, EvaluationOptions& options) {
-  if (!options.conformance) return;
-  if (!line.fields.given("threads")) options.compute.threads = 1;
-  if (!line.fields.given("batch-size")) options.compute.batch_size = 250;
-}
 
 Classifier load_peer(const std::string& name, const std::string& path, const EvaluateFlags& flags, CommandLine& line,
                      EvaluationInput& input) {
@@ -63,7 +56,7 @@ EvaluationInput load(EvaluateFlags& flags, CommandLine& line) {
 void to_device(EvaluationInput& input, const EvaluationOptions& options) {
   const auto device = parse_device(options.compute.device);
   const auto precision = parse_precision(options.compute.precision, device);
-  require(precision == at::kFloat || !options.conformance,
+  require(precision == at::kFloat || !options.autoattack.conformance,
           "evaluate: --conformance needs --precision float32, as the official code has");
   input.model.to(device);
   input.model.classifier.set_search_precision(precision);
@@ -89,8 +82,8 @@ int share(const EvaluationInput& input, const EvaluationOptions& options, const 
   auto* crew = workers.begin(arguments);
   if (!workers.first()) {
     try {
-      hpm::evaluate(input, options, plan, RunDirectory::joined(crew->wait_for("folder")), line.resume, line.monitor(),
-                    crew);
+      const auto run = RunDirectory::joined(crew->wait_for("folder"));
+      hpm::evaluate(input, options, plan, {run, line.resume, crew}, line.monitor());
       return 0;
     } catch (const CrewLost&) {
       if (workers.speaks()) throw;
@@ -101,7 +94,7 @@ int share(const EvaluationInput& input, const EvaluationOptions& options, const 
   }
   const auto run = open_run(line, "evaluate", options.compute, options.seed);
   if (crew) crew->set("folder", std::filesystem::absolute(run.path()).string());
-  const auto outcome = hpm::evaluate(input, options, plan, run, line.resume, line.monitor(), crew);
+  const auto outcome = hpm::evaluate(input, options, plan, {run, line.resume, crew}, line.monitor());
   const auto results = write_results(input, options, outcome, run, line.fields.json());
   const bool reported = write_run_report(run, RunKind::evaluation);
   if (line.json) fmt::print("{}", results);
@@ -125,13 +118,11 @@ int evaluate(const Arguments& arguments) {
   line.with_dry_run();
   if (!line.parse(arguments)) return 0;
   auto& options = flags.options;
-  official_computing(line, options);
+  use_official_computing(line.fields, options);
   Workers workers(flags.workers, line);
   workers.share_machine(options.compute);
   configure_threads(options.compute.threads);
   auto input = load(flags, line);
-  check_options(options, input.model.head.has_value(),
-                [&](const auto& option, const auto& why) { line.warn_unused(option, why); });
   if (workers.size() > 1) require_shareable(options);
   for (const auto& file : options.surrogate_files)
     input.surrogates.push_back(torchscript_surrogate(file, flags.model.allow_torchscript));
@@ -142,6 +133,7 @@ int evaluate(const Arguments& arguments) {
     input.surrogates.push_back(bpda_surrogate(input.model.classifier, layers, flags.model.allow_torchscript));
   }
   const auto plan = plan_evaluation(input, options);
+  for (const auto& unused : plan.unused) line.warn_unused(unused.name, unused.why);
   for (const auto& text : plan.notes) line.monitor().warn(text);
   if (workers.first() ? !say_cost(input, options, plan, line) : line.dry_run) return 0;
   return share(input, options, plan, workers, arguments, line);

@@ -1,6 +1,6 @@
 #include "commands/commands.h"
 #include "hpm/core/error.h"
-#include "hpm/evaluation/input_warnings.h"
+#include "hpm/evaluation/checks/input_warnings.h"
 #include "hpm/models/torchscript.h"
 #include "options.h"
 #include "training_options.h"

@@ -7,7 +7,7 @@
 #include "hpm/core/json_impl.h"
 #include "hpm/core/text.h"
 #include "hpm/defences/defence_options.h"
-#include "hpm/evaluation/input_warnings.h"
+#include "hpm/evaluation/checks/input_warnings.h"
 #include "hpm/evaluation/protocols.h"
 #include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/io/file.h"

@@ -1,6 +1,6 @@
 #include "commands/commands.h"
 #include "hpm/core/error.h"
-#include "hpm/evaluation/input_warnings.h"
+#include "hpm/evaluation/checks/input_warnings.h"
 #include "hpm/io/sha256.h"
 #include "hpm/models/registry.h"
 #include "hpm/training/adversarial_training.h"

@@ -7,7 +7,7 @@
 #include "hpm/core/version.h"
 #include "hpm/evaluation/analysis/analysis_csv_impl.h"
 #include "hpm/evaluation/analysis/analysis_summary.h"
-#include "hpm/evaluation/results_impl.h"
+#include "hpm/evaluation/results/results_impl.h"
 
 namespace hpm {
 namespace {

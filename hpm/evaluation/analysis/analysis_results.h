@@ -4,7 +4,7 @@
 
 #include "hpm/data/dataset.h"
 #include "hpm/evaluation/analysis/analysis.h"
-#include "hpm/evaluation/run_directory.h"
+#include "hpm/evaluation/results/run_directory.h"
 
 namespace hpm {
 

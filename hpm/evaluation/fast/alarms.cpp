@@ -3,9 +3,10 @@
 #include "hpm/attacks/apgd.h"
 #include "hpm/attacks/pgd.h"
 #include "hpm/core/error.h"
-#include "hpm/evaluation/gradient_fidelity.h"
-#include "hpm/evaluation/gradient_probe.h"
-#include "hpm/evaluation/input_warnings.h"
+#include "hpm/core/fields.h"
+#include "hpm/evaluation/checks/gradient_fidelity.h"
+#include "hpm/evaluation/checks/gradient_probe.h"
+#include "hpm/evaluation/checks/input_warnings.h"
 
 namespace hpm {
 namespace {
@@ -53,6 +54,14 @@ int64_t left_by_pgd(const LookedAt& at, int64_t steps, const Tensor& rows, Monit
 }
 
 }  // namespace
+
+void fields(Fields& f, AlarmOptions& o) {
+  f.add("sample", o.sample,
+        "fast, msa fast: survivors that FAB-T and Square attack in full (none: what a quarter of the core pays for, 12 "
+        "to 60, or 0; of msa a twentieth)",
+        {.min = 0, .unit = "images"});
+  f.add("no-escalate", o.no_escalate, "fast, msa fast: nothing follows an alarm; the result is suspect instead");
+}
 
 AlarmResult zero_gradient_alarm(AttackModel& model, const Images& images, const ThreatModel& threat,
                                 const RandomStreams& streams) {

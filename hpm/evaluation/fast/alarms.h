@@ -1,4 +1,4 @@
-// defines: zero_gradient_alarm(), still_loss_alarm(), fidelity_alarm(), random_alarm(), coupled_alarm(),
+// defines: AlarmOptions, zero_gradient_alarm(), still_loss_alarm(), fidelity_alarm(), random_alarm(), coupled_alarm(),
 //          probabilities_alarm(), steps_alarm(), nearer_alarm(), stand_in_alarm(), beyond_alarm(), in_random_order(),
 //          sample_size(), sampled_passes(), queried(), autoattack_spec(), LookedAt, look_at_gradients()
 #pragma once
@@ -6,6 +6,17 @@
 #include "hpm/io/journal.h"
 
 namespace hpm {
+
+class Fields;
+
+/// What a fast evaluation looks at beside its core, and what follows an alarm.
+struct AlarmOptions {
+  /// Survivors that FAB-T and Square attack in full; none given: as many as cost a quarter of the core, at most 60, and
+  /// none where that is fewer than 12 (in the Mixed Surrogate Attack a twentieth, 12 to 60).
+  std::optional<int64_t> sample = {};
+  bool no_escalate = false;  ///< nothing follows an alarm: the result is suspect instead
+};
+void fields(Fields& f, AlarmOptions& o);
 
 // Each alarm is one sign that attacks by gradient may not tell the truth: its value, the limit above which it fires,
 // and what was seen. docs/fast.md explains them. `images` are a sample of correctly classified images.
@@ -47,7 +58,7 @@ AlarmResult beyond_alarm(const std::string& name, const StageResult* stage, cons
 /// `rows` [m] (places) in an order drawn at random, which depends on the seed and the images' numbers `index` alone.
 Tensor in_random_order(const Tensor& rows, const Tensor& index, uint64_t seed);
 
-/// How many survivors FAB-T and Square attack in full: `given` (FastOptions::sample); else as many as a quarter of the
+/// How many survivors FAB-T and Square attack in full: `given` (AlarmOptions::sample); else as many as a quarter of the
 /// core's forward passes pays for, at most 60, and none where that is fewer than 12, which would prove little.
 /// `passes_of_one`: sampled_passes().
 int64_t sample_size(const std::optional<int64_t>& given, int64_t core_passes, int64_t passes_of_one);

@@ -4,7 +4,9 @@
 
 #include "hpm/attacks/square.h"
 #include "hpm/core/error.h"
+#include "hpm/evaluation/checks/gradient_fidelity.h"
 #include "hpm/evaluation/fast/alarms.h"
+#include "hpm/evaluation/staged_attack.h"
 
 namespace hpm {
 namespace {
@@ -58,38 +60,43 @@ Tensor first_of(const Tensor& rows, int64_t count) { return rows.slice(0, 0, std
 class Fast {
  public:
   Fast(Defence& defence, const AttackedImages& on, const FastOptions& options, const Work& work)
-      : defence_(defence), norm_(on.threat.norm), options_(options), staged_(defence, on, options, work) {}
+      : defence_(defence),
+        norm_(on.threat.norm),
+        options_(options),
+        staged_(defence, on, {options.seed, options.batch_size}, work) {}
 
   Evaluation operator()() {
-    staged_.attack("core", core_spec(), staged_.in_random_order(staged_.clean_correct().nonzero().squeeze(1)));
-    staged_.attack("tail", tail_spec(norm_, defence_.classes()), nearest_ones(staged_));
+    staged_.begin();
+    core_ = staged_.attack("core", ready(core_spec()), shuffled(staged_.clean_correct().nonzero().squeeze(1)));
+    staged_.attack("tail", ready(tail_spec(norm_, defence_.classes())), nearest_ones(staged_));
     sample();
     look();
-    if (!fast_.fired().empty() && options_.escalate) escalate();
+    if (!fast_.fired().empty() && !options_.alarms.no_escalate) escalate();
     bound();
     return finish();
   }
 
  private:
+  /// An order that depends on the seed and the images' numbers alone.
+  Tensor shuffled(const Tensor& rows) const { return in_random_order(rows, staged_.on().images.index, options_.seed); }
+
   /// Attacks of another kind on a random sample of what stands.
   void sample() {
     const auto standing = staged_.survivors();
-    const auto shuffled = staged_.in_random_order(standing);
-    const auto price = sampled_passes(norm_, defence_.classes());
-    sample_ = first_of(shuffled, sample_size(options_.sample, stage("core")->passes, price));
+    const auto order = shuffled(standing);
+    const auto classes = defence_.classes();
+    sample_ = first_of(order, sample_size(options_.alarms.sample, core_.passes, sampled_passes(norm_, classes)));
     drawn_from_ = standing.numel();
-    const auto some = first_of(shuffled, std::max(sample_.numel(), queried(standing.numel())));
+    const auto some = first_of(order, std::max(sample_.numel(), queried(standing.numel())));
     for (const auto& surrogate : defence_.surrogates(0, {.quick = false}))
       if (surrogate.kind == SurrogateKind::transfer && surrogate.unavailable.empty())
-        staged_.attack("transfer from " + surrogate.name, transfer_spec(norm_), some, surrogate);
-    for (const auto* name : {"fab-t", "square"})
-      staged_.attack(fmt::format("{} on a sample", name), autoattack_spec(name, norm_, defence_.classes()), sample_);
-  }
-
-  const StageResult* stage(const std::string& name) const {
-    const auto& all = staged_.stages();
-    const auto found = std::find_if(all.begin(), all.end(), [&](const auto& s) { return s.name == name; });
-    return found == all.end() ? nullptr : &*found;
+        transfers_.push_back(
+            staged_.attack("transfer from " + surrogate.name, ready(transfer_spec(norm_)), some, surrogate));
+    const auto on_sample = [&](const char* name) {
+      return staged_.attack(fmt::format("{} on a sample", name), ready(autoattack_spec(name, norm_, classes)), sample_);
+    };
+    fab_ = on_sample("fab-t");
+    square_ = on_sample("square");
   }
 
   /// The smallest margins that a few queries of Square come to on `rows`, in the core's unit.
@@ -118,25 +125,23 @@ class Fast {
   /// All alarms. What the time does not reach is not looked at.
   void look() {
     auto& alarms = fast_.alarms;
-    for (const auto* name : {"fab-t", "square"})
-      alarms.push_back(beyond_alarm(std::string(name) + " beyond the core", stage(fmt::format("{} on a sample", name)),
+    for (const auto* sampled : {&fab_, &square_})
+      alarms.push_back(beyond_alarm(sampled->attack + " beyond the core", sampled,
                                     sample_.numel() > 0 || drawn_from_ == 0 ? "" : why_no_sample()));
-    bool transferred = false;
-    for (const auto& s : staged_.stages())
-      if (s.name.starts_with("transfer from ")) alarms.push_back(beyond_alarm(s.name, &s, "")), transferred = true;
-    if (!transferred) alarms.push_back(beyond_alarm("transfer", nullptr, "no --base or --control is given"));
+    for (const auto& transfer : transfers_) alarms.push_back(beyond_alarm(transfer.name, &transfer, ""));
+    if (transfers_.empty()) alarms.push_back(beyond_alarm("transfer", nullptr, "no --base or --control is given"));
     if (staged_.survivors().numel() == 0 && !staged_.cut_short()) {
       alarms.push_back({.name = "further alarms", .evidence = "nothing survived, so no gradient hides anything"});
       return;
     }
-    const auto correct = staged_.in_random_order(staged_.clean_correct().nonzero().squeeze(1));
+    const auto correct = shuffled(staged_.clean_correct().nonzero().squeeze(1));
     const auto& on = staged_.on();
     try {
       if (staged_.monitor().up()) throw TimeIsUp("the time is up");
       if (stand_in().empty())
         alarms.push_back(fidelity_alarm(staged_.model(), on.images.select(first_of(correct, kFaithful))));
       const auto left = staged_.survivors();
-      const auto some = first_of(staged_.in_random_order(left), queried(left.numel()));
+      const auto some = first_of(shuffled(left), queried(left.numel()));
       alarms.push_back(nearer_alarm(staged_.margin().index_select(0, some), queried_margins(some), kQueries));
       for (auto& alarm : look_at_gradients({staged_.model(), on.images, on.threat, options_.seed, options_.batch_size},
                                            correct, staged_.clean_logits(), staged_.monitor(), staged_.work().log))
@@ -159,17 +164,15 @@ class Fast {
   void escalate() {
     fast_.escalated = true;
     for (const auto& spec : autoattack_specs(norm_, defence_.classes()))
-      staged_.attack("AutoAttack " + spec.name, spec, staged_.survivors());
+      staged_.attack("AutoAttack " + spec.name, ready(spec), staged_.survivors());
   }
 
   /// Of the first stage that attacked a sample alone: the core where the time was up, else FAB-T and Square.
   void bound() {
-    const auto& core = *stage("core");
-    const auto& square = *stage("square on a sample");
     const auto standing = staged_.survivors().numel(), n = staged_.on().images.size();
     BoundResult b;
-    if (core.attacked < core.images) b = {"The core", core.attacked, core.broke, core.images};
-    else if (!fast_.escalated && square.attacked == square.images)
+    if (core_.attacked < core_.images) b = {"The core", core_.attacked, core_.broke, core_.images};
+    else if (!fast_.escalated && square_.attacked == square_.images)
       b = {"FAB-T and Square", sample_.numel(), broken_in_sample(), drawn_from_};
     else return;
     if (b.of == 0 || b.sampled == 0) return;
@@ -184,10 +187,10 @@ class Fast {
   int64_t broken_in_sample() { return at::isin(sample_, staged_.survivors()).logical_not().sum().item<int64_t>(); }
 
   std::string why_no_sample() const {
-    if (options_.sample == 0) return "--sample 0";
+    if (options_.alarms.sample == 0) return "--sample 0";
     return fmt::format("FAB-T and Square on 12 survivors would cost {:.1f} times the core (--sample 12)",
                        12. * static_cast<double>(sampled_passes(norm_, defence_.classes())) /
-                           std::max(1., static_cast<double>(stage("core")->passes)));
+                           std::max(1., static_cast<double>(core_.passes)));
   }
 
   Evaluation finish() {
@@ -216,6 +219,8 @@ class Fast {
   Norm norm_;
   FastOptions options_;
   StagedAttack staged_;
+  StageResult core_, fab_, square_;
+  std::vector<StageResult> transfers_;
   FastOutcome fast_;
   Tensor sample_;           // [m] places of the survivors that FAB-T and Square attack in full
   int64_t drawn_from_ = 0;  // survivors when it was drawn
@@ -224,7 +229,7 @@ class Fast {
 
 /// A random model: its draws are averaged (AutoAttack's version rand), and nothing else would be believed.
 Evaluation evaluate_random(Defence& defence, const AttackedImages& on, const FastOptions& options, const Work& work) {
-  require(options.escalate,
+  require(!options.alarms.no_escalate,
           "fast: a random model always escalates, to AutoAttack's version rand; leave --no-escalate out");
   auto out = evaluate_autoattack(defence, on,
                                  {.version = "rand", .seed = options.seed, .batch_size = options.batch_size}, work);
@@ -249,7 +254,8 @@ Evaluation evaluate_random(Defence& defence, const AttackedImages& on, const Fas
 Evaluation evaluate_fast(Defence& defence, const AttackedImages& on, const FastOptions& options, const Work& work) {
   require(on.images.size() > 0, "fast: needs at least one image");
   require(on.threat.eps > 0, "fast: needs a radius above 0; within 0 nothing can be attacked (--protocol clean)");
-  require(options.sample.value_or(0) >= 0, "fast: needs a sample of 0 survivors or more, but got {}", *options.sample);
+  require(options.alarms.sample.value_or(0) >= 0, "fast: needs a sample of 0 survivors or more, but got {}",
+          *options.alarms.sample);
   require(
       defence.targets().front().coupling == Coupling::rows,
       "fast: in the context joint a batch is one object, which alarms on single images do not judge; use --protocol "
@@ -293,17 +299,18 @@ FastCost fast_cost(const FastOptions& options, Norm norm, int64_t classes, int64
     usual.forward += (passes.forward * images + n - 1) / n, usual.backward += (passes.backward * images + n - 1) / n;
   };
   const auto core = attack_entry("relaxation").budget(core_spec());
-  const auto sample = std::min(sample_size(options.sample, n * core.passes.forward, sampled_passes(norm, classes)), n);
+  const auto sample =
+      std::min(sample_size(options.alarms.sample, n * core.passes.forward, sampled_passes(norm, classes)), n);
   add(passes_of(tail_spec(norm, classes)), (n + kTail - 1) / kTail);
   for (const auto* name : {"fab-t", "square"}) add(passes_of(autoattack_spec(name, norm, classes)), sample);
   if (transfer) add(passes_of(transfer_spec(norm)), 2 * std::max(sample, queried(n)));
   add(gradient_alarm_passes(n), 1);
   add({kQueries + 2, 0}, queried(n));
-  add({8, 1}, std::min(kFaithful, n));
+  add(gradient_fidelity_passes(), std::min(kFaithful, n));
   auto most = usual;
   usual.forward += core.ticks + 2, usual.backward += core.ticks;  // targets are given up in their first cycle
   most.forward += core.passes.forward + 2, most.backward += core.passes.backward;
-  if (options.escalate)
+  if (!options.alarms.no_escalate)
     for (const auto& spec : autoattack_specs(norm, classes)) {
       const auto passes = passes_of(spec);
       most.forward += passes.forward, most.backward += passes.backward;

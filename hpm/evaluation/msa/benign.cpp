@@ -4,9 +4,17 @@
 
 #include "hpm/attacks/apgd.h"
 #include "hpm/core/error.h"
+#include "hpm/core/fields.h"
 #include "hpm/evaluation/msa/msa_impl.h"
 
 namespace hpm {
+
+void fields(Fields& f, BenignOptions& o) {
+  f.add("malicious", o.malicious,
+        "msa, joint: images of a batch that attack the untouched ones, all at once (numbers to try; none: a quarter of "
+        "the batch under standard and plus)",
+        {.min = 1, .max = 65535});
+}
 
 BenignModel::BenignModel(Defence& defence, size_t target, Surrogate surrogate, Output clean, const Tensor& malicious,
                          Tensor labels)
@@ -46,9 +54,9 @@ Passes benign_passes(const BenignOptions& options, const std::string& version, i
   Passes total;
   for (auto m : malicious_numbers(options, version, company)) {
     // Of a batch: the clean pass, the attacker's rows at each step, and the fresh pass over what was found.
-    const auto rows = surrogates * m;
-    total.forward += (company * (1 + surrogates) + rows * (options.steps + 1) + company - 1) / company;
-    total.backward += (rows * (options.steps + 1) + company - 1) / company;
+    auto batch = budget_of(ApgdOptions{.steps = options.steps}).passes * (surrogates * m);
+    batch.forward += company * (1 + surrogates);
+    total += {(batch.forward + company - 1) / company, (batch.backward + company - 1) / company};
   }
   return total;
 }

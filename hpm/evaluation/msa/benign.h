@@ -7,6 +7,8 @@
 
 namespace hpm {
 
+class Fields;
+
 /// Malicious neighbours against the untouched images of their batch, all of them at once (T. Wu et al., "Uncovering
 /// adversarial risks of test-time adaptation", ICML 2023, arXiv:2301.12576, the indiscriminate attack).
 struct BenignOptions {
@@ -14,6 +16,7 @@ struct BenignOptions {
   std::vector<int64_t> malicious = {};
   int64_t steps = 50;  ///< of APGD on the cross-entropy of the untouched images, with each surrogate marked in_crowds
 };
+void fields(Fields& f, BenignOptions& o);  ///< all but the steps
 
 /// A batch of which some rows attack the others. The query is the whole batch as one object: what it holds in the rows
 /// of the attacker counts, the other rows are taken as they were. An attacker's row is always right and has no loss, so

@@ -2,9 +2,17 @@
 
 #include "hpm/attacks/apgd.h"
 #include "hpm/core/error.h"
+#include "hpm/core/fields.h"
 #include "hpm/evaluation/msa/msa_impl.h"
 
 namespace hpm {
+
+void fields(Fields& f, CollusionOptions& o) {
+  f.add("colluders", o.colluders,
+        "msa, joint: neighbours that an attacker controls, with the victim's image and without (numbers to try)",
+        {.min = 0, .max = 65535});
+  f.add("victims", o.victims, "victims of the colluders", {.min = 1, .unit = "images"});
+}
 
 VictimModel::VictimModel(Defence& defence, size_t target, Surrogate surrogate, Output clean, const Tensor& rows,
                          int64_t victim)
@@ -29,9 +37,9 @@ Passes collusion_passes(const CollusionOptions& options, int64_t company, int64_
   for (auto m : options.colluders)
     for (auto rows : {m, m + 1})
       if (rows > 0) {
-        const auto each = options.victims * surrogates * rows;
-        total.forward += each * (options.steps + 2) + options.victims * surrogates * company;
-        total.backward += each * (options.steps + 1);
+        const auto attacks = options.victims * surrogates;
+        total += (budget_of(ApgdOptions{.steps = options.steps}).passes + Passes{1, 0}) * (attacks * rows);
+        total.forward += attacks * company;              // the fresh pass over what was found
         if (rows > m) total.forward += options.victims;  // judged for the other targets
       }
   return total;

@@ -6,14 +6,17 @@
 
 namespace hpm {
 
+class Fields;
+
 /// Attackers among a victim's neighbours. Where a prediction depends on the whole batch, whoever controls some other
 /// images of the batch may change it, with the victim's own image or without.
 struct CollusionOptions {
-  std::vector<int64_t> colluders =
-      {};                 ///< numbers of neighbours to try, each with and without the victim; none: no study
+  /// Numbers of neighbours to try, each with and without the victim; none: no study.
+  std::vector<int64_t> colluders = {};
   int64_t victims = 100;  ///< of the correctly classified images, the first ones
   int64_t steps = 50;     ///< of APGD on the cross-entropy, with each surrogate marked in_crowds
 };
+void fields(Fields& f, CollusionOptions& o);  ///< all but the steps
 
 /// One image of a batch as an attacker sees it who controls some rows of that batch. The query is those rows, all as
 /// one object; every row's answer is the victim's logits, so the labels are the victim's.

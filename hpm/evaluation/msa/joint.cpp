@@ -21,11 +21,14 @@ class BatchTarget : public TargetAttack {
   BatchTarget(const MsaRun& run, size_t target) : run_(run), target_(target), judged_{target}, worst_(run.images) {
     const auto beside = targets_beside(run.defence, target);
     judged_.insert(judged_.end(), beside.begin(), beside.end());
-    outcome_.context = run.target(target).name;
-    outcome_.clean_prediction = at::zeros({run.images.size()}, at::kLong);
-    for (const auto& index : run.defence.batches()) {
-      const auto rows = run.observer.places(index);
-      const auto images = run.images.select(rows);
+  }
+
+  void begin() override {
+    outcome_.context = run_.target(target_).name;
+    outcome_.clean_prediction = at::zeros({run_.images.size()}, at::kLong);
+    for (const auto& index : run_.defence.batches()) {
+      const auto rows = run_.observer.places(index);
+      const auto images = run_.images.select(rows);
       const auto predictions = predict(images, images.x);
       batches_.push_back({rows, predictions.eq(images.y.to(at::kCPU)).unbind(0)});
       outcome_.clean_prediction.index_copy_(0, rows, predictions[0]);
@@ -38,10 +41,7 @@ class BatchTarget : public TargetAttack {
   void attack() override {
     bool first = outcome_.surrogates.empty();
     for (const auto& step : msa_plan(run_.defence, target_, run_.threat.norm, run_.options)) {
-      const auto& s = step.surrogate;
-      SurrogateOutcome outcome{
-          .name = s.name, .same_as = step.same_as, .unavailable = s.unavailable, .summary = s.summary};
-      outcome.kind = s.kind, outcome.leads = s.leads, outcome.checked = s.checked;
+      auto outcome = outcome_of(step);
       if (step.runs()) attack(step, outcome, std::exchange(first, false));
       add_outcome(std::move(outcome), outcome_.surrogates);
     }
@@ -149,7 +149,7 @@ class BatchTarget : public TargetAttack {
             return judged_batch(batch, images,
                                 surrogate.adapt
                                     ? attack_in_rounds(run_, attacked, surrogate, images, spec, streams)
-                                    : run_attack(attacked, images, run_.threat, spec, streams, run_.monitor).images);
+                                    : ready(spec).run(attacked, images, run_.threat, streams, run_.monitor).images);
           });
         },
         [&](size_t b, const NamedTensors& done) {

@@ -11,10 +11,16 @@
 
 namespace hpm {
 
-AttackResult run_attack(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
-                        const RandomStreams& streams, Monitor& monitor) {
-  const SearchOperations faster;
-  return attack_entry(spec.name).run(model, images, threat, spec, streams, monitor);
+SurrogateOutcome outcome_of(const PlannedStep& step) {
+  const auto& s = step.surrogate;
+  return {.name = s.name,
+          .same_as = step.same_as,
+          .unavailable = s.unavailable,
+          .needs = s.needs,
+          .summary = s.summary,
+          .kind = s.kind,
+          .leads = s.leads,
+          .checked = s.checked};
 }
 
 void add_outcome(SurrogateOutcome outcome, std::vector<SurrogateOutcome>& all) {
@@ -102,13 +108,16 @@ void attack_targets(MsaRun& run) {
   auto order = attacked_targets(run.defence);
   std::stable_partition(order.begin(), order.end(), [&](size_t t) { return run.target(t).coupling == Coupling::rows; });
   std::map<size_t, std::unique_ptr<TargetAttack>> attacks;
-  for (auto t : order) attacks[t] = (run.target(t).coupling == Coupling::rows ? attack_rows : attack_batches)(run, t);
+  for (auto t : order) {
+    attacks[t] = (run.target(t).coupling == Coupling::rows ? attack_rows : attack_batches)(run, t);
+    attacks[t]->begin();
+  }
   for (auto t : order) attacks[t]->attack();
   if (run.options.version == "fast") {
     FastOutcome fast;
     for (auto t : order)
       for (auto& alarm : attacks[t]->alarms()) fast.alarms.push_back(std::move(alarm));
-    if (!fast.fired().empty() && run.options.escalate) {
+    if (!fast.fired().empty() && !run.options.alarms.no_escalate) {
       fast.escalated = true;
       run.options.version = "standard";
       run.log = run.log.below("escalated");

@@ -35,6 +35,7 @@ struct TargetOutcome {
 class TargetAttack {
  public:
   virtual ~TargetAttack() = default;
+  virtual void begin() = 0;  ///< verdicts on the images as they are; what comes first
   virtual void attack() = 0;
   /// Signs that the attacks by gradient did not tell the truth; none where they are not looked for.
   virtual std::vector<AlarmResult> alarms() { return {}; }
@@ -57,12 +58,10 @@ NamedTensors observed_attack(const MsaRun& run, const AttackModel& attacked,
 /// Brings the observer and the record to where they were after that piece.
 void replay(const MsaRun& run, const NamedTensors& done, AttackRecord& record);
 
+/// What a planned surrogate did, before it did anything.
+SurrogateOutcome outcome_of(const PlannedStep& step);
 /// Adds what a surrogate did to what it did before, where an evaluation goes on with other attacks.
 void add_outcome(SurrogateOutcome outcome, std::vector<SurrogateOutcome>& all);
-
-/// Runs one attack of the table on an attacked target.
-AttackResult run_attack(AttackModel& model, const Images& images, const ThreatModel& threat, const AttackSpec& spec,
-                        const RandomStreams& streams, Monitor& monitor);
 
 /// Attacks a whole batch in rounds (Surrogate::adapt): what each round found is told to the surrogate before the next
 /// one. Gives the version of the batch with the fewest correct predictions.

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "hpm/core/error.h"
+#include "hpm/core/fields.h"
 #include "hpm/evaluation/fast/alarms.h"
 
 namespace hpm {
@@ -60,9 +61,9 @@ std::vector<AttackSpec> attacks_of(const MsaOptions& options, SurrogateKind kind
                      ? quick_attacks(kind, norm, classes)
                      : standard_attacks(kind, norm, classes, options.version == "plus" ? 5 : 1);
   for (auto& spec : attacks) {
-    if (repeats(spec)) spec.restarts *= options.restarts;
-    spec.steps = options.steps.value_or(spec.steps);
-    spec.queries = options.queries.value_or(spec.queries);
+    if (repeats(spec)) spec.restarts *= options.settings.restarts.value_or(1);
+    spec.steps = options.settings.steps.value_or(spec.steps);
+    spec.queries = options.settings.queries.value_or(spec.queries);
   }
   return attacks;
 }
@@ -70,7 +71,9 @@ std::vector<AttackSpec> attacks_of(const MsaOptions& options, SurrogateKind kind
 /// GMSA: so many models are attacked together in the end, each round from one start.
 std::vector<AttackSpec> rounds_of(const MsaOptions& options) {
   const int64_t rounds = options.version == "standard" || options.version == "plus" ? 5 : 3;
-  return {{.name = "apgd-ce", .steps = options.steps.value_or(50), .restarts = rounds * options.restarts}};
+  return {{.name = "apgd-ce",
+           .steps = options.settings.steps.value_or(50),
+           .restarts = rounds * options.settings.restarts.value_or(1)}};
 }
 
 /// The restarts of a surrogate that gives the same logits as `running` become its.
@@ -102,6 +105,14 @@ void give_starts(int64_t starts, const std::vector<AttackSpec>& of_one, std::vec
 }
 
 }  // namespace
+
+void fields(Fields& f, MsaOptions& o) {
+  f.add("surrogates", o.surrogates, "surrogates of msa (none: the version's)");
+  f.add("joint-surrogates", o.joint_surrogates, "surrogates of the context joint (none: the same)");
+  f.add("full-matrix", o.full_matrix, "every surrogate on every correct image, not the survivors alone");
+  fields(f, o.collusion);
+  fields(f, o.benign);
+}
 
 std::vector<std::string> msa_contexts(const std::vector<std::string>& asked, const std::string& version) {
   auto all = asked;
@@ -135,7 +146,8 @@ std::vector<PlannedStep> msa_plan(const Defence& defence, size_t target, Norm no
   const std::vector<std::string> known{"fast", "quick", "standard", "plus"};
   require(std::find(known.begin(), known.end(), options.version) != known.end(),
           "msa: version needs to be fast, quick, standard or plus, but got \"{}\"", options.version);
-  require(options.restarts >= 1, "msa: needs at least 1 times the version's starts, but got {}", options.restarts);
+  const auto times = options.settings.restarts.value_or(1);
+  require(times >= 1, "msa: needs at least 1 times the version's starts, but got {}", times);
   const auto& attacked = defence.targets().at(target);
   const auto selection = selection_of(options, attacked.coupling);
   std::vector<PlannedStep> steps;
@@ -174,7 +186,7 @@ void add_alarms(const Defence& defence, Norm norm, const MsaOptions& options, si
   const auto times = static_cast<int64_t>(targets);
   add(gradient_alarm_passes(1), times);
   for (const char* name : {"fab-t", "square"}) add(passes_of(autoattack_spec(name, norm, defence.classes())), times);
-  if (!options.escalate) return;
+  if (options.alarms.no_escalate) return;
   auto harder = options;
   harder.version = "standard";
   add(msa_passes(defence, norm, harder), 1);

@@ -6,6 +6,7 @@
 
 #include "hpm/attacks/sequence.h"
 #include "hpm/defences/defence.h"
+#include "hpm/evaluation/fast/alarms.h"
 #include "hpm/evaluation/msa/benign.h"
 #include "hpm/evaluation/msa/collusion.h"
 
@@ -19,15 +20,13 @@ struct MsaOptions {
   std::vector<std::string> joint_surrogates = {};  ///< of a target whose batch is one object; none: as `surrogates`
   uint64_t seed = 0;
   int64_t batch_size = 256;
-  int64_t restarts = 1;                 ///< times the version's starts, of every attack that has random ones
-  std::optional<int64_t> steps = {};    ///< of every gradient attack, in place of the version's
-  std::optional<int64_t> queries = {};  ///< of Square, in place of the version's
-  bool escalate = true;                 ///< version fast: after an alarm the attacks of version standard follow
-  std::optional<int64_t> sample = {};   ///< version fast: FastOptions::sample
-  bool full_matrix = false;             ///< every surrogate on every correctly classified image, not on survivors alone
-  CollusionOptions collusion = {};      ///< of the context joint
-  BenignOptions benign = {};            ///< likewise
+  AttackSettings settings = {};     ///< in place of the version's; restarts multiply its starts
+  AlarmOptions alarms = {};         ///< version fast: after an alarm the attacks of version standard follow
+  bool full_matrix = false;         ///< every surrogate on every correctly classified image, not on survivors alone
+  CollusionOptions collusion = {};  ///< of the context joint
+  BenignOptions benign = {};        ///< likewise
 };
+void fields(Fields& f, MsaOptions& o);  ///< surrogates, joint-surrogates, full-matrix, colluders, victims, malicious
 
 /// The contexts to evaluate: those asked for; with version plus, solo brings solo-eot along (expectation over the
 /// company).

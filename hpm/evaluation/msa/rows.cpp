@@ -7,23 +7,22 @@ namespace {
 /// A target whose rows are independent.
 class RowTarget : public TargetAttack {
  public:
-  RowTarget(const MsaRun& run, size_t target) : run_(run), target_(target) {
-    outcome_.context = run.target(target).name;
-    const auto clean = verify(run, target, run.images);
+  RowTarget(const MsaRun& run, size_t target) : run_(run), target_(target) {}
+
+  void begin() override {
+    outcome_.context = run_.target(target_).name;
+    const auto clean = verify(run_, target_, run_.images);
     clean_logits_ = clean.logits;
     outcome_.clean_prediction = clean.logits.argmax(1).to(at::kCPU);
     outcome_.clean_correct = clean.wrong.logical_not();
-    outcome_.broken_by.resize(static_cast<size_t>(run.images.size()));
-    confirmed_ = at::zeros({run.images.size()}, at::kBool);
+    outcome_.broken_by.resize(static_cast<size_t>(run_.images.size()));
+    confirmed_ = at::zeros({run_.images.size()}, at::kBool);
   }
 
   void attack() override {
     confirm();
     for (const auto& step : msa_plan(run_.defence, target_, run_.threat.norm, run_.options)) {
-      const auto& s = step.surrogate;
-      SurrogateOutcome outcome{
-          .name = s.name, .same_as = step.same_as, .unavailable = s.unavailable, .summary = s.summary};
-      outcome.kind = s.kind, outcome.leads = s.leads, outcome.checked = s.checked;
+      auto outcome = outcome_of(step);
       if (step.runs()) attack(step, outcome);
       add_outcome(std::move(outcome), outcome_.surrogates);
     }
@@ -67,7 +66,9 @@ class RowTarget : public TargetAttack {
     bool drawn = false;
     for (auto t : targets_beside(run_.defence, target_)) {
       const auto& target = run_.target(t);
-      const auto other = RowTarget(run_, t).finish().outcome;
+      RowTarget beside(run_, t);
+      beside.begin();
+      const auto other = beside.finish().outcome;
       if (target.draw) {
         drawn = true, right_in_all_draws = right_in_all_draws & other.robust;
         continue;
@@ -130,7 +131,7 @@ class RowTarget : public TargetAttack {
   /// Places of the survivors that FAB-T and Square attack: a twentieth, at least 12 and at most 60.
   Tensor sample_of_survivors() const {
     const auto rows = survivors().nonzero().squeeze(1);
-    const auto count = run_.options.sample.value_or(std::clamp<int64_t>((rows.numel() + 19) / 20, 12, 60));
+    const auto count = run_.options.alarms.sample.value_or(std::clamp<int64_t>((rows.numel() + 19) / 20, 12, 60));
     return in_random_order(rows, run_.images.index, run_.options.seed).slice(0, 0, std::min(count, rows.numel()));
   }
 
@@ -150,7 +151,7 @@ class RowTarget : public TargetAttack {
                             .attacked = given.sum().item<int64_t>(),
                             .broke = broken.sum().item<int64_t>()};
     run_.out.attacks.push_back(std::move(record));
-    return beyond_alarm(attack + " beyond the core", &stage, run_.options.sample == 0 ? "--sample 0" : "");
+    return beyond_alarm(attack + " beyond the core", &stage, run_.options.alarms.sample == 0 ? "--sample 0" : "");
   }
 
   /// What the gradients themselves tell.
@@ -175,6 +176,7 @@ class RowTarget : public TargetAttack {
     const auto progress_note = [&] { return fmt::format("survivors {}", survivors().sum().item<int64_t>()); };
     const auto name = fmt::format("{}/{}/{}", outcome_.context, surrogate.name, spec.name);
     const auto pieces = run_.log.pieces(name, rows, run_.options.batch_size);
+    const auto attack = ready(spec);
     int64_t begun = 0, taken = 0;
     run_.log.each(
         pieces,
@@ -182,10 +184,10 @@ class RowTarget : public TargetAttack {
           const auto& here = pieces[i].rows;
           auto chunk = run_.images.select(here);
           chunk.clean_logits = clean_logits_.index_select(0, here.to(clean_logits_.device()));
-          ChunkMonitor progress(run_.monitor, spec, begun, chunk.size(), progress_note());
+          ChunkMonitor progress(run_.monitor, attack.budget, begun, chunk.size(), progress_note());
           begun += chunk.size();
           return observed_attack(run_, attacked, [&]() -> NamedTensors {
-            const auto found = run_attack(attacked, chunk, run_.threat, spec, streams, progress);
+            const auto found = attack.run(attacked, chunk, run_.threat, streams, progress);
             const auto hits = found.broken.nonzero().squeeze(1);
             const auto verdict = verify(run_, target_, Images{found.images, chunk.y, chunk.index}.select(hits));
             const auto& stands = verdict.wrong;

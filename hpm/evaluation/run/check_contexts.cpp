@@ -79,10 +79,11 @@ void check_contexts(const Subject& subject, Defence& defence, const AttackedImag
     for (size_t i = 1; i < views.size(); ++i) checked.others.emplace_back(names[i], views[i].get());
     checked.context = context;
     if (target.coupling == Coupling::batch) checked.batches = batch_places(defence, on.images);
-    auto settings = options.check_options();
+    auto settings = options.for_checks();
     settings.gradients = asked_for_gradients(evaluation);
     settings.differentiable = subject.differentiable;
-    auto lines = run_checks(checked, on.images, on.threat, evaluation, saved, settings, work.monitor, work.log);
+    checked.saved = saved;
+    auto lines = run_checks(checked, on, evaluation, settings, work);
     std::move(lines.begin(), lines.end(), std::back_inserter(evaluation.checks));
   }
   evaluation.checks_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -41,7 +41,7 @@ std::unique_ptr<Defence> composed(const Subject& subject, const ImageSet& images
 
 /// The defence's own gradient alone, with the attacks of the version quick.
 MsaOptions own_gradient(const Defence& defence, const EvaluationOptions& options) {
-  auto msa = options.msa();
+  auto msa = options.for_msa();
   msa.version = "quick", msa.surrogates.clear(), msa.joint_surrogates.clear();
   msa.full_matrix = false, msa.collusion = {}, msa.benign = {};
   for (const auto& surrogate : defence.surrogates(0, {.quick = false}))
@@ -74,8 +74,7 @@ Passes composition_passes(const Subject& subject, const ImageSet& sample, Norm n
   if (subject.own) return total;
   for (const auto& composition : compositions_of(options, n)) {
     const auto defence = composed(subject, sample, composition, {});
-    const auto passes = msa_passes(*defence, norm, own_gradient(*defence, options));
-    total.forward += passes.forward, total.backward += passes.backward;
+    total += msa_passes(*defence, norm, own_gradient(*defence, options));
   }
   return total;
 }

@@ -42,7 +42,7 @@ std::vector<RadiusOutcome> run_curve(const Subject& subject, const ImageSet& ima
                              : !subject.model.head || context == "reference" || context == "alone";
   const bool joint = subject.own || ((subject.model.head || coupled) && context == "joint");
   auto alone_options = options;  // nothing else is studied at the other radii
-  alone_options.sweep.clear(), alone_options.colluders.clear();
+  alone_options.sweep.clear(), alone_options.msa.collusion.colluders.clear();
   auto robust = headline.first().clean_correct;
   for (const auto& radius : radii) {
     if (radius.eps == first) {

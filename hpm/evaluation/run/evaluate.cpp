@@ -6,15 +6,15 @@
 #include "hpm/attacks/quantise.h"
 #include "hpm/core/error.h"
 #include "hpm/distributed/shared_work.h"
-#include "hpm/evaluation/fingerprint.h"
-#include "hpm/evaluation/gradient_probe.h"
-#include "hpm/evaluation/image_file.h"
-#include "hpm/evaluation/input_warnings.h"
-#include "hpm/evaluation/peers.h"
+#include "hpm/evaluation/checks/gradient_probe.h"
+#include "hpm/evaluation/checks/input_warnings.h"
+#include "hpm/evaluation/results/fingerprint.h"
+#include "hpm/evaluation/results/image_file.h"
+#include "hpm/evaluation/results/run_directory.h"
 #include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/evaluation/run/evaluate_impl.h"
+#include "hpm/evaluation/run/peers.h"
 #include "hpm/evaluation/run/shared_run_impl.h"
-#include "hpm/evaluation/run_directory.h"
 #include "hpm/io/journal.h"
 
 namespace hpm {
@@ -31,15 +31,16 @@ std::unique_ptr<Defence> Subject::make(const ImageSet& images, const std::vector
 Evaluation run_protocol(Defence& defence, const AttackedImages& on, const EvaluationOptions& options,
                         const Work& work) {
   if (options.is("clean") || on.threat.eps == 0) return evaluate_clean(defence, on.images, options.compute.batch_size);
-  if (options.is("msa")) return msa(defence, on, options.msa(), work);
+  if (options.is("msa")) return msa(defence, on, options.for_msa(), work);
   const auto& context = defence.targets().front().name;
   if (!context.empty() && context != to_string(ContextKind::reference))
     work.monitor.warn(
         "one surrogate (ste) flatters a batch-dependent defence; --protocol msa is the honest judge in context " +
         context);
-  if (options.is("fast")) return evaluate_fast(defence, on, options.fast(), work);
-  if (options.is("pgd")) return evaluate_pgd(defence, on, options.pgd(), options.autoattack(), work);
-  return evaluate_autoattack(defence, on, options.autoattack(), work);
+  if (options.is("fast")) return evaluate_fast(defence, on, options.for_fast(), work);
+  if (options.is("pgd"))
+    return evaluate_pgd(defence, on, options.for_pgd(), {options.seed, options.compute.batch_size}, work);
+  return evaluate_autoattack(defence, on, options.for_autoattack(), work);
 }
 
 namespace {
@@ -86,7 +87,7 @@ class ModelRun {
 
  private:
   Subject subject(const HpmModel& model, const std::string& part) const {
-    Subject all{model, options_.defence(), part, true};
+    Subject all{model, options_.for_defence(), part, true};
     if (part != "model") return all;  // stand-ins are for the model asked about
     all.differentiable = plan_.differentiable;
     all.defence.peers = input_.peers;
@@ -219,7 +220,8 @@ std::string begun_by_another_build(const RunDirectory& run, const EvaluationOpti
 }  // namespace
 
 EvaluationOutcome evaluate(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan,
-                           const RunDirectory& run, bool resume, Monitor& monitor, Crew* crew) {
+                           const RunPlace& place, Monitor& monitor) {
+  const auto& [run, resume, crew] = place;
   if (crew && crew->size() > 1) require_shareable(options);
   const auto settings = fingerprint(input, options);
   const bool leads = !crew || crew->rank() == 0;

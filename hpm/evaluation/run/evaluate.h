@@ -1,4 +1,4 @@
-// defines: EvaluationInput, EvaluationPlan, plan_evaluation(), evaluate()
+// defines: EvaluationInput, EvaluationPlan, plan_evaluation(), EvaluationOutcome, RunPlace, evaluate(), write_results()
 #pragma once
 #include <functional>
 #include <memory>
@@ -7,7 +7,7 @@
 
 #include "hpm/data/dataset.h"
 #include "hpm/distributed/crew.h"
-#include "hpm/evaluation/results.h"
+#include "hpm/evaluation/results/results.h"
 #include "hpm/evaluation/run/options.h"
 
 namespace hpm {
@@ -34,6 +34,7 @@ struct EvaluationPlan {
   int64_t radii = 1;                    ///< how often: radii that are attacked
   bool differentiable = true;           ///< the model has a gradient; otherwise only stand-ins and queries attack it
   std::vector<std::string> notes = {};  ///< what is probably a mistake, or must be known to read the results
+  std::vector<UnusedOption> unused = {};  ///< options without effect; those that were given deserve a warning
 };
 
 /// Looks at options, model and images before anything is attacked. Throws UsageError for what cannot be evaluated: an
@@ -47,13 +48,19 @@ struct EvaluationOutcome {
   std::vector<RadiusOutcome> curve = {};
 };
 
+/// Where an evaluation keeps its work, and who does it.
+struct RunPlace {
+  const RunDirectory& run;
+  bool resume = false;   ///< finished pieces of work are taken from there
+  Crew* crew = nullptr;  ///< processes that evaluate with the same arguments and share the work
+};
+
 /// Runs the protocol on the model and its peers at every radius, and the checks. Finished pieces of work are written to
-/// `run`, and with `resume` taken from there; adversarial images that were asked for are written there too (the results
-/// are not: write_results()). Throws Error for logits that are not finite, and UsageError for other settings than the
-/// run was begun with. `crew`: processes that call this with the same arguments and share the work; each returns the
-/// same outcome.
+/// the run directory; adversarial images that were asked for are written there too (the results are not:
+/// write_results()). Of a crew each process returns the same outcome. Throws Error for logits that are not finite, and
+/// UsageError for other settings than the run was begun with.
 EvaluationOutcome evaluate(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan,
-                           const RunDirectory& run, bool resume, Monitor& monitor = silent(), Crew* crew = nullptr);
+                           const RunPlace& place, Monitor& monitor = silent());
 
 /// results.json, verdicts.safetensors and gallery.safetensors of an outcome, in `run`; gives the text of results.json.
 /// `config`: the options as JSON.

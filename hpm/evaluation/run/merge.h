@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "hpm/evaluation/run_directory.h"
-#include "hpm/evaluation/run_results.h"
+#include "hpm/evaluation/results/run_directory.h"
+#include "hpm/evaluation/results/run_results.h"
 
 namespace hpm {
 

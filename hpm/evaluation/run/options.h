@@ -1,6 +1,6 @@
-// defines: EvaluationOptions, fields(), setting_notes(), check_options(), require_shareable()
+// defines: EvaluationOptions, UnusedOption, check_options(), setting_notes(), use_official_computing(),
+// require_shareable()
 #pragma once
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,43 +9,41 @@
 #include "hpm/core/device.h"
 #include "hpm/core/fields.h"
 #include "hpm/defences/defence_options.h"
-#include "hpm/evaluation/checks.h"
+#include "hpm/evaluation/checks/checks.h"
 #include "hpm/evaluation/fast/fast.h"
 #include "hpm/evaluation/msa/plan.h"
 
 namespace hpm {
 
-/// Everything that decides how a model is evaluated, as `hpm evaluate` reads it; docs/evaluation.md explains each.
+/// Everything that decides how a model is evaluated, as `hpm evaluate` reads it; docs/evaluation.md explains each. Each
+/// part declares its own options. What several protocols read (seed, batch size, version, settings) stands here, and
+/// the parts get it when their protocol runs.
 struct EvaluationOptions {
   std::string norm = "Linf";
   std::string eps = "8/255";  ///< a radius, or several for a curve; the first is the one headlined
   std::string protocol = "msa";
-  std::string version;  ///< of msa and autoattack; empty: the protocol's default
-  std::vector<std::string> attacks;
-  std::optional<int64_t> steps, restarts, targets, queries;
-  std::optional<double> step_size;
-  std::string loss = "ce";
+  std::string version;      ///< of msa and autoattack; empty: the protocol's default
+  AttackSettings settings;  ///< in place of the attacks' own, of every protocol
+  PgdOptions pgd;
+  AutoAttackOptions autoattack;
+  AlarmOptions alarms;
+  MsaOptions msa;
+  CheckOptions checks;
   std::vector<std::string> contexts{"reference"};
   std::optional<double> lambda;
   std::vector<double> sweep;
-  std::vector<double> colluders, malicious, company_sizes;
-  int64_t victims = 100;
+  std::vector<int64_t> company_sizes;
   int64_t company = 128;
   uint64_t company_seed = 0, seed = 0;
-  std::vector<std::string> surrogates, joint_surrogates;
   std::string base, control;            ///< files of the peers; whoever loads the models reads them
   std::string coupling = "rows";        ///< of a model without a head: batch, where an answer depends on its batch
   std::string company_order = "given";  ///< of the batches of such a model: class, sorted by class
   std::vector<std::string> bpda;        ///< NAME=identity or NAME=FILE; whoever loads the model makes the surrogate
   std::vector<std::string> surrogate_files;  ///< TorchScript files of the user's own surrogates; likewise
-  bool full_matrix = false, transfer_only = false, conformance = false, save_adversarial = false, quantise = false,
-       random = false;
-  bool no_escalate = false;
+  bool transfer_only = false, save_adversarial = false, quantise = false, random = false;
   std::string self_test = "none";
-  std::optional<int64_t> sample;
   std::optional<double> time_limit;  ///< seconds
-  std::string checks = "basic";
-  std::string role;  ///< how a comparison calls the run
+  std::string role;                  ///< how a comparison calls the run
   ComputeOptions compute;
 
   std::vector<ThreatModel> radii() const;  ///< the list `eps`
@@ -65,12 +63,13 @@ struct EvaluationOptions {
   /// user's surrogates; `search`: the precision of the search.
   std::string budget(const std::vector<std::string>& own_surrogates, at::ScalarType search) const;
 
-  MsaOptions msa() const;
-  AutoAttackOptions autoattack() const;
-  PgdOptions pgd() const;
-  FastOptions fast() const;
-  CheckOptions check_options() const;
-  DefenceOptions defence() const;  ///< without peers and surrogates of the user's own
+  // What each protocol runs with.
+  MsaOptions for_msa() const;
+  AutoAttackOptions for_autoattack() const;
+  PgdOptions for_pgd() const;
+  FastOptions for_fast() const;
+  CheckOptions for_checks() const;
+  DefenceOptions for_defence() const;  ///< without peers and surrogates of the user's own
 };
 
 void fields(Fields& f, EvaluationOptions& options);
@@ -78,10 +77,18 @@ void fields(Fields& f, EvaluationOptions& options);
 /// What the settings make of a run that a reader of its results must know, a line each.
 std::vector<std::string> setting_notes(const EvaluationOptions& options);
 
-/// Throws UsageError for options that contradict each other. What has no effect is told to `has_no_effect(option,
-/// reason)`. `has_head`: the model has an HPM head.
-void check_options(const EvaluationOptions& options, bool has_head,
-                   const std::function<void(const std::string&, const std::string&)>& has_no_effect);
+/// An option that has no effect beside the others, and why.
+struct UnusedOption {
+  std::string name, why;
+};
+
+/// Throws UsageError for options that contradict each other. Gives those that have no effect; whoever knows which of
+/// them were given warns of these. `has_head`: the model has an HPM head. (plan_evaluation() calls it.)
+std::vector<UnusedOption> check_options(const EvaluationOptions& options, bool has_head);
+
+/// The official code's bits are those of one thread and batches of 250: with conformance these are the values of what
+/// was not given.
+void use_official_computing(const Fields& declared, EvaluationOptions& options);
 
 /// Throws UsageError for what only one process can do.
 void require_shareable(const EvaluationOptions& options);

@@ -4,8 +4,8 @@
 #include "hpm/core/error.h"
 #include "hpm/core/kept_generator_impl.h"
 #include "hpm/defences/attacked_defence.h"
-#include "hpm/evaluation/gradient_probe.h"
-#include "hpm/evaluation/input_warnings.h"
+#include "hpm/evaluation/checks/gradient_probe.h"
+#include "hpm/evaluation/checks/input_warnings.h"
 #include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/evaluation/run/evaluate_impl.h"
 
@@ -16,38 +16,29 @@ constexpr int64_t kProbed = 16;  // images whose gradient is looked at
 
 std::vector<AttackSpec> attacks_on(Defence& defence, const ThreatModel& threat, const EvaluationOptions& options) {
   std::vector<AttackSpec> all;
-  if (options.is("autoattack")) {
-    const auto a = options.autoattack();
-    all = autoattack_sequence(
-              {a.version, threat.norm, defence.classes(), a.attacks, a.steps, a.restarts, a.targets, a.queries})
-              .attacks;
-  }
+  if (options.is("autoattack")) all = sequence_of(options.for_autoattack(), threat.norm, defence.classes()).attacks;
   if (options.is("fast"))
     for (const char* name : {"relaxation", "apgd-t"}) all.push_back({.name = name});
   if (options.is("msa"))
     for (auto t : attacked_targets(defence))
-      for (const auto& step : msa_plan(defence, t, threat.norm, options.msa()))
+      for (const auto& step : msa_plan(defence, t, threat.norm, options.for_msa()))
         if (step.runs()) all.insert(all.end(), step.attacks.begin(), step.attacks.end());
   return all;
 }
 
 FastCost fast_cost_of(Defence& defence, Norm norm, const EvaluationOptions& options, int64_t images) {
-  return fast_cost(options.fast(), norm, defence.classes(), images, options.has_peers());
+  return fast_cost(options.for_fast(), norm, defence.classes(), images, options.has_peers());
 }
 
 /// Image passes of the protocol on one defence, for an image that survives everything, at most.
 Passes protocol_passes(Defence& defence, const ThreatModel& threat, const EvaluationOptions& options, int64_t images) {
-  if (options.is("msa")) return msa_passes(defence, threat.norm, options.msa());
+  if (options.is("msa")) return msa_passes(defence, threat.norm, options.for_msa());
   if (options.is("fast")) return fast_cost_of(defence, threat.norm, options, images).most;
   Passes total{1, 0};
   if (options.is("pgd")) {
-    const auto passes = budget_of(options.pgd()).passes;
-    total = {2 + passes.forward, passes.backward};
+    total = Passes{2, 0} + budget_of(options.for_pgd()).passes;
   }
-  for (const auto& spec : attacks_on(defence, threat, options)) {
-    const auto passes = passes_of(spec);
-    total.forward += passes.forward, total.backward += passes.backward;
-  }
+  for (const auto& spec : attacks_on(defence, threat, options)) total += passes_of(spec);
   return total;
 }
 
@@ -62,16 +53,15 @@ void add_checks(Defence& defence, const EvaluationOptions& options, int64_t n, P
     const auto all = defence.surrogates(t, {.quick = false});
     const auto count = [&](auto chosen) { return static_cast<int64_t>(std::count_if(all.begin(), all.end(), chosen)); };
     const auto views = options.is("msa") ? std::max<int64_t>(count([](const auto& s) { return s.checked; }), 1) : 1;
-    add_spread(check_passes(options.check_options(), n, views), n, total);
+    add_spread(check_passes(options.for_checks(), n, views), n, total);
     if (defence.targets()[t].coupling == Coupling::batch && options.is("msa"))
-      add_spread(collusion_passes(options.msa().collusion, std::min(options.company, n),
+      add_spread(collusion_passes(options.for_msa().collusion, std::min(options.company, n),
                                   count([](const auto& s) { return s.in_crowds; })),
                  n, total);
     if (defence.targets()[t].coupling == Coupling::batch && options.is("msa")) {
       const auto company = std::min(options.company, n);
-      const auto benign = benign_passes(options.msa().benign, options.msa().version, company,
-                                        count([](const auto& s) { return s.in_crowds; }));
-      total.forward += benign.forward, total.backward += benign.backward;
+      total += benign_passes(options.for_msa().benign, options.for_msa().version, company,
+                             count([](const auto& s) { return s.in_crowds; }));
     }
   }
   add_spread(self_test_passes(options, n), n, total);
@@ -118,7 +108,7 @@ void probe_answers(const EvaluationInput& input, const EvaluationOptions& option
 /// Asks every surrogate of the user's own once: logits of another shape are an error before anything is attacked.
 void probe_surrogates(const EvaluationInput& input, const EvaluationOptions& options, const Images& sample) {
   if (input.surrogates.empty()) return;
-  Subject subject{input.model, options.defence(), "", true};
+  Subject subject{input.model, options.for_defence(), "", true};
   const auto defence = subject.make(sample, {options.evaluated_contexts().front()}, {});
   for (const auto& surrogate : input.surrogates) {
     if (!surrogate.logits) continue;
@@ -137,7 +127,7 @@ void probe(const EvaluationInput& input, const EvaluationOptions& options, const
   const auto threat = options.radii().front();
   const auto look = [&](const HpmModel& model, bool stand_ins) {
     const auto found = probe_gradient(model.classifier, sample);
-    Subject subject{model, options.defence(), "", true};
+    Subject subject{model, options.for_defence(), "", true};
     if (&model == &input.model) subject.own = input.defence;
     const auto defence = subject.make(sample, {options.contexts.front()}, {});
     const bool asks = options.is("pgd") || attacks_ask_for_gradients(attacks_on(*defence, threat, options));
@@ -145,24 +135,32 @@ void probe(const EvaluationInput& input, const EvaluationOptions& options, const
       plan.notes.push_back(line);
     return found.differentiable();
   };
-  const bool peers = (input.peers.base || input.peers.control) && options.surrogates.empty();
+  const bool peers = (input.peers.base || input.peers.control) && options.msa.surrogates.empty();
   const bool stand_ins = options.is("msa") && !input.model.head && (peers || !input.surrogates.empty());
   plan.differentiable = look(input.model, stand_ins);
   for (const auto* peer : {&input.peers.base, &input.peers.control})
     if (*peer) look({*peer, std::nullopt}, false);
 }
 
+/// A defence of the user's own has contexts and batches of its own.
+std::vector<UnusedOption> unused_options(const EvaluationInput& input, const EvaluationOptions& options) {
+  auto all = check_options(options, input.model.head.has_value() || input.defence != nullptr);
+  if (input.defence) std::erase_if(all, [](const auto& option) { return option.name == "company"; });
+  return all;
+}
+
 }  // namespace
 
 EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOptions& options) {
   EvaluationPlan plan;
+  plan.unused = unused_options(input, options);
   const auto radii = options.radii();
   for (const auto& line : threat_warnings(radii)) plan.notes.push_back(line);
   for (const auto& line : setting_notes(options)) plan.notes.push_back(line);
   const auto images = image_set(input.data, input.index, input.model.classifier.device());
   if (options.is("msa") && options.has_context("joint"))
-    check_colluders(options.msa().collusion, std::min(options.company, images.size())),
-        check_malicious(options.msa().benign, std::min(options.company, images.size()));
+    check_colluders(options.for_msa().collusion, std::min(options.company, images.size())),
+        check_malicious(options.for_msa().benign, std::min(options.company, images.size()));
   if (options.quantise)  // refuses images that are not 8-bit before the work
     for_chunks(images, options.compute.batch_size,
                [&](const Images& chunk, int64_t) { quantised(chunk.x, chunk.x, radii.front()); });
@@ -177,7 +175,7 @@ EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOpt
   // The plan of a few images is that of all: only contexts and surrogates count.
   const auto sample = images.subset(at::arange(std::min<int64_t>(images.size(), kProbed)));
   const auto add = [&](const HpmModel& model, const Peers& peers, bool attacked) {
-    Subject subject{model, options.defence(), "", plan.differentiable};
+    Subject subject{model, options.for_defence(), "", plan.differentiable};
     subject.defence.peers = peers;
     if (&model == &input.model) {
       subject.defence.more_surrogates = input.surrogates, subject.defence.own_surrogates = input.hpm_surrogates;
@@ -187,18 +185,13 @@ EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOpt
     }
     const auto defence = subject.make(sample, options.evaluated_contexts(), {});
     if (attacked) {
-      const auto passes = protocol_passes(*defence, radii.front(), options, images.size());
-      if (options.is("fast")) {
-        const auto usual = fast_cost_of(*defence, radii.front().norm, options, images.size()).usual;
-        if (!plan.usual) plan.usual = Passes{};
-        plan.usual->forward += usual.forward, plan.usual->backward += usual.backward;
-      }
-      plan.passes.forward += passes.forward, plan.passes.backward += passes.backward;
+      plan.passes += protocol_passes(*defence, radii.front(), options, images.size());
+      if (options.is("fast"))
+        plan.usual =
+            plan.usual.value_or(Passes{}) + fast_cost_of(*defence, radii.front().norm, options, images.size()).usual;
       add_checks(*defence, options, images.size(), plan.passes);
-      if (&model == &input.model) {
-        const auto more = composition_passes(subject, sample, radii.front().norm, options, images.size());
-        plan.passes.forward += more.forward, plan.passes.backward += more.backward;
-      }
+      if (&model == &input.model)
+        plan.passes += composition_passes(subject, sample, radii.front().norm, options, images.size());
     }
   };
   plan.passes = {0, 0};

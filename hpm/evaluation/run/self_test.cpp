@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "hpm/evaluation/binarisation.h"
+#include "hpm/evaluation/checks/binarisation.h"
 #include "hpm/evaluation/msa/msa_impl.h"
 #include "hpm/evaluation/run/evaluate_impl.h"
 #include "hpm/models/operations.h"
@@ -17,7 +17,7 @@ PlantedAttack planted(Surrogate surrogate, const AttackSpec& spec, const ThreatM
                                    : fmt::format("{} with {} steps and {} start{}", spec.name, spec.steps,
                                                  spec.restarts, spec.restarts == 1 ? "" : "s");
   return {std::move(surrogate), words, [spec, threat, seed](AttackModel& model, const Images& images) {
-            return run_attack(model, images, threat, spec, RandomStreams(seed), silent());
+            return ready(spec).run(model, images, threat, RandomStreams(seed), silent());
           }};
 }
 
@@ -32,7 +32,7 @@ std::vector<PlantedAttack> attacks_in_use(const Defence& defence, const ThreatMo
                                           const EvaluationOptions& options) {
   std::vector<PlantedAttack> all;
   if (options.is("msa")) {
-    for (const auto& step : msa_plan(defence, 0, threat.norm, options.msa()))
+    for (const auto& step : msa_plan(defence, 0, threat.norm, options.for_msa()))
       if (step.runs() && step.surrogate.kind == SurrogateKind::white_box && step.surrogate.logits)
         all.push_back(planted(step.surrogate, step.attacks.front(), threat, options.seed));
     return all;
@@ -40,7 +40,7 @@ std::vector<PlantedAttack> attacks_in_use(const Defence& defence, const ThreatMo
   auto own = leading(defence);
   if (!own.logits || !own.unavailable.empty()) return all;
   if (options.is("pgd")) {
-    const auto pgd_options = options.pgd();
+    const auto pgd_options = options.for_pgd();
     all.push_back({std::move(own), fmt::format("pgd with {} steps", pgd_options.steps),
                    [=, seed = options.seed](AttackModel& model, const Images& images) {
                      const SearchOperations faster;
@@ -54,9 +54,7 @@ std::vector<PlantedAttack> attacks_in_use(const Defence& defence, const ThreatMo
                           options.seed));
     return all;
   }
-  const auto a = options.autoattack();
-  const auto sequence = autoattack_sequence(
-      {a.version, threat.norm, defence.classes(), a.attacks, a.steps, a.restarts, a.targets, a.queries});
+  const auto sequence = sequence_of(options.for_autoattack(), threat.norm, defence.classes());
   all.push_back(planted(std::move(own), sequence.attacks.front(), threat, options.seed));
   return all;
 }
@@ -104,7 +102,8 @@ void self_test(const Subject& subject, Defence& defence, const AttackedImages& o
 Passes self_test_passes(const EvaluationOptions& options, int64_t n) {
   if (options.self_test == "none") return {};
   const auto rows = std::min(n, kTested);
-  const auto steps = options.steps.value_or(attack_entry("relaxation").steps) * options.restarts.value_or(1);
+  const auto steps =
+      options.settings.steps.value_or(attack_entry("relaxation").steps) * options.settings.restarts.value_or(1);
   return {rows * (binarisation_passes({}) + steps + 4), rows * (steps + 1)};
 }
 

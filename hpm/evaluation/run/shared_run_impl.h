@@ -1,9 +1,9 @@
 // defines: begin_run(), join_run(), part()
 #pragma once
 #include "hpm/distributed/crew.h"
-#include "hpm/evaluation/fingerprint.h"
+#include "hpm/evaluation/results/fingerprint.h"
+#include "hpm/evaluation/results/run_directory.h"
 #include "hpm/evaluation/run/options.h"
-#include "hpm/evaluation/run_directory.h"
 
 namespace hpm {
 

@@ -1,10 +1,11 @@
-#include "hpm/evaluation/checks.h"
+#include "hpm/evaluation/checks/checks.h"
 
 #include "hpm/attacks/apgd.h"
 #include "hpm/core/error.h"
-#include "hpm/evaluation/attacking_checks_impl.h"
-#include "hpm/evaluation/gradient_fidelity.h"
-#include "hpm/evaluation/gradient_probe.h"
+#include "hpm/core/fields.h"
+#include "hpm/evaluation/checks/attacking_checks_impl.h"
+#include "hpm/evaluation/checks/gradient_fidelity.h"
+#include "hpm/evaluation/checks/gradient_probe.h"
 
 namespace hpm {
 namespace {
@@ -99,8 +100,9 @@ class Checks {
     const auto changed = static_cast<double>((once.argmax(1).ne(again.argmax(1)) | moved).sum().item<int64_t>());
     if (view_.subject.attacked.random())
       return {"determinism", Status::reported, changed, {}, "images", "the model is declared random"};
-    return judged("determinism", changed, 0, "images",
-                  fmt::format("{} of {} predictions differ when repeated", changed, view_.sample.size()));
+    return showing(Cause::random,
+                   judged("determinism", changed, 0, "images",
+                          fmt::format("{} of {} predictions differ when repeated", changed, view_.sample.size())));
   }
 
   /// Permuted, split, duplicated and padded batches must not change a prediction, nor its logits by more than rounding:
@@ -130,10 +132,11 @@ class Checks {
         fmt::format("{} of {} predictions change when the batch is permuted, split, duplicated or padded", count, n);
     if (view_.subject.batch_dependent || view_.subject.attacked.random())
       return {"consistency", Status::reported, static_cast<double>(count), {}, "images", detail + " (expected here)"};
-    return judged("consistency", static_cast<double>(count), 0, "images", detail);
+    return showing(Cause::batch, judged("consistency", static_cast<double>(count), 0, "images", detail));
   }
 
-  CheckOutcome reload(const std::optional<ImageSet>& saved) {
+  CheckOutcome reload() {
+    const auto& saved = view_.subject.saved;
     if (!saved) return CheckView::not_run("reload", "adversarial images were not saved (--save-adversarial)");
     int64_t differing = 0;
     const auto adversarial = view_.outcome().adversarial.set();
@@ -150,7 +153,8 @@ class Checks {
     if (!finds_.attacked_by(SurrogateKind::transfer))
       return CheckView::not_run("transfer", "no transfer surrogate ran (msa with --base or --control)");
     const auto first = view_.points(finds_.of_kind(SurrogateKind::transfer));
-    return judged("transfer", first, .5, "points", fmt::format("transfer broke {:.1f} points beyond white-box", first));
+    return showing(Cause::masked, judged("transfer", first, .5, "points",
+                                         fmt::format("transfer broke {:.1f} points beyond white-box", first)));
   }
 
   /// Whether the gradient that the attacks followed is the prediction's.
@@ -178,10 +182,10 @@ class Checks {
   }
 
   /// The lines of one context.
-  std::vector<CheckOutcome> run(const std::optional<ImageSet>& saved) {
+  std::vector<CheckOutcome> run() {
     std::vector<CheckOutcome> all{attacks_.unbounded(), zero_gradients(), fidelity(),   finite(),
                                   ball_and_box(),       determinism(),    consistency()};
-    if (view_.first()) all.push_back(reload(saved));
+    if (view_.first()) all.push_back(reload());
     all.push_back(transfer());
     if (view_.options.level == "full") all.push_back(attacks_.convergence());
     if (view_.options.level == "full" || finds_.own_square()) all.push_back(attacks_.square_after_white_box());
@@ -189,21 +193,11 @@ class Checks {
     for (auto& check : all) {
       check.context = view_.outcome().context;
       if (check.status != Status::failed) check.cause = Cause::none;
-      else if (check.cause == Cause::none) check.cause = cause_of(check);
     }
     return all;
   }
 
  private:
-  /// What a failed check tells of the kind of masking.
-  static Cause cause_of(const CheckOutcome& check) {
-    if (check.name == "determinism") return Cause::random;
-    if (check.name == "consistency") return Cause::batch;
-    for (const char* name : {"unbounded", "transfer", "convergence", "Square after white-box", "Square on a sample"})
-      if (check.name == name) return Cause::masked;
-    return Cause::none;
-  }
-
   const CheckView& view_;
   FirstFinds finds_;
   AttackingChecks attacks_;
@@ -211,31 +205,38 @@ class Checks {
 
 }  // namespace
 
-std::vector<CheckOutcome> run_checks(const CheckSubject& subject, const ImageSet& images, const ThreatModel& threat,
-                                     const Evaluation& evaluation, const std::optional<ImageSet>& saved,
-                                     const CheckOptions& options, Monitor& monitor, const WorkLog& log) {
+void fields(Fields& f, CheckOptions& o) {
+  f.add("checks", o.level, "checks of the evaluation", {.choices = {"none", "basic", "full"}});
+}
+
+std::vector<CheckOutcome> run_checks(const CheckSubject& subject, const AttackedImages& on,
+                                     const Evaluation& evaluation, const CheckOptions& options, const Work& work) {
   require(options.level == "none" || options.level == "basic" || options.level == "full",
           "checks: needs none, basic or full, but got \"{}\"", options.level);
   if (options.level == "none") return {};
-  const CheckView view(subject, images, threat, evaluation, options, monitor, log);
-  return Checks(view).run(saved);
+  const CheckView view(subject, on, evaluation, options, work);
+  return Checks(view).run();
 }
 
 Passes check_passes(const CheckOptions& options, int64_t n, int64_t surrogates) {
   if (options.level == "none") return {};
-  const auto sample = std::min(options.sample, n),
-             gradients = options.gradients && options.differentiable ? surrogates : 0;
-  // Unbounded: 50 steps and the start, after a clean pass; zero gradients: two losses, each with the surrogate's
-  // prediction; finite: one pass. Determinism and consistency: eight predictions at most. Fidelity: eight, one with a
-  // gradient.
-  Passes total{sample * (57 * gradients + surrogates + 8), sample * 54 * gradients};
-  if (gradients > 0) {
-    total.forward += sample * 8 + std::min<int64_t>(n, std::clamp<int64_t>(n / 8, 8, 32)) * 503;  // Square on a sample
-    total.backward += sample;
+  const auto sample = std::min(options.sample, n);
+  const Passes prediction{1, 0}, look{1, 1};
+  // Finite: one pass of each surrogate. Determinism and consistency: eight predictions at most.
+  auto total = prediction * (sample * (surrogates + 8));
+  if (!options.gradients || !options.differentiable) {
+    if (options.level == "full") total += (budget_of(AttackingChecks::final_square()).passes + prediction) * n;
+    return total;
   }
+  // Every attack passes over the originals first. Zero gradients: two losses, each with the surrogate's prediction.
+  const auto unbounded = budget_of(AttackingChecks::unbounded_attack()).passes + prediction,
+             zero_gradients = (prediction + look) * 2;
+  total += (unbounded + zero_gradients + Passes{0, 1}) * (sample * surrogates);
+  total += gradient_fidelity_passes() * sample;
+  total += (budget_of(AttackingChecks::sampled_square()).passes + prediction * 2) * AttackingChecks::sampled(n);
   if (options.level == "full") {
-    total.forward += n * (202 * gradients + 1002);  // convergence, Square
-    total.backward += n * 201 * gradients;
+    total += (budget_of(AttackingChecks::convergence_attack()).passes + prediction) * (n * surrogates);
+    total += (budget_of(AttackingChecks::final_square()).passes + prediction) * n;
   }
   return total;
 }

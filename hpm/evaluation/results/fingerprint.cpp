@@ -1,4 +1,4 @@
-#include "hpm/evaluation/fingerprint.h"
+#include "hpm/evaluation/results/fingerprint.h"
 
 #include <algorithm>
 #include <filesystem>

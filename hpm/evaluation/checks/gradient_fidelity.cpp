@@ -1,4 +1,4 @@
-#include "hpm/evaluation/gradient_fidelity.h"
+#include "hpm/evaluation/checks/gradient_fidelity.h"
 
 #include <limits>
 

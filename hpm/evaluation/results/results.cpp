@@ -1,4 +1,4 @@
-#include "hpm/evaluation/results.h"
+#include "hpm/evaluation/results/results.h"
 
 #include <nlohmann/json.hpp>
 
@@ -6,7 +6,7 @@
 #include "hpm/core/error.h"
 #include "hpm/core/json_impl.h"
 #include "hpm/core/version.h"
-#include "hpm/evaluation/results_impl.h"
+#include "hpm/evaluation/results/results_impl.h"
 #include "hpm/io/tensors.h"
 
 namespace hpm {
@@ -60,7 +60,8 @@ SurrogateResult surrogate_result(const SurrogateOutcome& s) {
                       .kind = to_string(s.kind),
                       .summary = s.summary,
                       .same_as = s.same_as,
-                      .unavailable = s.unavailable};
+                      .unavailable = s.unavailable,
+                      .needs = s.needs};
   if (!out.attacked()) return out;
   out.complete = s.complete;
   out.robust_accuracy = rounded(s.accuracy);

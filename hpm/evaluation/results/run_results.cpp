@@ -1,7 +1,7 @@
-#include "hpm/evaluation/run_results.h"
+#include "hpm/evaluation/results/run_results.h"
 
-#include "hpm/evaluation/json_fields_impl.h"
-#include "hpm/evaluation/run_results_impl.h"
+#include "hpm/evaluation/results/json_fields_impl.h"
+#include "hpm/evaluation/results/run_results_impl.h"
 
 namespace hpm {
 
@@ -52,6 +52,7 @@ void describe(V& v, SurrogateResult& x) {
   v.keep("summary", x.summary, "what it approximates");
   v.optional("same_as", x.same_as, "the surrogate with the same logits, of which this one is restarts");
   v.optional("unavailable", x.unavailable, "why it did not attack");
+  v.optional("needs", x.needs, "the option that would make it attack");
   if (V::writes && !x.attacked()) return;
   v.sometimes("complete", x.complete, "it was given every correctly classified image");
   v.sometimes("robust_accuracy", x.robust_accuracy, "under it alone, where complete");
@@ -341,6 +342,12 @@ void check(const RunResults& x, const std::string& where) {
     if (label < 0 || label > 1000000) fail("{}: \"labels\" needs classes from 0, but holds {}", where, label);
 }
 
+/// Files of earlier versions say it in the reason alone: "needs --base FILE".
+void take_needs_from_words(SurrogateResult& x) {
+  constexpr std::string_view kNeeds = "needs ";
+  if (x.needs.empty() && x.unavailable.starts_with(kNeeds)) x.needs = x.unavailable.substr(kNeeds.size());
+}
+
 /// The schema's number stands before everything else.
 struct Numbered {
   int64_t schema = kSchema;
@@ -376,8 +383,11 @@ RunResults parse_run_results(const nlohmann::json& json, const std::string& wher
   RunResults out;
   describe(reader, out);
   for (auto& by : out.first.broken_by) take_from_words(by);
-  for (auto& context : out.contexts)
+  for (auto& context : out.contexts) {
     for (auto& by : context.broken_by) take_from_words(by);
+    for (auto& surrogate : context.surrogates) take_needs_from_words(surrogate);
+  }
+  for (auto& surrogate : out.first.surrogates) take_needs_from_words(surrogate);
   check(out, where);
   return out;
 }

@@ -1,4 +1,4 @@
-#include "hpm/evaluation/first_finds_impl.h"
+#include "hpm/evaluation/checks/first_finds_impl.h"
 
 #include <algorithm>
 

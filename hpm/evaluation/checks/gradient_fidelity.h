@@ -20,5 +20,7 @@ struct GradientFidelity {
 
 /// Of the images `sample`, which the model need not have right. `largest` bounds h, in units of the input range.
 GradientFidelity gradient_fidelity(AttackModel& model, const Images& sample, double largest);
+/// Image passes of that, an image.
+inline Passes gradient_fidelity_passes() { return {8, 1}; }
 
 }  // namespace hpm

@@ -1,4 +1,4 @@
-#include "hpm/evaluation/image_file.h"
+#include "hpm/evaluation/results/image_file.h"
 
 #include "hpm/core/torch_impl.h"
 #include "hpm/io/file.h"

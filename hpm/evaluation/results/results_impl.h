@@ -2,7 +2,7 @@
 #pragma once
 #include <nlohmann/json.hpp>
 
-#include "hpm/evaluation/run_results_impl.h"
+#include "hpm/evaluation/results/run_results_impl.h"
 #include "hpm/prototypes/model.h"
 
 namespace hpm {

@@ -1,11 +1,9 @@
-#include "hpm/evaluation/fast/stages.h"
+#include "hpm/evaluation/staged_attack.h"
 
 #include <algorithm>
 
 #include "hpm/core/error.h"
 #include "hpm/defences/attacked_defence.h"
-#include "hpm/evaluation/fast/alarms.h"
-#include "hpm/models/operations.h"
 
 namespace hpm {
 
@@ -16,52 +14,53 @@ void TimedMonitor::tick() {
   if (up()) throw TimeIsUp("the time is up");
 }
 
-StagedAttack::StagedAttack(Defence& defence, const AttackedImages& on, const FastOptions& options, const Work& work)
+StagedAttack::StagedAttack(Defence& defence, const AttackedImages& on, const Computing& computing, const Work& work)
     : defence_(defence),
       on_(on),
-      options_(options),
+      computing_(computing),
       work_(work),
       timer_(work_.log),
       monitor_(work.monitor, work.deadline),
       model_(defence.attack_model(0)),
-      streams_(options.seed) {
-  auto clean = evaluate_clean(defence, on.images, options.batch_size);
+      streams_(computing.seed) {}
+
+void StagedAttack::begin() {
+  const auto n = on_.images.size();
+  auto clean = evaluate_clean(defence_, on_.images, computing_.batch_size);
   context_ = std::move(clean.contexts.front());
-  clean_logits_ = std::move(context_.clean_logits);
-  context_.clean_logits = Tensor();
-  context_.adversarial = ImageStore(on.images);
-  context_.broken_by.resize(static_cast<size_t>(on.images.size()));
-  margin_ = at::full({on.images.size()}, std::numeric_limits<double>::infinity(), at::kDouble);
-  borderline_ = at::zeros({on.images.size()}, at::kBool);
+  clean_logits_ = std::exchange(context_.clean_logits, {});
+  context_.adversarial = ImageStore(on_.images);
+  context_.broken_by.resize(static_cast<size_t>(n));
+  margin_ = at::full({n}, std::numeric_limits<double>::infinity(), at::kDouble);
+  borderline_ = at::zeros({n}, at::kBool);
   out_.borderline = clean.borderline;
 }
 
-Tensor StagedAttack::in_random_order(const Tensor& rows) const {
-  return hpm::in_random_order(rows, on_.images.index, options_.seed);
-}
-
-void StagedAttack::attack(const std::string& stage, const AttackSpec& spec, const Tensor& rows,
-                          const std::optional<Surrogate>& stand_in) {
+StageResult StagedAttack::attack(const std::string& stage, const ReadyAttack& attack, const Tensor& rows,
+                                 const std::optional<Surrogate>& stand_in) {
+  require(model_->coupling() == Coupling::rows,
+          "evaluate: {} attacks independent rows, and in the context joint a batch is one object; use --protocol msa",
+          attack.name);
   std::optional<AttackedDefence> through;
   if (stand_in) through.emplace(defence_, 0, *stand_in);
   auto& model = through ? static_cast<AttackModel&>(*through) : *model_;
   const Finding finding{stand_in ? stand_in->name : leading_surrogate(defence_),
-                        stand_in ? stand_in->kind : SurrogateKind::white_box, spec.name, context_.context};
-  AttackRecord record{spec.name, finding.surrogate, context_.context};
+                        stand_in ? stand_in->kind : SurrogateKind::white_box, attack.name, context_.context};
+  AttackRecord record{attack.name, finding.surrogate, context_.context};
   const auto standing = rows.index({context_.robust.index_select(0, rows)});
-  StageResult result{.name = stage, .attack = spec.name, .images = standing.numel()};
+  StageResult result{.name = stage, .attack = attack.name, .images = standing.numel()};
   monitor_.begin(stage, standing.numel(), "images");
   const auto note = [&] { return fmt::format("{} left", context_.robust.sum().item<int64_t>()); };
-  const auto pieces = work_.log.pieces(stage, standing, options_.batch_size);
+  const auto pieces = work_.log.pieces(stage, standing, computing_.batch_size);
   int64_t begun = 0;
   try {
     work_.log.each(
         pieces,
         [&](size_t i) {
           if (monitor_.up()) throw TimeIsUp("the time is up");
-          ChunkMonitor progress(monitor_, spec, begun, pieces[i].rows.numel(), note());
+          ChunkMonitor progress(monitor_, attack.budget, begun, pieces[i].rows.numel(), note());
           begun += pieces[i].rows.numel();
-          return attack_chunk(model, spec, pieces[i].rows, progress);
+          return attack_chunk(model, attack, pieces[i].rows, progress);
         },
         [&](size_t i, const NamedTensors& done) {
           take(pieces[i].rows, done, finding, result, record);
@@ -75,19 +74,17 @@ void StagedAttack::attack(const std::string& stage, const AttackSpec& spec, cons
   result.passes = record.passes.forward, result.backward_passes = record.passes.backward;
   result.seconds = record.seconds;
   out_.attacks.push_back(std::move(record));
-  stages_.push_back(std::move(result));
+  stages_.push_back(result);
+  return result;
 }
 
-NamedTensors StagedAttack::attack_chunk(AttackModel& model, const AttackSpec& spec, const Tensor& rows,
+NamedTensors StagedAttack::attack_chunk(AttackModel& model, const ReadyAttack& attack, const Tensor& rows,
                                         Monitor& progress) {
   const auto start = std::chrono::steady_clock::now();
   const auto before = model.passes();
   auto some = on_.images.select(rows);
   some.clean_logits = clean_logits_.index_select(0, rows.to(clean_logits_.device()));
-  const auto found = [&] {
-    const SearchOperations faster;
-    return attack_entry(spec.name).run(model, some, on_.threat, spec, streams_, progress);
-  }();
+  const auto found = attack.run(model, some, on_.threat, streams_, progress);
   const auto verdict = verify_model(model, {found.images, some.y, some.index});
   NamedTensors done{{"broken", verdict.wrong},
                     {"images", found.images.index_select(0, verdict.wrong.nonzero().squeeze(1).to(some.x.device()))},
@@ -103,7 +100,7 @@ void StagedAttack::take(const Tensor& rows, const NamedTensors& done, const Find
   const auto places = rows.index_select(0, find_tensor(done, "broken").nonzero().squeeze(1));
   const auto adversarial = find_tensor(done, "images").to(on_.images.y.device());
   if (places.numel() > 0 && !inside(adversarial, on_.images.select(places).x, on_.threat).all().item<bool>())
-    fail("fast: {} left the threat model", finding.attack);
+    fail("evaluate: {} left the threat model", finding.attack);
   context_.adversarial.put(places, adversarial);
   context_.robust.index_fill_(0, places, false);
   for (int64_t i = 0; i < places.numel(); ++i)

@@ -1,4 +1,4 @@
-#include "hpm/evaluation/binarisation.h"
+#include "hpm/evaluation/checks/binarisation.h"
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 // defines: FirstFinds
 #pragma once
-#include "hpm/evaluation/check_view_impl.h"
+#include "hpm/evaluation/checks/check_view_impl.h"
 
 namespace hpm {
 

@@ -1,4 +1,4 @@
-#include "hpm/evaluation/gradient_probe.h"
+#include "hpm/evaluation/checks/gradient_probe.h"
 
 #include <algorithm>
 
@@ -68,8 +68,7 @@ Tensor blind_rows(AttackModel& model, const Images& images, LossKind kind) {
 }
 
 bool attacks_ask_for_gradients(const std::vector<AttackSpec>& attacks) {
-  return std::any_of(attacks.begin(), attacks.end(),
-                     [](const auto& spec) { return !attack_entry(spec.name).queries; });
+  return std::any_of(attacks.begin(), attacks.end(), [](const auto& spec) { return !attack_entry(spec.name).queries; });
 }
 
 }  // namespace hpm

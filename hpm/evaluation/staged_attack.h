@@ -1,4 +1,4 @@
-// defines: FastOptions, TimeIsUp, TimedMonitor, StagedAttack
+// defines: TimeIsUp, TimedMonitor, StagedAttack
 #pragma once
 #include <memory>
 #include <set>
@@ -8,15 +8,6 @@
 #include "hpm/evaluation/protocols.h"
 
 namespace hpm {
-
-struct FastOptions {
-  uint64_t seed = 0;
-  int64_t batch_size = 256;
-  /// Survivors that FAB-T and Square attack in full; none given: as many as cost a quarter of the core, at most 60, and
-  /// none where that is fewer than 12.
-  std::optional<int64_t> sample = {};
-  bool escalate = true;  ///< after an alarm AutoAttack attacks all survivors; otherwise the result is suspect
-};
 
 /// The time limit of an evaluation was reached. It leaves no stage: what was attacked before counts.
 class TimeIsUp : public Error {
@@ -48,37 +39,37 @@ class TimedMonitor : public Monitor {
 /// places in the evaluated set. Every chunk is a piece of work in the log; a verdict is a fresh pass.
 class StagedAttack {
  public:
-  StagedAttack(Defence& defence, const AttackedImages& on, const FastOptions& options, const Work& work);
+  StagedAttack(Defence& defence, const AttackedImages& on, const Computing& computing, const Work& work);
 
+  /// Verdicts on the images as they are; what comes first.
+  void begin();
   /// Attacks those of `rows` that stand, chunk by chunk until the time is up; through `stand_in`, where one is given.
-  /// What each broke is broken.
-  void attack(const std::string& stage, const AttackSpec& spec, const Tensor& rows,
-              const std::optional<Surrogate>& stand_in = {});
+  /// What each broke is broken. Throws UsageError for a target whose batch is one object.
+  StageResult attack(const std::string& stage, const ReadyAttack& attack, const Tensor& rows,
+                     const std::optional<Surrogate>& stand_in = {});
 
   AttackModel& model() { return *model_; }
   TimedMonitor& monitor() { return monitor_; }
   const AttackedImages& on() const { return on_; }
   const Work& work() const { return work_; }
-  const FastOptions& options() const { return options_; }
   const std::vector<StageResult>& stages() const { return stages_; }
   const Tensor& clean_correct() const { return context_.clean_correct; }
   const Tensor& clean_logits() const { return clean_logits_; }
   Tensor survivors() const { return context_.robust.nonzero().squeeze(1); }  ///< rows that stand, by place
-  const Tensor& margin() const { return margin_; }   ///< [n]: AttackResult::margin of the stages that measure it
-  Tensor in_random_order(const Tensor& rows) const;  ///< as of alarms.h
+  const Tensor& margin() const { return margin_; }  ///< [n]: AttackResult::margin of the stages that measure it
   /// Whether the time was up before everything asked for was attacked.
   bool cut_short() const;
 
   Evaluation finish();  ///< what was found; this object is of no further use
 
  private:
-  NamedTensors attack_chunk(AttackModel& model, const AttackSpec& spec, const Tensor& rows, Monitor& progress);
+  NamedTensors attack_chunk(AttackModel& model, const ReadyAttack& attack, const Tensor& rows, Monitor& progress);
   void take(const Tensor& rows, const NamedTensors& done, const Finding& finding, StageResult& stage,
             AttackRecord& record);
 
   Defence& defence_;
   AttackedImages on_;
-  FastOptions options_;
+  Computing computing_;
   Work work_;
   WorkTimer timer_;
   TimedMonitor monitor_;

@@ -1,9 +1,9 @@
-#include "hpm/evaluation/peers.h"
+#include "hpm/evaluation/run/peers.h"
 
 #include <cmath>
 
 #include "hpm/core/error.h"
-#include "hpm/evaluation/statistics.h"
+#include "hpm/evaluation/results/statistics.h"
 #include "hpm/models/normalisation.h"
 #include "hpm/models/torchscript.h"
 #include "hpm/prototypes/model.h"

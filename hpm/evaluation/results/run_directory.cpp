@@ -1,4 +1,4 @@
-#include "hpm/evaluation/run_directory.h"
+#include "hpm/evaluation/results/run_directory.h"
 
 #include <nlohmann/json.hpp>
 

@@ -6,8 +6,8 @@
 #include "hpm/core/norms.h"
 #include "hpm/data/dataset.h"
 #include "hpm/evaluation/evaluation.h"
-#include "hpm/evaluation/run_directory.h"
-#include "hpm/evaluation/run_results.h"
+#include "hpm/evaluation/results/run_directory.h"
+#include "hpm/evaluation/results/run_results.h"
 #include "hpm/prototypes/model.h"
 
 namespace hpm {

@@ -1,26 +1,26 @@
-// defines: CheckView, judged()
+// defines: CheckView, judged(), showing()
 #pragma once
 #include <fmt/format.h>
 
 #include <cmath>
 
 #include "hpm/attacks/finite_answers.h"
-#include "hpm/evaluation/checks.h"
+#include "hpm/evaluation/checks/checks.h"
 
 namespace hpm {
 
 /// What every check of one context looks at.
 class CheckView {
  public:
-  CheckView(const CheckSubject& subject, const ImageSet& images, const ThreatModel& threat,
-            const Evaluation& evaluation, const CheckOptions& options, Monitor& monitor, const WorkLog& log)
+  CheckView(const CheckSubject& subject, const AttackedImages& on, const Evaluation& evaluation,
+            const CheckOptions& options, const Work& work)
       : subject(subject),
-        images(images),
-        threat(threat),
+        images(on.images),
+        threat(on.threat),
         evaluation(evaluation),
         options(options),
-        monitor(monitor),
-        log(log),
+        monitor(work.monitor),
+        log(work.log),
         streams(options.seed ^ 0xc4ec75ull),
         coupled(subject.attacked.coupling() == Coupling::batch),
         surrogates{{subject.name, &subject.attacked}},
@@ -62,6 +62,12 @@ inline CheckOutcome judged(const std::string& name, double value, double limit, 
                            const std::string& detail) {
   using Status = CheckOutcome::Status;
   return {name, value > limit ? Status::failed : Status::passed, value, limit, unit, detail};
+}
+
+/// The same line with the kind of masking that its failure would show.
+inline CheckOutcome showing(Cause cause, CheckOutcome check) {
+  check.cause = cause;
+  return check;
 }
 
 }  // namespace hpm

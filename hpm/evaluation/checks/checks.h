@@ -2,13 +2,11 @@
 #pragma once
 #include <functional>
 
-#include "hpm/core/norms.h"
-#include "hpm/core/progress.h"
-#include "hpm/core/random.h"
-#include "hpm/evaluation/evaluation.h"
-#include "hpm/io/journal.h"
+#include "hpm/evaluation/protocols.h"
 
 namespace hpm {
+
+class Fields;
 
 /// What the checks look at beside the evaluation itself.
 struct CheckSubject {
@@ -18,12 +16,13 @@ struct CheckSubject {
   std::function<Tensor(const Tensor& x, const Tensor& index)> predict;
   /// Further surrogates that attacked it, by name: they attack what the first one leaves.
   std::vector<std::pair<std::string, AttackModel*>> others = {};
-  size_t context = 0;                ///< which of the evaluation's contexts
-  std::vector<Tensor> batches = {};  ///< joint: the places of the images of each fixed batch
-  std::string name = "the model";    ///< of `attacked`
-  bool votes = false;                ///< its logits count votes: a near tie in one draw moves them by a whole one
-  bool exact = true;                 ///< its gradient claims to be that of `predict`; false for a stand-in
-  bool stand_ins = false;            ///< stand-ins (a surrogate that is not the model's own gradient) attacked too
+  size_t context = 0;                  ///< which of the evaluation's contexts
+  std::vector<Tensor> batches = {};    ///< joint: the places of the images of each fixed batch
+  std::string name = "the model";      ///< of `attacked`
+  bool votes = false;                  ///< its logits count votes: a near tie in one draw moves them by a whole one
+  bool exact = true;                   ///< its gradient claims to be that of `predict`; false for a stand-in
+  bool stand_ins = false;              ///< stand-ins (a surrogate that is not the model's own gradient) attacked too
+  std::optional<ImageSet> saved = {};  ///< the adversarial images as read back from disk
 };
 
 struct CheckOptions {
@@ -35,16 +34,15 @@ struct CheckOptions {
   bool gradients = true;       ///< false where the attacks asked for none: the checks of gradients are not run
   bool differentiable = true;  ///< false for a black box: neither are they there
 };
+void fields(Fields& f, CheckOptions& o);  ///< the level, as "checks"
 
 /// The checks of an honest evaluation (Athalye et al. 2018, arXiv:1802.00420; Carlini et al. 2019, arXiv:1902.06705;
 /// Tramer et al. 2020, arXiv:2002.08347; Croce et al. 2022, arXiv:2202.13711). basic: unbounded attack, zero gradients,
 /// finite values, ball and box, determinism, consistency, reload, transfer; on a sample of the images, but ball and box
 /// and reload on all. full: also convergence with 200 iterations and Square after white-box, on all survivors, which
-/// are kept in `log` chunk by chunk. Each is a line, whatever its outcome; reload is of the first context, whose images
-/// are saved. `saved`: the adversarial images as read back from disk, or none.
-std::vector<CheckOutcome> run_checks(const CheckSubject& subject, const ImageSet& images, const ThreatModel& threat,
-                                     const Evaluation& evaluation, const std::optional<ImageSet>& saved,
-                                     const CheckOptions& options, Monitor& monitor = silent(), const WorkLog& log = {});
+/// are pieces of work. Each is a line, whatever its outcome; reload is of the first context, whose images are saved.
+std::vector<CheckOutcome> run_checks(const CheckSubject& subject, const AttackedImages& on,
+                                     const Evaluation& evaluation, const CheckOptions& options, const Work& work = {});
 
 /// Image passes of the checks of one context of `n` images, at most, with so many surrogates (others included).
 Passes check_passes(const CheckOptions& options, int64_t n, int64_t surrogates);

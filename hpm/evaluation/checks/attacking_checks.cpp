@@ -1,9 +1,4 @@
-#include "hpm/evaluation/attacking_checks_impl.h"
-
-#include <algorithm>
-
-#include "hpm/attacks/apgd.h"
-#include "hpm/attacks/square.h"
+#include "hpm/evaluation/checks/attacking_checks_impl.h"
 
 namespace hpm {
 namespace {
@@ -28,16 +23,16 @@ CheckOutcome AttackingChecks::unbounded() const {
     auto left = at::arange(view_.sample.size());
     for (const auto& [name, view] : view_.surrogates) {
       const auto part = view_.sample.select(view_.coupled ? at::arange(view_.sample.size()) : left);
-      const auto stands =
-          apgd(*view, part, {view_.threat.norm, eps}, {.steps = 50, .stream = "check"}, view_.streams, view_.monitor)
-              .broken.logical_not()
-              .to(at::kCPU);
+      const auto stands = apgd(*view, part, {view_.threat.norm, eps}, unbounded_attack(), view_.streams, view_.monitor)
+                              .broken.logical_not()
+                              .to(at::kCPU);
       left = left.index({view_.coupled ? stands.index_select(0, left) : stands});
       if (left.numel() == 0) break;
     }
     const auto share = 100. * static_cast<double>(left.numel()) / static_cast<double>(view_.sample.size());
-    return judged("unbounded", share, 1, "%",
-                  fmt::format("APGD-CE with eps = {:.3g} left {:.1f} % of {} images", eps, share, view_.sample.size()));
+    return showing(Cause::masked, judged("unbounded", share, 1, "%",
+                                         fmt::format("APGD-CE with eps = {:.3g} left {:.1f} % of {} images", eps, share,
+                                                     view_.sample.size())));
   });
 }
 
@@ -46,14 +41,15 @@ CheckOutcome AttackingChecks::convergence() const {
     if (!view_.has_gradients()) return view_.without_gradients("convergence");
     std::vector<AttackModel*> all;
     for (const auto& [name, view] : view_.surrogates) all.push_back(view);
-    const auto [broken,
-                survivors] = survivors_broken_by("convergence", all, [&](AttackModel& view, const Images& part) {
-      return apgd(view, part, view_.threat, {.steps = 200, .stream = "check convergence"}, view_.streams, view_.monitor)
-          .broken;
-    });
+    const auto options = convergence_attack();
+    const auto [broken, survivors] =
+        survivors_broken_by("convergence", all, [&](AttackModel& view, const Images& part) {
+          return apgd(view, part, view_.threat, options, view_.streams, view_.monitor).broken;
+        });
     const auto share = survivors ? 100. * static_cast<double>(broken) / static_cast<double>(survivors) : 0.;
-    return judged("convergence", share, 1, "% of the survivors",
-                  fmt::format("APGD-CE with 200 iterations broke {} of {} survivors", broken, survivors));
+    return showing(Cause::masked, judged("convergence", share, 1, "% of the survivors",
+                                         fmt::format("APGD-CE with {} iterations broke {} of {} survivors",
+                                                     options.steps, broken, survivors)));
   });
 }
 
@@ -61,17 +57,18 @@ CheckOutcome AttackingChecks::square_after_white_box() const {
   return finite_or_failed("Square after white-box", [&]() -> CheckOutcome {
     const auto own = finds_.of_square();
     if (view_.options.level != "full")
-      return judged("Square after white-box", view_.points(own), .2, "points",
-                    fmt::format("the evaluation's Square broke {} of {} images", own, view_.images.size()));
+      return showing(Cause::masked,
+                     judged("Square after white-box", view_.points(own), .2, "points",
+                            fmt::format("the evaluation's Square broke {} of {} images", own, view_.images.size())));
+    const auto options = final_square();
     const auto [broken, survivors] = survivors_broken_by(
         "Square after white-box", {&view_.subject.attacked}, [&](AttackModel& model, const Images& part) {
-          return square(model, part, view_.threat, {.queries = 1000, .stream = "check square"}, view_.streams,
-                        view_.monitor)
-              .broken;
+          return square(model, part, view_.threat, options, view_.streams, view_.monitor).broken;
         });
-    return judged(
-        "Square after white-box", view_.points(own + broken), .2, "points",
-        fmt::format("the evaluation's Square broke {}, then 1000 queries {} of {} survivors", own, broken, survivors));
+    return showing(Cause::masked, judged("Square after white-box", view_.points(own + broken), .2, "points",
+                                         fmt::format("the evaluation's Square broke {}, then {} queries {} of {} "
+                                                     "survivors",
+                                                     own, options.queries, broken, survivors)));
   });
 }
 
@@ -83,22 +80,24 @@ CheckOutcome AttackingChecks::square_on_a_sample() const {
     if (view_.evaluation.fast && !view_.evaluation.fast->stages.empty())
       return CheckView::not_run(name, "the alarm \"Square comes nearer\" looks for it");
     const auto survivors = view_.outcome().robust.nonzero().squeeze(1);
-    const auto count = std::min(survivors.numel(), std::clamp<int64_t>(survivors.numel() / 8, 8, 32));
+    const auto count = sampled(survivors.numel());
+    const auto options = sampled_square();
     if (count == 0) return CheckView::not_run(name, "no image survived");
     // Evenly spread, so that images sorted by class are sampled fairly.
     const auto rows = survivors.index_select(0, at::arange(count).mul(survivors.numel()).floor_divide(count));
     const auto done =
         view_.log.once(fmt::format("check/{}/{}", view_.outcome().context, name), rows, [&]() -> NamedTensors {
-          const auto found = square(view_.subject.attacked, view_.images.select(rows), view_.threat,
-                                    {.queries = 500, .stream = "check sample"}, view_.streams, view_.monitor);
+          const auto found = square(view_.subject.attacked, view_.images.select(rows), view_.threat, options,
+                                    view_.streams, view_.monitor);
           const auto again = view_.subject.predict(found.images, view_.images.index.index_select(0, rows))
                                  .argmax(1)
                                  .ne(view_.images.select(rows).y);
           return {{"broken", (found.broken & again).sum().to(at::kCPU)}};
         });
     const auto broken = find_tensor(done, "broken").item<int64_t>();
-    return judged(name, static_cast<double>(broken), 1, "images",
-                  fmt::format("500 queries broke {} of {} survivors", broken, count));
+    return showing(Cause::masked,
+                   judged(name, static_cast<double>(broken), 1, "images",
+                          fmt::format("{} queries broke {} of {} survivors", options.queries, broken, count)));
   });
 }
 

@@ -9,7 +9,7 @@
 
 #include "hpm/core/error.h"
 #include "hpm/core/json_impl.h"
-#include "hpm/evaluation/statistics.h"
+#include "hpm/evaluation/results/statistics.h"
 
 namespace hpm {
 

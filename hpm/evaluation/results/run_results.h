@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "hpm/evaluation/statistics.h"
+#include "hpm/evaluation/results/statistics.h"
 
 namespace hpm {
 
@@ -47,9 +47,9 @@ struct PairedModel {
 
 struct SurrogateResult {
   std::string name, kind, summary;
-  std::string same_as, unavailable;  ///< at most one of them; `unavailable`: the reason, "needs ..." where the user can
-                                     ///< help it
-  bool complete = false;             ///< it was given every correctly classified image
+  std::string same_as, unavailable;       ///< at most one of them; `unavailable`: the reason
+  std::string needs;                      ///< the option that would have made it run, where there is one
+  bool complete = false;                  ///< it was given every correctly classified image
   std::optional<double> robust_accuracy;  ///< under it alone, where complete
   int64_t broke = 0, of = 0, first = 0;   ///< it broke `broke` of `of` images; `first` of them nobody had before
   bool attacked() const { return same_as.empty() && unavailable.empty(); }

@@ -1,7 +1,11 @@
 // defines: AttackingChecks
 #pragma once
-#include "hpm/evaluation/check_view_impl.h"
-#include "hpm/evaluation/first_finds_impl.h"
+#include <algorithm>
+
+#include "hpm/attacks/apgd.h"
+#include "hpm/attacks/square.h"
+#include "hpm/evaluation/checks/check_view_impl.h"
+#include "hpm/evaluation/checks/first_finds_impl.h"
 
 namespace hpm {
 
@@ -9,6 +13,14 @@ namespace hpm {
 class AttackingChecks {
  public:
   explicit AttackingChecks(const CheckView& view) : view_(view), finds_(view) {}
+
+  // What they attack with.
+  static ApgdOptions unbounded_attack() { return {.steps = 50, .stream = "check"}; }
+  static ApgdOptions convergence_attack() { return {.steps = 200, .stream = "check convergence"}; }
+  static SquareOptions final_square() { return {.queries = 1000, .stream = "check square"}; }
+  static SquareOptions sampled_square() { return {.queries = 500, .stream = "check sample"}; }
+  /// How many of so many survivors square_on_a_sample() attacks.
+  static int64_t sampled(int64_t survivors) { return std::min(survivors, std::clamp<int64_t>(survivors / 8, 8, 32)); }
 
   /// With the whole box allowed, an attack that sees the gradient breaks everything. On the sample.
   CheckOutcome unbounded() const;

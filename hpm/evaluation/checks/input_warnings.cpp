@@ -1,4 +1,4 @@
-#include "hpm/evaluation/input_warnings.h"
+#include "hpm/evaluation/checks/input_warnings.h"
 
 #include <cmath>
 

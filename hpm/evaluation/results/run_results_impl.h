@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "hpm/evaluation/run_results.h"
+#include "hpm/evaluation/results/run_results.h"
 
 namespace hpm {
 

@@ -1,4 +1,4 @@
-#include "hpm/evaluation/advice.h"
+#include "hpm/evaluation/checks/advice.h"
 
 #include <algorithm>
 
