@@ -18,7 +18,7 @@ int main(int argc, char** argv) {
 
   hpm::EvaluationInput input{.model = hpm::load_model(argv[1]).model,
                              .data = hpm::load_dataset("fashion-mnist", "test")};
-  input.index = at::arange(100);
+  input.index = at::arange(24);
   input.peers.control = hpm::load_model(argv[2]).model.classifier;
 
   const bool resume = std::filesystem::exists(folder + "/config.toml");

@@ -52,7 +52,9 @@ void print_outcome(const EvaluationOutcome& outcome, const EvaluationOptions& op
       fmt::print("  cause: {}; attack it with {}\n", to_string(check.cause), surrogates_for(check.cause));
     if (const auto advice = advice_for(check.name); !advice.empty()) fmt::print("  what to do next: {}\n", advice);
   }
-  std::vector<std::vector<std::string>> rows{{"", "clean %", "robust %", "95 %", "ste alone %", "vs control"}};
+  const auto& first = e.first().leading;
+  const auto leading = first.empty() ? std::string("ste") : first;
+  std::vector<std::vector<std::string>> rows{{"", "clean %", "robust %", "95 %", leading + " alone %", "vs control"}};
   for (const auto& c : e.contexts) {
     const auto interval = wilson(c.robust.sum().item<int64_t>(), c.robust.numel());
     std::string versus = "-";
@@ -61,10 +63,10 @@ void print_outcome(const EvaluationOutcome& outcome, const EvaluationOptions& op
       versus = fmt::format("{:+.1f} (p = {:.2g})", paired.difference, paired.p);
     }
     const bool clean = options.is("clean");
-    rows.push_back({c.context.empty() ? "model" : c.context, percent_text(c.clean_correct),
-                    clean ? "-" : percent_text(c.robust),
-                    clean ? "-" : fmt::format("{:.1f}-{:.1f}", interval.low, interval.high),
-                    c.ste_accuracy && !c.context.empty() ? fmt::format("{:.1f}", *c.ste_accuracy) : "-", versus});
+    rows.push_back(
+        {c.context.empty() ? "model" : c.context, percent_text(c.clean_correct), clean ? "-" : percent_text(c.robust),
+         clean ? "-" : fmt::format("{:.1f}-{:.1f}", interval.low, interval.high),
+         c.leading_accuracy && !c.context.empty() ? fmt::format("{:.1f}", *c.leading_accuracy) : "-", versus});
   }
   for (const auto* peer : {&outcome.base, &outcome.control})
     if (*peer)

@@ -15,7 +15,7 @@ struct AutoAttackOptions {
   std::string version = "standard";       ///< standard, plus, rand (random models, 20 gradients a step) or custom
   std::vector<std::string> attacks = {};  ///< of version custom, e.g. {"apgd-ce", "square"}
   uint64_t seed = 0;                      ///< of all random numbers
-  int64_t batch_size = 250;               ///< images per pass; changes verdicts only in conformance
+  int64_t batch_size = 250;  ///< images per pass; changes verdicts in conformance and of random models alone
   bool conformance = false;  ///< the official code's random draws, batches and operations: its flags, image by image
   AttackSettings settings = {};  ///< replace every attack's own
   /// Called after each chunk of an attack: the rows [M] that it attacked, and which of them it broke, [M] bool (CPU).

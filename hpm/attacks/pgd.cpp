@@ -35,11 +35,12 @@ void note(const Answer& answer, const Images& images, const Tensor& x, AttackRes
 
 Tensor steepest_direction(const Tensor& gradient, Norm norm) {
   if (norm == Norm::linf) return gradient.sign();
-  if (norm == Norm::l2) return gradient / (per_row(norm_of_rows(gradient, Norm::l2), gradient) + 1e-12);
-  const auto flat = gradient.abs().flatten(1);
+  const auto known = gradient.nan_to_num(0., 0., 0.);  // where a gradient is not a number there is no direction
+  if (norm == Norm::l2) return known / (per_row(norm_of_rows(known, Norm::l2), known) + 1e-12);
+  const auto flat = known.abs().flatten(1);
   const auto kept = std::max<int64_t>(flat.size(1) / 100, 1);
   const auto threshold = std::get<0>(flat.topk(kept, 1)).select(1, -1);
-  const auto sign = (gradient * gradient.abs().ge(per_row(threshold, gradient))).sign();
+  const auto sign = (known * known.abs().ge(per_row(threshold, known))).sign();
   return sign / (per_row(norm_of_rows(sign, Norm::l1), sign) + 1e-12);
 }
 

@@ -4,6 +4,7 @@
 
 #include "hpm/attacks/apgd.h"
 #include "hpm/attacks/fab.h"
+#include "hpm/attacks/pgd.h"
 #include "hpm/attacks/rays.h"
 #include "hpm/attacks/relaxation.h"
 #include "hpm/attacks/square.h"
@@ -144,7 +145,7 @@ void fields(Fields& f, AttackSettings& o) {
   f.add("restarts", o.restarts, "random starts (none: pgd 1, autoattack the version's); of msa: times the version's",
         {.min = 1, .max = 100000});
   f.add("targets", o.targets, "targets of autoattack's targeted attacks (none: as the version)", {.min = 1});
-  f.add("queries", o.queries, "queries of Square (none: as the version)", {.min = 0});
+  f.add("queries", o.queries, "queries of Square and RayS (none: as the version)", {.min = 0});
 }
 
 const std::vector<AttackEntry>& attack_table() {
@@ -221,6 +222,12 @@ const AttackEntry& attack_entry(const std::string& name) {
              nearest.empty() ? "" : fmt::format(" (did you mean {}?)", nearest), fmt::join(names, ", "));
 }
 
+bool asks_for_gradients(const std::string& attack) {
+  const auto& table = attack_table();
+  return std::none_of(table.begin(), table.end(),
+                      [&](const auto& entry) { return entry.name == attack && entry.queries; });
+}
+
 Passes passes_of(const AttackSpec& given, const SurrogateRanking& surrogate) {
   const auto& entry = attack_entry(given.name);
   auto spec = given;
@@ -247,6 +254,12 @@ ReadyAttack ready(const AttackSpec& spec) {
             const SearchOperations faster;
             return entry.run(model, images, threat, spec, streams, monitor);
           }};
+}
+
+ReadyAttack ready(const PgdOptions& options) {
+  return {"pgd", budget_of(options),
+          [options](AttackModel& model, const Images& images, const ThreatModel& threat, const RandomStreams& streams,
+                    Monitor& monitor) { return pgd(model, images, threat, options, streams, monitor); }};
 }
 
 ChunkMonitor::ChunkMonitor(Monitor& outer, const AttackBudget& budget, int64_t begin, int64_t rows, std::string note)

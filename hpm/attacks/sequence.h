@@ -1,4 +1,5 @@
-// defines: AttackSpec, AttackSettings, AttackEntry, attack_table(), attack_entry(), SurrogateRanking, passes_of(),
+// defines: AttackSpec, AttackSettings, AttackEntry, attack_table(), attack_entry(), asks_for_gradients(),
+// SurrogateRanking, passes_of(),
 //          ReadyAttack, ready(), ChunkMonitor, SequenceRequest, AttackSequence, autoattack_sequence()
 #pragma once
 #include <functional>
@@ -15,6 +16,7 @@
 namespace hpm {
 
 class Fields;
+struct PgdOptions;
 
 /// One attack of a sequence with its settings. An attack reads those that it has.
 struct AttackSpec {
@@ -34,6 +36,7 @@ struct AttackSettings {
   std::optional<int64_t> restarts = {};  ///< random starts; of the Mixed Surrogate Attack: times the version's
   std::optional<int64_t> targets = {};   ///< of targeted attacks; the Mixed Surrogate Attack keeps the version's
   std::optional<int64_t> queries = {};   ///< of Square and RayS
+  bool operator==(const AttackSettings&) const = default;
 };
 void fields(Fields& f, AttackSettings& o);
 
@@ -60,6 +63,9 @@ const std::vector<AttackEntry>& attack_table();
 /// The attack of that name. Throws UsageError, with the nearest known name, for an unknown one.
 const AttackEntry& attack_entry(const std::string& name);
 
+/// False for an attack of the table that asks for predictions alone.
+bool asks_for_gradients(const std::string& attack);
+
 /// What the ranking of a surrogate that has logits may add to an attack's targets.
 struct SurrogateRanking {
   bool ranks = false;                  ///< there is such a surrogate
@@ -68,7 +74,7 @@ struct SurrogateRanking {
 };
 
 /// Image passes of the attack for an image that survives it, at most; with the pass over the original and the verdict
-/// on what the attack returns. The one source of every estimate of an attack's cost.
+/// on what the attack returns.
 Passes passes_of(const AttackSpec& spec, const SurrogateRanking& surrogate = {});
 
 /// An attack with its settings, ready to run on a chunk of images.
@@ -80,6 +86,8 @@ struct ReadyAttack {
 
 /// An attack of the table; it searches with SearchOperations.
 ReadyAttack ready(const AttackSpec& spec);
+/// PGD, which is not in the table.
+ReadyAttack ready(const PgdOptions& options);
 
 /// The monitor of an attack that works on rows [begin, begin + rows) of a task: ticks become fractions of the rows, by
 /// the attack's budget.

@@ -14,6 +14,7 @@ class AttackedDefence : public AttackModel {
   Answer ask(const Query& query, const Loss* loss) override;
   bool has_surrogate_logits() const override { return surrogate_.logits != nullptr; }
   Tensor surrogate_logits(const Query& query) override;
+  const Surrogate& surrogate() const { return surrogate_; }
   Coupling coupling() const override { return defence_.targets()[target_].coupling; }
   bool random() const override { return defence_.random(); }
   int64_t classes() const override { return defence_.classes(); }

@@ -1,19 +1,33 @@
 #include "hpm/defences/defence.h"
 
+#include <algorithm>
+
 #include "hpm/core/error.h"
 #include "hpm/defences/attacked_defence.h"
 
 namespace hpm {
 
 std::unique_ptr<AttackModel> Defence::attack_model(size_t target) {
-  for (auto& surrogate : surrogates(target, {.quick = false}))
-    if (surrogate.leads) return std::make_unique<AttackedDefence>(*this, target, std::move(surrogate));
+  if (auto leading = leading_surrogate(*this, target))
+    return std::make_unique<AttackedDefence>(*this, target, std::move(*leading));
   fail("attack_model: no surrogate of the target \"{}\" leads", targets().at(target).name);
 }
 
 Tensor predict_once(Defence& defence, const Query& query, size_t target) {
   torch::NoGradGuard guard;
   return defence.predict(defence.run(query.x), query.index, target);
+}
+
+std::optional<Surrogate> leading_surrogate(const Defence& defence, size_t target) {
+  for (auto& surrogate : defence.surrogates(target, {.quick = false}))
+    if (surrogate.leads) return std::move(surrogate);
+  return std::nullopt;
+}
+
+int64_t largest_batch(const Defence& defence) {
+  int64_t largest = 0;
+  for (const auto& batch : defence.batches()) largest = std::max(largest, batch.numel());
+  return largest;
 }
 
 std::vector<size_t> attacked_targets(const Defence& defence) {

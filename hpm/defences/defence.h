@@ -1,4 +1,5 @@
-// defines: Defence, DefenceTarget, attack_model()
+// defines: DefenceTarget, Defence, predict_once(), leading_surrogate(), largest_batch(), attacked_targets(),
+// targets_beside()
 #pragma once
 #include <memory>
 #include <optional>
@@ -20,6 +21,7 @@ struct DefenceTarget {
   std::optional<size_t> beside = {};
   std::optional<double> lambda = {};  ///< of an HPM head: the mixing weight that it predicts by
   bool draw = false;                  ///< beside another one: one of its random draws, not another mixing weight
+  bool has_company = false;  ///< predictions depend on other images: on their clean versions, or on the batch as it is
   bool swept() const { return beside && !draw; }
 };
 
@@ -64,6 +66,12 @@ class Defence {
 
 /// Target logits [N,K] of one pass over the rows of a query, without gradients.
 Tensor predict_once(Defence& defence, const Query& query, size_t target);
+
+/// What an attack with one surrogate would use; none where none leads.
+std::optional<Surrogate> leading_surrogate(const Defence& defence, size_t target);
+
+/// Images of the largest fixed batch; 0 where there are none.
+int64_t largest_batch(const Defence& defence);
 
 /// The targets that are attacked: neither `same_as` nor `beside` another one.
 std::vector<size_t> attacked_targets(const Defence& defence);

@@ -65,7 +65,8 @@ FunctionDefence::FunctionDefence(PredictionFunction function, const ImageSet& im
   for (const auto& name : names) {
     require(name == "alone" || name == "solo" || name == "joint",
             "FunctionDefence: a batch-dependent model has the contexts alone, solo and joint, but got \"{}\"", name);
-    targets_.push_back({.name = name, .coupling = name == "joint" ? Coupling::batch : Coupling::rows});
+    targets_.push_back(
+        {.name = name, .coupling = name == "joint" ? Coupling::batch : Coupling::rows, .has_company = name != "alone"});
   }
   company_ = std::make_shared<const Company>(images, options_);
 }
@@ -130,17 +131,16 @@ std::vector<Tensor> FunctionDefence::predict_all(const Output& pass, const Tenso
 }
 
 Surrogate FunctionDefence::own_gradient(size_t target) const {
-  Surrogate own{.name = function_.random ? "eot" : "self",
-                .summary = function_.random ? "its own gradient, averaged over draws" : "its own gradient"};
+  auto own = own_surrogate("its own gradient");
+  if (function_.random) own.name = "eot", own.summary = "its own gradient, averaged over draws";
   own.own_passes = by_images_ ? passes_per_row(target) : 0;
   own.exact = !function_.random && function_.exact_gradient;
-  own.leads = own.checked = own.in_crowds = true;
+  own.in_crowds = true;
   if (!function_.differentiable) own.unavailable = "the model has no gradient";
   // The pass of a defence that shares it is what the gradient goes through; otherwise its images are.
-  if (!by_images_) own.logits = [](const SurrogateInput& in) { return in.o; };
-  else
+  if (by_images_)
     own.logits = [*this, target](const SurrogateInput& in) {
-      // VictimModel hands over the whole batch as the pass, with the attacker's rows in it.
+      // The pass holds the images: those of the rows, or of a whole batch of which some rows are attacked.
       const auto& x = in.z;
       if (!function_.random) return in_context(x, in.index, target);
       const KeptGenerator kept;

@@ -54,6 +54,7 @@ HpmDefence::HpmDefence(HpmModel model, const ImageSet& images, DefenceOptions op
       add_target(target, {asked[c] == ContextKind::joint ? ContextKind::reference : asked[c], company_, draws_}, own);
     } else {
       target.coupling = coupling_of(asked[c]);
+      target.has_company = asked[c] != ContextKind::reference && asked[c] != ContextKind::alone;
       add_target(target, {asked[c], company_, draws_}, own);
     }
   }

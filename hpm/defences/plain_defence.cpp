@@ -8,15 +8,6 @@
 namespace hpm {
 namespace {
 
-Surrogate own_gradient() {
-  return {.name = "self",
-          .summary = "the model's own gradient",
-          .logits = [](const SurrogateInput& in) { return in.o; },
-          .exact = true,
-          .leads = true,
-          .checked = true};
-}
-
 bool of_hpm(const std::string& name) {
   const auto& rows = hpm_surrogates();
   return is_model_space_name(name) ||
@@ -32,7 +23,8 @@ std::vector<Tensor> PlainDefence::predict_all(const Output& pass, const Tensor&,
 Tensor PlainDefence::predict(const Output& pass, const Tensor&, size_t) { return pass.logits; }
 
 std::vector<Surrogate> PlainDefence::surrogates(size_t, const SurrogateSelection& selection) const {
-  std::vector<Surrogate> all{own_gradient()};
+  std::vector<Surrogate> all{own_surrogate("the model's own gradient")};
+  all.front().exact = true;
   if (!options_.differentiable) all.front().unavailable = "the model has no gradient";
   for (auto& surrogate : stand_ins(classifier_, options_)) all.push_back(std::move(surrogate));
   auto translated = selection;

@@ -75,7 +75,8 @@ struct ContextOutcome {
   std::string context;                             ///< "" for a plain model
   Tensor clean_correct, robust, clean_prediction;  ///< [n]
   std::vector<SurrogateOutcome> surrogates;
-  std::optional<double> ste_accuracy;       ///< percent, under ste alone
+  std::string leading = {};                 ///< the surrogate that leads: ste of an HPM model
+  std::optional<double> leading_accuracy;   ///< percent, under it alone
   std::optional<double> joint_any;          ///< percent not broken by any attacked batch at any iterate
   std::optional<double> worst_draw;         ///< of solo-eot: percent right in every draw, at every iterate
   std::vector<CollusionOutcome> collusion;  ///< of joint

@@ -14,11 +14,23 @@ FreshVerdict verify_model(AttackModel& model, const Images& images) {
   return {wrong, at::zeros_like(wrong), logits};
 }
 
-std::string leading_surrogate(const Defence& defence) {
+std::string leading_name(const Defence& defence) {
   if (defence.targets().front().name.empty()) return {};
-  for (const auto& surrogate : defence.surrogates(0, {.quick = false}))
-    if (surrogate.leads) return surrogate.name;
-  return {};
+  const auto leading = leading_surrogate(defence, 0);
+  return leading ? leading->name : "";
+}
+
+std::vector<Tensor> batch_places(const Defence& defence, const ImageSet& images) {
+  const auto place = at::full({images.index.max().item<int64_t>() + 1}, -1, at::kLong);
+  place.index_copy_(0, images.index, at::arange(images.size()));
+  std::vector<Tensor> all;
+  for (const auto& batch : defence.batches()) all.push_back(place.index_select(0, batch));
+  return all;
+}
+
+Tensor rows_that_differ(const Tensor& a, const Tensor& b, double share) {
+  const auto range = (a.amax(1) - a.amin(1)).clamp_min(1e-30);
+  return (a - b).abs().amax(1).le(share * range).logical_not();
 }
 
 namespace {
@@ -27,10 +39,7 @@ double since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-struct CleanVerdict {
-  ContextOutcome context;
-  Tensor close;  // [n] bool: nearly a tie, and decided again alone (in a coupled batch no row stands alone)
-};
+}  // namespace
 
 CleanVerdict clean_verdict(Defence& defence, size_t target, const ImageSet& images, int64_t batch_size) {
   ContextOutcome context{.context = defence.targets()[target].name};
@@ -53,8 +62,6 @@ CleanVerdict clean_verdict(Defence& defence, size_t target, const ImageSet& imag
   return {std::move(context), close};
 }
 
-}  // namespace
-
 Tensor predict_logits(Defence& defence, size_t target, const ImageSet& images, int64_t batch_size) {
   torch::NoGradGuard guard;
   if (defence.targets().at(target).coupling == Coupling::rows) {
@@ -64,11 +71,8 @@ Tensor predict_logits(Defence& defence, size_t target, const ImageSet& images, i
     });
     return at::cat(logits);
   }
-  const auto place = at::full({images.index.max().item<int64_t>() + 1}, -1, at::kLong);
-  place.index_copy_(0, images.index, at::arange(images.size()));
   Tensor all;
-  for (const auto& index : defence.batches()) {
-    const auto rows = place.index_select(0, index);
+  for (const auto& rows : batch_places(defence, images)) {
     const auto batch = images.select(rows);
     const auto logits = predict_once(defence, {batch.x, batch.index}, target);
     if (!all.defined()) all = at::zeros({images.size(), logits.size(1)}, logits.options());
@@ -96,11 +100,7 @@ Evaluation evaluate_pgd(Defence& defence, const AttackedImages& on, const PgdOpt
                         const Computing& computing, const Work& work) {
   StagedAttack staged(defence, on, computing, work);
   staged.begin();
-  const ReadyAttack attack{
-      "pgd", budget_of(options),
-      [&options](AttackModel& model, const Images& images, const ThreatModel& threat, const RandomStreams& streams,
-                 Monitor& monitor) { return pgd(model, images, threat, options, streams, monitor); }};
-  staged.attack(attack.name, attack, staged.survivors());
+  staged.attack("pgd", ready(options), staged.survivors());
   return staged.finish();
 }
 
@@ -113,7 +113,7 @@ Evaluation evaluate_autoattack(Defence& defence, const AttackedImages& on, const
           "msa");
   auto result = autoattack(*attacked, on.images, on.threat, options, work.monitor, work.log);
   const auto worst = percent(result.worst_draw & result.robust());
-  auto out = evaluation_of(std::move(result), defence.targets().front().name, leading_surrogate(defence));
+  auto out = evaluation_of(std::move(result), defence.targets().front().name, leading_name(defence));
   if (attacked->random()) out.worst_draw_accuracy = worst;
   out.seconds = timer.seconds();
   return out;

@@ -1,5 +1,5 @@
-// defines: AttackedImages, Computing, Work, predict_logits(), verify_model(), leading_surrogate(), evaluate_clean(),
-// evaluate_pgd(), evaluate_autoattack()
+// defines: AttackedImages, Computing, Work, predict_logits(), verify_model(), leading_name(), batch_places(),
+// rows_that_differ(), clean_verdict(), evaluate_clean(), evaluate_pgd(), evaluate_autoattack()
 #pragma once
 #include "hpm/attacks/autoattack.h"
 #include "hpm/attacks/pgd.h"
@@ -36,7 +36,20 @@ Tensor predict_logits(Defence& defence, size_t target, const ImageSet& images, i
 FreshVerdict verify_model(AttackModel& model, const Images& images);
 
 /// The surrogate through which the first target is attacked, by name: none for a plain model.
-std::string leading_surrogate(const Defence& defence);
+std::string leading_name(const Defence& defence);
+
+/// The places of the images of each fixed batch among `images`.
+std::vector<Tensor> batch_places(const Defence& defence, const ImageSet& images);
+
+/// [N] bool: rows of logits [N,K] that differ by more than a share of their range; NaN differs from everything.
+Tensor rows_that_differ(const Tensor& a, const Tensor& b, double share);
+
+/// One target's verdicts on the images as they are.
+struct CleanVerdict {
+  ContextOutcome context;
+  Tensor close;  ///< [n] bool: nearly a tie, and decided again alone (in a coupled batch no row stands alone)
+};
+CleanVerdict clean_verdict(Defence& defence, size_t target, const ImageSet& images, int64_t batch_size);
 
 /// Verdicts of every target on the images as they are.
 Evaluation evaluate_clean(Defence& defence, const ImageSet& images, int64_t batch_size);

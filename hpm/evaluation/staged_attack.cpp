@@ -26,14 +26,13 @@ StagedAttack::StagedAttack(Defence& defence, const AttackedImages& on, const Com
 
 void StagedAttack::begin() {
   const auto n = on_.images.size();
-  auto clean = evaluate_clean(defence_, on_.images, computing_.batch_size);
-  context_ = std::move(clean.contexts.front());
+  auto clean = clean_verdict(defence_, 0, on_.images, computing_.batch_size);
+  context_ = std::move(clean.context);
   clean_logits_ = std::exchange(context_.clean_logits, {});
   context_.adversarial = ImageStore(on_.images);
   context_.broken_by.resize(static_cast<size_t>(n));
   margin_ = at::full({n}, std::numeric_limits<double>::infinity(), at::kDouble);
-  borderline_ = at::zeros({n}, at::kBool);
-  out_.borderline = clean.borderline;
+  borderline_ = clean.close;
 }
 
 StageResult StagedAttack::attack(const std::string& stage, const ReadyAttack& attack, const Tensor& rows,
@@ -44,7 +43,7 @@ StageResult StagedAttack::attack(const std::string& stage, const ReadyAttack& at
   std::optional<AttackedDefence> through;
   if (stand_in) through.emplace(defence_, 0, *stand_in);
   auto& model = through ? static_cast<AttackModel&>(*through) : *model_;
-  const Finding finding{stand_in ? stand_in->name : leading_surrogate(defence_),
+  const Finding finding{stand_in ? stand_in->name : leading_name(defence_),
                         stand_in ? stand_in->kind : SurrogateKind::white_box, attack.name, context_.context};
   AttackRecord record{attack.name, finding.surrogate, context_.context};
   const auto standing = rows.index({context_.robust.index_select(0, rows)});
@@ -117,7 +116,7 @@ bool StagedAttack::cut_short() const {
 }
 
 Evaluation StagedAttack::finish() {
-  out_.borderline += borderline_.sum().item<int64_t>();
+  out_.borderline = borderline_.sum().item<int64_t>();
   out_.contexts.push_back(std::move(context_));
   out_.seconds = timer_.seconds();
   return std::move(out_);

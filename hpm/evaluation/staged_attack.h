@@ -9,7 +9,7 @@
 
 namespace hpm {
 
-/// The time limit of an evaluation was reached. It leaves no stage: what was attacked before counts.
+/// The time limit of an evaluation was reached. StagedAttack catches it: what was attacked before counts.
 class TimeIsUp : public Error {
  public:
   using Error::Error;

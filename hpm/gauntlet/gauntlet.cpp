@@ -194,7 +194,7 @@ class Gauntlet {
                                                               RandomStreams(setting_.seed), monitor_);
                          }});
     const auto tested = setting_.images.slice(0, std::min<int64_t>(setting_.images.size(), kSelfTested));
-    return test_binarisation(taken, 0, tested, setting_.threat, attacks,
+    return test_binarisation(taken, 0, {tested, setting_.threat}, attacks,
                              {.seed = setting_.seed, .batch_size = options_.batch_size});
   }
 

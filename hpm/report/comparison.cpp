@@ -71,8 +71,8 @@ void complete_intervals(ReportedRun& run) {
       paired->difference = *context.robust_accuracy - *paired->robust_accuracy;
     if (paired && !paired->smallest_detectable && paired->p)
       paired->smallest_detectable = compare_paired(paired->wins, paired->losses, run.n).detectable;
-    if (context.ste_accuracy && context.robust_accuracy && !context.obfuscation_gap)
-      context.obfuscation_gap = *context.ste_accuracy - *context.robust_accuracy;
+    if (context.leading_accuracy && context.robust_accuracy && !context.obfuscation_gap)
+      context.obfuscation_gap = *context.leading_accuracy - *context.robust_accuracy;
   }
 }
 

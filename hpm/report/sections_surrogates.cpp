@@ -38,23 +38,23 @@ BarChart surrogate_chart(const ContextResult& c, double width) {
 
 std::string context_sentence(const ContextResult& c) {
   std::string out;
-  if (c.ste_accuracy && c.robust_accuracy && c.obfuscation_gap) {
-    const auto gap = one_decimal(*c.obfuscation_gap), ste = percent(*c.ste_accuracy),
+  if (c.leading_accuracy && c.robust_accuracy && c.obfuscation_gap) {
+    const auto gap = one_decimal(*c.obfuscation_gap), ste = percent(*c.leading_accuracy),
                worst = percent(*c.robust_accuracy);
     out +=
         *c.obfuscation_gap >= kMaskedGradients
             ? fmt::format(
-                  "Obfuscation gap {} points: attacked through STE alone the model would seem to keep {}, but {} "
+                  "Obfuscation gap {} points: attacked through {} alone the model would seem to keep {}, but {} "
                   "survive the worst case; the difference fell to other surrogates, contexts or starts.",
-                  gap, ste, worst)
-            : fmt::format("Obfuscation gap {} points: STE alone ({} left) already comes near the worst case ({} left).",
-                          gap, ste, worst);
+                  gap, c.leading_name(), ste, worst)
+            : fmt::format("Obfuscation gap {} points: {} alone ({} left) already comes near the worst case ({} left).",
+                          gap, c.leading_name(), ste, worst);
   }
   std::vector<std::string> complete;
   for (const auto& s : c.surrogates)
     if (s.complete && s.robust_accuracy && s.same_as.empty())
       complete.push_back(s.name + " " + percent(*s.robust_accuracy));
-  if (complete.size() > (c.ste_accuracy ? 1 : 0)) {
+  if (complete.size() > (c.leading_accuracy ? 1 : 0)) {
     out += " On its own, each surrogate that was given every image would have reported: ";
     for (size_t i = 0; i < complete.size(); ++i) out += (i ? ", " : "") + complete[i];
     out += ".";

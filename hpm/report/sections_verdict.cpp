@@ -168,12 +168,12 @@ const char* context_meaning(const std::string& context) {
 }
 
 std::string faces_table(const ReportedRun& run) {
-  HtmlTable table{.columns = {"Context", "Clean", "Robust, worst case", "Through STE alone", "Masked"}};
+  HtmlTable table{.columns = {"Context", "Clean", "Robust, worst case", "Leading surrogate alone", "Masked"}};
   for (const auto& c : run.contexts)
     table.rows.push_back({escape_html(c.context) + "<small>" + context_meaning(c.context) + "</small>",
                           with_interval(c.clean_accuracy, c.clean_interval),
                           with_interval(c.robust_accuracy, c.interval),
-                          c.ste_accuracy ? typeset(percent(*c.ste_accuracy)) : "–",
+                          c.leading_accuracy ? typeset(percent(*c.leading_accuracy)) : "–",
                           c.obfuscation_gap ? typeset(points(*c.obfuscation_gap)) : "–"});
   return html_table(table);
 }

@@ -48,9 +48,13 @@ const ReportedRun& run_of(const Comparison& c, const ModelRow& row) {
 
 /// The columns that hold anything.
 std::vector<Column> columns_of(const Comparison& c) {
-  std::vector<Column> all{
-      {"model", false, false},        {"context", false},     {"n"}, {"clean %"}, {"robust %, worst case"},
-      {"ste alone minus worst case"}, {"against the control"}};
+  std::vector<Column> all{{"model", false, false},
+                          {"context", false},
+                          {"n"},
+                          {"clean %"},
+                          {"robust %, worst case"},
+                          {"leading alone minus worst case"},
+                          {"against the control"}};
   for (const auto& row : c.rows) {
     auto context = row.context;
     if (row.joint_any) context += fmt::format(" (any attacked batch: {})", one_decimal(*row.joint_any));
@@ -197,80 +201,98 @@ std::string latex(const Comparison& c, const std::string& caption) {
   return out + "\\bottomrule\n\\end{tabular}\n\\end{table}\n";
 }
 
+std::string csv_number(const std::optional<double>& value) {
+  return value ? fmt::format("{:.6g}", *value) : std::string();
+}
+std::string csv_low(const std::optional<ConfidenceInterval>& interval) {
+  return interval ? csv_number(interval->low) : std::string();
+}
+std::string csv_high(const std::optional<ConfidenceInterval>& interval) {
+  return interval ? csv_number(interval->high) : std::string();
+}
+
+std::string csv_line(const Cells& cells) {
+  Cells quoted;
+  for (const auto& cell : cells)
+    quoted.push_back(cell.find_first_of(",\"\n\r") == std::string::npos ? cell
+                                                                        : '"' + replaced(cell, {{'"', "\"\""}}) + '"');
+  return fmt::format("{}\n", fmt::join(quoted, ","));
+}
+
+/// Columns of the run that a row is of.
+Cells csv_run(const ReportedRun& run, const ModelRow& row) {
+  return {row.title,
+          row.role,
+          row.run ? run.folder : "",
+          row.context,
+          row.suspect ? "1" : "0",
+          run.dataset,
+          run.split,
+          std::to_string(run.n),
+          run.norm,
+          fmt::format("{:.9g}", run.eps),
+          run.protocol,
+          run.version,
+          std::to_string(run.seed),
+          row.run ? run.model_info.metric : "",
+          row.run ? csv_number(run.model_info.lambda) : ""};
+}
+
+/// Columns of the row's own figures.
+Cells csv_figures(const ModelRow& row) {
+  const auto paired = row.control.value_or(PairedModel{});
+  const auto counted = [&](int64_t count) { return row.control ? std::to_string(count) : std::string(); };
+  return {csv_number(row.clean),
+          csv_low(row.clean_interval),
+          csv_high(row.clean_interval),
+          csv_number(row.robust),
+          csv_low(row.interval),
+          csv_high(row.interval),
+          csv_number(row.gap),
+          csv_number(row.joint_any),
+          csv_number(paired.difference),
+          csv_low(paired.difference_interval),
+          csv_high(paired.difference_interval),
+          counted(paired.wins),
+          counted(paired.losses),
+          csv_number(paired.p)};
+}
+
 std::string csv(const Comparison& c) {
-  const auto line = [](const Cells& cells) {
-    Cells quoted;
-    for (const auto& cell : cells)
-      quoted.push_back(
-          cell.find_first_of(",\"\n\r") == std::string::npos ? cell : '"' + replaced(cell, {{'"', "\"\""}}) + '"');
-    return fmt::format("{}\n", fmt::join(quoted, ","));
-  };
-  const auto number = [](const auto& value) { return value ? fmt::format("{:.6g}", *value) : std::string(); };
-  const auto low = [](const auto& interval) { return interval ? fmt::format("{:.6g}", interval->low) : std::string(); };
-  const auto high = [](const auto& interval) {
-    return interval ? fmt::format("{:.6g}", interval->high) : std::string();
-  };
-  auto out = line({"model",
-                   "role",
-                   "run",
-                   "context",
-                   "suspect",
-                   "dataset",
-                   "split",
-                   "n",
-                   "norm",
-                   "eps",
-                   "protocol",
-                   "version",
-                   "seed",
-                   "metric",
-                   "lambda",
-                   "clean",
-                   "clean_low",
-                   "clean_high",
-                   "robust",
-                   "robust_low",
-                   "robust_high",
-                   "ste_minus_worst_case",
-                   "joint_any",
-                   "difference",
-                   "difference_low",
-                   "difference_high",
-                   "wins",
-                   "losses",
-                   "p"});
+  auto out = csv_line({"model",
+                       "role",
+                       "run",
+                       "context",
+                       "suspect",
+                       "dataset",
+                       "split",
+                       "n",
+                       "norm",
+                       "eps",
+                       "protocol",
+                       "version",
+                       "seed",
+                       "metric",
+                       "lambda",
+                       "clean",
+                       "clean_low",
+                       "clean_high",
+                       "robust",
+                       "robust_low",
+                       "robust_high",
+                       "ste_minus_worst_case",
+                       "joint_any",
+                       "difference",
+                       "difference_low",
+                       "difference_high",
+                       "wins",
+                       "losses",
+                       "p"});
   for (const auto& row : c.rows) {
-    const auto& run = run_of(c, row);
-    Cells cells{row.title,
-                row.role,
-                row.run ? run.folder : "",
-                row.context,
-                row.suspect ? "1" : "0",
-                run.dataset,
-                run.split,
-                std::to_string(run.n),
-                run.norm,
-                fmt::format("{:.9g}", run.eps),
-                run.protocol,
-                run.version,
-                std::to_string(run.seed),
-                row.run ? run.model_info.metric : "",
-                row.run ? number(run.model_info.lambda) : "",
-                number(row.clean),
-                low(row.clean_interval),
-                high(row.clean_interval),
-                number(row.robust),
-                low(row.interval),
-                high(row.interval),
-                number(row.gap),
-                number(row.joint_any)};
-    const auto paired = row.control.value_or(PairedModel{});
-    const auto counted = [&](int64_t count) { return row.control ? std::to_string(count) : std::string(); };
-    for (const auto& cell :
-         Cells{number(paired.difference), low(paired.difference_interval), high(paired.difference_interval),
-               counted(paired.wins), counted(paired.losses), number(paired.p)})
-      cells.push_back(cell);
-    out += line(cells);
+    auto cells = csv_run(run_of(c, row), row);
+    const auto figures = csv_figures(row);
+    cells.insert(cells.end(), figures.begin(), figures.end());
+    out += csv_line(cells);
   }
   return out;
 }

@@ -176,14 +176,15 @@ void remark_contexts(const ReportedRun& run, Verdict& v) {
 void remark_obfuscation(const ReportedRun& run, Verdict& v) {
   const ContextResult* worst = nullptr;
   for (const auto& c : run.contexts)
-    if (c.ste_accuracy && c.obfuscation_gap.value_or(0) >= kMaskedGradients &&
+    if (c.leading_accuracy && c.obfuscation_gap.value_or(0) >= kMaskedGradients &&
         (!worst || *c.obfuscation_gap > *worst->obfuscation_gap))
       worst = &c;
   if (!worst) return;
   v.remarks.push_back(
-      fmt::format("Attacked through STE alone it would seem to keep {}{}: {} points of that fell to other surrogates, "
+      fmt::format("Attacked through {} alone it would seem to keep {}{}: {} points of that fell to other surrogates, "
                   "contexts or starts, so they are no robustness.",
-                  percent(*worst->ste_accuracy), in_context(*worst), one_decimal(*worst->obfuscation_gap)));
+                  worst->leading_name(), percent(*worst->leading_accuracy), in_context(*worst),
+                  one_decimal(*worst->obfuscation_gap)));
 }
 
 void remark_attack(const ReportedRun& run, Verdict& v) {

@@ -58,6 +58,14 @@ int64_t white_box_count(const std::vector<Surrogate>& surrogates) {
                        [](const auto& surrogate) { return surrogate.kind == SurrogateKind::white_box; });
 }
 
+Surrogate own_surrogate(const std::string& summary) {
+  return {.name = "self",
+          .summary = summary,
+          .logits = [](const SurrogateInput& in) { return in.o; },
+          .leads = true,
+          .checked = true};
+}
+
 Surrogate transfer_surrogate(const std::string& name, const std::string& summary, const Classifier& network,
                              const std::string& flag) {
   Surrogate surrogate{.name = name, .summary = summary, .kind = SurrogateKind::transfer};

@@ -1,5 +1,5 @@
 // defines: Surrogate, SurrogateKind, SurrogateInput, SurrogateSelection, selected(), white_box_count(), Peers,
-// transfer_surrogate(), peer_surrogates(), query_surrogate(), decision_surrogate()
+// own_surrogate(), transfer_surrogate(), peer_surrogates(), query_surrogate(), decision_surrogate()
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -59,7 +59,7 @@ struct Surrogate {
   bool only_named = false;       ///< part of no version: it attacks where it is named
   bool quick = true;             ///< part of the version quick; the other versions run every surrogate
   bool checked = false;          ///< the checks look at it, where it attacked
-  bool in_crowds = false;        ///< used by the study of colluding neighbours
+  bool in_crowds = false;        ///< used by the studies of colluding and of malicious neighbours
   std::string same_as = {};      ///< an earlier surrogate that gives the same logits for this target: it runs once
   std::string unavailable = {};  ///< why it cannot run here
   std::string needs = {};        ///< the option that would make it run, where there is one
@@ -85,6 +85,9 @@ struct Peers {
   Classifier base;     ///< the model before the defence was attached
   Classifier control;  ///< the matched fine-tuned model without the defence
 };
+
+/// The defended network's own gradient: `self`, which leads. (A defence marks it `exact` where it is the prediction's.)
+Surrogate own_surrogate(const std::string& summary);
 
 /// Another network as a surrogate. Without one (`network` is empty) it says that it is unavailable: needs `flag`.
 Surrogate transfer_surrogate(const std::string& name, const std::string& summary, const Classifier& network,

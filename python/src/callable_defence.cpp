@@ -22,16 +22,10 @@ Surrogate as_surrogate(const CallableSurrogate& given, int64_t classes) {
 CallableDefence::CallableDefence(Classifier target, std::vector<Surrogate> surrogates, const Peers& peers,
                                  const Tensor& index, int64_t company)
     : target_(std::move(target)),
-      surrogates_{{.name = "self",
-                   .summary = "the prediction's own gradient",
-                   .logits = [](const SurrogateInput& in) { return in.o; },
-                   .leads = true,
-                   .checked = true}},
-      targets_{{.name = "batch", .coupling = Coupling::batch}} {
+      surrogates_{own_surrogate("the prediction's own gradient")},
+      targets_{{.name = "batch", .coupling = Coupling::batch, .has_company = true}} {
   for (auto& surrogate : surrogates) surrogates_.push_back(std::move(surrogate));
-  surrogates_.push_back(transfer_surrogate("base", "transfer from the model before the defence", peers.base, "base"));
-  surrogates_.push_back(
-      transfer_surrogate("control", "transfer from the matched model without the defence", peers.control, "control"));
+  for (auto& surrogate : peer_surrogates(peers)) surrogates_.push_back(std::move(surrogate));
   surrogates_.push_back(query_surrogate());
   for (const auto& part : index.split(company)) batches_.push_back(part);
 }

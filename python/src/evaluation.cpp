@@ -153,7 +153,7 @@ std::string run_analysis(const HpmModel& model, const EvaluatedImages& images, c
   const auto index = at::arange(data.size());
   const auto set = image_set(data, index, model.classifier.device());
   const RunDirectory run(out, declared, environment_json(o.compute, o.seed), ExistingRun::overwrite);
-  const auto analysis = analyze(model, set, radii.front(), options, monitor);
+  const auto analysis = analyze(model, set, radii.front(), options, {monitor});
   AnalysisInput input{model, data, set.y, index, radii.front(), options, analysis};
   input.config = declared.json();
   write_analysis(run, input);

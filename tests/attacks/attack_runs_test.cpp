@@ -112,6 +112,21 @@ TEST(Attacks, AGradientThatIsNotANumberIsNoDirectionAndSpoilsNoOtherImage) {
     }
 }
 
+TEST(Pgd, AGradientThatIsNotANumberIsNoDirection) {
+  Setting s;
+  for (const auto& threat : kThreats) {
+    SCOPED_TRACE(to_string(threat.norm));
+    Changed model(s.net, [](const Query& query, Answer& answer, int64_t) {
+      if (answer.gradient.defined())
+        answer.gradient.index_fill_(0, query.index.eq(0).nonzero().squeeze(1),
+                                    std::numeric_limits<double>::quiet_NaN());
+    });
+    const auto found = pgd(model, s.images, threat, {.steps = 3}, RandomStreams(1));
+    EXPECT_TRUE(found.images.isfinite().all().item<bool>());
+    EXPECT_TRUE(inside(found.images, s.images.x, threat).all().item<bool>());
+  }
+}
+
 TEST(Kernels, AnOrderStatisticPutsNanAboveAllNumbersAsSortDoes) {
   auto values = at::rand({5, 200});
   values.masked_fill_(at::rand({5, 200}).lt(.3), std::numeric_limits<double>::quiet_NaN());

@@ -56,7 +56,7 @@ TEST_F(BadInput, RadiiThatCannotBeAreUsageErrors) {
 
 TEST_F(BadInput, OptionsOfTheMixedSurrogateAttackAreCheckedOrSaidToHaveNoEffect) {
   const std::string run = "evaluate --model good.safetensors --data fashion-mnist --dry-run ";
-  expect(run + "--colluders 1.5", 2, "needs whole numbers, but got 1.5");
+  expect(run + "--colluders 1.5", 2, "needs a whole number, but got \"1.5\"");
   expect(run + "--lambda 2", 2, "lambda");
   expect(run + "--sweep-lambda .5,-1", 2, "sweep-lambda");
   HPM_NEED_FASHION_MNIST();

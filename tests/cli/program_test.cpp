@@ -6,6 +6,7 @@
 #include "hpm/io/tensors.h"
 #include "hpm/models/registry.h"
 #include "hpm/prototypes/model.h"
+#include "support/python.h"
 
 namespace hpm {
 namespace {
@@ -108,6 +109,25 @@ TEST_F(Slice, EvaluatesEveryProtocolWithResultsThatAgreeWithThemselves) {
   run("report clean pgd msa --html compare.html --table tables/compare.md");
   EXPECT_GT(std::filesystem::file_size(*folder / "compare.html"), 2000u);
   EXPECT_NE(text_of(*folder / "tables/compare.md").find("msa"), std::string::npos);
+}
+
+TEST_F(Slice, ThirtyLinesOfALibraryUserRunWhatTheProgramRuns) {
+  HPM_NEED_FASHION_MNIST();
+  prepare();
+  const auto example = (test::binary_dir() / "examples/03_evaluation").string();
+  const auto command = "cd '" + folder->path.string() + "' && OMP_NUM_THREADS=1 '" + example +
+                       "' hpm/model.safetensors fc/model.safetensors library 2>&1; echo status $?";
+  const auto said = test::output_of(command);
+  EXPECT_TRUE(said.ends_with("status 0\n") || said.ends_with("status 3\n")) << said;
+  run("evaluate --eps 0.1 --count 24 --context reference,solo --model hpm/model.safetensors --control "
+      "fc/model.safetensors --out program" +
+          data,
+      said.ends_with("status 3\n") ? 3 : 0);
+  const auto library = results("library"), program_results = results("program");
+  EXPECT_EQ(library["robust"], program_results["robust"]);
+  EXPECT_EQ(library["contexts"][1]["robust"], program_results["contexts"][1]["robust"]);
+  EXPECT_TRUE(std::filesystem::exists(*folder / "library/report.html"));
+  EXPECT_NE(test::output_of(command).find("status"), std::string::npos) << "goes on, and ends";
 }
 
 TEST_F(Slice, TheFlagsOfTheMixedSurrogateAttackReachIt) {

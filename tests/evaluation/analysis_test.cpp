@@ -286,7 +286,7 @@ TEST_F(Analyze, GoesOnFromItsJournalToTheResultOfAnUndisturbedRun) {
     Journal journal(folder.path, "a test", starts > 0);
     test::Killer monitor(60);
     try {
-      const auto a = analyze(model, images, threat, options, monitor, WorkLog(journal));
+      const auto a = analyze(model, images, threat, options, {monitor, WorkLog(journal)});
       done = true;
       for (size_t h = 0; h < 3; ++h) {
         EXPECT_TRUE(at::equal(a.heads[h].robust_eps, expected.heads[h].robust_eps));

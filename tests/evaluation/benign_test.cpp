@@ -60,7 +60,7 @@ TEST(Benign, TheAttackerMovesItsOwnRowsAlone) {
   auto defence = defence_of(coupled_logits, images);
   const auto own = defence.surrogates(0, {}).front();
   const auto malicious = torch::tensor({1, 4}, at::kLong);
-  BenignModel attacked(defence, 0, own, defence.run(images.x), malicious, images.y);
+  BenignModel attacked({defence, 0, own, defence.run(images.x), malicious}, images.y);
   const auto x = at::rand({6, 1, 2, 2});
   const Loss loss{LossKind::ce, images.y, {}};
   const auto answer = attacked.ask({x, images.index}, &loss);

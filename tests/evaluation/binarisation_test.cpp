@@ -22,7 +22,8 @@ class Binarisation : public testing::Test {
   }
   SelfTestOutcome outcome_of(const Classifier& classifier, uint64_t seed = 0) const {
     PlainDefence defence(classifier);
-    return test_binarisation(defence, 0, images, threat, {apgd_on(defence)}, {.inner = 60, .random = 20, .seed = seed});
+    return test_binarisation(defence, 0, {images, threat}, {apgd_on(defence)},
+                             {.inner = 60, .random = 20, .seed = seed});
   }
   Classifier honest = make_classifier("conv8k3s2p1-relu-flatten-fc24-relu-fc5", 5, {3, 8, 8}, {}, 11);
   Images images = test::tiny_labelled_images(honest, 24);
@@ -61,7 +62,7 @@ TEST_F(Binarisation, AStandInThatSeesThroughTheMaskFindsWhatWasPlanted) {
   seen_through.surrogate.through_network = false;
   seen_through.surrogate.logits = [net = honest](const SurrogateInput& in) { return net.logits(in.x); };
   const auto outcome =
-      test_binarisation(defence, 0, images, threat, {apgd_on(defence), seen_through}, {.inner = 60, .random = 20});
+      test_binarisation(defence, 0, {images, threat}, {apgd_on(defence), seen_through}, {.inner = 60, .random = 20});
   EXPECT_GE(outcome.found * 20, outcome.tested() * 19) << outcome.found << " of " << outcome.tested();
   EXPECT_EQ(outcome.attack, "apgd-ce on self, apgd-ce on bpda");
 }
@@ -93,13 +94,13 @@ TEST_F(Binarisation, AnImagesProblemDependsOnTheSeedAndItsNumberAlone) {
   EXPECT_EQ(counts(outcome_of(honest)), counts(outcome_of(honest)));
   PlainDefence defence(honest);
   const auto tested = [&](const Tensor& rows) {
-    return test_binarisation(defence, 0, images.select(rows), threat, {apgd_on(defence)}, {.inner = 60, .random = 20})
+    return test_binarisation(defence, 0, {images.select(rows), threat}, {apgd_on(defence)}, {.inner = 60, .random = 20})
         .tested();
   };
   int64_t alone = 0;
   for (int64_t i = 0; i < 6; ++i) alone += tested(torch::tensor({i}, at::kLong));
   EXPECT_EQ(alone, tested(at::arange(6)));
-  EXPECT_THROW(test_binarisation(defence, 0, images, threat, {}, {}), UsageError);
+  EXPECT_THROW(test_binarisation(defence, 0, {images, threat}, {}, {}), UsageError);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include "evaluation/msa_fixture.h"
 #include "hpm/attacks/apgd.h"
 #include "hpm/core/error.h"
+#include "hpm/defences/function_defence.h"
 
 namespace hpm {
 namespace {
@@ -23,7 +24,7 @@ class Collusion : public testing::Test {
     return prediction_logits(*model.head, {ContextKind::joint}, out.features, out.logits, index);
   }
   VictimModel victim_model(const Tensor& rows, int64_t victim, const std::string& surrogate) {
-    return {*defence, 0, defence->surrogates(0, {.names = {surrogate}}).front(), {z, o}, rows, victim};
+    return {{*defence, 0, defence->surrogates(0, {.names = {surrogate}}).front(), {z, o}, rows}, victim};
   }
   HpmModel model = tiny_model(.4);
   Tensor x = tiny_images(9, 3), z, o, index = at::arange(9);
@@ -114,6 +115,20 @@ TEST_F(CollusionStudy, MoreColludersThanABatchHoldsAreRefused) {
   EXPECT_THROW(msa(model, {}, images, {Norm::linf, .03}, options), UsageError);
   options.company_size = 64, options.collusion = {{18}, 5, 3};
   EXPECT_THROW(msa(model, {}, images, {Norm::linf, .03}, options), UsageError) << "no batch has so many";
+}
+
+TEST(Crowds, ADefenceThatNothingCanAttackInPartIsRefusedBeforeTheAttacks) {
+  const auto images = test::tiny_labelled_images(tiny_model(.4, at::kFloat).classifier, 8);
+  FunctionDefence black_box({.logits = [](const Tensor& x) { return x.flatten(1).slice(1, 0, 5).detach(); },
+                             .classes = 5,
+                             .coupling = Coupling::batch,
+                             .differentiable = false},
+                            images, {.contexts = {"joint"}, .company_size = 4});
+  MsaOptions options{.surrogates = {"query"}};
+  options.collusion.colluders = {1};
+  EXPECT_NE(test::message_of<UsageError>([&] { msa(black_box, {images, {Norm::linf, .03}}, options); })
+                .find("can attack part of a batch"),
+            std::string::npos);
 }
 
 TEST_F(CollusionStudy, VictimsStandInBatchesThatHoldSoManyNeighbours) {

@@ -19,7 +19,7 @@ TEST_F(Msa, WorstCaseIsNoBetterThanAnySurrogateAloneNorThanClean) {
     EXPECT_LT(percent(c.robust), percent(c.clean_correct)) << c.context << ": nothing was broken, nothing is tested";
     for (const auto& s : c.surrogates)
       EXPECT_GE(s.accuracy.value_or(100) + 1e-9, percent(c.robust)) << c.context << " " << s.name;
-    EXPECT_TRUE(c.ste_accuracy.has_value());
+    EXPECT_TRUE(c.leading_accuracy.has_value());
     EXPECT_TRUE(c.context == "joint" || !(c.robust & c.clean_correct.logical_not()).any().item<bool>());
   }
 }

@@ -29,7 +29,7 @@ ContextResult context(const std::string& name) {
   ContextResult c{.context = name, .clean_accuracy = 75, .robust_accuracy = 50};
   c.interval = ConfidenceInterval{15, 85}, c.clean_interval = ConfidenceInterval{30.064, 95.441};
   c.clean_correct = {1, 1, 1, 0}, c.robust = {1, 1, 0, 0};
-  c.ste_accuracy = 62.5, c.obfuscation_gap = 12.5, c.joint_any = 49, c.worst_draw = 0;
+  c.leading = "ste", c.leading_accuracy = 62.5, c.obfuscation_gap = 12.5, c.joint_any = 49, c.worst_draw = 0;
   c.collusion = {{8, false, 100, 21}};
   c.benign = {{32, 96, 80.5, 70.25}};
   c.broken_by = {{.by = "fc/apgd-t in solo, composed",

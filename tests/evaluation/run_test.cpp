@@ -93,6 +93,33 @@ TEST_F(EvaluationRun, AnObjectiveAloneIsCheckedThroughTheLeadingSurrogate) {
   EXPECT_EQ(outcome.evaluation.contexts[0].surrogates.front().name, "region");
 }
 
+TEST_F(EvaluationRun, WhatSeveralProtocolsReadIsNotSetInOnePartAlone) {
+  const auto refused = [&] { return test::message_of<UsageError>([&] { plan_evaluation(input, options); }); };
+  options.msa.seed = 3;
+  EXPECT_NE(refused().find("msa has a seed"), std::string::npos);
+  options.msa = {}, options.autoattack.settings.steps = 3;
+  EXPECT_NE(refused().find("autoattack has a seed"), std::string::npos);
+}
+
+TEST_F(EvaluationRun, AHeadThatChangedInMemoryIsNotTakenForTheOldOne) {
+  options.eps = "0.03";
+  run(false);
+  input.model.head->log_tau += 1;
+  EXPECT_NE(test::message_of<Error>([&] { run(true); }).find("SHA-256 of the head"), std::string::npos);
+}
+
+TEST_F(EvaluationRun, OptionsWithoutEffectAreNamedByThePlan) {
+  const auto names = [&] {
+    std::set<std::string> all;
+    for (const auto& unused : plan_evaluation(input, options).unused) all.insert(unused.name);
+    return all;
+  };
+  EXPECT_TRUE(names().contains("colluders"));
+  EXPECT_FALSE(names().contains("transfer-only")) << "there is a control";
+  input.peers = {};
+  EXPECT_TRUE(names().contains("transfer-only"));
+}
+
 /// What CONTRIBUTING promises: a surrogate is a function and a row, and everything else follows from the row.
 TEST_F(EvaluationRun, ASurrogateOfOnesOwnIsOneRowAndIsAttackedReportedAndPriced) {
   HpmSurrogate halved{.name = "halved", .summary = "half of the FC logits"};

@@ -61,7 +61,7 @@ size_t count(const std::string& text, const std::string& part) {
 TEST(Table, HasALineForEachContextWithItsIntervalsAndItsMaskedGradients) {
   const auto rows = lines(table(".md", {small_run()}));
   ASSERT_EQ(rows.size(), 7u);
-  EXPECT_EQ(rows[1], "| model | context | n | clean % | robust %, worst case | ste alone minus worst case |");
+  EXPECT_EQ(rows[1], "| model | context | n | clean % | robust %, worst case | leading alone minus worst case |");
   EXPECT_EQ(rows[2], "|---|---|---:|---:|---:|---:|");
   // Wilson's interval of 3 and 2 of 4, and of 1 of 4.
   EXPECT_EQ(rows[3], "| HPM | solo | 4 | 75.0 (30.1\u201395.4) | 50.0 (15.0\u201385.0) | 12.5 |");

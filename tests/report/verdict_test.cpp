@@ -227,7 +227,7 @@ TEST(Verdict, ExplainsMaskedGradientsFromTheSteFigure) {
   EXPECT_TRUE(contains(remarks, "in context alone")) << remarks;
   auto near = hand_made(61.2, 61.0, -1.9, 2.3, .83);
   near["ste_accuracy"] = 61.4, near["obfuscation_gap"] = .2;
-  EXPECT_FALSE(contains(all_remarks(judged(near)), "STE alone")) << "one image is no evidence";
+  EXPECT_FALSE(contains(all_remarks(judged(near)), "ste alone")) << "one image is no evidence";
 }
 
 TEST(Comparison, PairsTheFlagsOfTwoRunsWhereNothingWasRecorded) {

@@ -59,11 +59,10 @@ TEST_F(Surrogates, AllHaveTheSameVerdictsWhateverTheirGradient) {
 }
 
 TEST(HpmAttackModel, CountsNoBreakOfABatchThatPyTorchsOwnLayersDoNotShow) {
-  HpmModel model{make_classifier("conv8k3s1p1-relu-conv8k3s1p1-relu-flatten-fc8-relu-fc5", 5, {3, 8, 8}, {}, 11),
-                 HpmHead{.lambda = .4}};
-  model.head->means = test::fill_rule(40, 6).view({5, 8}).to(at::kFloat);
+  HpmModel model{make_classifier("resnet14", 10, {3, 32, 32}, {}, 11), HpmHead{.lambda = .4}};
+  model.head->means = test::fill_rule(640, 6).view({10, 64}).to(at::kFloat);
   model.head->log_tau = torch::tensor(std::log(.05f));
-  const auto images = tiny_images(24, 1, at::kFloat);
+  const auto images = test::fill_rule(24 * 3072, 1).view({24, 3, 32, 32}).to(at::kFloat);
   const Loss loss{LossKind::ce, at::zeros({24}, at::kLong), {}};  // not all rows are right
   const Query query{images, at::arange(24)};
   const auto logits = [&](bool verdicts) {

@@ -128,7 +128,7 @@ int analyze(const Arguments& arguments) {
   Journal journal(run.path(), settings.digest(), line.resume);
   settings.write(run.path());
   if (journal.size() > 0) line.monitor().say(fmt::format("going on after {} finished pieces of work", journal.size()));
-  const auto analysis = hpm::analyze(model, images, threat, options, line.monitor(), WorkLog(journal));
+  const auto analysis = hpm::analyze(model, images, threat, options, {line.monitor(), WorkLog(journal)});
   AnalysisInput input{model, data, images.y, index, threat, options, analysis};
   input.first_index = o.data.first, input.indices_given = !o.data.indices.empty();
   input.config = line.fields.json();

@@ -36,7 +36,7 @@ Classifier load_peer(const std::string& name, const std::string& path, const Eva
 
 EvaluationInput load(EvaluateFlags& flags, CommandLine& line) {
   const auto& options = flags.options;
-  const bool compared = !options.is("clean") && options.has_peers();
+  const bool compared = !options.is("clean") && options.names_peers();
   EvaluationInput input{.data = app::load(flags.data, line)};
   input.index = image_numbers(flags.data, input.data);
   input.model = app::load(flags.model, flags.model.model, input.data.image_shape(), line.monitor(),
@@ -124,6 +124,7 @@ int evaluate(const Arguments& arguments) {
   configure_threads(options.compute.threads);
   auto input = load(flags, line);
   if (workers.size() > 1) require_shareable(options);
+  check_options(options, {input.model.head.has_value()});  // before stand-ins are loaded that nothing uses
   for (const auto& file : options.surrogate_files)
     input.surrogates.push_back(torchscript_surrogate(file, flags.model.allow_torchscript));
   to_device(input, options);

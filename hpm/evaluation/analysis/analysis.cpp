@@ -31,20 +31,27 @@ Analysis planned(const ThreatModel& threat, const AnalysisOptions& options) {
 Norm dual(Norm norm) { return norm == Norm::linf ? Norm::l1 : norm == Norm::l1 ? Norm::linf : Norm::l2; }
 
 /// One head on one chunk of images.
+struct Setting {
+  const HpmModel& model;
+  const std::vector<LinearHead>& heads;
+  const ThreatModel& threat;
+  const AnalysisOptions& options;
+  const Analysis& plan;  ///< its radii and iterations
+};
+
 class Study {
  public:
-  Study(const HpmModel& model, const std::vector<LinearHead>& heads, size_t head, const Images& chunk,
-        const ThreatModel& threat, const AnalysisOptions& options, const Analysis& plan, Monitor& monitor)
-      : model_(model),
-        heads_(heads),
-        head_(heads[head]),
-        attacked_(head_.attack_model(model)),
+  Study(const Setting& setting, size_t head, const Images& chunk, Monitor& monitor)
+      : model_(setting.model),
+        heads_(setting.heads),
+        head_(heads_[head]),
+        attacked_(head_.attack_model(model_)),
         chunk_(chunk),
-        threat_(threat),
-        options_(options),
-        plan_(plan),
+        threat_(setting.threat),
+        options_(setting.options),
+        plan_(setting.plan),
         monitor_(monitor),
-        streams_(options.seed) {}
+        streams_(options_.seed) {}
 
   NamedTensors operator()() {
     z_ = features(chunk_.x);
@@ -183,7 +190,8 @@ void add_scatter(ScatterRow& row, const HpmModel& model, const Tensor& z, const 
 }  // namespace
 
 Analysis analyze(const HpmModel& model, const ImageSet& images, const ThreatModel& threat,
-                 const AnalysisOptions& options, Monitor& monitor, const WorkLog& log) {
+                 const AnalysisOptions& options, const Work& work) {
+  auto& [monitor, log, deadline] = work;
   const WorkTimer timer(log);
   require(images.size() > 0, "analyze: needs at least one image");
   auto out = planned(threat, options);
@@ -200,7 +208,7 @@ Analysis analyze(const HpmModel& model, const ImageSet& images, const ThreatMode
     for (size_t h = 0; h < heads.size(); ++h) {
       const auto done = log.once(fmt::format("{}/{}", heads[h].name, begin), chunk.index, [&] {
         at::AutoGradMode mode(true);
-        return Study(model, heads, h, chunk, threat, options, out, monitor)();
+        return Study({model, heads, threat, options, out}, h, chunk, monitor)();
       });
       append(out.heads[h], done);
       add_scatter(out.scatter[h + 1], model, find_tensor(done, "features"), chunk.y);
@@ -215,14 +223,13 @@ Analysis analyze(const HpmModel& model, const ImageSet& images, const ThreatMode
 
 Passes analysis_passes(const HpmModel& model, const ThreatModel& threat, const AnalysisOptions& options) {
   const auto plan = planned(threat, options);
-  const auto heads = static_cast<int64_t>(linear_heads(model).size());
-  int64_t forward = 4, backward = 1;  // clean, its gradient, the strongest run's confirmation and features
+  Passes each{4, 1};  // clean, its gradient, the strongest run's confirmation and features
   const auto add_run = [&](int64_t steps, bool confirmed) {
-    forward += steps + 1 + (confirmed ? 1 : 0), backward += steps + 1;
+    each += budget_of(ApgdOptions{.steps = steps}).passes + Passes{confirmed ? 1 : 0, 0};
   };
   for (size_t e = 0; e < plan.radii.size(); ++e) add_run(plan.iterations.back(), e != plan.own_radius);
   for (size_t s = 0; s + 1 < plan.iterations.size(); ++s) add_run(plan.iterations[s], true);
-  return {1 + heads * forward, heads * backward};
+  return Passes{1, 0} + each * static_cast<int64_t>(linear_heads(model).size());
 }
 
 }  // namespace hpm

@@ -5,7 +5,7 @@
 
 #include "hpm/evaluation/analysis/analysis_heads.h"
 #include "hpm/evaluation/analysis/analysis_scatter.h"
-#include "hpm/evaluation/evaluation.h"
+#include "hpm/evaluation/protocols.h"
 
 namespace hpm {
 
@@ -54,7 +54,7 @@ struct Analysis {
 /// Runs the study in chunks: what it holds besides is a few numbers an image. Throws UsageError for radii or iterations
 /// that are not over 0, for no images, and for a black box.
 Analysis analyze(const HpmModel& model, const ImageSet& images, const ThreatModel& threat,
-                 const AnalysisOptions& options, Monitor& monitor = silent(), const WorkLog& log = {});
+                 const AnalysisOptions& options, const Work& work = {});
 
 /// Passes for an image that survives everything, at most.
 Passes analysis_passes(const HpmModel& model, const ThreatModel& threat, const AnalysisOptions& options);

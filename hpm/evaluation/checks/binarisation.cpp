@@ -139,14 +139,21 @@ Learned learn(const Tensor& inner, const Tensor& planted, double relative_ridge,
   return learned;
 }
 
+/// What a readout reads.
+struct Readable {
+  Defence& defence;
+  size_t target;
+  bool features;  // the penultimate ones; otherwise the logits
+};
+
 /// The readouts of all images, and which of the problems are solved and not solved by random points.
 class Problems {
  public:
-  Problems(Defence& defence, size_t target, bool features, const Images& images, const ThreatModel& threat,
+  Problems(const Readable& readable, const Images& images, const ThreatModel& threat,
            const BinarisationOptions& options)
-      : defence_(defence),
-        target_(target),
-        features_(features),
+      : defence_(readable.defence),
+        target_(readable.target),
+        features_(readable.features),
         images_(images),
         options_(options),
         points_(images, threat, options.seed) {}
@@ -225,15 +232,16 @@ std::string in_words(const std::vector<PlantedAttack>& attacks) {
   return all;
 }
 
-SelfTestOutcome test_binarisation(Defence& defence, size_t target, const Images& images, const ThreatModel& threat,
+SelfTestOutcome test_binarisation(Defence& defence, size_t target, const AttackedImages& on,
                                   const std::vector<PlantedAttack>& attacks, const BinarisationOptions& options) {
+  const auto images = on.images.slice(0, on.images.size());
   require(images.size() > 0 && !attacks.empty(), "binarisation: needs images and an attack");
   require(defence.targets().at(target).coupling == Coupling::rows, "binarisation: needs a target of single images");
   require(options.inner >= 2, "binarisation: needs at least 2 inner points, but got {}", options.inner);
   const bool features = reads_features(defence, target, images, attacks);
   SelfTestOutcome out{defence.targets()[target].name, in_words(attacks), features};
   out.images = images.size(), out.votes = defence.random();
-  Problems problems(defence, target, features, images, threat, options);
+  Problems problems({defence, target, features}, images, on.threat, options);
   BinarisedDefence binarised(defence, target, features, problems.learn_all());
   out.solved = problems.solved.sum().item<int64_t>(), out.random = problems.random.sum().item<int64_t>();
   auto left = (problems.solved & problems.random.logical_not()).nonzero().squeeze(1);

@@ -8,7 +8,7 @@
 #include "hpm/core/progress.h"
 #include "hpm/core/random.h"
 #include "hpm/defences/defence.h"
-#include "hpm/evaluation/evaluation.h"
+#include "hpm/evaluation/protocols.h"
 
 namespace hpm {
 
@@ -31,6 +31,7 @@ struct PlantedAttack {
   Surrogate surrogate;
   std::string words;  ///< "apgd-ce with 50 steps"
   std::function<AttackResult(AttackModel&, const Images&)> run;
+  Passes passes = {};  ///< of an image that survives, where they are to be known before
 };
 
 std::string in_words(const std::vector<PlantedAttack>& attacks);
@@ -38,7 +39,7 @@ std::string in_words(const std::vector<PlantedAttack>& attacks);
 /// Tests the attacks, together, on one target of independent rows. The readout sees the penultimate features where the
 /// defence is an ordinary network attacked by its own gradient, else its logits: what a defence does behind them, or in
 /// place of a network, is then part of the test.
-SelfTestOutcome test_binarisation(Defence& defence, size_t target, const Images& images, const ThreatModel& threat,
+SelfTestOutcome test_binarisation(Defence& defence, size_t target, const AttackedImages& on,
                                   const std::vector<PlantedAttack>& attacks, const BinarisationOptions& options);
 
 /// The outcome as a check: at most 5 % of what was planted may be missed.

@@ -38,9 +38,10 @@ void fields(Fields& f, CheckOptions& o);  ///< the level, as "checks"
 
 /// The checks of an honest evaluation (Athalye et al. 2018, arXiv:1802.00420; Carlini et al. 2019, arXiv:1902.06705;
 /// Tramer et al. 2020, arXiv:2002.08347; Croce et al. 2022, arXiv:2202.13711). basic: unbounded attack, zero gradients,
-/// finite values, ball and box, determinism, consistency, reload, transfer; on a sample of the images, but ball and box
-/// and reload on all. full: also convergence with 200 iterations and Square after white-box, on all survivors, which
-/// are pieces of work. Each is a line, whatever its outcome; reload is of the first context, whose images are saved.
+/// gradient fidelity, finite values, ball and box, determinism, consistency, reload, transfer, Square on a few
+/// survivors; on a sample of the images, but ball and box and reload on all. full: also convergence with 200 iterations
+/// and Square after white-box, on all survivors, which are pieces of work. Each is a line, whatever its outcome; reload
+/// is of the first context, whose images are saved.
 std::vector<CheckOutcome> run_checks(const CheckSubject& subject, const AttackedImages& on,
                                      const Evaluation& evaluation, const CheckOptions& options, const Work& work = {});
 

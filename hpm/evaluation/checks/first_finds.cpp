@@ -7,12 +7,6 @@ namespace {
 
 bool ran(const SurrogateOutcome& surrogate) { return surrogate.unavailable.empty(); }
 
-bool asks_by_queries(const AttackRecord& attack) {
-  const auto& table = attack_table();
-  return std::any_of(table.begin(), table.end(),
-                     [&](const auto& entry) { return entry.name == attack.name && entry.queries; });
-}
-
 }  // namespace
 
 int64_t FirstFinds::of_kind(SurrogateKind kind) const {
@@ -50,7 +44,7 @@ bool FirstFinds::own_square() const {
   if (!view_.options.gradients) return false;
   if (!view_.outcome().surrogates.empty()) return attacked_by(SurrogateKind::query);
   return std::any_of(view_.evaluation.attacks.begin(), view_.evaluation.attacks.end(), [&](const auto& attack) {
-    return asks_by_queries(attack) && attack.context == view_.outcome().context;
+    return !asks_for_gradients(attack.name) && attack.context == view_.outcome().context;
   });
 }
 
@@ -60,7 +54,7 @@ int64_t FirstFinds::of_square() const {
   Tensor before;  // after the attacks before it
   for (const auto& attack : view_.evaluation.attacks) {
     if (attack.context != view_.outcome().context) continue;
-    if (asks_by_queries(attack) && before.defined())
+    if (!asks_for_gradients(attack.name) && before.defined())
       first += (before & attack.robust.logical_not()).sum().item<int64_t>();
     before = attack.robust;
   }

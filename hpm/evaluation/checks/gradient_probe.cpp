@@ -68,7 +68,7 @@ Tensor blind_rows(AttackModel& model, const Images& images, LossKind kind) {
 }
 
 bool attacks_ask_for_gradients(const std::vector<AttackSpec>& attacks) {
-  return std::any_of(attacks.begin(), attacks.end(), [](const auto& spec) { return !attack_entry(spec.name).queries; });
+  return std::any_of(attacks.begin(), attacks.end(), [](const auto& spec) { return asks_for_gradients(spec.name); });
 }
 
 }  // namespace hpm

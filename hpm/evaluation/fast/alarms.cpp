@@ -7,6 +7,7 @@
 #include "hpm/evaluation/checks/gradient_fidelity.h"
 #include "hpm/evaluation/checks/gradient_probe.h"
 #include "hpm/evaluation/checks/input_warnings.h"
+#include "hpm/evaluation/protocols.h"
 
 namespace hpm {
 namespace {
@@ -19,11 +20,8 @@ AlarmResult not_looked_at(std::string name, std::string why) {
   return {.name = std::move(name), .evidence = std::move(why)};
 }
 
-/// Rows whose logits differ by more than a share of their range; NaN differs from everything.
-int64_t rows_that_differ(const Tensor& a, const Tensor& b, double share) {
-  const auto range = (a.amax(1) - a.amin(1)).clamp_min(1e-30);
-  const auto apart = (a - b).abs().amax(1);
-  return apart.le(share * range).logical_not().sum().item<int64_t>();
+int64_t count_that_differ(const Tensor& a, const Tensor& b, double share) {
+  return rows_that_differ(a, b, share).sum().item<int64_t>();
 }
 
 Tensor logits_of(AttackModel& model, const Images& images) {
@@ -31,9 +29,10 @@ Tensor logits_of(AttackModel& model, const Images& images) {
   return model.ask({images.x, images.index}, nullptr).target_logits;
 }
 
-constexpr int64_t kGradients = 64;          // images of the alarms by gradient but PGD-10 against PGD-50
-constexpr int64_t kMost = 60, kLeast = 12;  // of the sample that FAB-T and Square attack in full
-constexpr int64_t kPartOfCore = 4;          // it costs a quarter of the core at most
+constexpr int64_t kGradients = 64;                  // images of the alarms by gradient but PGD-10 against PGD-50
+constexpr int64_t kMost = 60, kLeast = 12;          // of the sample that FAB-T and Square attack in full
+constexpr int64_t kPartOfCore = 4;                  // it costs a quarter of the core at most
+constexpr int64_t kFewSteps = 10, kManySteps = 50;  // of PGD
 
 /// Images of PGD-10 against PGD-50. An eighth of them, so that looking costs less than attacking.
 int64_t compared_by_steps(int64_t correct) { return std::min(correct, std::clamp<int64_t>(correct / 8, 24, 200)); }
@@ -112,7 +111,7 @@ AlarmResult fidelity_alarm(AttackModel& model, const Images& images) {
 
 AlarmResult random_alarm(AttackModel& model, const Images& images) {
   if (images.size() == 0) return not_looked_at("random", "there are no images");
-  const auto differ = rows_that_differ(logits_of(model, images), logits_of(model, images), 1e-4);
+  const auto differ = count_that_differ(logits_of(model, images), logits_of(model, images), 1e-4);
   return alarm("random", static_cast<double>(differ), 0, "images",
                fmt::format("{} of {} images got other logits when they were asked again", differ, images.size()));
 }
@@ -121,7 +120,7 @@ AlarmResult coupled_alarm(AttackModel& model, const Images& images) {
   if (images.size() < 2) return not_looked_at("coupled batch", "it needs two images");
   const auto half = images.select(at::arange((images.size() + 1) / 2));
   const auto together = logits_of(model, images).slice(0, 0, half.size());
-  const auto differ = rows_that_differ(together, logits_of(model, half), 1e-3);
+  const auto differ = count_that_differ(together, logits_of(model, half), 1e-3);
   return alarm("coupled batch", static_cast<double>(differ), 0, "images",
                fmt::format("{} of {} images got other logits in a smaller batch", differ, half.size()));
 }
@@ -181,6 +180,9 @@ int64_t sample_size(const std::optional<int64_t>& given, int64_t core_passes, in
   return affordable < kLeast ? 0 : std::min(affordable, kMost);
 }
 
+int64_t twentieth(int64_t survivors) {
+  return std::min(survivors, std::clamp<int64_t>((survivors + 19) / 20, kLeast, kMost));
+}
 int64_t queried(int64_t survivors) { return std::min(survivors, std::clamp<int64_t>(survivors / 10, kLeast, kMost)); }
 
 AttackSpec autoattack_spec(const std::string& name, Norm norm, int64_t classes) {
@@ -203,14 +205,18 @@ std::vector<AlarmResult> look_at_gradients(const LookedAt& at, const Tensor& cor
                                coupled_alarm(at.model, some), zero_gradient_alarm(at.model, some, at.threat, streams),
                                still_loss_alarm(at.model, some, at.threat, streams)};
   const auto rows = first(compared_by_steps(correct.numel()));
-  const auto by_10 = left_by_pgd(at, 10, rows, monitor, log), by_50 = left_by_pgd(at, 50, rows, monitor, log);
+  const auto by_10 = left_by_pgd(at, kFewSteps, rows, monitor, log),
+             by_50 = left_by_pgd(at, kManySteps, rows, monitor, log);
   all.push_back(steps_alarm(by_10, by_50, rows.numel()));
   return all;
 }
 
 Passes gradient_alarm_passes(int64_t n) {
-  const auto few = std::min(kGradients, n), looked = compared_by_steps(n);
-  return {10 * few + (10 + 50 + 6) * looked, 3 * few + (10 + 50) * looked};
+  // Random, coupled batch, zero gradients, loss that does not move: ten passes at most, three with a gradient.
+  auto total = Passes{10, 3} * std::min(kGradients, n);
+  for (const int64_t steps : {kFewSteps, kManySteps})  // and the pass over the originals, and the verdict
+    total += (budget_of(PgdOptions{.steps = steps}).passes + Passes{2, 0}) * compared_by_steps(n);
+  return total;
 }
 
 }  // namespace hpm

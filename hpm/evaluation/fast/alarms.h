@@ -15,6 +15,7 @@ struct AlarmOptions {
   /// none where that is fewer than 12 (in the Mixed Surrogate Attack a twentieth, 12 to 60).
   std::optional<int64_t> sample = {};
   bool no_escalate = false;  ///< nothing follows an alarm: the result is suspect instead
+  bool operator==(const AlarmOptions&) const = default;
 };
 void fields(Fields& f, AlarmOptions& o);
 
@@ -68,6 +69,9 @@ int64_t sampled_passes(Norm norm, int64_t classes);
 /// How many of so many survivors a few queries of Square, and what was made for another model, are tried on: a tenth,
 /// at least 12 and at most 60.
 int64_t queried(int64_t survivors);
+
+/// The same share in the Mixed Surrogate Attack: how many of so many survivors FAB-T and Square attack in full.
+int64_t twentieth(int64_t survivors);
 
 /// An attack of AutoAttack with its settings for this norm.
 AttackSpec autoattack_spec(const std::string& name, Norm norm, int64_t classes);

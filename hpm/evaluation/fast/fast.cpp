@@ -155,9 +155,8 @@ class Fast {
 
   /// The leading surrogate where its gradient is not the prediction's own.
   std::string stand_in() const {
-    for (const auto& surrogate : defence_.surrogates(0, {.quick = false}))
-      if (surrogate.leads && !surrogate.exact) return surrogate.name;
-    return "";
+    const auto leading = leading_surrogate(defence_, 0);
+    return leading && !leading->exact ? leading->name : "";
   }
 
   /// With the seed and the draws of AutoAttack's own run: what it would break is broken.

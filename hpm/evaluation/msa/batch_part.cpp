@@ -4,12 +4,12 @@
 
 namespace hpm {
 
-BatchPartModel::BatchPartModel(Defence& defence, size_t target, Surrogate surrogate, Output clean, const Tensor& rows)
-    : defence_(defence),
-      target_(target),
-      surrogate_(std::move(surrogate)),
-      clean_(std::move(clean)),
-      rows_(rows.to(clean_.logits.device())) {
+BatchPartModel::BatchPartModel(BatchPart part)
+    : defence_(part.defence),
+      target_(part.target),
+      surrogate_(std::move(part.surrogate)),
+      clean_(std::move(part.clean)),
+      rows_(part.rows.to(clean_.logits.device())) {
   require(surrogate_.logits != nullptr, "msa: an attack on part of a batch needs a surrogate with logits, but got {}",
           surrogate_.name);
   require(defence_.row_wise_pass(),
@@ -24,6 +24,14 @@ Output BatchPartModel::with(const Tensor& x) const {
 Tensor BatchPartModel::predict(const Output& batch, const Tensor& index) const {
   torch::NoGradGuard guard;
   return defence_.predict({batch.features.detach(), batch.logits.detach()}, index, target_);
+}
+
+std::vector<Surrogate> crowd_surrogates(const Defence& defence, size_t target) {
+  std::vector<Surrogate> all;
+  if (!defence.row_wise_pass()) return all;
+  for (auto& surrogate : defence.surrogates(target, {.quick = false}))
+    if (surrogate.in_crowds && surrogate.unavailable.empty() && surrogate.logits) all.push_back(std::move(surrogate));
+  return all;
 }
 
 }  // namespace hpm

@@ -1,11 +1,20 @@
-// defines: BatchPartModel
+// defines: BatchPart, BatchPartModel, crowd_surrogates()
 #pragma once
 #include "hpm/attacks/attack_model.h"
 #include "hpm/defences/defence.h"
 
 namespace hpm {
 
-/// A batch of which an attacker moves some rows, as one object. The pass over the other rows is made once.
+/// A batch of which an attacker moves some rows.
+struct BatchPart {
+  Defence& defence;
+  size_t target;
+  Surrogate surrogate;
+  Output clean;  ///< the pass over the batch as it is: z [B,D], o [B,K]
+  Tensor rows;   ///< [M] int64: those that move
+};
+
+/// The same as one object. The pass over the other rows is made once.
 class BatchPartModel : public AttackModel {
  public:
   Coupling coupling() const override { return Coupling::batch; }
@@ -13,10 +22,9 @@ class BatchPartModel : public AttackModel {
   Passes passes() const override { return defence_.passes(); }
 
  protected:
-  /// `clean`: the pass over the batch as it is, z [B,D], o [B,K]; `rows` [M] int64: those that move. The defence must
-  /// outlive it. Throws UsageError for a surrogate without logits, and for a defence whose pass does not treat rows
-  /// independently.
-  BatchPartModel(Defence& defence, size_t target, Surrogate surrogate, Output clean, const Tensor& rows);
+  /// The defence must outlive it. Throws UsageError for a surrogate without logits, and for a defence whose pass does
+  /// not treat rows independently.
+  explicit BatchPartModel(BatchPart part);
   /// The pass over the batch with the images x [M,C,H,W] in the rows that move.
   Output with(const Tensor& x) const;
   /// The target's logits [B,K] of such a pass; `index` [B]: the images' numbers. Without gradient.
@@ -28,5 +36,9 @@ class BatchPartModel : public AttackModel {
   Output clean_;
   Tensor rows_;
 };
+
+/// The surrogates that can attack part of a batch of this target; none where the defence's pass does not treat rows
+/// independently.
+std::vector<Surrogate> crowd_surrogates(const Defence& defence, size_t target);
 
 }  // namespace hpm

@@ -16,9 +16,7 @@ void fields(Fields& f, BenignOptions& o) {
         {.min = 1, .max = 65535});
 }
 
-BenignModel::BenignModel(Defence& defence, size_t target, Surrogate surrogate, Output clean, const Tensor& malicious,
-                         Tensor labels)
-    : BatchPartModel(defence, target, std::move(surrogate), std::move(clean), malicious), labels_(std::move(labels)) {}
+BenignModel::BenignModel(BatchPart part, Tensor labels) : BatchPartModel(std::move(part)), labels_(std::move(labels)) {}
 
 Answer BenignModel::ask(const Query& query, const Loss* loss) {
   at::AutoGradMode mode(loss != nullptr);
@@ -70,10 +68,8 @@ class Invasion {
       : run_(run),
         target_(target),
         malicious_(malicious),
-        streams_(seed_of(run.options, "benign", run.target(target).name)) {
-    for (auto& surrogate : run.defence.surrogates(target, {.quick = false}))
-      if (surrogate.in_crowds && surrogate.unavailable.empty()) surrogates_.push_back(std::move(surrogate));
-  }
+        streams_(seed_of(run.options, "benign", run.target(target).name)),
+        surrogates_(crowd_surrogates(run.defence, target)) {}
 
   BenignOutcome operator()() {
     BenignOutcome outcome{malicious_, 0, 0, 0, at::zeros({run_.images.size()}, at::kBool)};
@@ -133,7 +129,7 @@ class Invasion {
     const auto to = attackers.to(batch.x.device());
     auto fewest = right(batch.x, batch);
     for (const auto& surrogate : surrogates_) {
-      BenignModel attacked(run_.defence, target_, surrogate, clean, attackers, batch.y);
+      BenignModel attacked({run_.defence, target_, surrogate, clean, attackers}, batch.y);
       const auto random = apgd_start(batch, run_.threat, streams_, {"benign start"}).x;
       const ApgdStart start{batch.x.index_copy(0, to, random.index_select(0, to)), true};
       const auto found = apgd_run(attacked, batch, start, {}, run_.threat,
@@ -154,10 +150,9 @@ class Invasion {
 }  // namespace
 
 std::vector<BenignOutcome> benign_victims(const MsaRun& run, size_t target) {
-  int64_t company = 0;
-  for (const auto& batch : run.defence.batches()) company = std::max(company, batch.numel());
   std::vector<BenignOutcome> outcomes;
-  if (!run.defence.row_wise_pass()) return outcomes;
+  if (crowd_surrogates(run.defence, target).empty()) return outcomes;  // msa() has refused where they were asked for
+  const auto company = largest_batch(run.defence);
   for (auto m : malicious_numbers(run.options.benign, run.options.version, company))
     outcomes.push_back(Invasion(run, target, m)());
   return outcomes;

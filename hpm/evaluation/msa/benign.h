@@ -23,9 +23,8 @@ void fields(Fields& f, BenignOptions& o);  ///< all but the steps
 /// that the worst batch is the one with the fewest untouched images right.
 class BenignModel : public BatchPartModel {
  public:
-  /// As BatchPartModel; `malicious` [m] int64 (CPU): the attacker's rows; `labels` [B].
-  BenignModel(Defence& defence, size_t target, Surrogate surrogate, Output clean, const Tensor& malicious,
-              Tensor labels);
+  /// As BatchPartModel, whose rows are the attacker's; `labels` [B].
+  BenignModel(BatchPart part, Tensor labels);
   Answer ask(const Query& query, const Loss* loss) override;
 
  private:

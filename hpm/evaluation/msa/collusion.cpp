@@ -14,11 +14,8 @@ void fields(Fields& f, CollusionOptions& o) {
   f.add("victims", o.victims, "victims of the colluders", {.min = 1, .unit = "images"});
 }
 
-VictimModel::VictimModel(Defence& defence, size_t target, Surrogate surrogate, Output clean, const Tensor& rows,
-                         int64_t victim)
-    : BatchPartModel(defence, target, std::move(surrogate), std::move(clean), rows),
-      index_(at::arange(clean_.logits.size(0))),
-      victim_(victim) {}
+VictimModel::VictimModel(BatchPart part, int64_t victim)
+    : BatchPartModel(std::move(part)), index_(at::arange(clean_.logits.size(0))), victim_(victim) {}
 
 Answer VictimModel::ask(const Query& query, const Loss* loss) {
   TORCH_INTERNAL_ASSERT(query.x.size(0) == rows_.size(0), "VictimModel: the query is all of the attacker's rows");
@@ -70,10 +67,8 @@ class Crowd {
         colluders_(colluders),
         victim_too_(victim_too),
         options_(run.options.collusion),
-        streams_(seed_of(run.options, "colluders", run.target(target).name)) {
-    for (auto& surrogate : run.defence.surrogates(target, {.quick = false}))
-      if (surrogate.in_crowds) surrogates_.push_back(std::move(surrogate));
-  }
+        streams_(seed_of(run.options, "colluders", run.target(target).name)),
+        surrogates_(crowd_surrogates(run.defence, target)) {}
 
   CollusionOutcome operator()() {
     CollusionOutcome outcome{colluders_, victim_too_, 0, 0, at::zeros({run_.images.size()}, at::kBool)};
@@ -142,7 +137,7 @@ class Crowd {
     auto images = batch.images.select(rows);
     images.y = batch.images.y[victim].expand({rows.numel()}).contiguous();
     for (const auto& surrogate : surrogates_) {
-      VictimModel attacked(run_.defence, target_, surrogate, batch.pass, rows, victim);
+      VictimModel attacked({run_.defence, target_, surrogate, batch.pass, rows}, victim);
       const auto found =
           apgd(attacked, images, run_.threat,
                {.steps = options_.steps, .stream = fmt::format("collusion {}", surrogate.name)}, streams_);
@@ -174,6 +169,7 @@ class Crowd {
 
 std::vector<CollusionOutcome> collusion(const MsaRun& run, size_t target) {
   std::vector<CollusionOutcome> outcomes;
+  if (crowd_surrogates(run.defence, target).empty()) return outcomes;  // msa() has refused where they were asked for
   for (auto m : run.options.collusion.colluders) {
     outcomes.push_back(Crowd(run, target, m, true)());
     if (m > 0) outcomes.push_back(Crowd(run, target, m, false)());

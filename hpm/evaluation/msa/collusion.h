@@ -23,7 +23,7 @@ void fields(Fields& f, CollusionOptions& o);  ///< all but the steps
 class VictimModel : public BatchPartModel {
  public:
   /// As BatchPartModel; `victim`: the row to break.
-  VictimModel(Defence& defence, size_t target, Surrogate surrogate, Output clean, const Tensor& rows, int64_t victim);
+  VictimModel(BatchPart part, int64_t victim);
   Answer ask(const Query& query, const Loss* loss) override;
 
  private:

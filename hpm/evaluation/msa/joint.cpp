@@ -100,7 +100,7 @@ class BatchTarget : public TargetAttack {
 
   /// A composition of a batch as a piece of work: which predictions are right on it, [judged,B], from a fresh pass, and
   /// the images where it is the attacked target's worst so far.
-  NamedTensors judged_batch(const FixedBatch& batch, const Images& originals, const Tensor& x) const {
+  NamedTensors composition(const FixedBatch& batch, const Images& originals, const Tensor& x) const {
     if (!inside(x, originals.x, run_.threat).all().item<bool>())
       fail("msa: an attack on the context {} left the threat model; its batch cannot be counted", outcome_.context);
     const auto correct = predict(originals, x).eq(originals.y.to(at::kCPU));
@@ -128,7 +128,8 @@ class BatchTarget : public TargetAttack {
   }
 
   /// One attack on every batch, each a piece of work; `own` [batches][B] keeps the worst of this surrogate alone.
-  void attack_all(AttackModel& attacked, const AttackSpec& spec, const Surrogate& surrogate, std::vector<Tensor>& own) {
+  void attack_all(AttackedDefence& attacked, const AttackSpec& spec, std::vector<Tensor>& own) {
+    const auto& surrogate = attacked.surrogate();
     AttackRecord record{spec.name, surrogate.name, outcome_.context};
     record.matrix = at::zeros({run_.images.size()}, at::kChar);
     const RandomStreams streams(seed_of(run_.options, surrogate.name, outcome_.context));
@@ -146,10 +147,10 @@ class BatchTarget : public TargetAttack {
           const auto& batch = batches_[b];
           return observed_attack(run_, attacked, [&] {
             const auto images = run_.images.select(batch.rows);
-            return judged_batch(batch, images,
-                                surrogate.adapt
-                                    ? attack_in_rounds(run_, attacked, surrogate, images, spec, streams)
-                                    : ready(spec).run(attacked, images, run_.threat, streams, run_.monitor).images);
+            return composition(batch, images,
+                               surrogate.adapt
+                                   ? attack_in_rounds(run_, attacked, images, spec, streams)
+                                   : ready(spec).run(attacked, images, run_.threat, streams, run_.monitor).images);
           });
         },
         [&](size_t b, const NamedTensors& done) {
@@ -173,7 +174,7 @@ class BatchTarget : public TargetAttack {
     AttackedDefence attacked(run_.defence, target_, step.surrogate, &run_.observer);
     std::vector<Tensor> own;
     for (const auto& batch : batches_) own.push_back(outcome_.clean_correct.index_select(0, batch.rows));
-    for (const auto& spec : step.attacks) attack_all(attacked, spec, step.surrogate, own);
+    for (const auto& spec : step.attacks) attack_all(attacked, spec, own);
     if (first) {
       compose(target_, {step.surrogate.name, step.surrogate.kind, "", outcome_.context, true});
       for (size_t b = 0; b < batches_.size(); ++b) own[b] = batches_[b].correct[0];
@@ -185,7 +186,7 @@ class BatchTarget : public TargetAttack {
     outcome.broke = std::max<int64_t>(outcome.of - left, 0);
     outcome.first = before - flags().sum().item<int64_t>();
     outcome.accuracy = 100. * static_cast<double>(left) / static_cast<double>(run_.images.size());
-    if (step.surrogate.leads) outcome_.ste_accuracy = outcome.accuracy;
+    if (step.surrogate.leads) outcome_.leading = step.surrogate.name, outcome_.leading_accuracy = outcome.accuracy;
   }
 
   /// The images that broke each row of a batch for `target`, put together: a new candidate, judged like the rest; once
@@ -198,7 +199,7 @@ class BatchTarget : public TargetAttack {
       const auto found = run_.observer.images(target).select(batch.rows);
       const auto rows = per_row(broken.to(found.device()), found);
       for (const auto& elsewhere : {originals.x, worst_.select(batch.rows)})
-        keep_worse(batch, judged_batch(batch, originals, at::where(rows, found, elsewhere)), by, target);
+        keep_worse(batch, composition(batch, originals, at::where(rows, found, elsewhere)), by, target);
     }
   }
 

@@ -140,17 +140,23 @@ void attack_targets(MsaRun& run) {
   }
 }
 
-/// Refuses numbers of colluders that no batch has; warns where no prediction depends on a neighbour.
+/// Refuses numbers of colluders that no batch has, and a defence of which nothing can attack part of a batch; warns
+/// where no prediction depends on a neighbour.
 void check_crowds(const Defence& defence, const MsaOptions& options, Monitor& monitor) {
   if (options.collusion.colluders.empty() && options.benign.malicious.empty()) return;
   bool coupled = false;
-  for (auto t : attacked_targets(defence)) coupled |= defence.targets()[t].coupling == Coupling::batch;
+  for (auto t : attacked_targets(defence)) {
+    if (defence.targets()[t].coupling == Coupling::rows) continue;
+    coupled = true;
+    require(!crowd_surrogates(defence, t).empty(),
+            "msa: colluders and malicious images need a surrogate of {} that can attack part of a batch, and the "
+            "defence has none (no gradient, or a pass that does not treat rows independently); leave them out",
+            defence.targets()[t].name);
+  }
   if (!coupled)
     return monitor.warn("colluders, malicious: no prediction depends on a neighbour here; nothing is studied");
-  int64_t largest = 0;
-  for (const auto& batch : defence.batches()) largest = std::max(largest, batch.numel());
-  check_colluders(options.collusion, largest);
-  check_malicious(options.benign, largest);
+  check_colluders(options.collusion, largest_batch(defence));
+  check_malicious(options.benign, largest_batch(defence));
 }
 
 }  // namespace

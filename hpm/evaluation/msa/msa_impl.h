@@ -1,4 +1,5 @@
-// defines: MsaRun, TargetOutcome, TargetAttack, verify(), new_breaks_of(), replay()
+// defines: MsaRun, TargetOutcome, TargetAttack, attack_rows(), attack_batches(), verify(), observed_attack(), replay(),
+// outcome_of(), add_outcome(), attack_in_rounds(), benign_victims(), collusion()
 #pragma once
 #include <functional>
 #include <memory>
@@ -65,8 +66,8 @@ void add_outcome(SurrogateOutcome outcome, std::vector<SurrogateOutcome>& all);
 
 /// Attacks a whole batch in rounds (Surrogate::adapt): what each round found is told to the surrogate before the next
 /// one. Gives the version of the batch with the fewest correct predictions.
-Tensor attack_in_rounds(const MsaRun& run, AttackModel& attacked, const Surrogate& surrogate, const Images& batch,
-                        const AttackSpec& spec, const RandomStreams& streams);
+Tensor attack_in_rounds(const MsaRun& run, AttackedDefence& attacked, const Images& batch, const AttackSpec& spec,
+                        const RandomStreams& streams);
 
 /// What malicious neighbours do to the untouched images of a target whose batches are one object, in each number asked
 /// for; none where no batch has so many.

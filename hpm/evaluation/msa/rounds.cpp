@@ -4,12 +4,12 @@
 
 namespace hpm {
 
-Tensor attack_in_rounds(const MsaRun& run, AttackModel& attacked, const Surrogate& surrogate, const Images& batch,
-                        const AttackSpec& spec, const RandomStreams& streams) {
+Tensor attack_in_rounds(const MsaRun& run, AttackedDefence& attacked, const Images& batch, const AttackSpec& spec,
+                        const RandomStreams& streams) {
   const SearchOperations faster;
   const auto adapt_to = [&](const Tensor& x, bool anew) {
     torch::NoGradGuard guard;
-    surrogate.adapt(run.defence.run(x), anew);
+    attacked.surrogate().adapt(run.defence.run(x), anew);
   };
   WorstBatch worst;
   adapt_to(batch.x, true);

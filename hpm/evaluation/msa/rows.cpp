@@ -125,13 +125,13 @@ class RowTarget : public TargetAttack {
     outcome.first = (before & survivors().logical_not()).sum().item<int64_t>();
     outcome.complete = all || at::equal(given, clean);
     if (outcome.complete) outcome.accuracy = percent(unbroken);
-    if (step.surrogate.leads) outcome_.ste_accuracy = outcome.accuracy;
+    if (step.surrogate.leads) outcome_.leading = step.surrogate.name, outcome_.leading_accuracy = outcome.accuracy;
   }
 
   /// Places of the survivors that FAB-T and Square attack: a twentieth, at least 12 and at most 60.
   Tensor sample_of_survivors() const {
     const auto rows = survivors().nonzero().squeeze(1);
-    const auto count = run_.options.alarms.sample.value_or(std::clamp<int64_t>((rows.numel() + 19) / 20, 12, 60));
+    const auto count = run_.options.alarms.sample.value_or(twentieth(rows.numel()));
     return in_random_order(rows, run_.images.index, run_.options.seed).slice(0, 0, std::min(count, rows.numel()));
   }
 

@@ -105,9 +105,10 @@ ContextResult figures_of(const ContextOutcome& c, bool attacked) {
 
 ContextResult context_result(const ContextOutcome& c, const ResultsInput& in) {
   auto out = figures_of(c, in.protocol != "clean");
-  if (c.ste_accuracy) {
-    out.ste_accuracy = rounded(*c.ste_accuracy);
-    out.obfuscation_gap = rounded(*c.ste_accuracy - percent(c.robust));
+  if (c.leading_accuracy) {
+    out.leading = c.leading;
+    out.leading_accuracy = rounded(*c.leading_accuracy);
+    out.obfuscation_gap = rounded(*c.leading_accuracy - percent(c.robust));
   }
   out.joint_any = rounded(c.joint_any);
   out.worst_draw = rounded(c.worst_draw);

@@ -124,7 +124,8 @@ void describe_figures(V& v, ContextResult& x) {
 /// What one attack after the other did in a context.
 template <class V>
 void describe_attackers(V& v, ContextResult& x) {
-  v.optional("ste_accuracy", x.ste_accuracy, "percent, under the surrogate ste alone");
+  v.optional("leading", x.leading, "the surrogate that leads: ste of an HPM model, self or eot of another");
+  v.optional("ste_accuracy", x.leading_accuracy, "percent, under the leading surrogate alone");
   v.optional("obfuscation_gap", x.obfuscation_gap, "ste_accuracy minus robust_accuracy, points");
   v.optional("worst_draw_accuracy", x.worst_draw, "percent right in each of ten draws");
   v.optional("collusion", x.collusion);

@@ -107,9 +107,11 @@ struct ContextResult {
   std::optional<double> clean_accuracy, robust_accuracy;
   std::optional<ConfidenceInterval> interval, clean_interval;
   Flags clean_correct, robust;
-  std::optional<double> ste_accuracy, obfuscation_gap;  ///< under ste alone; that minus robust_accuracy
-  std::optional<double> joint_any;                      ///< joint: no attacked batch broke them
-  std::optional<double> worst_draw;                     ///< right in each of ten draws, at every iterate
+  std::string leading;  ///< the surrogate that leads; "" in older files, where it is ste
+  std::optional<double> leading_accuracy, obfuscation_gap;  ///< under it alone; that minus robust_accuracy
+  std::string leading_name() const { return leading.empty() ? "ste" : leading; }
+  std::optional<double> joint_any;   ///< joint: no attacked batch broke them
+  std::optional<double> worst_draw;  ///< right in each of ten draws, at every iterate
   std::vector<CollusionResult> collusion;
   std::vector<BenignResult> benign;
   std::vector<BrokenBy> broken_by;

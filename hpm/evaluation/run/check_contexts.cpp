@@ -31,27 +31,15 @@ bool stand_ins_attacked(const ContextOutcome& outcome) {
 
 /// False for a black box that queries alone attacked.
 bool asked_for_gradients(const Evaluation& evaluation) {
-  return std::any_of(evaluation.attacks.begin(), evaluation.attacks.end(), [](const auto& attack) {
-    const auto& table = attack_table();
-    return std::none_of(table.begin(), table.end(),
-                        [&](const auto& entry) { return entry.name == attack.name && entry.queries; });
-  });
-}
-
-/// Positions of the images of each fixed batch among those evaluated.
-std::vector<Tensor> batch_places(const Defence& defence, const ImageSet& images) {
-  const auto place = at::full({images.index.max().item<int64_t>() + 1}, -1, at::kLong);
-  place.index_copy_(0, images.index, at::arange(images.size()));
-  std::vector<Tensor> all;
-  for (const auto& batch : defence.batches()) all.push_back(place.index_select(0, batch));
-  return all;
+  return std::any_of(evaluation.attacks.begin(), evaluation.attacks.end(),
+                     [](const auto& attack) { return asks_for_gradients(attack.name); });
 }
 
 }  // namespace
 
-void check_contexts(const Subject& subject, Defence& defence, const AttackedImages& on,
-                    const EvaluationOptions& options, const std::optional<ImageSet>& saved, const Work& work,
-                    Evaluation& evaluation) {
+void check_contexts(const Examined& e, const std::optional<ImageSet>& saved, Evaluation& evaluation) {
+  auto& defence = e.defence;
+  const auto& on = e.on;
   const auto start = std::chrono::steady_clock::now();
   for (size_t c = 0, t = 0; t < defence.targets().size() && c < evaluation.contexts.size(); ++t) {
     const auto& target = defence.targets()[t];
@@ -68,7 +56,7 @@ void check_contexts(const Subject& subject, Defence& defence, const AttackedImag
     }
     if (views.empty()) views.push_back(defence.attack_model(t)), names.emplace_back("the model");
     // Of a random model the draws of a whole batch belong together.
-    CheckSubject checked{*views.front(), target.coupling == Coupling::batch || options.random,
+    CheckSubject checked{*views.front(), target.coupling == Coupling::batch || e.options.random,
                          [&](const Tensor& x, const Tensor& index) {
                            return predict_once(defence, {x, index}, t);
                          }};
@@ -79,11 +67,11 @@ void check_contexts(const Subject& subject, Defence& defence, const AttackedImag
     for (size_t i = 1; i < views.size(); ++i) checked.others.emplace_back(names[i], views[i].get());
     checked.context = context;
     if (target.coupling == Coupling::batch) checked.batches = batch_places(defence, on.images);
-    auto settings = options.for_checks();
+    auto settings = e.options.for_checks();
     settings.gradients = asked_for_gradients(evaluation);
-    settings.differentiable = subject.differentiable;
+    settings.differentiable = e.subject.differentiable;
     checked.saved = saved;
-    auto lines = run_checks(checked, on, evaluation, settings, work);
+    auto lines = run_checks(checked, on, evaluation, settings, e.work);
     std::move(lines.begin(), lines.end(), std::back_inserter(evaluation.checks));
   }
   evaluation.checks_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -39,13 +39,12 @@ std::unique_ptr<Defence> composed(const Subject& subject, const ImageSet& images
   return narrowed.make(images, contexts_of(composition), log);
 }
 
-/// The defence's own gradient alone, with the attacks of the version quick.
-MsaOptions own_gradient(const Defence& defence, const EvaluationOptions& options) {
+/// The leading surrogate alone, with the attacks of the version quick.
+MsaOptions leading_alone(const Defence& defence, const EvaluationOptions& options) {
   auto msa = options.for_msa();
   msa.version = "quick", msa.surrogates.clear(), msa.joint_surrogates.clear();
   msa.full_matrix = false, msa.collusion = {}, msa.benign = {};
-  for (const auto& surrogate : defence.surrogates(0, {.quick = false}))
-    if (surrogate.leads) msa.surrogates = {surrogate.name};
+  if (const auto leading = leading_surrogate(defence, 0)) msa.surrogates = {leading->name};
   return msa;
 }
 
@@ -54,7 +53,7 @@ MsaOptions own_gradient(const Defence& defence, const EvaluationOptions& options
 std::vector<CompositionOutcome> run_compositions(const Subject& subject, const AttackedImages& on,
                                                  const EvaluationOptions& options, const Work& work) {
   std::vector<CompositionOutcome> all;
-  if (subject.own) return all;  // its maker decides on the batches
+  if (subject.maker) return all;  // it decides on the batches
   for (const auto& composition : compositions_of(options, on.images.size())) {
     const auto& [size, by_class] = composition;
     const Work here{work.monitor, work.log.below(fmt::format("batches of {}{}", size, by_class ? " by class" : "")),
@@ -62,7 +61,7 @@ std::vector<CompositionOutcome> run_compositions(const Subject& subject, const A
     auto images = on.images;
     if (by_class) images = images.subset(std::get<1>(images.y.to(at::kCPU).sort(std::optional<bool>(true), 0, false)));
     const auto defence = composed(subject, images, composition, here.log);
-    const auto found = msa(*defence, {images, on.threat}, own_gradient(*defence, options), here).first();
+    const auto found = msa(*defence, {images, on.threat}, leading_alone(*defence, options), here).first();
     all.push_back({size, by_class, percent(found.clean_correct), percent(found.robust)});
   }
   return all;
@@ -71,10 +70,10 @@ std::vector<CompositionOutcome> run_compositions(const Subject& subject, const A
 Passes composition_passes(const Subject& subject, const ImageSet& sample, Norm norm, const EvaluationOptions& options,
                           int64_t n) {
   Passes total;
-  if (subject.own) return total;
+  if (subject.maker) return total;
   for (const auto& composition : compositions_of(options, n)) {
     const auto defence = composed(subject, sample, composition, {});
-    total += msa_passes(*defence, norm, own_gradient(*defence, options));
+    total += msa_passes(*defence, norm, leading_alone(*defence, options));
   }
   return total;
 }

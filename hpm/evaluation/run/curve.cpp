@@ -29,31 +29,28 @@ RadiusOutcome point_of(double eps, const Tensor& robust) {
 
 }  // namespace
 
-std::vector<RadiusOutcome> run_curve(const Subject& subject, const ImageSet& images, std::vector<ThreatModel> radii,
-                                     const EvaluationOptions& options, const Work& work, Evaluation& headline) {
+std::vector<RadiusOutcome> run_curve(const Examined& examined, std::vector<ThreatModel> radii, Evaluation& headline) {
+  const auto& [subject, defence, on, options, work] = examined;
   std::vector<RadiusOutcome> points;
   if (radii.size() < 2) return points;
   const double first = radii.front().eps;
   std::sort(radii.begin(), radii.end(), [](const auto& a, const auto& b) { return a.eps < b.eps; });
-  const auto context = options.evaluated_contexts().front();
-  const bool coupled =
-      options.coupled() || subject.own;  // a model, or a defence of the user's own, that needs its batch
-  const bool alone = coupled ? !subject.own && context == "alone"
-                             : !subject.model.head || context == "reference" || context == "alone";
-  const bool joint = subject.own || ((subject.model.head || coupled) && context == "joint");
-  auto alone_options = options;  // nothing else is studied at the other radii
-  alone_options.sweep.clear(), alone_options.msa.collusion.colluders.clear();
+  const auto& target = defence.targets().front();
+  const bool joint = target.coupling == Coupling::batch;
+  auto narrow_options = options;  // nothing else is studied at the other radii
+  narrow_options.sweep.clear(), narrow_options.msa.collusion.colluders.clear();
   auto robust = headline.first().clean_correct;
   for (const auto& radius : radii) {
     if (radius.eps == first) {
       robust = joint ? headline.first().robust : robust & headline.first().robust;
-    } else if (const auto rows = alone ? robust.nonzero().squeeze(1) : at::arange(images.size()); rows.numel() > 0) {
+    } else if (const auto rows = target.has_company ? at::arange(on.images.size()) : robust.nonzero().squeeze(1);
+               rows.numel() > 0) {
       const Work here{work.monitor, work.log.below(fmt::format("eps {}", radius.eps)), work.deadline};
-      const auto some = images.subset(rows);
+      const auto some = on.images.subset(rows);
       auto narrowed = subject;
       narrowed.defence.sweep.clear();
-      const auto defence = narrowed.make(some, {context}, here.log);
-      const auto found = run_protocol(*defence, {some, radius}, alone_options, here);
+      const auto other = narrowed.make(some, {options.evaluated_contexts().front()}, here.log);
+      const auto found = run_protocol(*other, {some, radius}, narrow_options, here);
       for (auto check : found.checks)  // what is unfinished or suspect there is so here
         if (check.status == CheckOutcome::Status::failed) {
           check.context = fmt::format("eps {:g}", radius.eps);

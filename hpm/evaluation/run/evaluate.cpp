@@ -16,12 +16,13 @@
 #include "hpm/evaluation/run/peers.h"
 #include "hpm/evaluation/run/shared_run_impl.h"
 #include "hpm/io/journal.h"
+#include "hpm/io/sha256.h"
 
 namespace hpm {
 
 std::unique_ptr<Defence> Subject::make(const ImageSet& images, const std::vector<std::string>& contexts,
                                        const WorkLog& log) const {
-  if (own) return own(images);
+  if (maker) return maker(images);
   auto options = defence;
   options.contexts = contexts;
   options.differentiable = differentiable;
@@ -35,8 +36,9 @@ Evaluation run_protocol(Defence& defence, const AttackedImages& on, const Evalua
   const auto& context = defence.targets().front().name;
   if (!context.empty() && context != to_string(ContextKind::reference))
     work.monitor.warn(
-        "one surrogate (ste) flatters a batch-dependent defence; --protocol msa is the honest judge in context " +
-        context);
+        fmt::format("one surrogate ({}) flatters a batch-dependent defence; --protocol msa is the honest judge in "
+                    "context {}",
+                    leading_name(defence), context));
   if (options.is("fast")) return evaluate_fast(defence, on, options.for_fast(), work);
   if (options.is("pgd"))
     return evaluate_pgd(defence, on, options.for_pgd(), {options.seed, options.compute.batch_size}, work);
@@ -69,16 +71,17 @@ class ModelRun {
     if (options_.attacks_anything()) look_at_logits();
     const Work work{monitor_, log_.below(model.part), deadline_};
     const auto defence = model.make(images_, options_.evaluated_contexts(), work.log);
-    auto& evaluation = outcome.evaluation = run_protocol(*defence, {images_, radii_.front()}, options_, work);
+    const AttackedImages on{images_, radii_.front()};
+    const Examined examined{model, *defence, on, options_, work};
+    auto& evaluation = outcome.evaluation = run_protocol(*defence, on, options_, work);
     if (!options_.attacks_anything())
       for (const auto& line :
            look_at_verdicts(input_.model, images_, options_.compute.batch_size, work.log, evaluation))
         note(line);
-    if (options_.attacks_anything())
-      evaluation.compositions = run_compositions(model, {images_, radii_.front()}, options_, work);
-    outcome.curve = run_curve(model, images_, radii_, options_, work, evaluation);
+    if (options_.attacks_anything()) evaluation.compositions = run_compositions(model, on, options_, work);
+    outcome.curve = run_curve(examined, radii_, evaluation);
     evaluation.notes.insert(evaluation.notes.begin(), notes_.begin(), notes_.end());
-    finish(model, *defence, work, evaluation);
+    finish(examined, evaluation);
     outcome.base = evaluate_peer("base", input_.peers.base, evaluation);
     outcome.control = evaluate_peer("control", input_.peers.control, evaluation);
     input_.model.look_at_features();
@@ -93,7 +96,7 @@ class ModelRun {
     all.defence.peers = input_.peers;
     all.defence.more_surrogates = input_.surrogates;
     all.defence.own_surrogates = input_.hpm_surrogates;
-    all.own = input_.defence;
+    all.maker = input_.defence;
     return all;
   }
 
@@ -115,7 +118,8 @@ class ModelRun {
   }
 
   /// Predictions on the adversarial images, what is kept of them, and the checks.
-  void finish(const Subject& model, Defence& defence, const Work& work, Evaluation& evaluation) {
+  void finish(const Examined& examined, Evaluation& evaluation) {
+    auto& defence = examined.defence;
     if (!evaluation.first().adversarial.defined()) return;
     const auto adversarial = evaluation.first().adversarial.set();
     const auto batch_size = options_.compute.batch_size;
@@ -137,8 +141,8 @@ class ModelRun {
       if (!directory_.is_joined())
         write_image_file(directory_.file("adversarial-8bit.safetensors"), rounded, batch_size, true);
     }
-    check_contexts(model, defence, {images_, radii_.front()}, options_, saved, work, evaluation);
-    self_test(model, defence, {images_, radii_.front()}, options_, work, evaluation);
+    check_contexts(examined, saved, evaluation);
+    self_test(examined, evaluation);
   }
 
   /// Base or control under the model's budget: the first radius, and what a smaller one broke. Its checks are the
@@ -157,12 +161,13 @@ class ModelRun {
       evaluation.checks.push_back(accuracy(evaluate_clean(*defence, images_, options_.compute.batch_size)));
       return std::nullopt;
     }
-    PeerResult result{name, classifier.info().file, run_protocol(*defence, {images_, radii_.front()}, options_, work)};
+    const AttackedImages on{images_, radii_.front()};
+    const Examined examined{peer, *defence, on, options_, work};
+    PeerResult result{name, classifier.info().file, run_protocol(*defence, on, options_, work)};
     auto smaller = radii_;
     std::erase_if(smaller, [first = radii_.front().eps](const auto& radius) { return radius.eps > first; });
-    run_curve(peer, images_, smaller, options_, work, result.evaluation);
-    if (radii_.front().eps > 0)
-      check_contexts(peer, *defence, {images_, radii_.front()}, options_, std::nullopt, work, result.evaluation);
+    run_curve(examined, smaller, result.evaluation);
+    if (radii_.front().eps > 0) check_contexts(examined, std::nullopt, result.evaluation);
     result.evaluation.checks.push_back(accuracy(result.evaluation));
     for (auto& check : result.evaluation.checks) {
       check.context = name;
@@ -183,6 +188,17 @@ class ModelRun {
   std::vector<std::string> notes_;
 };
 
+/// The head's tensors as they are now: whoever made the model may have changed them after loading.
+std::string sha256_of_head(const HpmHead& head) {
+  Sha256 hash;
+  for (const auto& [name, tensor] : head.state()) {
+    const auto values = tensor.detach().to(at::kCPU, at::kFloat).contiguous();
+    hash.update(std::as_bytes(std::span(name)));
+    hash.update({static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes()});
+  }
+  return hash.hex();
+}
+
 /// Everything that the verdicts depend on: the options but those of computing, and contents in place of paths. A change
 /// of the batch size shows in the journal itself.
 Fingerprint fingerprint(const EvaluationInput& input, const EvaluationOptions& options) {
@@ -200,6 +216,8 @@ Fingerprint fingerprint(const EvaluationInput& input, const EvaluationOptions& o
   all.set("--precision", classifier.search_precision() == at::kFloat ? "float32" : "bfloat16");
   all.set("SHA-256 of the images and labels", sha256_of_images(input.data, input.index));
   all.add_model("the model", classifier);
+  if (input.model.head) all.set("SHA-256 of the head", sha256_of_head(*input.model.head));
+  if (input.defence) all.set("the defence", input.defence_identity);
   if (input.peers.base) all.add_model("the base", input.peers.base);
   if (input.peers.control) all.add_model("the control", input.peers.control);
   for (const auto& surrogate : input.surrogates) all.set("surrogate " + surrogate.name, surrogate.summary);

@@ -25,13 +25,14 @@ struct EvaluationInput {
   std::vector<HpmSurrogate> hpm_surrogates = {};  ///< further rows of HPM's table
   std::vector<std::string> notes = {};            ///< what a reader of the results must know about these
   DefenceMaker defence = {};  ///< judged in place of `model`, which then gives name, classes and input shape alone
+  std::string defence_identity = {};  ///< what tells it from another one: a run is resumed with the same alone
 };
 
 /// What an evaluation will do.
 struct EvaluationPlan {
   Passes passes;                        ///< an image that survives everything, at most; with peers and checks
   std::optional<Passes> usual = {};     ///< of the protocol fast: where no alarm fires, and targets are given up early
-  int64_t radii = 1;                    ///< how often: radii that are attacked
+  int64_t radii = 1;                    ///< how many radii are attacked: each costs `passes`
   bool differentiable = true;           ///< the model has a gradient; otherwise only stand-ins and queries attack it
   std::vector<std::string> notes = {};  ///< what is probably a mistake, or must be known to read the results
   std::vector<UnusedOption> unused = {};  ///< options without effect; those that were given deserve a warning

@@ -1,4 +1,5 @@
-// defines: Subject, run_protocol(), run_curve(), check_contexts()
+// defines: Subject, Examined, run_protocol(), run_curve(), check_contexts(), run_compositions(), composition_passes(),
+// self_test(), self_test_passes()
 #pragma once
 #include <memory>
 #include <string>
@@ -15,30 +16,36 @@ struct Subject {
   DefenceOptions defence;  ///< as which defence it is seen, in all contexts asked for
   std::string part;        ///< its prefix in the log: "model", "base" or "control"
   bool differentiable = true;
-  DefenceMaker own = {};  ///< a defence in place of the model
+  DefenceMaker maker = {};  ///< of a defence in place of the model
 
   std::unique_ptr<Defence> make(const ImageSet& images, const std::vector<std::string>& contexts,
                                 const WorkLog& log) const;
 };
 
+/// A subject as it is evaluated at the first radius.
+struct Examined {
+  const Subject& subject;
+  Defence& defence;
+  const AttackedImages& on;
+  const EvaluationOptions& options;
+  const Work& work;
+};
+
 /// The protocol of `options` at one radius; at radius 0 the clean verdicts.
 Evaluation run_protocol(Defence& defence, const AttackedImages& on, const EvaluationOptions& options, const Work& work);
 
-/// Accuracy against eps in the first context, by increasing radius; `headline` is the evaluation at the first radius
-/// of `radii`. An image that is broken within a radius is broken within every larger one: it is not attacked again, and
+/// Accuracy against eps in the first context, by increasing radius; `headline` is the evaluation at the first one. An
+/// image that is broken within a radius is broken within every larger one: it is not attacked again, and
 /// where the headline's own attacks missed it, it counts as broken there too. (Not so where images are each other's
 /// company: in solo all are attacked again, in joint every radius has its own worst batches.)
-std::vector<RadiusOutcome> run_curve(const Subject& subject, const ImageSet& images, std::vector<ThreatModel> radii,
-                                     const EvaluationOptions& options, const Work& work, Evaluation& headline);
+std::vector<RadiusOutcome> run_curve(const Examined& examined, std::vector<ThreatModel> radii, Evaluation& headline);
 
 /// The checks of every context of an evaluation, appended to it. `saved`: the first context's adversarial images as
 /// read back from disk.
-void check_contexts(const Subject& subject, Defence& defence, const AttackedImages& on,
-                    const EvaluationOptions& options, const std::optional<ImageSet>& saved, const Work& work,
-                    Evaluation& evaluation);
+void check_contexts(const Examined& examined, const std::optional<ImageSet>& saved, Evaluation& evaluation);
 
 /// Accuracy of a batch-dependent defence in the context joint, in batches of every size of
-/// EvaluationOptions::composition_sizes(), as the images come and sorted by class, under its own gradient.
+/// EvaluationOptions::composition_sizes(), as the images come and sorted by class, under its leading surrogate.
 std::vector<CompositionOutcome> run_compositions(const Subject& subject, const AttackedImages& on,
                                                  const EvaluationOptions& options, const Work& work);
 /// Image passes of that for an image of `n`, at most; `sample`: some of them.
@@ -47,8 +54,8 @@ Passes composition_passes(const Subject& subject, const ImageSet& sample, Norm n
 
 /// --self-test: the first context, by the first attack of the protocol on each white-box surrogate; its outcome and
 /// its check become the evaluation's.
-void self_test(const Subject& subject, Defence& defence, const AttackedImages& on, const EvaluationOptions& options,
-               const Work& work, Evaluation& evaluation);
-Passes self_test_passes(const EvaluationOptions& options, int64_t n);  ///< of all images together, at most
+void self_test(const Examined& examined, Evaluation& evaluation);
+/// Image passes of that for `n` images together, at most.
+Passes self_test_passes(const Defence& defence, Norm norm, const EvaluationOptions& options, int64_t n);
 
 }  // namespace hpm

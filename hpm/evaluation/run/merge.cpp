@@ -89,17 +89,29 @@ void add_surrogate(const SurrogateResult& more, int64_t images, int64_t before, 
   }
 }
 
+/// Percentages of untouched images, so weighted by these.
+void add_benign(const BenignResult& more, BenignResult& all) {
+  const auto joined = [&](double so_far, double value) {
+    const auto images = static_cast<double>(std::max<int64_t>(all.images + more.images, 1));
+    return rounded((so_far * static_cast<double>(all.images) + value * static_cast<double>(more.images)) / images);
+  };
+  all.clean_accuracy = joined(all.clean_accuracy, more.clean_accuracy);
+  all.accuracy = joined(all.accuracy, more.accuracy);
+  all.images += more.images;
+}
+
 /// One context of all shards; `of(shard)` is that of a shard.
 template <class Of>
 ContextResult merged_context(const Parts& parts, Of of) {
   auto out = of(*parts.front());
-  out.clean_correct.clear(), out.robust.clear(), out.broken_by.clear(), out.collusion.clear(), out.surrogates.clear();
+  out.clean_correct.clear(), out.robust.clear(), out.broken_by.clear(), out.collusion.clear(), out.benign.clear(),
+      out.surrogates.clear();
   Mean ste, any, draw;
   int64_t before = 0;
   for (const auto* part : parts) {
     const ContextResult& one = of(*part);
     append(out.clean_correct, one.clean_correct), append(out.robust, one.robust);
-    ste.add(one.ste_accuracy, part->n), any.add(one.joint_any, part->n), draw.add(one.worst_draw, part->n);
+    ste.add(one.leading_accuracy, part->n), any.add(one.joint_any, part->n), draw.add(one.worst_draw, part->n);
     for (const auto& by : one.broken_by) {
       auto none = by;
       none.images = 0;
@@ -111,6 +123,9 @@ ContextResult merged_context(const Parts& parts, Of of) {
       });
       all.victims += crowd.victims, all.broke += crowd.broke;
     }
+    for (const auto& benign : one.benign)
+      add_benign(benign, found(out.benign, {benign.malicious, 0, 0, 0},
+                               [](const auto& a, const auto& b) { return a.malicious == b.malicious; }));
     for (const auto& surrogate : one.surrogates) {
       const bool known = std::any_of(out.surrogates.begin(), out.surrogates.end(),
                                      [&](const auto& s) { return s.name == surrogate.name; });
@@ -126,10 +141,11 @@ ContextResult merged_context(const Parts& parts, Of of) {
   const bool attacked = !out.robust.empty();
   out.interval = interval_of(attacked ? out.robust : out.clean_correct);
   out.clean_interval = interval_of(out.clean_correct);
-  out.ste_accuracy = ste.value(), out.joint_any = any.value(), out.worst_draw = draw.value();
+  out.leading_accuracy = ste.value(), out.joint_any = any.value(), out.worst_draw = draw.value();
   if (!out.clean_correct.empty()) out.clean_accuracy = share_of(out.clean_correct);
   if (attacked) out.robust_accuracy = share_of(out.robust);
-  if (out.ste_accuracy && out.robust_accuracy) out.obfuscation_gap = rounded(*out.ste_accuracy - *out.robust_accuracy);
+  if (out.leading_accuracy && out.robust_accuracy)
+    out.obfuscation_gap = rounded(*out.leading_accuracy - *out.robust_accuracy);
   out.control = merged_peer(parts, out.robust, [&](const RunResults& part) { return of(part).control; });
   return out;
 }
@@ -306,100 +322,144 @@ std::vector<std::string> gap_warnings(const RunResults& merged, const Parts& par
   return {};
 }
 
+/// Every shard by the number of its first image.
+std::vector<size_t> order_of(const std::vector<Shard>& shards) {
+  std::vector<size_t> order(shards.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  const auto first_of = [&](size_t s) {
+    const auto all = shards[s].indices();
+    return all.empty() ? int64_t{-1} : all.front();
+  };
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return first_of(a) < first_of(b); });
+  return order;
+}
+
+void add_lines(const std::vector<std::string>& more, std::vector<std::string>& all) {
+  for (const auto& line : more)
+    if (std::find(all.begin(), all.end(), line) == all.end()) all.push_back(line);
+}
+
+/// What all shards have in common; nothing yet of what they add.
+RunResults common(const RunResults& one) {
+  auto out = one;
+  out.labels.clear(), out.predictions = {}, out.indices.clear(), out.reasons.clear(), out.notes.clear();
+  out.gallery.clear();
+  out.n = 0, out.seconds = 0, out.checks_seconds = 0, out.borderline = 0, out.suspect = false;
+  return out;
+}
+
+void add_part(const RunResults& part, size_t gallery, RunResults& out) {
+  append(out.labels, part.labels);
+  append(out.predictions.clean, part.predictions.clean);
+  append(out.predictions.adversarial, part.predictions.adversarial);
+  out.n += part.n, out.borderline += part.borderline;
+  out.seconds = rounded(*out.seconds + part.seconds.value_or(0));
+  out.checks_seconds = rounded(*out.checks_seconds + part.checks_seconds.value_or(0));
+  out.suspect = out.suspect || part.suspect;
+  out.started = std::min(out.started, part.started);
+  add_lines(part.reasons, out.reasons), add_lines(part.notes, out.notes);
+  for (size_t g = 0; g < std::min(part.gallery.size(), gallery); ++g) out.gallery.push_back(part.gallery[g]);
+}
+
+/// Numbers that are not one after the other are listed.
+void set_indices(const std::vector<int64_t>& indices, RunResults& out) {
+  out.first_index = indices.empty() ? 0 : indices.front();
+  for (size_t i = 0; i < indices.size(); ++i)
+    if (indices[i] != out.first_index + static_cast<int64_t>(i)) {
+      out.indices = indices;
+      return;
+    }
+}
+
+void merge_contexts(const Parts& parts, RunResults& out) {
+  out.first = merged_context(parts, [](const RunResults& r) -> const ContextResult& { return r.first; });
+  for (size_t c = 0; c < out.contexts.size(); ++c)
+    out.contexts[c] = merged_context(parts, [c](const RunResults& r) -> const ContextResult& { return r.contexts[c]; });
+  if (out.contexts.empty()) return;
+  const auto& context = out.contexts.front();  // the flags of the first context stand there
+  out.first.clean_accuracy = context.clean_accuracy, out.first.robust_accuracy = context.robust_accuracy;
+  out.first.interval = context.interval, out.first.clean_interval = context.clean_interval;
+  if (context.control) out.first.control = context.control;
+}
+
+/// Figures of which the shards' own are known alone: the means of `figures(shard)[i].*member` by images. Every shard
+/// has as many, because all have the same settings.
+template <class T>
+void merge_means(const Parts& parts, std::vector<T>& all, std::vector<T> RunResults::*figures,
+                 std::initializer_list<double T::*> members) {
+  for (size_t i = 0; i < all.size(); ++i)
+    for (const auto member : members) {
+      Mean mean;
+      for (const auto* part : parts) {
+        const auto& own = part->*figures;
+        mean.add(i < own.size() ? std::optional(own[i].*member) : std::nullopt, part->n);
+      }
+      all[i].*member = mean.value().value_or(0);
+    }
+}
+
+void merge_self_test(const Parts& parts, RunResults& out) {
+  if (!out.self_test) return;
+  out.self_test->images = out.self_test->tested = out.self_test->found = 0;
+  for (const auto* part : parts)
+    if (part->self_test)
+      out.self_test->images += part->self_test->images, out.self_test->tested += part->self_test->tested,
+          out.self_test->found += part->self_test->found;
+  out.self_test->share.reset();
+  if (out.self_test->tested > 0)
+    out.self_test->share =
+        rounded(100. * static_cast<double>(out.self_test->found) / static_cast<double>(out.self_test->tested));
+}
+
+void merge_figures(const Parts& parts, const Flags& robust, RunResults& out) {
+  merge_means(parts, out.curve, &RunResults::curve, {&CurvePoint::robust_accuracy});
+  for (auto& point : out.curve)
+    point.standard_error =
+        rounded(std::sqrt(point.robust_accuracy * (100 - point.robust_accuracy) / static_cast<double>(out.n)));
+  merge_means(parts, out.sweep, &RunResults::sweep, {&SweepPoint::clean_accuracy, &SweepPoint::robust_accuracy});
+  merge_means(parts, out.compositions, &RunResults::compositions,
+              {&CompositionResult::clean_accuracy, &CompositionResult::robust_accuracy});
+  merge_self_test(parts, out);
+  out.base = merged_peer(parts, robust, [](const RunResults& r) { return r.base; });
+  if (!out.quantised) return;
+  out.quantised->robust.clear();
+  for (const auto* part : parts)
+    if (part->quantised) append(out.quantised->robust, part->quantised->robust);
+  out.quantised->robust_accuracy = share_of(out.quantised->robust).value_or(0);
+}
+
 }  // namespace
 
 MergedRun merge_shards(const std::vector<Shard>& shards) {
   require(shards.size() >= 2, "needs at least two runs, but got {}", shards.size());
   require_same_settings(shards);
   require_no_overlap(shards);
-  MergedRun merged;
-  merged.order.resize(shards.size());
-  std::iota(merged.order.begin(), merged.order.end(), size_t{0});
-  const auto first_of = [&](size_t s) {
-    const auto all = shards[s].indices();
-    return all.empty() ? int64_t{-1} : all.front();
-  };
-  std::sort(merged.order.begin(), merged.order.end(), [&](size_t a, size_t b) { return first_of(a) < first_of(b); });
+  MergedRun merged{.results = {}, .order = order_of(shards), .warnings = {}};
   Parts parts;
-  for (const auto s : merged.order) parts.push_back(&shards[s].results);
-
-  auto& out = merged.results = *parts.front();
-  out.labels.clear(), out.predictions = {}, out.indices.clear(), out.reasons.clear(), out.notes.clear(),
-                      out.gallery.clear();
-  out.n = 0, out.seconds = 0, out.checks_seconds = 0, out.borderline = 0, out.suspect = false;
   std::vector<int64_t> indices;
   std::set<std::string> commits;
-  const auto add_lines = [](std::vector<std::string>& all, const std::vector<std::string>& more) {
-    for (const auto& line : more)
-      if (std::find(all.begin(), all.end(), line) == all.end()) all.push_back(line);
-  };
   for (const auto s : merged.order) {
-    const auto& part = shards[s].results;
+    parts.push_back(&shards[s].results);
     append(indices, shards[s].indices());
-    append(out.labels, part.labels);
-    append(out.predictions.clean, part.predictions.clean),
-        append(out.predictions.adversarial, part.predictions.adversarial);
-    out.n += part.n, out.borderline += part.borderline;
-    out.seconds = rounded(*out.seconds + part.seconds.value_or(0));
-    out.checks_seconds = rounded(*out.checks_seconds + part.checks_seconds.value_or(0));
-    out.suspect = out.suspect || part.suspect;
-    out.started = std::min(out.started, part.started);
-    add_lines(out.reasons, part.reasons), add_lines(out.notes, part.notes);
-    const auto share = std::max<size_t>(kMergedGallery / parts.size(), 1);
-    for (size_t g = 0; g < std::min(part.gallery.size(), share); ++g) out.gallery.push_back(part.gallery[g]);
-    commits.insert(part.commit);
+    commits.insert(shards[s].results.commit);
   }
-  out.first_index = indices.empty() ? 0 : indices.front();
-  for (size_t i = 0; i < indices.size(); ++i)
-    if (indices[i] != out.first_index + static_cast<int64_t>(i)) {
-      out.indices = indices;
-      break;
-    }
-  out.first = merged_context(parts, [](const RunResults& r) -> const ContextResult& { return r.first; });
-  for (size_t c = 0; c < out.contexts.size(); ++c)
-    out.contexts[c] = merged_context(parts, [c](const RunResults& r) -> const ContextResult& { return r.contexts[c]; });
-  if (!out.contexts.empty()) {  // the flags of the first context stand there
-    const auto& context = out.contexts.front();
-    out.first.clean_accuracy = context.clean_accuracy, out.first.robust_accuracy = context.robust_accuracy;
-    out.first.interval = context.interval, out.first.clean_interval = context.clean_interval;
-    if (context.control) out.first.control = context.control;
-  }
-  const auto& robust = out.contexts.empty() ? out.first.robust : out.contexts.front().robust;
-  const auto& clean = out.contexts.empty() ? out.first.clean_correct : out.contexts.front().clean_correct;
-  const auto p = share_of(robust.empty() ? clean : robust).value_or(0) / 100;
+  auto& out = merged.results = common(*parts.front());
+  for (const auto* part : parts) add_part(*part, std::max<size_t>(kMergedGallery / parts.size(), 1), out);
+  set_indices(indices, out);
+  merge_contexts(parts, out);
+  const auto& headline = out.contexts.empty() ? out.first : out.contexts.front();
+  const auto p = share_of(headline.robust.empty() ? headline.clean_correct : headline.robust).value_or(0) / 100;
   out.standard_error = rounded(100 * std::sqrt(p * (1 - p) / static_cast<double>(std::max<int64_t>(out.n, 1))));
   out.attacks = merged_attacks(parts);
   merge_fast(parts, out);
-  for (size_t c = 0; c < out.curve.size(); ++c) {
-    Mean mean;
-    for (const auto* part : parts)
-      mean.add(c < part->curve.size() ? std::optional(part->curve[c].robust_accuracy) : std::nullopt, part->n);
-    const double share = mean.value().value_or(0);
-    out.curve[c].robust_accuracy = share;
-    out.curve[c].standard_error = rounded(std::sqrt(share * (100 - share) / static_cast<double>(out.n)));
-  }
-  for (size_t s = 0; s < out.sweep.size(); ++s) {
-    Mean of_clean, of_robust;
-    for (const auto* part : parts)
-      if (s < part->sweep.size())
-        of_clean.add(part->sweep[s].clean_accuracy, part->n), of_robust.add(part->sweep[s].robust_accuracy, part->n);
-    out.sweep[s].clean_accuracy = of_clean.value().value_or(0),
-    out.sweep[s].robust_accuracy = of_robust.value().value_or(0);
-  }
-  out.base = merged_peer(parts, robust, [](const RunResults& r) { return r.base; });
-  if (out.quantised) {
-    out.quantised->robust.clear();
-    for (const auto* part : parts)
-      if (part->quantised) append(out.quantised->robust, part->quantised->robust);
-    out.quantised->robust_accuracy = share_of(out.quantised->robust).value_or(0);
-  }
+  merge_figures(parts, headline.robust, out);
   out.checks = merged_checks(parts);
   merged.warnings = gap_warnings(out, parts);
   for (auto& line : company_warnings(parts)) merged.warnings.push_back(std::move(line));
   if (commits.size() > 1)
     merged.warnings.push_back(fmt::format("shards are of other programs: commits {}", fmt::join(commits, ", ")));
   out.notes.insert(out.notes.begin(), fmt::format("merged from {} shards", parts.size()));
-  add_lines(out.notes, merged.warnings);
+  add_lines(merged.warnings, out.notes);
   return merged;
 }
 

@@ -44,7 +44,7 @@ std::vector<int64_t> EvaluationOptions::composition_sizes() const {
   return full ? std::vector<int64_t>{1, 8, 128} : std::vector<int64_t>{};
 }
 
-bool EvaluationOptions::has_square() const {
+bool EvaluationOptions::has_queries() const {
   if (is("msa"))
     return holds(msa.surrogates, decision_surrogate().name) ||
            (msa.surrogates.empty() ? effective_version() != "quick" : holds(msa.surrogates, query_surrogate().name)) ||
@@ -84,7 +84,7 @@ std::string EvaluationOptions::budget(const std::vector<std::string>& own_surrog
   if (is("msa")) add("times the starts", settings.restarts);
   else add("restarts", protocol == "pgd" ? for_pgd().restarts : settings.restarts);
   add("targets", settings.targets);
-  if (has_square()) add("queries", settings.queries);
+  if (has_queries()) add("queries", settings.queries);
   return text;
 }
 
@@ -203,7 +203,8 @@ std::vector<std::string> setting_notes(const EvaluationOptions& o) {
 namespace {
 
 /// Options that no protocol asked for reads.
-std::vector<UnusedOption> unused_options(const EvaluationOptions& o, bool has_head) {
+std::vector<UnusedOption> unused_options(const EvaluationOptions& o, const EvaluatedModel& model) {
+  const bool has_head = model.has_head || model.own_defence;
   std::vector<UnusedOption> all;
   const bool msa = o.is("msa"), autoattack = o.is("autoattack"), fast = o.is("fast"), attacked = !o.is("clean");
   const bool joint = o.has_context("joint");
@@ -217,7 +218,7 @@ std::vector<UnusedOption> unused_options(const EvaluationOptions& o, bool has_he
          "only --protocol fast and msa --version fast read it");
   unless(fast, {"budget"}, "only --protocol fast reads it");
   unless(!fast || !o.random, {"budget", "sample"}, "a random model gets AutoAttack rand, to its end");
-  unless(o.has_square(), {"queries"}, "no Square is asked for");
+  unless(o.has_queries(), {"queries"}, "no Square or RayS is asked for");
   unless(joint, {"joint-surrogates", "colluders"}, "it is of the context joint");
   unless(joint || o.has_context("solo") || o.has_context("solo-eot"), {"company", "company-seed"},
          "no context asked for has a company");
@@ -228,7 +229,7 @@ std::vector<UnusedOption> unused_options(const EvaluationOptions& o, bool has_he
   unless(attacked, {"save-adversarial", "quantise"}, "there are no adversarial images");
   unless(msa, {"surrogates", "joint-surrogates", "full-matrix", "sweep-lambda", "colluders"},
          "only --protocol msa reads it");
-  unless(msa && o.has_peers(), {"transfer-only"}, "there is no --base or --control of msa");
+  unless(msa && (model.has_peers || o.names_peers()), {"transfer-only"}, "there is no --base or --control of msa");
   unless(msa || !attacked || o.contexts.size() < 2, {"context"},
          fmt::format("beyond one: --protocol {} evaluates the first, {}", o.protocol, o.contexts.front()));
   unless(msa && joint, {"malicious", "company-sizes"}, "it is of the context joint of --protocol msa");
@@ -243,10 +244,30 @@ std::vector<UnusedOption> unused_options(const EvaluationOptions& o, bool has_he
   return all;
 }
 
+/// What several protocols read is set once, in the options themselves.
+void require_shared_alone(const EvaluationOptions& o) {
+  const auto require_default = [](bool is_default, const char* part) {
+    require(is_default,
+            "EvaluationOptions: {} has a seed, batch size, version, settings or alarms of its own, which would have no "
+            "effect; set these on EvaluationOptions",
+            part);
+  };
+  const MsaOptions msa;
+  require_default(o.msa.seed == msa.seed && o.msa.batch_size == msa.batch_size && o.msa.version == msa.version &&
+                      o.msa.settings == msa.settings && o.msa.alarms == msa.alarms,
+                  "msa");
+  const AutoAttackOptions autoattack;
+  require_default(o.autoattack.seed == autoattack.seed && o.autoattack.batch_size == autoattack.batch_size &&
+                      o.autoattack.version == autoattack.version && o.autoattack.settings == autoattack.settings,
+                  "autoattack");
+  require_default(o.checks.seed == 0 && o.checks.batch_size == CheckOptions{}.batch_size, "checks");
+}
+
 }  // namespace
 
-std::vector<UnusedOption> check_options(const EvaluationOptions& o, bool has_head) {
-  const bool msa = o.is("msa");
+std::vector<UnusedOption> check_options(const EvaluationOptions& o, const EvaluatedModel& model) {
+  const bool msa = o.is("msa"), has_head = model.has_head;
+  require_shared_alone(o);
   if (o.is("fast")) {
     for (const auto& radius : o.radii())
       require(radius.eps > 0,
@@ -264,10 +285,12 @@ std::vector<UnusedOption> check_options(const EvaluationOptions& o, bool has_hea
   require(!o.random || !has_head, "--random: a model with an HPM head draws no random numbers; leave it out");
   require(!o.coupled() || !has_head,
           "--coupling batch: an HPM model has contexts of its own; choose them with --context solo,joint");
+  require(!o.coupled() || !model.own_defence, "--coupling batch: a defence of your own says itself what it depends on");
+  require(!o.random || !model.own_defence, "--random: a defence of your own says itself whether it is random");
   require(!o.coupled() || msa || o.is("clean"),
           "--coupling batch: {} attacks independent images; use --protocol msa, which attacks batches as a whole",
           o.protocol);
-  return unused_options(o, has_head);
+  return unused_options(o, model);
 }
 
 void use_official_computing(const Fields& declared, EvaluationOptions& options) {

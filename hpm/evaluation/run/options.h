@@ -1,4 +1,4 @@
-// defines: EvaluationOptions, UnusedOption, check_options(), setting_notes(), use_official_computing(),
+// defines: EvaluationOptions, UnusedOption, EvaluatedModel, check_options(), setting_notes(), use_official_computing(),
 // require_shareable()
 #pragma once
 #include <optional>
@@ -16,8 +16,8 @@
 namespace hpm {
 
 /// Everything that decides how a model is evaluated, as `hpm evaluate` reads it; docs/evaluation.md explains each. Each
-/// part declares its own options. What several protocols read (seed, batch size, version, settings) stands here, and
-/// the parts get it when their protocol runs.
+/// part declares its own options. What several protocols read (seed, batch size, version, settings) stands here: the
+/// parts get it when their protocol runs, and setting it in a part is refused.
 struct EvaluationOptions {
   std::string norm = "Linf";
   std::string eps = "8/255";  ///< a radius, or several for a curve; the first is the one headlined
@@ -50,14 +50,14 @@ struct EvaluationOptions {
   bool is(const char* name) const { return protocol == name; }
   bool has_context(const std::string& name) const;
   bool coupled() const { return coupling == "batch"; }
-  bool has_peers() const { return !base.empty() || !control.empty(); }
+  bool names_peers() const { return !base.empty() || !control.empty(); }  ///< files of them
   /// The contexts to evaluate: those asked for, and what the version of msa brings along.
   std::vector<std::string> evaluated_contexts() const;
   std::string effective_version() const;  ///< the version asked for, or the protocol's default; "" where it has none
   /// Sizes of the batches in which a batch-dependent defence is attacked beside its own: those asked for; 1, 8 and 128
   /// in the versions standard and plus of msa; none where no context joint is evaluated.
   std::vector<int64_t> composition_sizes() const;
-  bool has_square() const;        ///< whether Square is among the attacks asked for
+  bool has_queries() const;       ///< whether Square or RayS is among the attacks asked for
   bool attacks_anything() const;  ///< some radius is above 0, and the protocol attacks
   /// The attacks in words: runs with equal words had equal budgets and can be compared. `own_surrogates`: names of the
   /// user's surrogates; `search`: the precision of the search.
@@ -82,9 +82,16 @@ struct UnusedOption {
   std::string name, why;
 };
 
+/// What the options meet.
+struct EvaluatedModel {
+  bool has_head = false;     ///< the model has an HPM head
+  bool own_defence = false;  ///< or a defence of the caller's own stands in its place
+  bool has_peers = false;    ///< there is a base or a control
+};
+
 /// Throws UsageError for options that contradict each other. Gives those that have no effect; whoever knows which of
-/// them were given warns of these. `has_head`: the model has an HPM head. (plan_evaluation() calls it.)
-std::vector<UnusedOption> check_options(const EvaluationOptions& options, bool has_head);
+/// them were given warns of these. (plan_evaluation() calls it.)
+std::vector<UnusedOption> check_options(const EvaluationOptions& options, const EvaluatedModel& model);
 
 /// The official code's bits are those of one thread and batches of 250: with conformance these are the values of what
 /// was not given.

@@ -26,8 +26,16 @@ std::vector<AttackSpec> attacks_on(Defence& defence, const ThreatModel& threat, 
   return all;
 }
 
+/// Whether images that were made for another network are tried.
+bool has_peers(const Defence& defence) {
+  const auto all = defence.surrogates(0, {.quick = false});
+  return std::any_of(all.begin(), all.end(), [](const auto& surrogate) {
+    return surrogate.kind == SurrogateKind::transfer && surrogate.unavailable.empty();
+  });
+}
+
 FastCost fast_cost_of(Defence& defence, Norm norm, const EvaluationOptions& options, int64_t images) {
-  return fast_cost(options.for_fast(), norm, defence.classes(), images, options.has_peers());
+  return fast_cost(options.for_fast(), norm, defence.classes(), images, has_peers(defence));
 }
 
 /// Image passes of the protocol on one defence, for an image that survives everything, at most.
@@ -54,29 +62,23 @@ void add_checks(Defence& defence, const EvaluationOptions& options, int64_t n, P
     const auto count = [&](auto chosen) { return static_cast<int64_t>(std::count_if(all.begin(), all.end(), chosen)); };
     const auto views = options.is("msa") ? std::max<int64_t>(count([](const auto& s) { return s.checked; }), 1) : 1;
     add_spread(check_passes(options.for_checks(), n, views), n, total);
-    if (defence.targets()[t].coupling == Coupling::batch && options.is("msa"))
-      add_spread(collusion_passes(options.for_msa().collusion, std::min(options.company, n),
-                                  count([](const auto& s) { return s.in_crowds; })),
-                 n, total);
     if (defence.targets()[t].coupling == Coupling::batch && options.is("msa")) {
       const auto company = std::min(options.company, n);
-      total += benign_passes(options.for_msa().benign, options.for_msa().version, company,
-                             count([](const auto& s) { return s.in_crowds; }));
+      const auto crowd = static_cast<int64_t>(crowd_surrogates(defence, t).size());
+      add_spread(collusion_passes(options.for_msa().collusion, company, crowd), n, total);
+      total += benign_passes(options.for_msa().benign, options.for_msa().version, company, crowd);
     }
   }
-  add_spread(self_test_passes(options, n), n, total);
+  add_spread(self_test_passes(defence, options.radii().front().norm, options, n), n, total);
 }
 
 /// Whether logits [N,K] differ by more than rounding.
-bool differ(const Tensor& a, const Tensor& b) {
-  const auto range = (a.amax(1) - a.amin(1)).clamp_min(1e-30);
-  return (a - b).abs().amax(1).gt(1e-3 * range).any().item<bool>();
-}
+bool differ(const Tensor& a, const Tensor& b) { return rows_that_differ(a, b, 1e-3).any().item<bool>(); }
 
 /// Looks whether a model without a head is what its options say: deterministic, and independent of its batch.
 void probe_answers(const EvaluationInput& input, const EvaluationOptions& options, const Images& sample,
                    EvaluationPlan& plan) {
-  if (input.model.head || sample.size() < 2) return;
+  if (input.model.head || input.defence || sample.size() < 2) return;
   const KeptGenerator kept;
   torch::NoGradGuard guard;
   const auto& classifier = input.model.classifier;
@@ -128,7 +130,7 @@ void probe(const EvaluationInput& input, const EvaluationOptions& options, const
   const auto look = [&](const HpmModel& model, bool stand_ins) {
     const auto found = probe_gradient(model.classifier, sample);
     Subject subject{model, options.for_defence(), "", true};
-    if (&model == &input.model) subject.own = input.defence;
+    if (&model == &input.model) subject.maker = input.defence;
     const auto defence = subject.make(sample, {options.contexts.front()}, {});
     const bool asks = options.is("pgd") || attacks_ask_for_gradients(attacks_on(*defence, threat, options));
     for (const auto& line : require_gradient(model.classifier, found, asks ? options.protocol : "", stand_ins))
@@ -144,7 +146,8 @@ void probe(const EvaluationInput& input, const EvaluationOptions& options, const
 
 /// A defence of the user's own has contexts and batches of its own.
 std::vector<UnusedOption> unused_options(const EvaluationInput& input, const EvaluationOptions& options) {
-  auto all = check_options(options, input.model.head.has_value() || input.defence != nullptr);
+  const bool peers = input.peers.base || input.peers.control;
+  auto all = check_options(options, {input.model.head.has_value(), input.defence != nullptr, peers});
   if (input.defence) std::erase_if(all, [](const auto& option) { return option.name == "company"; });
   return all;
 }
@@ -179,7 +182,7 @@ EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOpt
     subject.defence.peers = peers;
     if (&model == &input.model) {
       subject.defence.more_surrogates = input.surrogates, subject.defence.own_surrogates = input.hpm_surrogates;
-      subject.own = input.defence;
+      subject.maker = input.defence;
     } else {
       subject.differentiable = true;
     }

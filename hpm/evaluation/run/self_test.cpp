@@ -3,12 +3,20 @@
 #include "hpm/evaluation/checks/binarisation.h"
 #include "hpm/evaluation/msa/msa_impl.h"
 #include "hpm/evaluation/run/evaluate_impl.h"
-#include "hpm/models/operations.h"
 
 namespace hpm {
 namespace {
 
 constexpr int64_t kTested = 64;  // images
+
+PlantedAttack planted(Surrogate surrogate, const std::string& words, const ReadyAttack& attack,
+                      const ThreatModel& threat, uint64_t seed) {
+  return {std::move(surrogate), words,
+          [attack, threat, seed](AttackModel& model, const Images& images) {
+            return attack.run(model, images, threat, RandomStreams(seed), silent());
+          },
+          attack.budget.passes};
+}
 
 /// An attack of the table, as a protocol runs it.
 PlantedAttack planted(Surrogate surrogate, const AttackSpec& spec, const ThreatModel& threat, uint64_t seed) {
@@ -16,15 +24,7 @@ PlantedAttack planted(Surrogate surrogate, const AttackSpec& spec, const ThreatM
   const auto words = entry.queries ? fmt::format("{} with {} queries", spec.name, spec.queries)
                                    : fmt::format("{} with {} steps and {} start{}", spec.name, spec.steps,
                                                  spec.restarts, spec.restarts == 1 ? "" : "s");
-  return {std::move(surrogate), words, [spec, threat, seed](AttackModel& model, const Images& images) {
-            return ready(spec).run(model, images, threat, RandomStreams(seed), silent());
-          }};
-}
-
-Surrogate leading(const Defence& defence) {
-  for (auto& surrogate : defence.surrogates(0, {.quick = false}))
-    if (surrogate.leads) return surrogate;
-  return {};
+  return planted(std::move(surrogate), words, ready(spec), threat, seed);
 }
 
 /// The first attack of the protocol on each surrogate that has logits from the defence's own images.
@@ -37,25 +37,20 @@ std::vector<PlantedAttack> attacks_in_use(const Defence& defence, const ThreatMo
         all.push_back(planted(step.surrogate, step.attacks.front(), threat, options.seed));
     return all;
   }
-  auto own = leading(defence);
-  if (!own.logits || !own.unavailable.empty()) return all;
+  const auto leading = leading_surrogate(defence, 0);
+  if (!leading || !leading->logits || !leading->unavailable.empty()) return all;
   if (options.is("pgd")) {
-    const auto pgd_options = options.for_pgd();
-    all.push_back({std::move(own), fmt::format("pgd with {} steps", pgd_options.steps),
-                   [=, seed = options.seed](AttackModel& model, const Images& images) {
-                     const SearchOperations faster;
-                     return pgd(model, images, threat, pgd_options, RandomStreams(seed));
-                   }});
-    return all;
+    const auto pgd = options.for_pgd();
+    return {planted(*leading, fmt::format("pgd with {} steps", pgd.steps), ready(pgd), threat, options.seed)};
   }
   if (options.is("fast")) {
     const auto& core = attack_entry("relaxation");
-    all.push_back(planted(std::move(own), {.name = core.name, .steps = core.steps, .restarts = core.restarts}, threat,
-                          options.seed));
+    all.push_back(
+        planted(*leading, {.name = core.name, .steps = core.steps, .restarts = core.restarts}, threat, options.seed));
     return all;
   }
   const auto sequence = sequence_of(options.for_autoattack(), threat.norm, defence.classes());
-  all.push_back(planted(std::move(own), sequence.attacks.front(), threat, options.seed));
+  all.push_back(planted(*leading, sequence.attacks.front(), threat, options.seed));
   return all;
 }
 
@@ -67,8 +62,8 @@ CheckOutcome not_run(const std::string& context, const char* why) {
 
 }  // namespace
 
-void self_test(const Subject& subject, Defence& defence, const AttackedImages& on, const EvaluationOptions& options,
-               const Work& work, Evaluation& evaluation) {
+void self_test(const Examined& examined, Evaluation& evaluation) {
+  const auto& [subject, defence, on, options, work] = examined;
   if (options.self_test == "none" || on.threat.eps == 0) return;
   const auto& target = defence.targets().front();
   auto& checks = evaluation.checks;
@@ -85,7 +80,7 @@ void self_test(const Subject& subject, Defence& defence, const AttackedImages& o
   work.monitor.say("self-test: binarisation");
   SelfTestOutcome fresh;
   const auto done = work.log.once("self-test", images.index, [&]() -> NamedTensors {
-    fresh = test_binarisation(defence, 0, images, on.threat, attacks,
+    fresh = test_binarisation(defence, 0, {images, on.threat}, attacks,
                               {.seed = options.seed, .batch_size = options.compute.batch_size});
     return {
         {"counts", torch::tensor({fresh.solved, fresh.random, fresh.found, int64_t{fresh.on_features}}, at::kLong)}};
@@ -99,12 +94,12 @@ void self_test(const Subject& subject, Defence& defence, const AttackedImages& o
   evaluation.self_test = outcome;
 }
 
-Passes self_test_passes(const EvaluationOptions& options, int64_t n) {
-  if (options.self_test == "none") return {};
-  const auto rows = std::min(n, kTested);
-  const auto steps =
-      options.settings.steps.value_or(attack_entry("relaxation").steps) * options.settings.restarts.value_or(1);
-  return {rows * (binarisation_passes({}) + steps + 4), rows * (steps + 1)};
+Passes self_test_passes(const Defence& defence, Norm norm, const EvaluationOptions& options, int64_t n) {
+  if (options.self_test == "none" || defence.targets().front().coupling == Coupling::batch) return {};
+  Passes each{binarisation_passes({}), 0};
+  for (const auto& attack : attacks_in_use(defence, {norm, 0}, options))
+    each += attack.passes + Passes{2, 0};  // the originals, and the verdict
+  return each * std::min(n, kTested);
 }
 
 }  // namespace hpm

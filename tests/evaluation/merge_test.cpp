@@ -1,0 +1,47 @@
+#include "hpm/evaluation/run/merge.h"
+
+#include <gtest/gtest.h>
+
+namespace hpm {
+namespace {
+
+/// A shard of `n` images from `first` on, all right and none broken.
+Shard shard(int64_t first, int64_t n) {
+  Shard s{.folder = "shard-" + std::to_string(first), .results = {}, .settings = {}};
+  auto& r = s.results;
+  r.n = n, r.first_index = first, r.protocol = "msa", r.dataset = "cifar10", r.split = "test";
+  r.labels.assign(static_cast<size_t>(n), 0), r.predictions.clean = r.labels;
+  r.seconds = 1, r.checks_seconds = 1;
+  r.first.clean_correct.assign(static_cast<size_t>(n), 1), r.first.robust = r.first.clean_correct;
+  r.contexts = {r.first};
+  r.contexts[0].context = "joint";
+  return s;
+}
+
+TEST(Merge, FiguresOfTheBatchAreThoseOfAllShardsByTheirImages) {
+  auto a = shard(0, 30), b = shard(30, 10);
+  a.results.contexts[0].benign = {{.malicious = 2, .images = 24, .clean_accuracy = 100, .accuracy = 50}};
+  b.results.contexts[0].benign = {{.malicious = 2, .images = 8, .clean_accuracy = 100, .accuracy = 100},
+                                  {.malicious = 4, .images = 4, .clean_accuracy = 75, .accuracy = 25}};
+  a.results.compositions = {{.size = 8, .order = "class", .clean_accuracy = 80, .robust_accuracy = 40}};
+  b.results.compositions = {{.size = 8, .order = "class", .clean_accuracy = 100, .robust_accuracy = 80}};
+  a.results.self_test = SelfTestResult{.name = "binarisation", .images = 30, .tested = 20, .found = 19, .share = 95};
+  b.results.self_test = SelfTestResult{.name = "binarisation", .images = 10, .tested = 5, .found = 5, .share = 100};
+  const auto merged = merge_shards({b, a}).results;  // in the order of the images
+  ASSERT_EQ(merged.n, 40);
+  const auto& benign = merged.contexts[0].benign;
+  ASSERT_EQ(benign.size(), 2u);
+  EXPECT_EQ(benign[0].images, 32);
+  EXPECT_NEAR(benign[0].accuracy, (24 * 50. + 8 * 100) / 32, 1e-6);
+  EXPECT_EQ(benign[1], (BenignResult{.malicious = 4, .images = 4, .clean_accuracy = 75, .accuracy = 25}));
+  ASSERT_EQ(merged.compositions.size(), 1u);
+  EXPECT_NEAR(merged.compositions[0].clean_accuracy, (30 * 80. + 10 * 100) / 40, 1e-6);
+  EXPECT_NEAR(merged.compositions[0].robust_accuracy, (30 * 40. + 10 * 80) / 40, 1e-6);
+  ASSERT_TRUE(merged.self_test.has_value());
+  EXPECT_EQ(merged.self_test->tested, 25);
+  EXPECT_EQ(merged.self_test->found, 24);
+  EXPECT_NEAR(*merged.self_test->share, 96, 1e-6);
+}
+
+}  // namespace
+}  // namespace hpm
