@@ -10,7 +10,7 @@ SCALE_FLAGS ?= --model checkpoints/fashion-mnist-linf-0.1.safetensors --model-fl
 PREFIX ?= /usr/local
 BUILD := build/$(PRESET)
 
-.PHONY: help setup program build install demo wheel test quick oracles scale mutations fuzz format tidy clean FORCE
+.PHONY: help setup program build install demo wheel test quick oracles scale mutations chaos fuzz format tidy clean FORCE
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ mutations: program  ## the gauntlet with each surrogate and each check turned of
 	  --count $(MUTATION_IMAGES) --jobs $(JOBS) --mutations
 scale: program  ## long trials of several workers: kills, ratios (SCALE_FLAGS: another model, --rounds N)
 	@.venv/bin/python tests/distributed/scale.py --program $(BUILD)/hpm $(SCALE_FLAGS)
+
+CHAOS_ROUNDS ?= 200
+chaos: program  ## disturbs the program at its work: kills, full disks, damaged files, failing calls (CHAOS_ROUNDS)
+	@.venv/bin/python tests/chaos/chaos.py --program $(BUILD)/hpm --rounds $(CHAOS_ROUNDS)
 
 fuzz:  ## libFuzzer with sanitizers on every reader of files, FUZZ_SECONDS each (needs clang: docs/fuzzing.md)
 	@python3 tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)

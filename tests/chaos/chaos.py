@@ -250,8 +250,10 @@ class Trials:
     def is_sentence(self, status, said):
         crashed = isinstance(status, int) and status < 0 and status != -signal.SIGKILL
         traces = any(word in said for word in ("terminate called", "Segmentation", "core dumped", "Traceback"))
-        return status != "hangs" and not crashed and not traces and (
-            status == -signal.SIGKILL or any(line.startswith("hpm") for line in said.splitlines()))
+        # Where memory does not even hold the libraries, it is the loader that says so.
+        said_why = any(line.startswith("hpm") or "error while loading shared libraries" in line
+                       for line in said.splitlines())
+        return status != "hangs" and not crashed and not traces and (status == -signal.SIGKILL or said_why)
 
     def look(self, job, out):
         try:
@@ -299,6 +301,10 @@ class Trials:
     def rounds(self):
         start, number = time.time(), 0
         pairs = [(job, trouble) for job in self.jobs for trouble in self.troubles]
+        if self.a.each_trouble_once:
+            for trouble in self.troubles:
+                jobs = self.random.sample(self.jobs, len(self.jobs))
+                number += any(self.round(number, job, trouble) for job in jobs)  # the first that it can befall
         while number < self.a.rounds:
             self.random.shuffle(pairs)
             for job, trouble in pairs:
@@ -314,6 +320,7 @@ def main():
     parser.add_argument("--program", required=True, type=pathlib.Path)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--each-trouble-once", action="store_true", help="before any further rounds")
     parser.add_argument("--jobs", type=lambda text: text.split(";"), help="names of jobs, separated by semicolons")
     parser.add_argument("--patience", type=float, default=300, help="seconds after which a run is said to hang")
     arguments = parser.parse_args()

@@ -204,7 +204,7 @@ TEST_F(FastHpm, InMsaItBreaksNoFewerThanQuickInEveryContext) {
   auto o = options({"reference", "solo", "alone", "joint"});
   o.settings.steps = std::nullopt;
   const auto quick = test::msa(model, {}, images, threat, o);
-  o.version = "fast", o.alarms.sample = 2;
+  o.version = "fast", o.alarms = {.sample = 2, .no_escalate = true};
   const auto fast = test::msa(model, {}, images, threat, o);
   ASSERT_TRUE(fast.fast.has_value());
   EXPECT_FALSE(fast.fast->alarms.empty());

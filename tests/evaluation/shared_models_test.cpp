@@ -29,7 +29,7 @@ TEST(SharedModels, ComeOutUnflagged) {
   HPM_NEED_SHARED(root, "data");
   HPM_NEED_SHARED(checkpoints, "checkpoints");
   const auto data = load_dataset("cifar10", "test", root.string());
-  const auto index = at::arange(64);
+  const auto index = at::arange(32);
   const Images images{data.images(index), data.labels.index_select(0, index), index};
   for (const auto& known : kTable) {
     SCOPED_TRACE(known.file);
