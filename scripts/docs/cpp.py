@@ -100,7 +100,7 @@ def member_table(members, head):
             if comment_of(value):
                 meaning += f"<p><code>{escape(text_of(value, 'name'))}</code></p>{comment_of(value)}"
         rows.append(f"<tr><td><code>{escape(signature(member).removesuffix(';'))}</code></td><td>{meaning}</td></tr>")
-    return f'<table class="members"><thead><tr><th>{head}</th><th>meaning</th></tr></thead><tbody>\n' + "\n".join(rows) + "\n</tbody></table>"
+    return f'<div class="members"><table><thead><tr><th>{head}</th><th>meaning</th></tr></thead><tbody>\n' + "\n".join(rows) + "\n</tbody></table></div>"
 
 
 def class_text(compound):
@@ -158,7 +158,7 @@ def write(source, folder, out):
     places, rows = [], []
     for floor, holds in floors_of(source):
         mine = sorted(header for header in headers if header.startswith(f"hpm/{floor}/"))
-        page = [f"# hpm/{floor}", "", holds.replace("](", "](../../") + ".", ""]
+        page = [f"# hpm/{floor}", "", f"What this floor holds: {holds}.", ""]
         for header in mine:
             page += [f"## {header.removeprefix('hpm/')}", "", "```cpp", f'#include "{header}"', "```", ""]
             for _, lines in sorted(headers[header], key=lambda entry: entry[0]):

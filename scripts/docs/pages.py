@@ -11,7 +11,8 @@ ROOT_PAGES = {"ARCHITECTURE.md": "project/architecture.md", "CONTRIBUTING.md": "
               "CHANGELOG.md": "project/changelog.md"}
 LANGUAGES = {".cpp": "cpp", ".h": "cpp", ".py": "python", ".toml": "toml", ".json": "json", ".sbatch": "sh", ".txt": "text",
              ".cmake": "cmake", ".cff": "yaml"}
-LINK = re.compile(r"(\]\()([^)\s]+)(\))")
+LINK = re.compile(r"(\[[^\[\]]*\]\()([^)\s]+)(\))")
+FILE_NAME = re.compile(r"\[([\w/.-]+\.md)\]\(")
 MARK = re.compile(r"^[ \t]*<!-- (?:test|python|not tested)\b.*?-->[ \t]*\n", re.M)
 FENCE = re.compile(r"^([ \t]*)(```|~~~).*?^\1\2[ \t]*$", re.M | re.S)
 
@@ -71,6 +72,9 @@ class Site:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
+    def title(self, name):
+        return re.search(r"^# (.+)$", (self.source / name).read_text(), re.M)[1]
+
     def page(self, name):
         """The text of a page for the site."""
         place = self.places[name]
@@ -83,7 +87,10 @@ class Site:
             there = self.place_of(wanted)
             if there is None:
                 sys.exit(f"docs: {name} links to {match[2]}, which is not there")
-            return match[1] + os.path.relpath(there, os.path.dirname(place) or ".") + ("#" + anchor if anchor else "") + match[3]
+            text = match[1]
+            if FILE_NAME.fullmatch(text):  # a reader of the site knows pages by their titles
+                text = f"[{self.title(wanted)}]("
+            return text + os.path.relpath(there, os.path.dirname(place) or ".") + ("#" + anchor if anchor else "") + match[3]
 
         text = MARK.sub("", (self.source / name).read_text())
         return outside_fences(text, lambda part: LINK.sub(link, lists_apart(table_pipes(part))))
