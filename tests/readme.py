@@ -57,17 +57,18 @@ def shortened(command):
     flags = dict(FEW.get(verb[1], {})) if verb else {}
     if "--head fc" in command or "--head l2" in command:  # they fit no metric
         flags = {flag: flags[flag] for flag in ("--count", "--epochs")}
-    if re.search(r"--protocol (fast|clean)", command):
-        flags.pop("--steps"), flags.pop("--queries")
-        if "fast" in command:  # its alarms cost the same whatever the number of images
-            flags |= {"--budget": "2", "--no-escalate": ""}
-    elif verb and verb[1] == "evaluate" and not re.search("autoattack|query|standard", command):
+    if "--protocol fast" in command:  # its alarms cost the same whatever the number of images: plan it, and run PGD in its place
+        planned = re.sub(r"^hpm evaluate|( --out \S+)", lambda found: "" if found[1] else "hpm evaluate --dry-run", command)
+        return planned + "\n" + shortened(command.replace("--protocol fast", "--protocol pgd"))
+    if "--protocol clean" in command:
+        flags.pop("--steps")
+    if verb and verb[1] == "evaluate" and not re.search("autoattack|query|standard", command):
         flags.pop("--queries")
     words, hash_sign, comment = command.partition(" #")
     for flag, value in flags.items():
-        words, found = re.subn(rf"{flag} \S+", f"{flag} {value}", words) if value else (words, 0)
+        words, found = re.subn(rf"{flag} \S+", f"{flag} {value}", words)
         if not found:
-            words = f"{words.rstrip()} {flag} {value}".rstrip()
+            words = f"{words.rstrip()} {flag} {value}"
     return words + hash_sign + comment
 
 
