@@ -38,9 +38,9 @@ CHECKPOINT = "checkpoints/fashion-mnist-linf-0.1.safetensors"
 STAND_INS = [(r"\bmodel\.pth\b", CHECKPOINT), (r"\bcnn_a_adv4\.pth\b", CHECKPOINT), (r"--data cifar10\b", "--data fashion-mnist"),
              (r" --data-root \w+", ""), (r"\b[28]/255", "0.1")]
 # The flags that make a command short.
-FEW = {"evaluate": {"--count": "8", "--checks": "none", "--steps": "2", "--queries": "10"},
-       "finetune": {"--count": "300", "--fit-images": "300", "--metric-steps": "20", "--epochs": "0"},
-       "analyze": {"--count": "8", "--iterations": "1,2"},
+FEW = {"evaluate": {"--count": "6", "--threads": "1", "--checks": "none", "--steps": "2", "--queries": "10"},
+       "finetune": {"--count": "300", "--threads": "1", "--epochs": "0", "--fit-images": "300", "--fit-rounds": "1", "--metric-steps": "5", "--attack-steps": "1"},
+       "analyze": {"--count": "6", "--threads": "1", "--iterations": "1,2"},
        "bench": {"--count": "8"},
        "gauntlet": {"--count": "4"}}
 
@@ -56,7 +56,7 @@ def shortened(command):
     verb = re.match(r"hpm ([a-z]+)", command)
     flags = dict(FEW.get(verb[1], {})) if verb else {}
     if "--head fc" in command or "--head l2" in command:  # they fit no metric
-        flags = {flag: flags[flag] for flag in ("--count", "--epochs")}
+        flags = {flag: flags[flag] for flag in ("--count", "--epochs", "--threads")}
     if "--protocol fast" in command:  # its alarms cost the same whatever the number of images: plan it, and run PGD in its place
         planned = re.sub(r"^hpm evaluate|( --out \S+)", lambda found: "" if found[1] else "hpm evaluate --dry-run", command)
         return planned + "\n" + shortened(command.replace("--protocol fast", "--protocol pgd"))
