@@ -106,12 +106,15 @@ def test_the_notebook_runs(fashion: hpm.Data, tmp_path: Path) -> None:
     assert all(not cell.get("outputs") for cell in notebook["cells"])  # outputs are not committed
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
-def test_the_python_of_the_documentation_runs(page: str, fashion: hpm.Data) -> None:
+MARKED = re.compile(r"^<!-- python -->\n+```python\n(.*?)^```$", re.M | re.S)
+PAGES = [page for page in [SOURCE / "README.md", *sorted((SOURCE / "docs").rglob("*.md"))] if MARKED.search(page.read_text())]
+
+
+@pytest.mark.parametrize("page", [page.relative_to(SOURCE).as_posix() for page in PAGES])
+def test_the_python_of_the_documentation_runs(page: str, fashion: hpm.Data, tmp_path: Path) -> None:
     """The blocks after <!-- python -->, in order, with `model` and `train_loader` given."""
-    text = (SOURCE / page).read_text()
-    blocks = re.findall(r"^<!-- python -->\n+```python\n(.*?)^```$", text, re.M | re.S)
-    assert blocks
+    blocks = MARKED.findall((SOURCE / page).read_text())
+    (tmp_path / "checkpoints").symlink_to(SOURCE / "checkpoints")  # a reader stands in the sources
     train = hpm.data("fashion-mnist", "train")
     loader = list(zip(train.x.split(100), train.y.split(100), strict=True))
     names: dict[str, Any] = {"model": importlib.import_module("networks").robust_model(), "train_loader": loader}
