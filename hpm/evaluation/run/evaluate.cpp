@@ -92,7 +92,7 @@ class ModelRun {
     all.defence.peers = input_.peers;
     all.defence.more_surrogates = input_.surrogates;
     all.defence.own_surrogates = input_.hpm_surrogates;
-    all.own = input_.defence;
+    all.own = input_.defence, all.own_composed = input_.composed;
     return all;
   }
 

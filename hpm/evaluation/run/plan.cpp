@@ -181,7 +181,7 @@ EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOpt
     subject.defence.peers = peers;
     if (&model == &input.model) {
       subject.defence.more_surrogates = input.surrogates, subject.defence.own_surrogates = input.hpm_surrogates;
-      subject.own = input.defence;
+      subject.own = input.defence, subject.own_composed = input.composed;
     } else {
       subject.differentiable = true;
     }
