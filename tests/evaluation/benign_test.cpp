@@ -129,7 +129,8 @@ Tensor half_of_the_batch(const Tensor& x) {
 }
 
 TEST(Compositions, OfADefenceOfOnesOwnAreMadeByAMakerThatTakesTheSize) {
-  const Images images{test::tiny_images(12, 3), at::arange(12) % 2, at::arange(12)};
+  const auto grey = (.2 + .05 * at::arange(12, at::kFloat)).view({12, 1, 1, 1});
+  const Images images{grey.expand({12, 1, 2, 2}).clone(), at::arange(12) % 2, at::arange(12)};
   EvaluationOptions o;
   o.protocol = "msa", o.steps = 5, o.company_sizes = {1, 4};
   const auto of_size = [](const ImageSet& on, int64_t size) -> std::unique_ptr<Defence> {
