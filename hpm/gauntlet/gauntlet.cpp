@@ -13,16 +13,9 @@
 #include "hpm/defences/attacked_defence.h"
 #include "hpm/evaluation/checks/binarisation.h"
 #include "hpm/evaluation/checks/checks.h"
+#include "hpm/evaluation/fast/fast.h"
 #include "hpm/evaluation/msa/msa.h"
-#include "hpm/gauntlet/activations.h"
-#include "hpm/gauntlet/batch_statistics.h"
-#include "hpm/gauntlet/counter_perturbation.h"
-#include "hpm/gauntlet/crossmax.h"
-#include "hpm/gauntlet/honest.h"
-#include "hpm/gauntlet/input_filters.h"
-#include "hpm/gauntlet/prototypes.h"
-#include "hpm/gauntlet/randomised.h"
-#include "hpm/gauntlet/scores.h"
+#include "hpm/gauntlet/mutations.h"
 #include "hpm/models/operations.h"
 #include "hpm/surrogates/smoothed.h"
 
@@ -30,6 +23,7 @@ namespace hpm {
 namespace {
 
 constexpr int64_t kSelfTested = 32;  // images with a planted point
+constexpr int64_t kSampled = 12;     // survivors that the protocol fast attacks by FAB-T and Square
 constexpr int64_t kCompany = 8;      // images in the batches of a batch-dependent defence
 
 const GauntletEntry& entry_of(const std::string& name) {
@@ -41,6 +35,18 @@ const GauntletEntry& entry_of(const std::string& name) {
   const auto nearest = nearest_name(name, names);
   fail_usage("gauntlet: needs one of {}, but got \"{}\"{}", fmt::join(names, ", "), name,
              nearest.empty() ? "" : "; did you mean " + nearest + "?");
+}
+
+/// Names of GauntletOptions::guards that mutation_table() knows.
+void require_guards(const GauntletOptions& options) {
+  std::vector<std::string> known;
+  for (const auto& mutation : mutation_table()) known.push_back(mutation.guard);
+  for (const auto& name : options.guards.value_or(std::vector<std::string>{})) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    const auto nearest = nearest_name(name, known);
+    fail_usage("gauntlet: a guard needs to be one of {}, but is \"{}\"{}", fmt::join(known, ", "), name,
+               nearest.empty() ? "" : "; did you mean " + nearest + "?");
+  }
 }
 
 Surrogate twin_surrogate(const std::string& name, const std::string& summary, const PredictionFunction& twin,
@@ -69,11 +75,10 @@ class Gauntlet {
     const auto defence = declared();
     const auto target = shown(*defence);
     row.context = defence->targets()[target].name;
-    const auto result = msa(*defence, {setting_.images, setting_.threat}, msa_options(), {monitor_});
-    const auto& outcome = result.contexts[target];
-    row.clean = outcome.clean_correct, row.msa = outcome.robust;
-    row.parts = parts_of(result, outcome);
-    row.truth = adaptive(*defence, target, row.clean);
+    row.own = leading(*defence, target), row.narrowed = options_.guards.has_value();
+    mixed_surrogate_attack(*defence, target, row);
+    row.truth = defence->targets()[target].coupling == Coupling::batch ? adaptive_batches(*defence, target, row.clean)
+                                                                       : adaptive(*defence, target, row.clean);
     naive(row);
     if (!entry_.defence && prediction_.coupling == Coupling::rows && !prediction_.random)
       row.truth = row.truth & row.careless & row.autoattack;
@@ -85,27 +90,43 @@ class Gauntlet {
   /// The defence with what it is said to be, and the surrogates of someone who knows it.
   std::unique_ptr<Defence> declared() const {
     if (entry_.defence) return entry_.defence(setting_);
-    FunctionDefenceOptions options{.contexts = {"solo"}, .company_size = kCompany, .seed = setting_.seed};
+    FunctionDefenceOptions options{.contexts = {entry_.context}, .company_size = kCompany, .seed = setting_.seed};
     options.surrogates.push_back(
         smoothed_surrogate(prediction_.logits, {.sigma = setting_.threat.eps / 2, .samples = 4}));
     options.surrogates.back().only_named = prediction_.coupling == Coupling::batch;
     if (!twins_.empty()) options.surrogates.push_back(twin_surrogate("bpda", "a differentiable twin", twins_.front()));
-    options.surrogates.push_back(twin_surrogate("base", "the network without the defence",
-                                                plain_prediction(setting_.base), SurrogateKind::transfer));
+    options.surrogates.push_back(base_surrogate());
     return std::make_unique<FunctionDefence>(prediction_, setting_.images, options);
+  }
+
+  Surrogate base_surrogate() const {
+    return twin_surrogate("base", "the network without the defence", plain_prediction(setting_.base),
+                          SurrogateKind::transfer);
   }
 
   static size_t shown(const Defence& defence) { return attacked_targets(defence).front(); }
 
+  /// The surrogate that is the defence's own gradient, or leads in its place.
+  static std::string leading(const Defence& defence, size_t target) {
+    for (const auto& surrogate : defence.surrogates(target, {.quick = false}))
+      if (surrogate.leads) return surrogate.name;
+    return "";
+  }
+
+  /// The surrogates of someone who knows the defence; none stands for those of the version.
+  std::vector<std::string> known_surrogates() const {
+    if (entry_.defence) return {};
+    std::vector<std::string> names{prediction_.random ? "eot" : "self", "base"};
+    if (entry_.context != "joint") names.emplace_back("query");
+    if (prediction_.coupling == Coupling::rows) names.emplace_back("smoothed");
+    if (!twins_.empty()) names.emplace_back("bpda");
+    names.insert(names.end(), entry_.more.begin(), entry_.more.end());
+    return names;
+  }
+
   MsaOptions msa_options() const {
-    std::vector<std::string> names;
-    if (!entry_.defence) {
-      names = {prediction_.random ? "eot" : "self", "base", "query"};
-      if (prediction_.coupling == Coupling::rows) names.emplace_back("smoothed");
-      if (!twins_.empty()) names.emplace_back("bpda");
-    }
     return {.version = "fast",
-            .surrogates = names,
+            .surrogates = known_surrogates(),
             .seed = setting_.seed,
             .batch_size = options_.batch_size,
             .settings = {.queries = std::min<int64_t>(options_.queries, 1000)},
@@ -113,27 +134,60 @@ class Gauntlet {
             .full_matrix = true};
   }
 
-  /// What would stand without each of the surrogates, and with it and the leading one alone.
-  static std::vector<GauntletRow::Part> parts_of(const Evaluation& evaluation, const ContextOutcome& outcome) {
-    std::map<std::string, Tensor> broken;
-    for (const auto& attack : evaluation.attacks) {
-      if (attack.context != outcome.context) continue;
-      const auto [found, fresh] = broken.try_emplace(attack.surrogate, attack.matrix.eq(2));
-      if (!fresh) found->second = found->second | attack.matrix.eq(2);
+  /// MSA by what is left of its surrogates. Its alarms are looked at in the naive evaluation, as anybody sees them.
+  void mixed_surrogate_attack(Defence& defence, size_t target, GauntletRow& row) const {
+    auto options = msa_options();
+    const bool whole = !options_.guards;
+    if (!whole) {
+      options.surrogates.clear();
+      for (const auto& step : msa_plan(defence, target, setting_.threat.norm, msa_options()))
+        if (options_.keeps(step.surrogate.name)) options.surrogates.push_back(step.surrogate.name);
     }
-    auto own = at::zeros_like(outcome.clean_correct);
-    for (const auto& surrogate : outcome.surrogates)
-      if (surrogate.leads && broken.count(surrogate.name)) own = broken.at(surrogate.name);
-    std::vector<GauntletRow::Part> all;
+    if (!whole && options.surrogates.empty()) {
+      row.clean = row.msa = row.own_alone =
+          evaluate_clean(defence, setting_.images, options_.batch_size).contexts[target].clean_correct;
+      return;
+    }
+    const auto result = msa(defence, {setting_.images, setting_.threat}, options, {monitor_});
+    const auto& outcome = result.contexts[target];
+    row.clean = outcome.clean_correct, row.msa = outcome.robust;
+    add_parts(result, outcome,
+              defence.targets()[target].coupling == Coupling::batch ? defence.batches() : std::vector<Tensor>{}, row);
+  }
+
+  /// What stands of `clean` where these surrogates attack, each of which broke `broken`. Of images in fixed batches
+  /// each batch counts as the one surrogate that broke most of it left it.
+  Tensor standing(const Tensor& clean, const std::vector<Tensor>& broken, const std::vector<Tensor>& batches) const {
+    auto all = at::zeros_like(clean);
+    for (const auto& flags : broken) all = all | flags;
+    for (const auto& numbers : batches) {
+      const auto rows = at::isin(setting_.images.index, numbers);
+      auto most = at::zeros_like(clean);
+      for (const auto& flags : broken)
+        if ((flags & rows).sum().item<int64_t>() > most.sum().item<int64_t>()) most = flags & rows;
+      all = at::where(rows, most, all);
+    }
+    return clean & all.logical_not();
+  }
+
+  /// What would stand without each of the surrogates, and with it and the leading one alone.
+  void add_parts(const Evaluation& evaluation, const ContextOutcome& outcome, const std::vector<Tensor>& batches,
+                 GauntletRow& row) const {
+    std::map<std::string, std::vector<Tensor>> broken;  // by each attack on a surrogate
+    for (const auto& attack : evaluation.attacks)
+      if (attack.context == outcome.context) broken[attack.surrogate].push_back(attack.matrix.eq(2));
+    const auto own = broken[row.own];
+    row.own_alone = standing(outcome.clean_correct, own, batches);
     for (const auto& surrogate : outcome.surrogates) {
       if (!broken.count(surrogate.name)) continue;
-      auto others = at::zeros_like(own);
+      std::vector<Tensor> others, both = own;
       for (const auto& [name, flags] : broken)
-        if (name != surrogate.name) others = others | flags;
-      all.push_back({surrogate.name, outcome.clean_correct & others.logical_not(),
-                     outcome.clean_correct & (own | broken.at(surrogate.name)).logical_not()});
+        if (name != surrogate.name) others.insert(others.end(), flags.begin(), flags.end());
+      const auto& mine = broken.at(surrogate.name);
+      both.insert(both.end(), mine.begin(), mine.end());
+      row.parts.push_back({surrogate.name, standing(outcome.clean_correct, others, batches),
+                           standing(outcome.clean_correct, both, batches)});
     }
-    return all;
   }
 
   /// [n] bool: right, and held against many starts through every twin.
@@ -157,6 +211,26 @@ class Gauntlet {
     return held;
   }
 
+  /// The same where a fixed batch is one object: what stands of each in the worst one that was found.
+  Tensor adaptive_batches(Defence& defence, size_t target, const Tensor& clean) const {
+    auto held = clean.clone();
+    for (size_t i = 0; i < twins_.size(); ++i) {
+      AttackedDefence attacked(defence, target, twin_surrogate("twin", "", twins_[i]));
+      const AttackSpec spec{.name = "apgd-ce", .steps = options_.steps, .restarts = options_.restarts};
+      const RandomStreams streams(setting_.seed + 1000 * (i + 1));
+      for (const auto& numbers : defence.batches()) {
+        const auto rows = at::isin(setting_.images.index, numbers).nonzero().squeeze(1);
+        const SearchOperations faster;
+        const auto batch = setting_.images.select(rows);
+        const auto found = attack_entry(spec.name).run(attacked, batch, setting_.threat, spec, streams, monitor_);
+        const auto right = predict_once(defence, {found.images, batch.index}, target).argmax(1).eq(batch.y);
+        if (right.sum().item<int64_t>() < held.index_select(0, rows).sum().item<int64_t>())
+          held.index_copy_(0, rows, right & clean.index_select(0, rows));
+      }
+    }
+    return held;
+  }
+
   /// What an evaluation finds that takes the defence for an ordinary network: a careless one, AutoAttack, and the
   /// checks of a Mixed Surrogate Attack on its own gradient.
   void naive(GauntletRow& row) const {
@@ -164,23 +238,90 @@ class Gauntlet {
     if (entry_.defence) {
       taken = entry_.defence(setting_);
     } else {
-      auto plain = prediction_;
-      plain.coupling = Coupling::rows, plain.random = false;
-      taken = std::make_unique<FunctionDefence>(plain, setting_.images);
+      taken = std::make_unique<FunctionDefence>(as_ordinary(), setting_.images);
     }
     const auto model = taken->attack_model(0);
     row.careless = careless(*model);
     row.autoattack = official(*taken);
     const auto evaluation = msa(*taken, {setting_.images, setting_.threat}, alone(*taken), {monitor_});
-    CheckSubject subject{*model, false, [&](const Tensor& x, const Tensor& index) {
-                           return predict_once(*taken, {x, index}, 0);
-                         }};
-    for (const auto& surrogate : taken->surrogates(0, {}))
-      if (surrogate.leads) subject.exact = surrogate.exact, subject.name = surrogate.name;
-    for (const auto& check : run_checks(subject, {setting_.images, setting_.threat}, evaluation,
-                                        {.seed = setting_.seed, .batch_size = options_.batch_size}, {monitor_}))
-      if (check.status == CheckOutcome::Status::failed) row.flagged.push_back(check);
+    row.naive = evaluation.first().robust;
+    if (!looks()) return;
+    std::vector<CheckOutcome> checks = checked(*taken, *model, evaluation, {.level = level()});
+    if (has_guard(GuardKind::check, "transfer")) checks.push_back(transfer_check());
     row.self_test = self_tested(*taken);
+    checks.push_back(binarisation_check(*row.self_test));
+    for (auto& check : checks)
+      if (check.status == CheckOutcome::Status::failed && options_.keeps(check.name))
+        row.flagged.push_back(std::move(check));
+    for (auto& name : alarms(*taken, evaluation))
+      if (options_.keeps(name)) row.alarms.push_back(std::move(name));
+  }
+
+  /// Whether any check or alarm is left of the evaluation.
+  bool looks() const {
+    return std::any_of(mutation_table().begin(), mutation_table().end(), [&](const auto& mutation) {
+      return mutation.kind != GuardKind::surrogate && options_.keeps(mutation.guard);
+    });
+  }
+
+  /// The guards that this row is the one for, and that are left.
+  std::vector<std::string> guards(GuardKind kind) const {
+    auto names = guards_of(entry_.name, kind);
+    std::erase_if(names, [&](const auto& name) { return !options_.keeps(name); });
+    return names;
+  }
+  bool has_guard(GuardKind kind, const std::string& guard) const {
+    const auto names = guards(kind);
+    return std::find(names.begin(), names.end(), guard) != names.end();
+  }
+
+  /// The level of the checks: full where this row is the one for a check of that level.
+  std::string level() const {
+    return has_guard(GuardKind::check, "convergence") || has_guard(GuardKind::check, "Square after white-box")
+               ? "full"
+               : "basic";
+  }
+
+  std::vector<CheckOutcome> checked(Defence& taken, AttackModel& model, const Evaluation& evaluation,
+                                    CheckOptions options) const {
+    CheckSubject subject{model, false, [&](const Tensor& x, const Tensor& index) {
+                           return predict_once(taken, {x, index}, 0);
+                         }};
+    for (const auto& surrogate : taken.surrogates(0, {}))
+      if (surrogate.leads) subject.exact = surrogate.exact, subject.name = surrogate.name;
+    options.seed = setting_.seed, options.batch_size = options_.batch_size;
+    return run_checks(subject, {setting_.images, setting_.threat}, evaluation, options, {monitor_});
+  }
+
+  /// What the check says of someone who has the network without the defence, and knows nothing else of it.
+  CheckOutcome transfer_check() const {
+    FunctionDefence taken(as_ordinary(), setting_.images, {.surrogates = {base_surrogate()}});
+    auto options = msa_options();
+    options.surrogates = {leading(taken, 0), "base"};
+    const auto evaluation = msa(taken, {setting_.images, setting_.threat}, options, {monitor_});
+    const auto model = taken.attack_model(0);
+    for (auto& check : checked(taken, *model, evaluation, {.sample = 1}))
+      if (check.name == "transfer") return check;
+    return {};
+  }
+
+  /// The alarms that fired: those of MSA's version fast, and of the protocol fast where this row is the one for an
+  /// alarm.
+  std::vector<std::string> alarms(Defence& taken, const Evaluation& evaluation) const {
+    if (guards(GuardKind::alarm).empty()) return evaluation.fast->fired();
+    const FastOptions options{
+        .seed = setting_.seed, .batch_size = options_.batch_size, .alarms = {.sample = kSampled, .no_escalate = true}};
+    if (entry_.defence)
+      return evaluate_fast(taken, {setting_.images, setting_.threat}, options, {monitor_}).fast->fired();
+    FunctionDefence with_base(as_ordinary(), setting_.images, {.surrogates = {base_surrogate()}});
+    return evaluate_fast(with_base, {setting_.images, setting_.threat}, options, {monitor_}).fast->fired();
+  }
+
+  /// The prediction, as someone declares it who knows nothing of it.
+  PredictionFunction as_ordinary() const {
+    auto plain = prediction_;
+    plain.coupling = Coupling::rows, plain.random = false;
+    return plain;
   }
 
   /// Whether the core of that evaluation finds adversarial images that are planted.
@@ -200,8 +341,7 @@ class Gauntlet {
 
   MsaOptions alone(const Defence& taken) const {
     auto options = msa_options();
-    for (const auto& surrogate : taken.surrogates(0, {}))
-      if (surrogate.leads) options.surrogates = {surrogate.name};
+    options.surrogates = {leading(taken, 0)};
     return options;
   }
 
@@ -237,17 +377,6 @@ class Gauntlet {
 
 }  // namespace
 
-const std::vector<GauntletEntry>& gauntlet_table() {
-  using namespace gauntlet;
-  static const std::vector<GauntletEntry> table = {
-      scaled_logits(),    probabilities(),   hard_labels(),    bit_depth(),
-      thermometer(),      block_rounding(),  resize_and_pad(), activation_pruning(),
-      winners_take_all(), sparse_features(), crossmax(),       counter_perturbation(),
-      batch_statistics(), adapting_means(),  hpm_alone(),      adversarially_trained(),
-      least_squares(),    mean_ensemble(),   hpm_reference()};
-  return table;
-}
-
 std::vector<GauntletRow> run_gauntlet(const GauntletSetting& setting, const GauntletOptions& options,
                                       Monitor& monitor) {
   std::vector<const GauntletEntry*> chosen;
@@ -255,6 +384,7 @@ std::vector<GauntletRow> run_gauntlet(const GauntletSetting& setting, const Gaun
   if (chosen.empty())
     for (const auto& entry : gauntlet_table()) chosen.push_back(&entry);
   require(setting.images.size() > 0, "gauntlet: needs at least one image");
+  require_guards(options);
   require(!setting.base.is_black_box(), "gauntlet: needs a network with its penultimate features as the base");
   std::vector<GauntletRow> rows;
   for (const auto* entry : chosen) {
@@ -273,9 +403,12 @@ bool GauntletRow::flagged_rightly() const {
 }
 
 bool GauntletRow::passed() const {
-  const bool missed = self_test && binarisation_check(*self_test).status == CheckOutcome::Status::failed;
-  return entry->honest ? flagged.empty() && !missed && msa_tells_the_truth()
-                       : msa_tells_the_truth() || flagged_rightly();
+  if (entry->honest) return flagged.empty() && alarms.empty() && msa_tells_the_truth();
+  return msa_tells_the_truth() || flagged_rightly() || (narrowed && !alarms.empty());
+}
+
+bool GauntletOptions::keeps(const std::string& guard) const {
+  return !guards || std::find(guards->begin(), guards->end(), guard) != guards->end();
 }
 
 PredictionFunction plain_prediction(const Classifier& classifier) {

@@ -33,6 +33,8 @@ struct GauntletEntry {
   /// Differentiable twins, x -> logits, of someone who knows the mechanism: they become the surrogate `bpda` of the
   /// Mixed Surrogate Attack (the first), and the adaptive attack goes through all of them.
   std::function<std::vector<PredictionFunction>(const GauntletSetting&)> twins = nullptr;
+  std::string context = "solo";        ///< of a batch-dependent one, where it is judged: alone, solo or joint
+  std::vector<std::string> more = {};  ///< surrogates that attack it beside those that attack every entry
   /// Or: the whole defence, where it is more than a function.
   std::function<std::unique_ptr<Defence>(const GauntletSetting&)> defence = nullptr;
 };
@@ -46,6 +48,9 @@ struct GauntletOptions {
   int64_t restarts = 3;    ///< of the adaptive attack, towards and away, each
   int64_t steps = 100;     ///< of every gradient attack but the careless one
   int64_t queries = 5000;  ///< of Square
+  /// The surrogates, checks and alarms that are left of the evaluation, by name; not given: all of them.
+  std::optional<std::vector<std::string>> guards = {};
+  bool keeps(const std::string& guard) const;
 };
 
 /// What came of a defence. Accuracies in percent, flags [n] bool: right on the image and unbroken.
@@ -54,6 +59,8 @@ struct GauntletRow {
   std::string context = {};            ///< of a batch-dependent defence, the one shown
   Tensor clean, careless, autoattack;  ///< flags
   Tensor msa;                          ///< by every surrogate together
+  std::string own = {};                ///< the surrogate that is the defence's own gradient, or leads in its place
+  Tensor own_alone;                    ///< by that surrogate alone
   /// What stands, [n], where one surrogate is left out, and where it and the defence's own gradient are all that
   /// attacks; every surrogate attacks every image.
   struct Part {
@@ -64,16 +71,19 @@ struct GauntletRow {
   /// By the adaptive attack; where rows are independent and nothing is random, what a careless evaluation and
   /// AutoAttack broke counts too.
   Tensor truth;
-  std::vector<CheckOutcome> flagged = {};    ///< failed checks of an evaluation without stand-ins
+  Tensor naive;  ///< by the own gradient alone, of an evaluation that takes the defence for an ordinary network
+  std::vector<CheckOutcome> flagged = {};    ///< failed checks of that evaluation, the self-test among them
+  std::vector<std::string> alarms = {};      ///< those that fired in it
   std::optional<SelfTestOutcome> self_test;  ///< of the same evaluation; none for a batch that is one object
+  bool narrowed = false;                     ///< GauntletOptions::guards left a part of the evaluation
   double seconds = 0;
 
   /// MSA is at most one point above the truth.
   bool msa_tells_the_truth() const;
   /// A check failed, and named one of the causes that this is.
   bool flagged_rightly() const;
-  /// What the gauntlet asks: a broken defence is told or flagged, an honest one is not flagged, nor fails its
-  /// self-test.
+  /// What the gauntlet asks: a broken defence is told or flagged; an honest one is told, no check flags it, and no
+  /// alarm fires. In an evaluation that is narrowed to a few guards an alarm counts as a flag.
   bool passed() const;
 };
 

@@ -12,10 +12,10 @@
 namespace hpm {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GauntletResult::Flag, check, cause, detail)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GauntletResult::Part, surrogate, without, with_own, told_without, told_with_own)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GauntletResult::Part, surrogate, without, with_own)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GauntletResult, name, mechanism, source, honest, n, clean, careless, autoattack, msa,
                                    truth, causes, flagged, msa_tells_the_truth, flagged_rightly, passed, planted, found,
-                                   self_test_failed, parts, seconds)
+                                   self_test_failed, own, own_alone, naive, alarms, parts, seconds)
 
 namespace {
 
@@ -91,44 +91,11 @@ GauntletResult summary_of(const GauntletRow& row) {
     if (check.value) out.planted = row.self_test->tested(), out.found = row.self_test->found;
     out.self_test_failed = check.status == CheckOutcome::Status::failed;
   }
-  const auto told = [&](const Tensor& held) { return percent(held) <= percent(row.truth) + 1; };
+  out.own = row.own, out.own_alone = rounded(row.own_alone), out.naive = rounded(row.naive), out.alarms = row.alarms;
   for (const auto& part : row.parts)
-    out.parts.push_back(
-        {part.surrogate, rounded(part.without), rounded(part.with_own), told(part.without), told(part.with_own)});
+    out.parts.push_back({part.surrogate, rounded(part.without), rounded(part.with_own)});
   out.seconds = std::round(row.seconds * 10) / 10;
   return out;
-}
-
-std::vector<GauntletMutation> mutations_of(const std::vector<GauntletResult>& rows) {
-  std::vector<GauntletMutation> all;
-  const auto of = [&](const std::string& name, const char* kind) -> GauntletMutation& {
-    for (auto& mutation : all)
-      if (mutation.name == name && mutation.kind == kind) return mutation;
-    return all.emplace_back(GauntletMutation{name, kind, {}, {}, {}});
-  };
-  for (const auto& row : rows)
-    for (const auto& part : row.parts) {
-      auto& mutation = of(part.surrogate, "surrogate");
-      const bool own_tells = row.parts.front().told_with_own;  // the leading surrogate attacks first
-      if (part.told_with_own && !own_tells) mutation.carried.push_back(row.name);
-      if (!row.msa_tells_the_truth || part.told_without) continue;
-      mutation.rows.push_back(row.name);
-      if (row.honest || !row.flagged_rightly) mutation.failed_rows.push_back(row.name);
-    }
-  for (const auto& row : rows)
-    for (const auto& flag : row.flagged) {
-      if (row.honest) continue;
-      auto& mutation = of(flag.check, "check");
-      const bool another = std::any_of(row.flagged.begin(), row.flagged.end(), [&](const auto& other) {
-        return other.check != flag.check &&
-               std::find(row.causes.begin(), row.causes.end(), other.cause) != row.causes.end();
-      });
-      const auto& named = mutation.rows;
-      if (!row.flagged_rightly || another || std::find(named.begin(), named.end(), row.name) != named.end()) continue;
-      mutation.rows.push_back(row.name);
-      if (!row.msa_tells_the_truth) mutation.failed_rows.push_back(row.name);
-    }
-  return all;
 }
 
 std::string gauntlet_json(const std::vector<GauntletResult>& rows) {

@@ -1,5 +1,4 @@
-// defines: GauntletResult, GauntletMutation, mutations_of(), summary_of(), gauntlet_json(), read_gauntlet(),
-// gauntlet_page()
+// defines: GauntletResult, summary_of(), gauntlet_json(), read_gauntlet(), gauntlet_page()
 #pragma once
 #include <string>
 #include <string_view>
@@ -18,7 +17,6 @@ struct GauntletResult {
   struct Part {
     std::string surrogate;
     double without = 0, with_own = 0;
-    bool told_without = false, told_with_own = false;  ///< at most one point above the truth
   };
   std::string name, mechanism, source;
   bool honest = false;
@@ -29,21 +27,13 @@ struct GauntletResult {
   bool msa_tells_the_truth = false, flagged_rightly = false, passed = false;
   int64_t planted = 0, found = 0;  ///< binarisation self-test of the same evaluation: adversarial images
   bool self_test_failed = false;
+  std::string own;                  ///< the surrogate that is the defence's own gradient
+  double own_alone = 0;             ///< MSA by that surrogate alone
+  double naive = 0;                 ///< the same, of an evaluation that takes the defence for an ordinary network
+  std::vector<std::string> alarms;  ///< that fired in that evaluation
   std::vector<Part> parts;
   double seconds = 0;
 };
-
-/// The gauntlet with one surrogate, or one check, turned off: the rows that depend on it.
-struct GauntletMutation {
-  std::string name, kind;                ///< kind: "surrogate" or "check"
-  std::vector<std::string> carried;      ///< surrogate: rows that it tells with the own gradient, which does not alone
-  std::vector<std::string> rows;         ///< surrogate: MSA no longer tells the truth; check: no right flag is left
-  std::vector<std::string> failed_rows;  ///< of these: nothing else saves the row
-};
-
-/// Every surrogate and every check that flagged a row, turned off one at a time. Exact: every surrogate attacked every
-/// image, and a check does nothing but flag.
-std::vector<GauntletMutation> mutations_of(const std::vector<GauntletResult>& rows);
 
 GauntletResult summary_of(const GauntletRow& row);
 

@@ -1,7 +1,14 @@
 #include "hpm/gauntlet/scores.h"
 
+#include "hpm/gauntlet/honest.h"
+
 namespace hpm::gauntlet {
 namespace {
+
+/// One-hot labels, with a gradient of zero.
+Tensor label_of(const Tensor& logits) {
+  return at::one_hot(logits.argmax(1), logits.size(1)).to(logits.scalar_type()) + 0 * logits;
+}
 
 std::vector<PredictionFunction> the_network(const GauntletSetting& s) { return {plain_prediction(s.base)}; }
 
@@ -32,10 +39,23 @@ GauntletEntry probabilities() {
 
 GauntletEntry hard_labels() {
   return of_scores("hard-labels", "one-hot labels alone: no gradient, no scores",
-                   "Brendel et al., arXiv:1712.04248; Chen and Gu, arXiv:2006.12792", {Cause::zero},
-                   [](const Tensor& logits) {
-                     return at::one_hot(logits.argmax(1), logits.size(1)).to(logits.scalar_type()) + 0 * logits;
-                   });
+                   "Brendel et al., arXiv:1712.04248; Chen and Gu, arXiv:2006.12792", {Cause::zero}, label_of);
+}
+
+GauntletEntry label_only() {
+  GauntletEntry entry{"label-only",
+                      "the label alone, of an undefended model: no gradient, no scores",
+                      "Brendel et al., arXiv:1712.04248; Chen and Gu (RayS), arXiv:2006.12792",
+                      false,
+                      {Cause::zero}};
+  const auto inside = least_squares().prediction;
+  entry.prediction = [inside](const GauntletSetting& s) {
+    const auto model = inside(s);
+    return plain_prediction(model.classes, [model](const Tensor& x) { return label_of(model.logits(x)); });
+  };
+  entry.twins = [inside](const GauntletSetting& s) { return std::vector<PredictionFunction>{inside(s)}; };
+  entry.more = {"decision"};
+  return entry;
 }
 
 }  // namespace hpm::gauntlet

@@ -1,4 +1,4 @@
-// defines: scaled_logits(), probabilities(), hard_labels()
+// defines: scaled_logits(), probabilities(), hard_labels(), label_only()
 #pragma once
 #include "hpm/gauntlet/gauntlet.h"
 
@@ -10,5 +10,7 @@ GauntletEntry scaled_logits();
 GauntletEntry probabilities();
 /// One-hot labels alone.
 GauntletEntry hard_labels();
+/// One-hot labels of an undefended linear model, which nothing but its answers tells of.
+GauntletEntry label_only();
 
 }  // namespace hpm::gauntlet

@@ -12,6 +12,14 @@
 namespace hpm {
 namespace {
 
+/// What went wrong in a script, in a line: the interpreter's message has it at its end, after the traceback.
+std::string reason_of(const std::exception& error) {
+  const auto* from_torch = dynamic_cast<const c10::Error*>(&error);
+  std::string text = from_torch ? from_torch->what_without_backtrace() : error.what();
+  if (const auto at = text.rfind("Error: "); at != std::string::npos) text.erase(0, at + 7);
+  return text.substr(0, text.find('\n'));
+}
+
 /// Whether forward takes images, rather than images, features and FC logits. Throws Error for anything else.
 bool takes_images_alone(const torch::jit::Module& module, const std::string& path) {
   const auto& arguments = module.get_method("forward").function().getSchema().arguments();  // self is the first
@@ -65,9 +73,9 @@ Surrogate torchscript_surrogate(const std::string& path, bool allow) {
     c10::IValue out;
     try {
       out = images_alone ? module->forward({in.x}) : module->forward({in.x, in.z, in.o});
-    } catch (const c10::Error& error) {
-      fail("surrogate {}: its forward takes {}, and failed: {}", path,
-           images_alone ? "images" : "images, features and FC logits", error.what_without_backtrace());
+    } catch (const std::exception& error) {
+      fail("surrogate {}: its forward takes {}, and failed on images [{}]: {}", path,
+           images_alone ? "images" : "images, features and FC logits", fmt::join(in.x.sizes(), ","), reason_of(error));
     }
     const auto tensor = logits_in(out);
     const auto shape = [](const Tensor& t) { return fmt::format("[{}]", fmt::join(t.sizes(), ",")); };

@@ -63,11 +63,15 @@ EvaluationInput input_of(const HpmModel& model, const EvaluatedImages& images, c
   if (call.control) input.peers.control = call.control->classifier;
   for (const auto& surrogate : call.surrogates)
     input.surrogates.push_back(as_surrogate(surrogate, model.classifier.classes()));
-  if (call.coupled)
-    input.defence = [classifier = model.classifier, surrogates = input.surrogates, peers = input.peers,
-                     company = options.company](const ImageSet& set) -> std::unique_ptr<Defence> {
-      return std::make_unique<CallableDefence>(classifier, surrogates, peers, set.index, company);
+  if (call.coupled) {
+    input.composed = [classifier = model.classifier, surrogates = input.surrogates, peers = input.peers](
+                         const ImageSet& set, int64_t batch_size) -> std::unique_ptr<Defence> {
+      return std::make_unique<CallableDefence>(classifier, surrogates, peers, set.index, batch_size);
     };
+    input.defence = [composed = input.composed, company = options.company](const ImageSet& set) {
+      return composed(set, company);
+    };
+  }
   return input;
 }
 

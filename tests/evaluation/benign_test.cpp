@@ -122,6 +122,39 @@ TEST_F(Batches, OfOtherSizesAndOrdersAreAttackedAsTheDefenceThatTheyMake) {
       << "the order made no difference, nothing is tested";
 }
 
+/// Half of what an image is called comes from its batch.
+Tensor half_of_the_batch(const Tensor& x) {
+  const auto sums = x.flatten(1).mean(1);
+  return at::stack({at::zeros_like(sums), sums - .5 * sums.mean() - .3}, 1);
+}
+
+TEST(Compositions, OfADefenceOfOnesOwnAreMadeByAMakerThatTakesTheSize) {
+  const auto grey = (.2 + .05 * at::arange(12, at::kFloat)).view({12, 1, 1, 1});
+  const Images images{grey.expand({12, 1, 2, 2}).clone(), at::arange(12) % 2, at::arange(12)};
+  EvaluationOptions o;
+  o.protocol = "msa", o.steps = 5, o.company_sizes = {1, 4};
+  const auto of_size = [](const ImageSet& on, int64_t size) -> std::unique_ptr<Defence> {
+    return std::make_unique<FunctionDefence>(
+        PredictionFunction{.logits = half_of_the_batch, .classes = 2, .coupling = Coupling::batch}, on,
+        FunctionDefenceOptions{.contexts = {"joint"}, .company_size = size});
+  };
+  Subject subject{.part = "model", .own = [&](const ImageSet& on) { return of_size(on, 12); }};
+  const ThreatModel threat{Norm::linf, .1};
+  EXPECT_TRUE(run_compositions(subject, {images, threat}, o, {}).empty()) << "the maker takes no size";
+  subject.own_composed = of_size;
+  const auto found = run_compositions(subject, {images, threat}, o, {});
+  ASSERT_EQ(found.size(), 3u) << "1, 4, 4 by class";
+  const auto sorted = images.select(std::get<1>(images.y.sort(std::optional<bool>(true), 0, false)));
+  const auto clean = [&](const Images& on, int64_t size) {
+    return percent(evaluate_clean(*of_size(on, size), on, 256).first().clean_correct);
+  };
+  EXPECT_EQ(found[0].clean_accuracy, clean(images, 1));
+  EXPECT_EQ(found[1].clean_accuracy, clean(images, 4));
+  EXPECT_EQ(found[2].clean_accuracy, clean(sorted, 4));
+  EXPECT_NE(found[1].clean_accuracy, found[2].clean_accuracy) << "the order makes a difference, or nothing is tested";
+  EXPECT_LT(found[1].robust_accuracy, found[1].clean_accuracy);
+}
+
 TEST(Compositions, BelongToFullVersionsOfTheContextJoint) {
   EvaluationOptions o;
   o.protocol = "msa", o.contexts = {"joint"};

@@ -1,11 +1,11 @@
 #include "hpm/gauntlet/gauntlet.h"
 
-#include <map>
 #include <set>
 
 #include "hpm/core/error.h"
 #include "hpm/data/dataset.h"
-#include "hpm/gauntlet/results.h"
+#include "hpm/evaluation/advice.h"
+#include "hpm/gauntlet/mutations.h"
 #include "hpm/models/checkpoint.h"
 #include "hpm/prototypes/model.h"
 #include "support/support.h"
@@ -92,33 +92,83 @@ TEST(Gauntlet, EverySurrogateIsShownWithWhatItDoesAndWhatStandsWithoutIt) {
   EXPECT_LT(row.self_test->found, row.self_test->tested()) << "rounding hides what was planted";
 }
 
-TEST(Gauntlet, AMutationNamesTheRowsThatDependOnASurrogateOrACheck) {
-  GauntletResult told{"told", "m", "s"}, flagged{"flagged", "m", "s"}, both{"both", "m", "s"};
-  told.msa_tells_the_truth = told.passed = true;
-  told.parts = {{"self", 60, 80, true, false}, {"bpda", 80, 60, false, true}};
-  flagged.flagged_rightly = flagged.passed = true, flagged.causes = {"zero gradient", "masked gradient"};
-  flagged.flagged = {{"zero gradients", "zero gradient", ""}, {"unbounded", "batch", "another cause"}};
-  both = told, both.name = "both", both.flagged_rightly = true, both.causes = flagged.causes;
-  both.flagged = {{"zero gradients", "zero gradient", ""}, {"unbounded", "masked gradient", ""}};
-  using Names = std::vector<std::string>;
-  std::map<std::string, GauntletMutation> of;
-  for (const auto& mutation : mutations_of({told, flagged, both})) of[mutation.name] = mutation;
-  EXPECT_EQ(of.size(), 4u);
-  EXPECT_EQ(of["bpda"].rows, (Names{"told", "both"}));
-  EXPECT_EQ(of["bpda"].failed_rows, Names{"told"}) << "both is flagged as well";
-  EXPECT_EQ(of["bpda"].carried, (Names{"told", "both"}));
-  EXPECT_EQ(of["self"].rows, Names{});
-  EXPECT_EQ(of["self"].carried, Names{});
-  EXPECT_EQ(of["zero gradients"].rows, Names{"flagged"}) << "in both another check names a right cause";
-  EXPECT_EQ(of["zero gradients"].failed_rows, Names{"flagged"});
-  EXPECT_EQ(of["unbounded"].rows, Names{}) << "it named a wrong cause, or was not alone";
+GauntletResult flattered_row() {
+  GauntletResult row{"bit-depth", "m", "s"};
+  row.clean = 90, row.truth = 60, row.own = "self", row.own_alone = 80, row.naive = 80;
+  row.causes = {"zero gradient", "masked gradient"};
+  row.parts = {{"self", 60, 80}, {"bpda", 75, 62}, {"base", 60, 75}};
+  row.flagged = {{"zero gradients", "zero gradient", ""}, {"unbounded", "batch", "a wrong cause"}};
+  row.alarms = {"random"};
+  return row;
+}
+
+TEST(Gauntlet, AMutationIsCaughtWhereTheRowPassesWithItsGuardAndFailsWithoutIt) {
+  const auto row = flattered_row();
+  const auto of = [&](GuardKind kind, const char* guard) { return outcome_of({kind, guard, row.name, {}}, row); };
+  EXPECT_TRUE(of(GuardKind::surrogate, "bpda").caught()) << "it takes away 18 of 20 points";
+  EXPECT_EQ(of(GuardKind::surrogate, "bpda").with, 62);
+  EXPECT_EQ(of(GuardKind::surrogate, "bpda").without, 80);
+  EXPECT_FALSE(of(GuardKind::surrogate, "base").passes_with) << "5 of 20 points are not half of them";
+  EXPECT_FALSE(of(GuardKind::surrogate, "self").passes_with) << "the own gradient flatters";
+  EXPECT_FALSE(of(GuardKind::surrogate, "query").passes_with) << "it did not attack";
+  EXPECT_TRUE(of(GuardKind::check, "zero gradients").caught());
+  EXPECT_FALSE(of(GuardKind::check, "unbounded").passes_with) << "it names a wrong cause";
+  EXPECT_FALSE(of(GuardKind::check, "consistency").passes_with);
+  EXPECT_TRUE(of(GuardKind::alarm, "random").caught());
+  EXPECT_FALSE(of(GuardKind::alarm, "probabilities").passes_with);
+  auto told = row;
+  told.own_alone = told.naive = 61;
+  EXPECT_FALSE(outcome_of({GuardKind::check, "zero gradients", row.name, {}}, told).fails_without)
+      << "the own gradient tells the truth: nothing rests on the check";
+  told.parts[0].with_own = 61;
+  EXPECT_TRUE(outcome_of({GuardKind::surrogate, "self", row.name, {}}, told).caught());
+  EXPECT_THROW(outcome_of({GuardKind::check, "zero gradients", "thermometer", {}}, row), UsageError);
+  for (const auto& outcome : mutation_outcomes({row})) EXPECT_EQ(outcome.mutation.defence, row.name);
+  EXPECT_FALSE(mutation_outcomes({row}).empty());
+}
+
+TEST(Gauntlet, EverySurrogateCheckAndAlarmHasARowOrSaysWhyNone) {
+  std::set<std::string> rows;
+  for (const auto& entry : gauntlet_table()) rows.insert(entry.name);
+  std::set<std::pair<GuardKind, std::string>> guards;
+  for (const auto& mutation : mutation_table()) {
+    EXPECT_TRUE(guards.emplace(mutation.kind, mutation.guard).second) << mutation.guard << " stands there twice";
+    EXPECT_EQ(mutation.defence.empty(), !mutation.why_none.empty()) << mutation.guard;
+    EXPECT_TRUE(mutation.defence.empty() || rows.count(mutation.defence)) << mutation.defence;
+  }
+  for (const auto& guide : check_guides())
+    EXPECT_TRUE(guards.count({GuardKind::check, guide.name})) << "the check " << guide.name;
+  const Images images{at::rand({2, 1, 4, 4}), at::zeros({2}, at::kLong), at::arange(2)};
+  FunctionDefence defence(
+      {.logits = [](const Tensor& x) { return x.flatten(1); }, .classes = 16, .coupling = Coupling::batch}, images);
+  for (const auto& surrogate : defence.surrogates(0, {.quick = false}))
+    EXPECT_TRUE(guards.count({GuardKind::surrogate, surrogate.name})) << "the surrogate " << surrogate.name;
+}
+
+TEST(Gauntlet, ARowThatIsNarrowedToOneGuardFailsWithoutIt) {
+  HPM_NEED_FASHION();
+  const auto setting = small_setting(16);
+  const auto row = [&](const char* name, std::vector<std::string> guards) {
+    auto options = small_options({name});
+    options.guards = std::move(guards), options.queries = 1000;
+    return run_gauntlet(setting, options).front();
+  };
+  EXPECT_FALSE(row("bit-depth", {"self"}).passed()) << "its own gradient flatters it";
+  EXPECT_TRUE(row("bit-depth", {"self", "bpda"}).passed());
+  EXPECT_TRUE(row("bit-depth", {"self", "unbounded"}).passed());
+  EXPECT_FALSE(row("label-only", {"self"}).passed());
+  EXPECT_TRUE(row("label-only", {"self", "decision"}).passed());
+  EXPECT_FALSE(row("adversarially-trained", {}).passed()) << "nothing attacks it";
+  EXPECT_TRUE(row("adversarially-trained", {"self"}).passed());
+  const auto message = test::message_of<UsageError>([&] { row("bit-depth", {"bpdb"}); });
+  EXPECT_NE(message.find("did you mean bpda?"), std::string::npos) << message;
 }
 
 TEST(Gauntlet, ResultsAreReadAsTheyWereWritten) {
   GauntletResult row{"bit-depth", "rounded", "a paper", false, 20, 90, 80, 70, 60, 61, {"zero gradient"}};
   row.flagged = {{"zero gradients", "zero gradient", "all"}};
   row.passed = row.flagged_rightly = true;
-  row.planted = 20, row.found = 3, row.self_test_failed = true, row.parts = {{"bpda", 70, 60, false, true}};
+  row.planted = 20, row.found = 3, row.self_test_failed = true, row.parts = {{"bpda", 70, 60}};
   const auto json = gauntlet_json({row});
   const auto back = read_gauntlet(json, "here");
   ASSERT_EQ(back.size(), 1u);

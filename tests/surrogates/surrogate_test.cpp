@@ -264,6 +264,10 @@ TEST_F(OwnSurrogate, IsRefusedUnlessTrustedReadableAndOfTheRightShape) {
               narrow.logits({clean, out.features, out.logits, index});
             }).find("[24,5], but gives"),
             std::string::npos);
+  const auto other_shape = torchscript_surrogate(file("other_shape", "return x.view(-1, 7)[:, :5]", "x"), true);
+  const auto message = test::message_of<Error>([&] { other_shape.logits({clean, out.features, out.logits, index}); });
+  EXPECT_NE(message.find("failed on images [24,3,8,8]: shape '[-1, 7]' is invalid"), std::string::npos) << message;
+  EXPECT_EQ(message.find('\n'), std::string::npos) << "one line, without the script's traceback: " << message;
   EXPECT_THROW(torchscript_surrogate((folder.path / "none.pt").string(), true), Error);
 }
 

@@ -10,12 +10,15 @@
 #include "commands/commands.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/run/dataset_images.h"
+#include "hpm/gauntlet/mutations.h"
 #include "hpm/gauntlet/results.h"
 #include "hpm/io/file.h"
 #include "options.h"
 
 namespace hpm::app {
 namespace {
+
+constexpr const char* kNoGuard = "nothing";
 
 struct GauntletFlags {
   ModelOptions model;
@@ -24,6 +27,7 @@ struct GauntletFlags {
   GauntletOptions options;
   int64_t training_images = 2000, jobs = 1;
   bool mutations = false;
+  std::vector<std::string> guards = {}, from = {};
   uint64_t seed = 0;
   ComputeOptions compute;
 };
@@ -40,7 +44,12 @@ void declare(Fields& f, GauntletFlags& o) {
   f.add("queries", o.options.queries, "queries of Square", {.min = 1, .max = 1000000});
   f.add("training-images", o.training_images, "training images that the defences learn from", {.min = 100});
   f.add("jobs", o.jobs, "defences at a time, each in a process of its own", {.min = 1, .max = 256});
-  f.add("mutations", o.mutations, "also show which rows depend on each surrogate and each check");
+  f.add("mutations", o.mutations, "also turn off each surrogate, check and alarm: its row must fail");
+  std::vector<std::string> guards{kNoGuard};
+  for (const auto& mutation : mutation_table()) guards.push_back(mutation.guard);
+  f.add("guards", o.guards, "surrogates, checks and alarms that are left (none given: all; nothing: none of them)",
+        {.suggestions = guards});
+  f.add("from", o.from, "rows that earlier runs gave (--json), shown in place of a run", {.place = Place::file});
   f.section("run");
   f.add("seed", o.seed, "of all random numbers");
   hpm::fields(f, o.compute);
@@ -145,15 +154,23 @@ void print(const std::vector<GauntletResult>& rows) {
   fmt::print("{}", table(lines));
 }
 
-void print_mutations(const std::vector<GauntletResult>& rows) {
-  const auto listed = [](const std::vector<std::string>& names) {
-    return names.empty() ? std::string("-") : fmt::format("{}", fmt::join(names, ", "));
-  };
-  std::vector<std::vector<std::string>> lines{
-      {"turned off", "", "tells, where the own gradient alone does not", "rows that lose it", "of these fail"}};
-  for (const auto& m : mutations_of(rows))
-    lines.push_back({m.name, m.kind, listed(m.carried), listed(m.rows), listed(m.failed_rows)});
+/// Every mutation whose row ran. Returns how many of them no row noticed.
+int64_t print_mutations(const std::vector<GauntletResult>& rows) {
+  std::vector<std::vector<std::string>> lines{{"turned off", "", "row", "truth", "with it", "without it", ""}};
+  int64_t missed = 0;
+  for (const auto& m : mutation_outcomes(rows)) {
+    const auto number = [](double value) { return fmt::format("{:.1f}", value); };
+    missed += !m.caught();
+    lines.push_back({m.mutation.guard, to_string(m.mutation.kind), m.mutation.defence, number(m.truth), number(m.with),
+                     number(m.without),
+                     m.caught()      ? "the row fails"
+                     : m.passes_with ? "NOT NOTICED"
+                                     : "DOES NOTHING"});
+  }
   fmt::print("{}", table(lines));
+  for (const auto& m : mutation_table())
+    if (m.defence.empty()) fmt::print("no row for the {} {}: {}\n", to_string(m.kind), m.guard, m.why_none);
+  return missed;
 }
 
 }  // namespace
@@ -171,8 +188,15 @@ int gauntlet(const Arguments& arguments) {
   for (const char* unused : {"device", "precision"})
     line.warn_unused(unused, "the gauntlet runs on the CPU, in float32");
   flags.options.batch_size = flags.compute.batch_size;
+  if (!flags.guards.empty()) {
+    std::erase(flags.guards, kNoGuard);
+    flags.options.guards = flags.guards;
+  }
   std::vector<GauntletResult> rows;
-  if (flags.jobs > 1) {
+  if (!flags.from.empty()) {
+    for (const auto& file : flags.from)
+      for (auto& row : read_gauntlet(read_file(file).text(), file)) rows.push_back(std::move(row));
+  } else if (flags.jobs > 1) {
     rows = in_processes(flags, arguments, line.monitor());
   } else {
     for (const auto& row : run_gauntlet(setting_of(flags, line), flags.options, line.monitor()))
@@ -180,13 +204,13 @@ int gauntlet(const Arguments& arguments) {
   }
   if (line.json) fmt::print("{}", gauntlet_json(rows));
   else print(rows);
-  if (flags.mutations && !line.json) print_mutations(rows);
+  const auto missed = flags.mutations && !line.json ? print_mutations(rows) : 0;
   if (!html.empty())
     write_file_atomically(
         html,
         gauntlet_page(rows, fmt::format("{} on {}, {} images, Linf eps {}, seed {}", flags.model.model, flags.data.data,
                                         rows.empty() ? 0 : rows.front().n, flags.eps, flags.seed)));
-  return std::all_of(rows.begin(), rows.end(), [](const auto& row) { return row.passed; }) ? 0 : 3;
+  return missed == 0 && std::all_of(rows.begin(), rows.end(), [](const auto& row) { return row.passed; }) ? 0 : 3;
 }
 
 }  // namespace hpm::app

@@ -12,11 +12,20 @@ struct Composition {
   bool by_class;
 };
 
+/// The sizes asked for. A defence of the user's own has them where its maker takes a size, whatever contexts are asked
+/// for.
+std::vector<int64_t> sizes_of(const Subject& subject, EvaluationOptions options) {
+  if (!subject.maker) return options.composition_sizes();
+  if (!subject.composed_maker) return {};
+  options.contexts = {"joint"};
+  return options.composition_sizes();
+}
+
 /// Each size in both orders; batches of one, and one batch of all images, have but one.
-std::vector<Composition> compositions_of(const EvaluationOptions& options, int64_t n) {
+std::vector<Composition> compositions_of(const Subject& subject, const EvaluationOptions& options, int64_t n) {
   std::set<int64_t> seen;
   std::vector<Composition> all;
-  for (const auto asked : options.composition_sizes()) {
+  for (const auto asked : sizes_of(subject, options)) {
     const auto size = std::min(asked, n);
     if (!seen.insert(size).second) continue;
     all.push_back({size, false});
@@ -32,6 +41,7 @@ std::vector<std::string> contexts_of(const Composition& composition) {
 
 std::unique_ptr<Defence> composed(const Subject& subject, const ImageSet& images, const Composition& composition,
                                   const WorkLog& log) {
+  if (subject.maker) return subject.composed_maker(images, composition.size);
   auto narrowed = subject;
   narrowed.defence.company_size = composition.size, narrowed.defence.sweep.clear();
   narrowed.defence.by_class = false;
@@ -53,8 +63,7 @@ MsaOptions leading_alone(const Defence& defence, const EvaluationOptions& option
 std::vector<CompositionOutcome> run_compositions(const Subject& subject, const AttackedImages& on,
                                                  const EvaluationOptions& options, const Work& work) {
   std::vector<CompositionOutcome> all;
-  if (subject.maker) return all;  // it decides on the batches
-  for (const auto& composition : compositions_of(options, on.images.size())) {
+  for (const auto& composition : compositions_of(subject, options, on.images.size())) {
     const auto& [size, by_class] = composition;
     const Work here{work.monitor, work.log.below(fmt::format("batches of {}{}", size, by_class ? " by class" : "")),
                     work.deadline};
@@ -70,8 +79,7 @@ std::vector<CompositionOutcome> run_compositions(const Subject& subject, const A
 Passes composition_passes(const Subject& subject, const ImageSet& sample, Norm norm, const EvaluationOptions& options,
                           int64_t n) {
   Passes total;
-  if (subject.maker) return total;
-  for (const auto& composition : compositions_of(options, n)) {
+  for (const auto& composition : compositions_of(subject, options, n)) {
     const auto defence = composed(subject, sample, composition, {});
     total += msa_passes(*defence, norm, leading_alone(*defence, options));
   }

@@ -96,7 +96,7 @@ class ModelRun {
     all.defence.peers = input_.peers;
     all.defence.more_surrogates = input_.surrogates;
     all.defence.own_surrogates = input_.hpm_surrogates;
-    all.maker = input_.defence;
+    all.maker = input_.defence, all.composed_maker = input_.composed;
     return all;
   }
 

@@ -14,6 +14,8 @@ namespace hpm {
 
 /// Makes a defence for the images to be evaluated.
 using DefenceMaker = std::function<std::unique_ptr<Defence>(const ImageSet& images)>;
+/// Makes the same defence in other batches, each attacked whole: of so many images, in the order of `images`.
+using ComposedDefenceMaker = std::function<std::unique_ptr<Defence>(const ImageSet& images, int64_t batch_size)>;
 
 /// What is evaluated.
 struct EvaluationInput {
@@ -26,6 +28,9 @@ struct EvaluationInput {
   std::vector<std::string> notes = {};            ///< what a reader of the results must know about these
   DefenceMaker defence = {};  ///< judged in place of `model`, which then gives name, classes and input shape alone
   std::string defence_identity = {};  ///< what tells it from another one: a run is resumed with the same alone
+  /// Of a `defence` that depends on its batch, for EvaluationOptions::company_sizes; none: no other batches are
+  /// attacked.
+  ComposedDefenceMaker composed = {};
 };
 
 /// What an evaluation will do.

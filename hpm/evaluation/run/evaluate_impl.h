@@ -16,7 +16,8 @@ struct Subject {
   DefenceOptions defence;  ///< as which defence it is seen, in all contexts asked for
   std::string part;        ///< its prefix in the log: "model", "base" or "control"
   bool differentiable = true;
-  DefenceMaker maker = {};  ///< of a defence in place of the model
+  DefenceMaker maker = {};                   ///< of a defence in place of the model
+  ComposedDefenceMaker composed_maker = {};  ///< the same in other batches
 
   std::unique_ptr<Defence> make(const ImageSet& images, const std::vector<std::string>& contexts,
                                 const WorkLog& log) const;

@@ -148,7 +148,8 @@ void probe(const EvaluationInput& input, const EvaluationOptions& options, const
 std::vector<UnusedOption> unused_options(const EvaluationInput& input, const EvaluationOptions& options) {
   const bool peers = input.peers.base || input.peers.control;
   auto all = check_options(options, {input.model.head.has_value(), input.defence != nullptr, peers});
-  if (input.defence) std::erase_if(all, [](const auto& option) { return option.name == "company"; });
+  if (input.defence)
+    std::erase_if(all, [](const auto& option) { return option.name == "company" || option.name == "company-sizes"; });
   return all;
 }
 
@@ -182,7 +183,7 @@ EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOpt
     subject.defence.peers = peers;
     if (&model == &input.model) {
       subject.defence.more_surrogates = input.surrogates, subject.defence.own_surrogates = input.hpm_surrogates;
-      subject.maker = input.defence;
+      subject.maker = input.defence, subject.composed_maker = input.composed;
     } else {
       subject.differentiable = true;
     }
