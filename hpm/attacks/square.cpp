@@ -201,9 +201,10 @@ class SquareSearch {
   /// Broken rows leave.
   void drop() {
     const auto broken = broken_.cpu();
-    const auto done = places_of(broken), stay = places_of(broken.logical_not());
+    const auto done = places_of(broken);
     if (done.numel() == 0) return;
     keep(uploaded(done, row_.device()));
+    const auto stay = places_of(broken.logical_not());
     images_ = images_.select(stay);
     const auto left = uploaded(stay, row_.device());
     for (Tensor* t : {&best_, &margin_, &broken_, &row_}) *t = t->index_select(0, left);

@@ -26,7 +26,8 @@ Tensor Observer::wrong(const Query& query, const std::vector<Tensor>& logits) co
   std::vector<Tensor> given, rows;
   for (size_t t = 0; t < logits.size(); ++t)
     if (logits[t].defined()) given.push_back(logits[t]), rows.push_back(torch::tensor(static_cast<int64_t>(t)));
-  if (given.empty()) return at::zeros({static_cast<int64_t>(logits.size()), query.x.size(0)}, at::kBool);
+  if (given.empty())
+    return at::zeros({static_cast<int64_t>(logits.size()), query.x.size(0)}, query.x.options().dtype(at::kBool));
   const auto& any = given.front();
   const auto labels = originals_.y.index_select(0, uploaded(places(query.index), any.device()));
   const auto wrong = at::stack(given).argmax(-1).ne(labels);

@@ -81,7 +81,8 @@ TEST_F(DeviceEvaluation, CleanInEveryContext) {
 }
 
 TEST_F(DeviceEvaluation, PgdInEachContextOfRowsAndEachNorm) {
-  options.protocol = "pgd";
+  options.protocol = "pgd", options.checks = "none";
+  cpu.peers.control = device.peers.control = {};
   for (const auto* context : {"reference", "alone", "solo", "solo-eot"}) {
     options.contexts = {context};
     compare(std::string("evaluate pgd in ") + context);
@@ -101,38 +102,37 @@ TEST_F(DeviceEvaluation, AutoAttackWithAllChecksACurveAndRoundedImages) {
 }
 
 TEST_F(DeviceEvaluation, FastOfAPlainModelAndOfAHead) {
-  options.protocol = "fast", options.steps.reset();
+  options.protocol = "fast", options.steps.reset(), options.no_escalate = true, options.sample = 4;
   compare("evaluate fast of a head");
   take_heads_off();
   compare("evaluate fast");
 }
 
 TEST_F(DeviceEvaluation, MsaQuickInEveryContextWithASweepAndABatchsNeighbours) {
-  options.contexts = {"reference", "solo", "alone", "joint"};
-  options.sweep = {0., .8}, options.colluders = {1, 3}, options.malicious = {2}, options.victims = 4;
+  options.contexts = {"reference", "solo", "alone", "joint"}, options.steps = 4;
+  options.sweep = {0., .8}, options.colluders = {2}, options.malicious = {2}, options.victims = 2;
   compare("evaluate msa quick");
 }
 
 TEST_F(DeviceEvaluation, MsaStandardWithEverySurrogateAndCheck) {
-  options.version = "standard", options.contexts = {"solo", "joint"}, options.checks = "full",
-  options.self_test = "binarisation";
-  options.steps = 4, options.queries = 20, options.company_sizes = {3};
+  options.version = "standard", options.contexts = {"solo", "joint"}, options.steps = 2, options.queries = 10;
+  options.checks = "full", options.self_test = "binarisation", options.company_sizes = {3};
   compare("evaluate msa standard");
 }
 
 TEST_F(DeviceEvaluation, MsaPlusBringsTheDrawsOfTheCompany) {
-  options.version = "plus", options.contexts = {"solo"}, options.checks = "none", options.steps = 3,
-  options.queries = 10;
+  options.version = "plus", options.contexts = {"solo"}, options.steps = 2, options.queries = 5,
+  options.checks = "none";
   compare("evaluate msa plus");
 }
 
 TEST_F(DeviceEvaluation, MsaFast) {
-  options.version = "fast", options.contexts = {"reference", "solo"}, options.steps.reset();
+  options.version = "fast", options.contexts = {"reference", "solo"}, options.no_escalate = true, options.sample = 4;
   compare("evaluate msa fast");
 }
 
 TEST_F(DeviceEvaluation, AModelWhoseAnswersDependOnTheBatch) {
-  options.coupling = "batch", options.steps = 4, options.checks = "none";
+  options.coupling = "batch", options.steps = 2, options.queries = 5, options.checks = "none";
   take_heads_off();
   compare("evaluate msa of a model that depends on its batch");
 }

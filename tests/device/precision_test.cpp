@@ -96,6 +96,31 @@ TEST(Precision, Tf32IsAllowedInASearchAlone) {
     }
 }
 
+TEST(Precision, TheMostClearlyWrongRowsAreConfirmedAndTheirNumberFollowsTheNeed) {
+  // Rows 40 .. 99 are wrong, the later the more clearly; a pass in full precision agrees but for the last one.
+  const auto labels = at::zeros({100}, at::kLong);
+  auto logits = at::zeros({100, 3});
+  logits.select(1, 1).copy_((at::arange(100) - 39.5) / 100);
+  logits = on_device(logits);
+  const auto y = on_device(labels);
+  std::vector<int64_t> asked;
+  Confirmation confirm;
+  const auto wrong = [&] {
+    const auto exact = [&](const Tensor& rows) {
+      asked.push_back(rows.numel());
+      auto again = logits.index_select(0, rows);
+      again.select(1, 0).copy_(at::where(rows.eq(99), 5., again.select(1, 0)));
+      return again;
+    };
+    return confirm(logits, y, exact).argmax(1).ne(y).cpu();
+  };
+  EXPECT_TRUE(at::equal(wrong(), at::arange(100).ge(67) & at::arange(100).lt(99))) << "33 rows have a place at first";
+  for (int i = 0; i < 15; ++i) wrong();
+  EXPECT_TRUE(at::equal(wrong(), at::arange(100).ge(40) & at::arange(100).lt(99)));
+  EXPECT_EQ(asked.front(), 33);
+  EXPECT_EQ(asked.back(), 83) << "60 were needed, a quarter more, and 8";
+}
+
 TEST(Precision, ASearchInBfloat16FindsNothingThatFloat32DoesNotConfirm) {
   Setting setting;
   auto net = on_device(setting.net);
