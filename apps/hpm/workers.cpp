@@ -63,7 +63,7 @@ int64_t Workers::threads() const {
 void Workers::share_machine(ComputeOptions& compute) const {
   if (place_.size == 1) return;
   if (compute.threads == 0) compute.threads = threads();
-  if (compute.device == "cuda") compute.device = fmt::format("cuda:{}", place_.local_rank);
+  compute.device = device_of_rank(compute.device, place_.local_rank);
 }
 
 Crew* Workers::begin(const Arguments& arguments) {

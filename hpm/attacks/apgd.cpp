@@ -4,6 +4,7 @@
 #include "hpm/attacks/cpu_kernels_impl.h"
 #include "hpm/attacks/finite_answers.h"
 #include "hpm/core/error.h"
+#include "hpm/core/transfer.h"
 
 namespace hpm {
 namespace {
@@ -23,8 +24,10 @@ struct State {
   Tensor row;                             // [M] int64: the row of the caller's batch
   std::vector<Tensor> losses;             // the period's losses, one [M] a step, preceded by the last one before it
 
-  void keep(const Tensor& rows) {
-    images = images.select(rows);
+  /// The rows `places` (on the CPU) go on.
+  void keep(const Tensor& places) {
+    images = images.select(places);
+    const auto rows = uploaded(places, row.device());
     for (Tensor* t : {&targets, &x_adv, &x_old, &gradient, &best, &best_gradient, &best_loss, &correct, &step,
                       &best_at_check, &reduced, &topk, &sparsity, &row})
       if (t->defined()) *t = t->index_select(0, rows);
@@ -66,7 +69,7 @@ class ApgdSearch {
         since_check = 0;
         period = std::max(period - shrink, shortest);
       }
-      if (drop_) drop_broken(i);
+      if (drop_ && (i + 1) % period_ == 0) drop_broken(options_.steps - i - 1);
       monitor.tick();
     }
     flush(at::arange(s_.row.numel(), s_.row.options()));
@@ -103,7 +106,7 @@ class ApgdSearch {
     s_.x_old = s_.x_adv.clone();
     judge(first.correct);
     result_.best_loss = first.loss.clone();
-    if (drop_) drop_broken(0);
+    if (drop_ && period_ == 1) drop_broken(options_.steps);
   }
 
   /// Loss, gradient and verdict at the iterate. EoT averages gradients; loss and verdict are the last draw's.
@@ -213,13 +216,15 @@ class ApgdSearch {
 
   static Tensor zero_norm(const Tensor& v) { return v.ne(0).flatten(1).sum(1).to(at::kFloat); }
 
-  /// Broken rows leave once they are an eighth of the batch.
-  void drop_broken(int64_t i) {
-    if (i % period_ != 0) return;
-    const auto alive = s_.correct.nonzero().squeeze(1);
+  /// Broken rows leave once they are an eighth of the batch. A look that waits for a device is not worth it for the
+  /// last few steps.
+  void drop_broken(int64_t steps_left) {
+    if (2 * steps_left < period_) return;
+    const auto correct = s_.correct.cpu();
+    const auto alive = places_of(correct);
     const auto rows = s_.row.numel();
     if (alive.numel() == rows || (alive.numel() > 0 && (rows - alive.numel()) * 8 < rows)) return;
-    flush(s_.correct.logical_not().nonzero().squeeze(1));
+    flush(uploaded(places_of(correct.logical_not()), s_.row.device()));
     s_.keep(alive);
   }
 

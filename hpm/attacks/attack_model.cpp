@@ -1,5 +1,7 @@
 #include "hpm/attacks/attack_model.h"
 
+#include "hpm/core/tf32.h"
+
 namespace hpm {
 
 ClassifierModel::ClassifierModel(Classifier classifier, bool random)
@@ -13,20 +15,18 @@ Answer ClassifierModel::ask(const Query& query, const Loss* loss) {
     return answer;
   }
   const at::AutoGradMode gradients(true);  // even if the caller turned them off
+  const ScopedTf32 search(classifier_.search_tf32(), query.x.device());
   const auto x = query.x.detach().requires_grad_();
   const auto logits = classifier_.logits(x);
   answer.target_logits = logits.detach();
-  if (classifier_.search_precision() != at::kFloat) confirm(query, *loss, answer);
   differentiate(x, logits, *loss, answer);
+  if (!classifier_.exact_search()) {
+    torch::NoGradGuard guard;
+    answer.target_logits = confirmation_(answer.target_logits, loss->labels, [&](const Tensor& rows) {
+      return classifier_.logits(query.x.index_select(0, rows));
+    });
+  }
   return answer;
-}
-
-/// Rows that a search in reduced precision calls wrong get the logits of a pass in the weights' precision.
-void ClassifierModel::confirm(const Query& query, const Loss& loss, Answer& answer) {
-  torch::NoGradGuard guard;
-  const auto wrong = answer.target_logits.argmax(1).ne(loss.labels).nonzero().squeeze(1);
-  if (wrong.numel() == 0) return;
-  answer.target_logits = answer.target_logits.index_copy(0, wrong, classifier_.logits(query.x.index_select(0, wrong)));
 }
 
 void differentiate(const Tensor& x, const Tensor& logits, const Loss& loss, Answer& answer) {

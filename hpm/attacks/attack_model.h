@@ -2,6 +2,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include "hpm/attacks/confirmation.h"
 #include "hpm/attacks/images.h"
 #include "hpm/attacks/losses.h"
 #include "hpm/models/classifier.h"
@@ -56,8 +57,8 @@ class ClassifierModel : public AttackModel {
   Passes passes() const override { return classifier_.passes(); }
 
  private:
-  void confirm(const Query& query, const Loss& loss, Answer& answer);
   Classifier classifier_;
+  Confirmation confirmation_;  // of a search in reduced precision
   bool random_;
 };
 

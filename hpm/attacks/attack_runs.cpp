@@ -1,5 +1,8 @@
 #include "hpm/attacks/attack_runs.h"
 
+#include "hpm/attacks/compaction.h"
+#include "hpm/core/transfer.h"
+
 namespace hpm {
 
 AttackRuns::AttackRuns(AttackModel& model, const Images& images, const std::string& attack,
@@ -12,11 +15,12 @@ AttackRuns::AttackRuns(AttackModel& model, const Images& images, const std::stri
 
 bool AttackRuns::operator()(const Run& run, const Purpose& purpose, const Tensor& targets, int64_t rank,
                             const Tensor& only) {
-  const auto rows = rows_to_attack(only);
-  if (rows.numel() == 0) return false;
-  const AttackRun given{images_.select(rows), rows, targets.defined() ? targets.index_select(0, rows) : Tensor(), rank,
-                        purpose};
-  take(rows, run(model_, given));
+  const auto places = rows_to_attack(only);
+  if (places.numel() == 0) return false;
+  const auto rows = uploaded(places, images_.y.device());
+  const AttackRun given{images_.select(places), rows, targets.defined() ? targets.index_select(0, rows) : Tensor(),
+                        rank, purpose};
+  take(rows, places, run(model_, given));
   return true;
 }
 
@@ -25,22 +29,24 @@ AttackResult AttackRuns::finish() {
   return std::move(result_);
 }
 
-Tensor AttackRuns::rows_to_attack(const Tensor& only) const {
+/// Their places, on the CPU.
+Tensor AttackRuns::rows_to_attack(const Tensor& only) {
   if (coupled_) {
     const bool any = !only.defined() || only.any().item<bool>();
-    return at::arange(any ? images_.size() : 0, images_.y.options());
+    return at::arange(any ? images_.size() : 0, at::kLong);
   }
-  const auto left = result_.broken.logical_not();
-  return (only.defined() ? left & only : left).nonzero().squeeze(1);
+  if (!known_.defined()) known_ = result_.broken.cpu();
+  const auto left = known_.logical_not();
+  return places_of(only.defined() ? left & only.cpu() : left);
 }
 
-void AttackRuns::take(const Tensor& rows, const RunFound& found) {
+void AttackRuns::take(const Tensor& rows, const Tensor& places, const RunFound& found) {
   if (found.margin.defined()) note_margin(rows, found.margin);
   if (coupled_) return take_batch(found);
-  const auto hits = found.broken.nonzero().squeeze(1);
-  const auto places = rows.index_select(0, hits);
-  result_.images.index_copy_(0, places, found.images.index_select(0, hits));
-  result_.broken.index_fill_(0, places, true);
+  put_rows_where(result_.images, rows, found.images, found.broken);
+  result_.broken.index_copy_(0, rows, result_.broken.index_select(0, rows) | found.broken);
+  if (!found.known.defined() || images_.x.is_cpu()) known_.reset();
+  else known_.index_copy_(0, places, known_.index_select(0, places) | found.known);
 }
 
 void AttackRuns::take_batch(const RunFound& found) {
@@ -49,8 +55,12 @@ void AttackRuns::take_batch(const RunFound& found) {
     images = at::where(per_row(wrong, images), images, images_.x);
     wrong = model_.ask({images, images_.index}, nullptr).target_logits.argmax(1).ne(images_.y);
   }
-  if (wrong.sum().item<int64_t>() <= result_.broken.sum().item<int64_t>()) return;
-  result_.images = images, result_.broken = wrong;
+  const auto worse = wrong.sum() > result_.broken.sum();
+  if (!images.is_cpu()) {
+    result_.images = at::where(worse, images, result_.images), result_.broken = at::where(worse, wrong, result_.broken);
+  } else if (worse.item<bool>()) {
+    result_.images = images, result_.broken = wrong;
+  }
 }
 
 void AttackRuns::note_margin(const Tensor& rows, const Tensor& margin) {
@@ -81,17 +91,25 @@ AttackResult attack_in_runs(AttackModel& model, const Images& images, const RunP
 }
 
 void WorstBatch::see(const Tensor& x, const Tensor& wrong_now) {
-  const auto count = wrong_now.sum().item<int64_t>();
-  if (count <= most_wrong_) return;
-  most_wrong_ = count;
-  images = x.clone(), wrong = wrong_now.clone();
+  const auto count = wrong_now.sum();
+  if (!images.defined()) {
+    images = x.clone(), wrong = wrong_now.clone(), most_wrong_ = count;
+    return;
+  }
+  const auto worse = count > most_wrong_;
+  if (!x.is_cpu()) {  // without asking the device
+    images = at::where(worse, x, images), wrong = at::where(worse, wrong_now, wrong);
+    most_wrong_ = at::maximum(count, most_wrong_);
+  } else if (worse.item<bool>()) {
+    images = x.clone(), wrong = wrong_now.clone(), most_wrong_ = count;
+  }
 }
 
 Tensor start_noise(const Images& images, Norm norm, const RandomStreams& streams, const Purpose& purpose) {
   const auto tail = images.x.sizes().slice(1);
   const auto noise = norm == Norm::linf ? 2 * streams.uniform(images.index, purpose, tail) - 1
                                         : streams.normal(images.index, purpose, tail);
-  return noise.to(images.x.options());
+  return uploaded(noise, images.x.options());
 }
 
 Tensor ranked_target(const Tensor& logits, int64_t rank) {
@@ -106,11 +124,15 @@ std::vector<SurrogateTargets> surrogate_targets(AttackModel& model, const Images
   const auto ranking = model.surrogate_logits({images.x, images.index})
                            .scatter(1, images.y.unsqueeze(1), std::numeric_limits<double>::infinity());
   const auto tried = std::get<1>(clean.topk(targets + 1, 1));
+  std::vector<Tensor> fresh;
   for (int64_t rank = 2; rank < targets + 2; ++rank) {
     const auto classes = ranked_target(ranking, rank);
-    const auto fresh = tried.eq(classes.unsqueeze(1)).any(1).logical_not();
-    all.push_back({at::where(fresh, classes, ranked_target(clean, rank)), fresh});
+    fresh.push_back(tried.eq(classes.unsqueeze(1)).any(1).logical_not());
+    all.push_back({at::where(fresh.back(), classes, ranked_target(clean, rank)), {}});
   }
+  if (all.empty()) return all;
+  const auto known = at::stack(fresh).cpu().unbind(0);
+  for (size_t r = 0; r < all.size(); ++r) all[r].fresh = known[r];
   return all;
 }
 

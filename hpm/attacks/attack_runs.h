@@ -28,6 +28,8 @@ struct RunFound {
   /// Of a coupled batch: `broken` are the predictions for `images` as one batch. Otherwise the broken rows were seen in
   /// different batches; the driver puts them together with the originals of the other rows and asks the model.
   bool together = true;
+  /// [M] bool (CPU): the same as `broken`, where the search knows it there already; may be undefined.
+  Tensor known = {};
 };
 
 /// Drives the runs of an attack; every attack uses it. Each run gets the images that no run before has broken. Images
@@ -50,8 +52,8 @@ class AttackRuns {
   AttackResult finish();
 
  private:
-  Tensor rows_to_attack(const Tensor& only) const;
-  void take(const Tensor& rows, const RunFound& found);
+  Tensor rows_to_attack(const Tensor& only);
+  void take(const Tensor& rows, const Tensor& places, const RunFound& found);
   void take_batch(const RunFound& found);
   void note_margin(const Tensor& rows, const Tensor& margin);
 
@@ -60,6 +62,7 @@ class AttackRuns {
   const bool coupled_;
   Tensor clean_;
   AttackResult result_;
+  Tensor known_;  // [N] bool (CPU): result_.broken, where it was read
 };
 
 /// The runs of most attacks: all restarts towards one target after the other.
@@ -83,7 +86,7 @@ class WorstBatch {
   Tensor images, wrong;
 
  private:
-  int64_t most_wrong_ = -1;
+  Tensor most_wrong_;  // how many, no dimensions
 };
 
 /// The noise that random starts are scaled from: uniform in [-1,1] for Linf, normal for L2 and L1. [N,C,H,W].
@@ -96,7 +99,7 @@ Tensor ranked_target(const Tensor& logits, int64_t rank);
 struct SurrogateTargets {
   Tensor classes;  ///< [N]. Rows without an extra class repeat the target model's class of the same rank, because a
                    ///< coupled batch must keep all its rows.
-  Tensor fresh;    ///< [N] bool: the row has an extra class
+  Tensor fresh;    ///< [N] bool (CPU): the row has an extra class
 };
 /// One entry for each of the surrogate's ranks 2 .. targets+1. The true class counts as the surrogate's first. `clean`
 /// [N,K]: the target model's logits. Empty where the model has no surrogate logits, or where every class is a target.

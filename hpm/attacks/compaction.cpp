@@ -4,10 +4,10 @@
 
 namespace hpm {
 
-int64_t compaction_period(int64_t asked, const Tensor& x) { return asked > 0 ? asked : x.is_cuda() ? 8 : 1; }
+int64_t compaction_period(int64_t asked, const Tensor& x) { return asked > 0 ? asked : x.is_cpu() ? 1 : 12; }
 
 void put_rows_where(Tensor& into, const Tensor& places, const Tensor& from, const Tensor& mask) {
-  if (into.is_cuda()) {
+  if (!into.is_cpu()) {
     into.index_copy_(0, places, at::where(per_row(mask, from), from, into.index_select(0, places)));
     return;
   }

@@ -8,7 +8,7 @@ using at::Tensor;
 
 /// The number of steps between two looks for broken rows, which then leave. On a GPU each look waits for the device, so
 /// it pays to carry broken rows for some steps; on the CPU a look costs nothing. `asked`: 0 for the default, which is 1
-/// on the CPU and 8 on a GPU.
+/// on the CPU and 12 on a GPU.
 int64_t compaction_period(int64_t asked, const Tensor& x);
 
 /// into[places[i]] = from[i] for the rows i where `mask` [M] holds; places [M] int64 has no row twice. Does not wait

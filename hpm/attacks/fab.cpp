@@ -4,6 +4,7 @@
 #include "hpm/attacks/finite_answers.h"
 #include "hpm/attacks/hyperplane.h"
 #include "hpm/core/error.h"
+#include "hpm/core/transfer.h"
 
 namespace hpm {
 namespace {
@@ -137,9 +138,10 @@ class FabSearch {
 
   /// Drops the rows whose adversarial image is within eps; returns the rows left where any was dropped.
   Tensor leave() {
-    const auto left = (result_.distance.index_select(0, row_) > threat_.eps).nonzero().squeeze(1);
-    if (left.numel() == row_.numel()) return {};
-    images_ = images_.select(left);
+    const auto stay = places_of((result_.distance.index_select(0, row_) > threat_.eps).cpu());
+    if (stay.numel() == row_.numel()) return {};
+    images_ = images_.select(stay);
+    const auto left = uploaded(stay, row_.device());
     for (Tensor* t : {&targets_, &x_, &crossed_, &row_})
       if (t->defined()) *t = t->index_select(0, left);
     return left;

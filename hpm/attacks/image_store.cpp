@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "hpm/core/transfer.h"
 #include "hpm/io/file.h"
 
 namespace hpm {
@@ -24,7 +25,7 @@ struct ImageStore::Held {
     there.index_fill_(0, places, true);
     if (originals.in_memory()) {
       if (!memory.defined()) memory = originals.slice(0, originals.size()).x.clone();
-      memory.index_copy_(0, places.to(memory.device()), images.to(memory.options()));
+      memory.index_copy_(0, uploaded(places, memory.device()), images.to(memory.options()));
       return;
     }
     if (!file) file.emplace(originals.scratch());
@@ -42,7 +43,7 @@ struct ImageStore::Held {
   }
 
   Tensor select(const Tensor& places) const {
-    if (memory.defined()) return memory.index_select(0, places.to(memory.device()));
+    if (memory.defined()) return memory.index_select(0, uploaded(places, memory.device()));
     if (!file) return originals.select(places).x;
     const auto put = there.index_select(0, places);
     const auto rows = put.nonzero().squeeze(1), others = put.logical_not().nonzero().squeeze(1);
@@ -50,8 +51,8 @@ struct ImageStore::Held {
     shape.insert(shape.end(), originals.shape().begin(), originals.shape().end());
     auto images = at::empty(shape, at::kFloat);
     read(places.index_select(0, rows), rows, images);
-    images = images.to(originals.y.device());
-    const auto to = others.to(images.device());
+    images = uploaded(images, originals.y.device());
+    const auto to = uploaded(others, images.device());
     if (others.numel() > 0) images.index_copy_(0, to, originals.select(places.index_select(0, others)).x);
     return images;
   }

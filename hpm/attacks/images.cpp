@@ -1,18 +1,23 @@
 #include "hpm/attacks/images.h"
 
 #include "hpm/core/error.h"
+#include "hpm/core/transfer.h"
 
 namespace hpm {
 namespace {
 
-Tensor numbers(const Tensor& rows) { return rows.scalar_type() == at::kBool ? rows.nonzero().squeeze(1) : rows; }
+/// The places, on the CPU, that `rows` names by number or by a mask.
+Tensor numbers(const Tensor& rows) {
+  const auto host = rows.cpu();
+  return host.scalar_type() == at::kBool ? places_of(host) : host;
+}
 
 }  // namespace
 
 Images Images::select(const Tensor& rows) const {
   const auto chosen = numbers(rows);
-  const auto here = chosen.to(x.device());
-  return {x.index_select(0, here), y.index_select(0, here), index.index_select(0, chosen.to(at::kCPU)),
+  const auto here = uploaded(chosen, x.device());
+  return {x.index_select(0, here), y.index_select(0, here), index.index_select(0, chosen),
           clean_logits.defined() ? clean_logits.index_select(0, here) : Tensor()};
 }
 
@@ -33,8 +38,9 @@ ImageSet::ImageSet(Loader load, std::vector<int64_t> shape, Tensor labels, Tenso
 
 Images ImageSet::select(const Tensor& rows) const {
   if (in_memory()) return images_.select(rows);
-  const auto places = numbers(rows).to(at::kCPU);
-  return {load_(places).to(y.device()), y.index_select(0, places.to(y.device())), index.index_select(0, places)};
+  const auto places = numbers(rows);
+  const auto device = y.device();
+  return {uploaded(load_(places), device), y.index_select(0, uploaded(places, device)), index.index_select(0, places)};
 }
 
 Images ImageSet::slice(int64_t begin, int64_t end) const {
@@ -44,7 +50,7 @@ Images ImageSet::slice(int64_t begin, int64_t end) const {
 
 ImageSet ImageSet::subset(const Tensor& rows) const {
   if (in_memory()) return images_.select(rows);
-  const auto places = numbers(rows).to(at::kCPU);
+  const auto places = numbers(rows);
   return {[load = load_, places](const Tensor& chosen) { return load(places.index_select(0, chosen)); }, shape_,
           y.index_select(0, places.to(y.device())), index.index_select(0, places), scratch_};
 }

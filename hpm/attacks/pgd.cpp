@@ -4,6 +4,7 @@
 #include "hpm/attacks/finite_answers.h"
 #include "hpm/core/error.h"
 #include "hpm/core/fields.h"
+#include "hpm/core/transfer.h"
 
 namespace hpm {
 
@@ -11,12 +12,12 @@ Tensor point_in_ball(const Images& images, const ThreatModel& threat, const Rand
                      const Purpose& purpose) {
   const auto tail = images.x.sizes().slice(1);
   if (threat.norm == Norm::linf) {
-    const auto u = streams.uniform(images.index, purpose, tail).to(images.x.options());
+    const auto u = uploaded(streams.uniform(images.index, purpose, tail), images.x.options());
     return at::clamp(images.x + threat.eps * (2 * u - 1), 0., 1.);
   }
-  const auto noise = streams.normal(images.index, purpose, tail).to(images.x.options());
-  const auto radius =
-      streams.uniform(images.index, {"pgd radius", purpose.restart, purpose.target}, {1}).to(images.x.options());
+  const auto noise = uploaded(streams.normal(images.index, purpose, tail), images.x.options());
+  const Purpose of_radius{"pgd radius", purpose.restart, purpose.target};
+  const auto radius = uploaded(streams.uniform(images.index, of_radius, {1}), images.x.options());
   const auto unit = noise / (per_row(norm_of_rows(noise, threat.norm), noise) + 1e-12);
   return project(images.x + per_row(radius.squeeze(1), unit) * threat.eps * unit, images.x, threat);
 }
@@ -26,8 +27,12 @@ namespace {
 /// The target's verdict on `x`, noted in `result` for the rows that are wrong.
 void note(const Answer& answer, const Images& images, const Tensor& x, AttackResult& result) {
   const auto wrong = answer.target_logits.argmax(1).ne(images.y);
-  const auto rows = wrong.nonzero().squeeze(1);
-  if (rows.numel() > 0) result.images.index_copy_(0, rows, x.index_select(0, rows));
+  if (!x.is_cpu()) {
+    result.images = at::where(per_row(wrong, x), x, result.images);
+  } else {
+    const auto rows = places_of(wrong);
+    if (rows.numel() > 0) result.images.index_copy_(0, rows, x.index_select(0, rows));
+  }
   result.broken = result.broken | wrong;
 }
 
@@ -79,12 +84,13 @@ AttackResult pgd(AttackModel& model, const Images& images, const ThreatModel& th
 
 AttackResult fgsm(AttackModel& model, const Images& images, const ThreatModel& threat, LossKind kind) {
   const Loss loss{kind, images.y, {}};
-  FiniteAnswers finite(model, "fgsm", 1);
+  FiniteAnswers finite(model, "fgsm");
   const auto clean = finite.ask({images.x, images.index}, &loss);
   AttackResult result{images.x.clone(), clean.target_logits.argmax(1).ne(images.y)};
   const auto before = result.broken;
   const auto x = project(images.x + threat.eps * steepest_direction(clean.gradient, threat.norm), images.x, threat);
   note(finite.ask({x, images.index, 1}, nullptr), images, x, result);
+  finite.finish();
   // Images that were wrong already stay as they are.
   result.images = at::where(per_row(before, images.x), images.x, result.images);
   return result;

@@ -3,7 +3,9 @@
 #include <cmath>
 #include <limits>
 
+#include "hpm/attacks/compaction.h"
 #include "hpm/core/error.h"
+#include "hpm/core/transfer.h"
 
 namespace hpm {
 namespace {
@@ -23,10 +25,8 @@ class Search {
     const auto doubles = x.options().dtype(at::kDouble);
     signs_ = at::ones({n, pixels_}, x.options());
     if (run.purpose.restart > 0)
-      signs_ = streams.uniform(images_.index, {options.stream, run.purpose.restart}, {pixels_})
-                       .to(x.device())
-                       .ge(.5)
-                       .to(x.scalar_type()) *
+      signs_ = uploaded(streams.uniform(images_.index, {options.stream, run.purpose.restart}, {pixels_}).ge(.5),
+                        x.options()) *
                    2 -
                1;
     // The length of r d is r times that of a vector of ones; the whole box is within `whole_` of every image.
@@ -38,7 +38,9 @@ class Search {
     bisecting_ = at::zeros({n}, x.options().dtype(at::kBool));
     block_ = at::full({n}, -1, images_.y.options()), level_ = at::zeros({n}, images_.y.options());
     row_ = at::arange(n, images_.y.options());
-    found_ = {x.clone(), at::zeros({n}, bisecting_.options())};
+    hit_ = at::zeros({n}, bisecting_.options());
+    found_ = {x.clone(), hit_.clone()};
+    period_ = compaction_period(0, x);
   }
 
   RunFound operator()() {
@@ -80,7 +82,8 @@ class Search {
     const auto rejected = bisecting_.logical_not() & wrong.logical_not();
     next_block(fine | rejected);
     bisecting_ = bisecting_ & fine.logical_not();
-    if (broken.any().item<bool>()) leave(broken, x);
+    if (period_ > 1 || broken.any().item<bool>()) take(broken, x);
+    if (period_ > 1 ? (query + 1) % period_ == 0 : taken_) leave();
   }
 
   void next_block(const Tensor& done) {
@@ -94,13 +97,21 @@ class Search {
     low_ = at::where(done, at::zeros_like(low_), low_);
   }
 
-  void leave(const Tensor& broken, const Tensor& x) {
-    const auto out = broken.nonzero().squeeze(1), left = broken.logical_not().nonzero().squeeze(1);
-    const auto inside_ball = shrink_into(x.index_select(0, out), images_.x.index_select(0, out), threat_);
-    found_.images.index_copy_(0, row_.index_select(0, out), inside_ball);
-    found_.broken.index_fill_(0, row_.index_select(0, out), true);
-    images_ = images_.select(left);
-    for (Tensor* t : {&signs_, &best_, &low_, &high_, &bisecting_, &block_, &level_, &row_})
+  /// Keeps what broke first. A broken row may stay for some queries; nothing that it finds then counts.
+  void take(const Tensor& broken, const Tensor& x) {
+    put_rows_where(found_.images, row_, shrink_into(x, images_.x, threat_), broken & hit_.logical_not());
+    hit_ = hit_ | broken;
+    found_.broken.index_copy_(0, row_, hit_);
+    taken_ = true;
+  }
+
+  void leave() {
+    taken_ = false;
+    const auto stay = places_of(hit_.cpu().logical_not());
+    if (stay.numel() == row_.numel()) return;
+    images_ = images_.select(stay);
+    const auto left = uploaded(stay, row_.device());
+    for (Tensor* t : {&signs_, &best_, &low_, &high_, &bisecting_, &block_, &level_, &hit_, &row_})
       *t = t->index_select(0, left);
   }
 
@@ -111,11 +122,14 @@ class Search {
   Monitor& monitor_;
   int64_t pixels_ = 0;
   double unit_ = 1, whole_ = 1;
+  int64_t period_ = 1;    // see compaction_period
+  bool taken_ = false;    // rows were broken since the last look
   Tensor signs_;          // [M,D]: the best direction so far
   Tensor best_;           // [M] double: its radius
   Tensor low_, high_;     // [M] double: of the bisection; high_ is the radius of a first query
   Tensor bisecting_;      // [M] bool
   Tensor block_, level_;  // [M] int64
+  Tensor hit_;            // [M] bool: broken already
   Tensor row_;            // [M] int64: places among the images of the run
   RunFound found_;
 };

@@ -6,6 +6,7 @@
 #include "hpm/attacks/cpu_kernels_impl.h"
 #include "hpm/attacks/pgd.h"
 #include "hpm/core/error.h"
+#include "hpm/core/transfer.h"
 
 namespace hpm {
 namespace {
@@ -65,13 +66,18 @@ Tensor climbed(const Tensor& x, const Tensor& gradient, const Tensor& originals,
   return onto_ball(x + length * steepest_direction(known / per_row(largest, known), ball.norm), originals, ball);
 }
 
+/// On a GPU, where a look waits for the device, a cycle's rows leave together, when it gives rows up.
+int64_t looks_between(const RelaxationOptions& options, const Tensor& x) {
+  return options.compaction > 0 || x.is_cpu() ? compaction_period(options.compaction, x) : 3 * options.part + 1;
+}
+
 /// What all runs of an attack share.
 struct Setting {
   const ThreatModel& threat;
   const RelaxationOptions& options;
   const RandomStreams& streams;
   Monitor& monitor;
-  int64_t period;     // see compaction_period
+  int64_t period;     // looks at iterates between two looks for broken rows
   int64_t draws = 0;  // of random models
 };
 
@@ -89,6 +95,7 @@ class RelaxationSearch {
     const auto none = at::full_like(spread, std::numeric_limits<double>::infinity());
     found_ = {images_.x.clone(), at::zeros_like(images_.y, at::kBool), none.clone()};
     smallest_gap_ = none.clone(), gap_ = none;
+    place_ = at::arange(run.images.size(), at::kLong), known_ = at::zeros({run.images.size()}, at::kBool);
   }
 
   /// PGD from a random start. Leaves in `ends` and `logits` ([M,C,H,W], [M,K]) each row's last iterate and its logits.
@@ -173,7 +180,7 @@ class RelaxationSearch {
     }
     put_rows_where(found_.images, row_, x_, wrong);
     found_.broken.index_copy_(0, row_, found_.broken.index_select(0, row_) | wrong);
-    if (++looks_ % s_.period == 0) keep(found_.broken.index_select(0, row_).logical_not(), gradient);
+    if (++looks_ % s_.period == 0) keep({}, gradient);
     return gradient;
   }
 
@@ -190,8 +197,9 @@ class RelaxationSearch {
   /// Rows too far from their targets leave. A coupled batch leaves as a whole, where all its rows are too far.
   void give_up(double largest) {
     const auto near = gap_ <= largest;
+    looks_ = 0;
     Tensor none;
-    if (!coupled_) keep(near & found_.broken.index_select(0, row_).logical_not(), none);
+    if (!coupled_) keep(near, none);
     else if (!near.any().item<bool>()) row_ = row_.slice(0, 0, 0);
   }
 
@@ -200,16 +208,30 @@ class RelaxationSearch {
     values.index_copy_(0, row_, at::min(values.index_select(0, row_), now));
   }
 
-  /// The rows where `stay` [M] go on.
-  void keep(const Tensor& stay, Tensor& gradient) {
-    const auto rows = stay.nonzero().squeeze(1);
-    if (rows.numel() == row_.numel()) return;
-    images_ = images_.select(rows);
+  /// The rows go on that are not broken and, if `near` [M] is defined, hold in it.
+  void keep(const Tensor& near, Tensor& gradient) {
+    auto broken = found_.broken.index_select(0, row_);
+    auto stay = near.defined() ? near & broken.logical_not() : broken.logical_not();
+    if (!x_.is_cpu()) {
+      const auto both = at::stack({broken, stay}).cpu();
+      broken = both[0], stay = both[1];
+      known_.index_copy_(0, place_, broken);
+    }
+    const auto places = places_of(stay);
+    if (places.numel() == row_.numel()) return;
+    images_ = images_.select(places);
+    place_ = place_.index_select(0, places);
+    const auto rows = uploaded(places, row_.device());
     for (Tensor* t : {&targets_, &spread_, &row_, &x_, &nearest_, &gap_, &gradient})
       if (t->defined()) *t = t->index_select(0, rows);
   }
 
-  RunFound found() const { return coupled_ ? RunFound{worst_.images, worst_.wrong, found_.margin} : found_; }
+  RunFound found() const {
+    if (coupled_) return {worst_.images, worst_.wrong, found_.margin};
+    auto found = found_;
+    if (row_.numel() == 0) found.known = known_;  // each was looked at when it left
+    return found;
+  }
 
   Setting& s_;
   AttackModel& model_;
@@ -217,11 +239,12 @@ class RelaxationSearch {
   const Purpose purpose_;
   Images images_;
   Tensor targets_, spread_;  // of the rows that go on
-  Tensor row_;               // [M] int64: their places in the run
+  Tensor row_, place_;       // [M] int64: their places in the run; place_ is on the CPU
   Tensor x_;                 // the iterate
   Tensor gap_, nearest_;     // of this cycle: the smallest z_y - z_t, and the iterate that has it
   RunFound found_;           // of all rows of the run, as are the next three
   Tensor smallest_gap_, logits_;
+  Tensor known_;      // [N] bool (CPU), of a device: found_.broken as it was at the last look
   WorstBatch worst_;  // of a coupled batch
   int64_t looks_ = 0;
 };
@@ -232,7 +255,7 @@ class Attack {
          const RandomStreams& streams, Monitor& monitor)
       : images_(images),
         options_(options),
-        setting_{threat, options, streams, monitor, compaction_period(options.compaction, images.x)},
+        setting_{threat, options, streams, monitor, looks_between(options, images.x)},
         runs_(model, images, options.stream, streams, options.compaction),
         spread_(logit_spread(runs_.clean())) {}
 
@@ -240,8 +263,10 @@ class Attack {
     warm_up();
     const auto targets = targets_by_rank();
     for (size_t t = 0; t < targets.size(); ++t) towards(targets[t], t, 0, targets[t].fresh);
-    for (int64_t start = 1; start <= options_.starts; ++start)
-      for (size_t t = 0; t < targets.size(); ++t) towards(targets[t], t, start, gaps_[t] < options_.near);
+    for (int64_t start = 1; start <= options_.starts; ++start) {
+      const auto near = (at::stack(gaps_) < options_.near).cpu();
+      for (size_t t = 0; t < targets.size(); ++t) towards(targets[t], t, start, near[static_cast<int64_t>(t)]);
+    }
     return runs_.finish();
   }
 

@@ -8,6 +8,7 @@
 #include "hpm/attacks/square_kernels_impl.h"
 #include "hpm/attacks/square_windows_impl.h"
 #include "hpm/core/error.h"
+#include "hpm/core/transfer.h"
 
 namespace hpm {
 namespace {
@@ -44,7 +45,7 @@ class SquareSearch {
     broken_ = first.wrong;
     if (options_.conformance && first.margin.lt(0).all().item<bool>()) return std::move(result_);
     const auto period = compaction_period(options_.compaction, images.x);
-    if (!coupled_) drop();
+    if (!coupled_ && period == 1) drop();
     for (int64_t i = 0; i < options_.queries && row_.numel() > 0; ++i) {
       draws_.begin(images_.index, i, images_.x.options());
       if (threat_.norm == Norm::linf) {
@@ -199,11 +200,13 @@ class SquareSearch {
 
   /// Broken rows leave.
   void drop() {
-    const auto done = broken_.nonzero().squeeze(1);
+    const auto broken = broken_.cpu();
+    const auto done = places_of(broken);
     if (done.numel() == 0) return;
-    keep(done);
-    const auto left = broken_.logical_not().nonzero().squeeze(1);
-    images_ = images_.select(left);
+    keep(uploaded(done, row_.device()));
+    const auto stay = places_of(broken.logical_not());
+    images_ = images_.select(stay);
+    const auto left = uploaded(stay, row_.device());
     for (Tensor* t : {&best_, &margin_, &broken_, &row_}) *t = t->index_select(0, left);
   }
 

@@ -1,5 +1,7 @@
 #include "hpm/attacks/square_windows_impl.h"
 
+#include "hpm/core/transfer.h"
+
 namespace hpm {
 
 Windows::Windows(const Tensor& corner, int64_t side, const Tensor& like) : corner_(corner), side_(side) {
@@ -54,13 +56,13 @@ Tensor SquareDraws::corner(int64_t free_rows, int64_t free_columns) {
   // In two draws if shared, as the authors' code makes them.
   const auto row = static_cast<double>(free_rows) * uniform({}, true);
   const auto column = static_cast<double>(free_columns) * uniform({}, true);
-  return at::stack({row, column}, 1).to(at::kLong).to(options_.device());
+  return uploaded(at::stack({row, column}, 1).to(at::kLong), options_.device());
 }
 
-Tensor SquareDraws::transposed() { return uniform({}, true).gt(.5).to(options_.device()); }
+Tensor SquareDraws::transposed() { return uploaded(uniform({}, true).gt(.5), options_.device()); }
 
 Tensor SquareDraws::signs(at::IntArrayRef tail, bool shared_by_rows) {
-  return (2 * uniform(tail, shared_by_rows) - 1).sign().to(options_);
+  return uploaded((2 * uniform(tail, shared_by_rows) - 1).sign(), options_);
 }
 
 namespace {

@@ -14,7 +14,7 @@ void fields(Fields& f, ComputeOptions& o) {
   f.add("threads", o.threads, "threads (0: all cores)", {.min = 0, .max = 4096});
   f.add("batch-size", o.batch_size, "images per network pass; never changes a verdict", {.min = 1, .max = 65536});
   f.add("precision", o.precision, "of the backbone during the search; verdicts are float32",
-        {.choices = {"float32", "bfloat16", "auto"}});
+        {.choices = {"float32", "tf32", "bfloat16", "auto"}});
 }
 
 at::Device parse_device(const std::string& name) {
@@ -32,10 +32,15 @@ at::Device parse_device(const std::string& name) {
   return device;
 }
 
-at::ScalarType parse_precision(const std::string& name, at::Device device) {
-  require(name == "float32" || name == "bfloat16" || name == "auto",
-          "precision: needs float32, bfloat16 or auto, but got \"{}\"", name);
-  return name == "bfloat16" || (name == "auto" && device.is_cuda()) ? at::kBFloat16 : at::kFloat;
+std::string device_of_rank(const std::string& device, int64_t local_rank) {
+  return device == "cuda" ? fmt::format("cuda:{}", local_rank) : device;
+}
+
+SearchPrecision parse_precision(const std::string& name, at::Device device) {
+  require(name == "float32" || name == "tf32" || name == "bfloat16" || name == "auto",
+          "precision: needs float32, tf32, bfloat16 or auto, but got \"{}\"", name);
+  const bool reduced = name == "bfloat16" || (name == "auto" && !device.is_cpu());
+  return {reduced ? at::kBFloat16 : at::kFloat, name != "float32" && !device.is_cpu()};
 }
 
 int64_t available_cores() {

@@ -1,4 +1,4 @@
-// defines: ComputeOptions, parse_device(), parse_precision(), ScopedThreads
+// defines: ComputeOptions, parse_device(), device_of_rank(), SearchPrecision, parse_precision(), ScopedThreads
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -20,8 +20,18 @@ void fields(Fields& f, ComputeOptions& o);
 /// The device a name stands for. Throws UsageError for an unknown name, or for CUDA in a build or machine without it.
 at::Device parse_device(const std::string& name);
 
-/// The precision a name stands for: float32, bfloat16, or auto (bfloat16 on a GPU, else float32).
-at::ScalarType parse_precision(const std::string& name, at::Device device);
+/// The device of the process with this rank on its machine: "cuda" becomes "cuda:<local_rank>"; a device that was named
+/// by its number, and the CPU, stay.
+std::string device_of_rank(const std::string& device, int64_t local_rank);
+
+/// How an attack's search computes. Verdicts are float32.
+struct SearchPrecision {
+  at::ScalarType type = at::kFloat;  ///< float32 or bfloat16
+  bool tf32 = false;                 ///< TF32 where it computes in float32 (on a GPU)
+};
+/// The precision a name stands for: float32; tf32; bfloat16, which allows TF32 too; or auto (bfloat16 on a GPU, else
+/// float32). The CPU has no TF32: there tf32 is float32.
+SearchPrecision parse_precision(const std::string& name, at::Device device);
 
 /// The number of cores this process may use.
 int64_t available_cores();

@@ -85,7 +85,7 @@ Tensor project_l1_box(const Tensor& x_in, const Tensor& y_in, double eps) {
   const auto c = eps - y.abs().sum(1);
   const auto outside = s0 + c < 0;
   // On a GPU every row is projected: asking which rows need it would wait for the device.
-  const auto rows = x.is_cuda() ? at::arange(x.size(0), x.options().dtype(at::kLong)) : outside.nonzero().squeeze(1);
+  const auto rows = !x.is_cpu() ? at::arange(x.size(0), x.options().dtype(at::kLong)) : outside.nonzero().squeeze(1);
   if (rows.numel() == 0) return (sign * d).view(x_in.sizes());
 
   const auto c_rows = c.index_select(0, rows);
@@ -106,7 +106,7 @@ Tensor project_l1_box(const Tensor& x_in, const Tensor& y_in, double eps) {
   };
   const auto alpha = (-pick(cumulative, at_low) - c_rows) / pick(slope, at_low + 1) + pick(next, at_low);
   const auto shrunk = -at::min(at::max(-u.index_select(0, rows), alpha.unsqueeze(1)), -l.index_select(0, rows));
-  if (x.is_cuda()) d = at::where(outside.unsqueeze(1), shrunk, d);
+  if (!x.is_cpu()) d = at::where(outside.unsqueeze(1), shrunk, d);
   else d.index_copy_(0, rows, shrunk);
   return (sign * d).view(x_in.sizes());
 }

@@ -1,6 +1,7 @@
 #include "hpm/defences/attacked_defence.h"
 
 #include "hpm/core/error.h"
+#include "hpm/core/tf32.h"
 #include "hpm/models/operations.h"
 
 namespace hpm {
@@ -19,6 +20,7 @@ AttackedDefence::AttackedDefence(Defence& defence, size_t target, Surrogate surr
 /// PyTorch's own layers, which decide verdicts.
 Tensor AttackedDefence::target_logits(const Query& query, const Output& pass, bool searched) {
   torch::NoGradGuard guard;
+  const ScopedTf32 exact_products(false, query.x.device());
   const bool batch = coupling() == Coupling::batch;
   const auto seen = detached(pass);
   if (!observer_ && !batch) return defence_.predict(seen, query.index, target_);
@@ -85,6 +87,7 @@ Answer AttackedDefence::ask(const Query& query, const Loss* loss) {
   const at::AutoGradMode gradients(true);  // whatever the caller has
   const bool own_pass = surrogate_.through_network && defence_.differentiable();
   const auto leaf = query.x.detach().requires_grad_();
+  const ScopedTf32 search(defence_.search_tf32(), query.x.device());
   Output pass;
   {
     at::AutoGradMode mode(own_pass);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "hpm/core/error.h"
+#include "hpm/core/tf32.h"
 #include "hpm/defences/attacked_defence.h"
 
 namespace hpm {
@@ -15,6 +16,7 @@ std::unique_ptr<AttackModel> Defence::attack_model(size_t target) {
 
 Tensor predict_once(Defence& defence, const Query& query, size_t target) {
   torch::NoGradGuard guard;
+  const ScopedTf32 exact(false, query.x.device());
   return defence.predict(defence.run(query.x), query.index, target);
 }
 

@@ -57,6 +57,7 @@ class Defence {
   virtual bool differentiable() const { return true; }  ///< false: a black box, whose pass records no gradient
   /// False where a pass with a gradient runs in reduced precision, so that what it calls wrong must be confirmed.
   virtual bool exact_search() const { return true; }
+  virtual bool search_tf32() const { return false; }  ///< TF32 in a search's products and convolutions, on a GPU
   /// Image passes that one row's prediction takes: more than one where it needs its company, or several draws.
   virtual int64_t passes_per_row(size_t) const { return 1; }
   virtual Passes passes() const = 0;  ///< image passes of the defended network, so far

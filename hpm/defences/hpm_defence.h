@@ -27,7 +27,8 @@ class HpmDefence : public Defence {
   std::vector<Surrogate> surrogates(size_t target, const SurrogateSelection& selection) const override;
   int64_t starts(const SurrogateSelection& selection) const override;
   std::vector<Tensor> batches() const override;
-  bool exact_search() const override { return model_.classifier.search_precision() == at::kFloat; }
+  bool exact_search() const override { return model_.classifier.exact_search(); }
+  bool search_tf32() const override { return model_.classifier.search_tf32(); }
   Passes passes() const override { return model_.classifier.passes(); }
 
   const HpmModel& model() const { return model_; }

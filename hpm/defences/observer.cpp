@@ -1,6 +1,7 @@
 #include "hpm/defences/observer.h"
 
 #include "hpm/attacks/compaction.h"
+#include "hpm/core/transfer.h"
 
 namespace hpm {
 
@@ -25,13 +26,14 @@ Tensor Observer::wrong(const Query& query, const std::vector<Tensor>& logits) co
   std::vector<Tensor> given, rows;
   for (size_t t = 0; t < logits.size(); ++t)
     if (logits[t].defined()) given.push_back(logits[t]), rows.push_back(torch::tensor(static_cast<int64_t>(t)));
-  if (given.empty()) return at::zeros({static_cast<int64_t>(logits.size()), query.x.size(0)}, at::kBool);
+  if (given.empty())
+    return at::zeros({static_cast<int64_t>(logits.size()), query.x.size(0)}, query.x.options().dtype(at::kBool));
   const auto& any = given.front();
-  const auto labels = originals_.y.index_select(0, places(query.index).to(any.device()));
+  const auto labels = originals_.y.index_select(0, uploaded(places(query.index), any.device()));
   const auto wrong = at::stack(given).argmax(-1).ne(labels);
   if (given.size() == logits.size()) return wrong;
   const auto all = at::zeros({static_cast<int64_t>(logits.size()), wrong.size(1)}, wrong.options());
-  return all.index_copy(0, at::stack(rows).to(any.device()), wrong);
+  return all.index_copy(0, uploaded(at::stack(rows), any.device()), wrong);
 }
 
 void Observer::observe(const Query& query, const std::vector<Tensor>& logits) { observe(query, wrong(query, logits)); }
@@ -61,7 +63,16 @@ Finding Observer::finding(size_t target, int64_t place) {
 }
 
 void Observer::settle() {
-  for (const auto& noted : std::exchange(pending_, {})) take(noted);
+  auto pending = std::exchange(pending_, {});
+  if (pending.empty()) return;
+  std::vector<Tensor> wrong;
+  std::vector<int64_t> rows;
+  for (const auto& noted : pending) wrong.push_back(noted.wrong), rows.push_back(noted.wrong.size(1));
+  const auto read = at::cat(wrong, 1).cpu().split_with_sizes(rows, 1);  // one wait for all
+  for (size_t i = 0; i < pending.size(); ++i) {
+    pending[i].wrong = read[i];
+    take(pending[i]);
+  }
 }
 
 Tensor Observer::broken(size_t target) {
@@ -97,7 +108,7 @@ void Observer::take(const Noted& noted) {
     const bool whole = couplings_[t] == Coupling::batch;
     if (whole && !inside(query, at::arange(query.x.size(0))).all().item<bool>()) continue;
     if (!whole) rows = rows.index({inside(query, rows)});
-    record(t, at_places.index_select(0, rows), query.x.detach().index_select(0, rows.to(query.x.device())));
+    record(t, at_places.index_select(0, rows), query.x.detach().index_select(0, uploaded(rows, query.x.device())));
   }
 }
 
@@ -109,7 +120,7 @@ void Observer::record(size_t target, const Tensor& places, const Tensor& images)
 }
 
 Tensor Observer::inside(const Query& query, const Tensor& rows) const {
-  const auto x = query.x.detach().index_select(0, rows.to(query.x.device()));
+  const auto x = query.x.detach().index_select(0, uploaded(rows, query.x.device()));
   const auto originals = originals_.select(places(query.index.index_select(0, rows))).x;
   return hpm::inside(x, originals, threat_).to(at::kCPU);
 }

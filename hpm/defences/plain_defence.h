@@ -22,7 +22,8 @@ class PlainDefence : public Defence {
   int64_t starts(const SurrogateSelection& selection) const override;
   bool random() const override { return options_.random; }
   bool differentiable() const override { return options_.differentiable; }
-  bool exact_search() const override { return classifier_.search_precision() == at::kFloat; }
+  bool exact_search() const override { return classifier_.exact_search(); }
+  bool search_tf32() const override { return classifier_.search_tf32(); }
   Passes passes() const override { return classifier_.passes(); }
   std::unique_ptr<AttackModel> attack_model(size_t target) override;
 

@@ -1,6 +1,7 @@
 #include "hpm/models/classifier.h"
 
 #include "hpm/core/error.h"
+#include "hpm/core/tf32.h"
 #include "hpm/models/autocast.h"
 #include "hpm/models/network.h"
 
@@ -52,6 +53,7 @@ Output Classifier::run(const Tensor& x) const {
   if (search && x.is_leaf())
     x.register_hook([passes = passes_, n = x.size(0)](const Tensor&) { passes->backward += n; });
   const auto input = mean_.defined() ? (x - mean_).div_(std_) : x;
+  const ScopedTf32 tf32(search && search_tf32_, x.device());
   if (!search || search_precision_ == at::kFloat) {
     auto [features, logits] = network_->run(input);
     return {std::move(features), std::move(logits)};
@@ -114,6 +116,7 @@ Classifier Classifier::clone() const {
   Classifier result(std::move(copy), info_);
   result.to(device(), scalar_type());
   result.set_search_precision(search_precision_);
+  result.set_search_tf32(search_tf32_);
   return result;
 }
 

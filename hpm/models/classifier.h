@@ -84,6 +84,15 @@ class Classifier {
   /// cases.
   void set_search_precision(at::ScalarType type) { search_precision_ = type; }
   at::ScalarType search_precision() const { return search_precision_; }
+  /// On a GPU: TF32 in the products and convolutions of a search, and nowhere else.
+  void set_search_tf32(bool allowed) { search_tf32_ = allowed; }
+  bool search_tf32() const { return search_tf32_; }
+  /// "float32", "tf32" or "bfloat16".
+  std::string search_precision_name() const {
+    return search_precision_ == at::kBFloat16 ? "bfloat16" : search_tf32_ ? "tf32" : "float32";
+  }
+  /// A search computes as verdicts do.
+  bool exact_search() const { return search_precision_ == at::kFloat && !search_tf32_; }
 
   Passes passes() const { return *passes_; }
   void reset_passes() { *passes_ = {}; }
@@ -97,6 +106,7 @@ class Classifier {
   Tensor mean_, std_;  // [1,C,1,1], undefined for identity
   std::shared_ptr<Passes> passes_;
   at::ScalarType search_precision_ = at::kFloat;
+  bool search_tf32_ = false;
 };
 
 }  // namespace hpm

@@ -3,6 +3,7 @@
 #include "hpm/core/error.h"
 #include "hpm/core/random.h"
 #include "hpm/core/stamp_impl.h"
+#include "hpm/core/transfer.h"
 
 namespace hpm {
 namespace {
@@ -41,12 +42,12 @@ Company::Company(const HpmHead& head, const Tensor& index, const Tensor& z, cons
     const auto rows = order.slice(0, begin, std::min(begin + size, n));
     batches_.push_back(index.index_select(0, rows));
     batch.index_fill_(0, rows, static_cast<int64_t>(sums.size()));
-    const auto here = rows.to(z.device());
+    const auto here = uploaded(rows, z.device());
     const auto statistics = class_statistics(hard.index_select(0, here), h.index_select(0, here));
     sums.push_back(statistics.sums);
     counts.push_back(statistics.counts);
   }
-  neighbours_ = make_neighbours(head, at::stack(sums), at::stack(counts), batch.to(z.device()), o.argmax(1), h);
+  neighbours_ = make_neighbours(head, at::stack(sums), at::stack(counts), batch, o.argmax(1), h);
   position_ = at::full({n ? index.max().item<int64_t>() + 1 : 0}, -1, at::kLong);
   position_.index_copy_(0, index, at::arange(n));
 }
@@ -64,7 +65,7 @@ RowCompany Company::rows(const Tensor& index) const {
   if (found.lt(0).any().item<bool>()) fail("Company: an image of the query is not in the plan");
   const c10::InferenceMode ordinary(false);  // an inference tensor could not meet a gradient later
   torch::NoGradGuard guard;
-  const auto rows = neighbours_.of(found.to(neighbours_.batch.device()));
+  const auto rows = neighbours_.of(found);
   last_ = std::make_shared<Asked>(Asked{Stamp(index), rows});
   return rows;
 }

@@ -2,6 +2,7 @@
 
 #include "hpm/core/error.h"
 #include "hpm/core/stamp_impl.h"
+#include "hpm/core/transfer.h"
 
 namespace hpm {
 namespace {
@@ -18,7 +19,7 @@ Tensor mixed(const HpmHead& head, const HeadOptions& options, const Compute& com
   auto rest = options.lambdas;
   for (auto& lambda : rest) lambda = 1 - lambda;
   const auto column = [&](const std::vector<double>& all) {
-    return torch::tensor(all, head.means.options()).view({-1, 1, 1});
+    return uploaded(torch::tensor(all, at::kDouble), head.means.options()).view({-1, 1, 1});
   };
   return compute(column(options.lambdas), column(rest));
 }
@@ -50,6 +51,17 @@ Tensor company_products(const Tensor& h, const RowCompany& company) {
   const auto u = company.sums.index_select(0, company.touched).flatten(0, 1);
   const auto own = (h * company.own_features).sum(1, true);
   return h.matmul(u.t()).gather(1, company.columns).scatter_add(1, company.own_class, -own);
+}
+
+/// The batches that occur among the rows, and each row's place among these. Which they are is a question that a GPU
+/// would have to be waited for, so it is answered on the CPU where that is possible.
+std::pair<Tensor, Tensor> batches_of(const Neighbours& all, const Tensor& rows) {
+  const auto device = all.batch.device();
+  if (all.sums.size(0) == 1)
+    return {at::zeros({1}, all.batch.options()), at::zeros({rows.size(0)}, all.batch.options())};
+  const bool known = rows.is_cpu() && all.batch_on_cpu.defined();
+  const auto [touched, place] = at::_unique((known ? all.batch_on_cpu : all.batch).index_select(0, rows), true, true);
+  return {uploaded(touched, device), uploaded(place, device)};
 }
 
 }  // namespace
@@ -153,21 +165,30 @@ Tensor joint_logits(const HpmHead& head, const Tensor& h, const Assigned& assign
 
 Neighbours make_neighbours(const HpmHead& head, const Tensor& sums, const Tensor& counts, const Tensor& batch,
                            const Tensor& own_class, const Tensor& own_features) {
+  const auto here = uploaded(batch, sums.device());
   const auto stable = head.stable();
   const auto centre = centre_of(stable);
   const auto s = stable - centre, own = own_features - centre;
   const auto u = sums - counts.unsqueeze(2) * centre;
-  const auto own_u = u.flatten(0, 1).index_select(0, batch * head.classes() + own_class);
+  const auto own_u = u.flatten(0, 1).index_select(0, here * head.classes() + own_class);
   // What a member adds to U.U: |U|^2 - |U - own|^2.
   const auto uu = (own * (2 * own_u - own)).sum(1), us = (own * s.index_select(0, own_class)).sum(1);
   const auto products = at::stack({counts, squared(u), (u * s).sum(2)}, 1);
-  return {centre, u, products, batch, own_class, own_features, at::stack({at::ones_like(uu), uu, us}, 1)};
+  return {centre,
+          u,
+          products,
+          here,
+          own_class,
+          own_features,
+          at::stack({at::ones_like(uu), uu, us}, 1),
+          batch.is_cpu() ? batch : Tensor()};
 }
 
-RowCompany Neighbours::of(const Tensor& rows) const {
+RowCompany Neighbours::of(const Tensor& members) const {
   const auto k = sums.size(1);
+  const auto [touched, place] = batches_of(*this, members);
+  const auto rows = uploaded(members, batch.device());
   const auto their = batch.index_select(0, rows), their_class = own_class.index_select(0, rows).unsqueeze(1);
-  const auto [touched, place] = at::_unique(their, true, true);
   const auto left_out = own_products.index_select(0, rows).unsqueeze(2);
   const auto all =
       products.index_select(0, their).scatter_add(2, their_class.unsqueeze(1).expand({-1, 3, 1}), -left_out).unbind(1);

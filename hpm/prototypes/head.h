@@ -90,16 +90,18 @@ struct RowCompany {
 /// The statistics of all clean batches, and what each of their n members adds to them. Valid for the head that they
 /// were made with: lambda and tau may change later, means and metric may not.
 struct Neighbours {
-  Tensor centre;        ///< [1,R]: the mean of the stable prototypes
-  Tensor sums;          ///< U [B,K,R], from the centre
-  Tensor products;      ///< c, U.U and U.s [B,3,K], from the centre
-  Tensor batch;         ///< [n] int64
-  Tensor own_class;     ///< [n] int64
-  Tensor own_features;  ///< [n,R]: their h, as given
-  Tensor own_products;  ///< [n,3]: what a member adds to c, U.U and U.s of its class
+  Tensor centre;             ///< [1,R]: the mean of the stable prototypes
+  Tensor sums;               ///< U [B,K,R], from the centre
+  Tensor products;           ///< c, U.U and U.s [B,3,K], from the centre
+  Tensor batch;              ///< [n] int64
+  Tensor own_class;          ///< [n] int64
+  Tensor own_features;       ///< [n,R]: their h, as given
+  Tensor own_products;       ///< [n,3]: what a member adds to c, U.U and U.s of its class
+  Tensor batch_on_cpu = {};  ///< `batch`, where make_neighbours() was given it on the CPU
 
-  /// The company of N rows that are versions of the members `rows` [N] int64 (repetitions and any order allowed).
-  RowCompany of(const Tensor& rows) const;
+  /// The company of N rows that are versions of the members `members` [N] int64 (repetitions and any order allowed).
+  /// Where these are on the CPU, and `batch_on_cpu` is defined, nothing waits for a GPU.
+  RowCompany of(const Tensor& members) const;
 };
 /// sums [B,K,R] of h and counts [B,K] as class_statistics() gives them, all members included; batch [n] and own_class
 /// [n] int64, own_features [n,R] their clean h.

@@ -16,7 +16,7 @@ struct HpmModel {
   std::optional<HpmHead> head;
 
   /// One pass of the backbone. Throws Error that names the layer when features are NaN or infinite; on a GPU, where a
-  /// check has to wait for the device, up to eight passes later.
+  /// check has to wait for the device, up to 64 passes later.
   Output run(const Tensor& x) const;
   /// The check of the passes that none has followed yet. Throws Error as run() does.
   void look_at_features() const;

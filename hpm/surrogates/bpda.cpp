@@ -44,7 +44,7 @@ Twins& twins() {
 /// The value y of a layer with input x, with the gradient of the layer's twin.
 Tensor straight_through(const Tensor& x, const Tensor& y, int64_t twin) {
   if (!at::GradMode::is_enabled()) return y;
-  if (twin != 0 && x.is_cuda()) twins().at(twin).to(x.device());
+  if (twin != 0 && !x.is_cpu()) twins().at(twin).to(x.device());
   const auto soft = twin == 0 ? x : twins().at(twin).forward({x}).toTensor();
   if (soft.sizes() != y.sizes())
     fail("bpda: the twin of a layer gives [{}], but the layer [{}]; a twin needs the layer's shape",

@@ -1,6 +1,7 @@
 #include "hpm/surrogates/hpm_attack_model.h"
 
 #include "hpm/core/error.h"
+#include "hpm/core/tf32.h"
 #include "hpm/models/operations.h"
 
 namespace hpm {
@@ -14,6 +15,7 @@ HpmAttackModel::HpmAttackModel(HpmModel model, Context context, const HpmSurroga
 Answer HpmAttackModel::ask(const Query& query, const Loss* loss) {
   Answer answer;
   const at::AutoGradMode gradients(loss != nullptr);
+  const ScopedTf32 search(loss && model_.classifier.search_tf32(), query.x.device());
   const auto x = loss ? query.x.detach().requires_grad_() : query.x;
   const auto out = model_.run(x);
   const bool searched = loss && fast_operations(x);

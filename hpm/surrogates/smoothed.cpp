@@ -2,6 +2,7 @@
 
 #include "hpm/core/error.h"
 #include "hpm/core/random.h"
+#include "hpm/core/transfer.h"
 
 namespace hpm {
 
@@ -16,7 +17,7 @@ Surrogate smoothed_surrogate(std::function<Tensor(const Tensor& x)> logits, cons
     const RandomStreams streams(options.seed);
     Tensor sum;
     for (int64_t i = 0; i < options.samples; ++i) {
-      const auto noise = streams.normal(in.index, {"smoothed", i}, in.x.sizes().slice(1)).to(in.x.device());
+      const auto noise = uploaded(streams.normal(in.index, {"smoothed", i}, in.x.sizes().slice(1)), in.x.device());
       const auto one = logits(in.x + options.sigma * noise);
       sum = sum.defined() ? sum + one : one;
     }

@@ -1,6 +1,7 @@
 #include "hpm/training/batches.h"
 
 #include "hpm/core/error.h"
+#include "hpm/core/transfer.h"
 
 namespace hpm {
 
@@ -58,7 +59,7 @@ Tensor TrainingBatches::extra_numbers(int64_t epoch, int64_t step) {
   return at::cat(parts);
 }
 
-TrainingBatch TrainingBatches::get(int64_t epoch, int64_t step, at::Device device) {
+TrainingBatch TrainingBatches::made(int64_t epoch, int64_t step) {
   if (epoch != order_epoch_)
     order_ = training_.index_select(0, streams_.permutation(training_.size(0), {"order", epoch})), order_epoch_ = epoch;
   auto index = order_.slice(0, step * own_, std::min((step + 1) * own_, order_.size(0)));
@@ -72,9 +73,22 @@ TrainingBatch TrainingBatches::get(int64_t epoch, int64_t step, at::Device devic
   TrainingBatch batch{augment(x, index, augment_, streams_, epoch), y, index, epoch};
   if (augment_.cutmix > 0) {
     auto mixed = cutmix(batch.x, y, index, augment_.cutmix, classes_, streams_, epoch);
-    batch.x = mixed.x, batch.y = mixed.y, batch.targets = mixed.targets.to(device);
+    batch.x = mixed.x, batch.y = mixed.y, batch.targets = mixed.targets;
   }
-  batch.x = batch.x.to(device), batch.y = batch.y.to(device);
+  return batch;
+}
+
+TrainingBatch TrainingBatches::get(int64_t epoch, int64_t step, at::Device device) {
+  if (device.is_cpu()) return made(epoch, step);
+  const bool there = ahead_.valid() && ahead_epoch_ == epoch && ahead_step_ == step;
+  if (!there && ahead_.valid()) ahead_.wait();
+  auto batch = there ? ahead_.get() : made(epoch, step);
+  if (step + 1 < steps_) {
+    ahead_epoch_ = epoch, ahead_step_ = step + 1;
+    ahead_ = std::async(std::launch::async, [this, epoch, step] { return made(epoch, step + 1); });
+  }
+  for (auto* t : {&batch.x, &batch.y, &batch.targets})
+    if (t->defined()) *t = uploaded(*t, device);
   return batch;
 }
 

@@ -1,5 +1,6 @@
 // defines: ExtraImages, TrainingSplit, split_images(), TrainingBatches
 #pragma once
+#include <future>
 #include <memory>
 
 #include "hpm/data/augment.h"
@@ -32,9 +33,11 @@ class TrainingBatches {
   int64_t steps() const { return steps_; }  ///< of an epoch: one pass over the training images
   int64_t images_of(int64_t step) const;    ///< in a step, extra ones too
   int64_t images() const;                   ///< in an epoch, extra ones too
+  /// The step's batch. For a GPU the next one is made meanwhile, on a thread of its own, and copied from pinned memory.
   TrainingBatch get(int64_t epoch, int64_t step, at::Device device);
 
  private:
+  TrainingBatch made(int64_t epoch, int64_t step);  // on the CPU
   Tensor extra_numbers(int64_t epoch, int64_t step);
 
   const Dataset& data_;
@@ -45,6 +48,8 @@ class TrainingBatches {
   RandomStreams streams_;
   int64_t order_epoch_ = -1, extra_pass_ = -1;
   Tensor order_, extra_order_;  // of that epoch; of that pass over the extra images
+  int64_t ahead_epoch_ = -1, ahead_step_ = -1;
+  std::future<TrainingBatch> ahead_;  // the last member: its thread uses the others
 };
 
 }  // namespace hpm

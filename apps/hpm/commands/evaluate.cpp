@@ -53,15 +53,20 @@ EvaluationInput load(EvaluateFlags& flags, CommandLine& line) {
   return input;
 }
 
-void to_device(EvaluationInput& input, const EvaluationOptions& options) {
+void to_device(EvaluationInput& input, const EvaluationOptions& options, Monitor& monitor) {
   const auto device = parse_device(options.compute.device);
   const auto precision = parse_precision(options.compute.precision, device);
-  require(precision == at::kFloat || !options.autoattack.conformance,
+  require((precision.type == at::kFloat && !precision.tf32) || !options.autoattack.conformance,
           "evaluate: --conformance needs --precision float32, as the official code has");
+  if (options.compute.precision == "tf32" && device.is_cpu())
+    monitor.warn("--precision tf32 has no effect on the CPU: the search computes in float32");
   input.model.to(device);
-  input.model.classifier.set_search_precision(precision);
-  for (auto* peer : {&input.peers.base, &input.peers.control})
-    if (*peer) peer->to(device), peer->set_search_precision(precision);
+  for (auto* classifier : {&input.model.classifier, &input.peers.base, &input.peers.control}) {
+    if (!*classifier) continue;
+    classifier->to(device);
+    classifier->set_search_precision(precision.type);
+    classifier->set_search_tf32(precision.tf32);
+  }
 }
 
 /// Says what the attacks will take; false for --dry-run, which goes no further.
@@ -127,7 +132,7 @@ int evaluate(const Arguments& arguments) {
   check_options(options, {input.model.head.has_value()});  // before stand-ins are loaded that nothing uses
   for (const auto& file : options.surrogate_files)
     input.surrogates.push_back(torchscript_surrogate(file, flags.model.allow_torchscript));
-  to_device(input, options);
+  to_device(input, options, line.monitor());
   if (!options.bpda.empty()) {
     std::vector<BpdaLayer> layers;
     for (const auto& text : options.bpda) layers.push_back(parse_bpda(text));

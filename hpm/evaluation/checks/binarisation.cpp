@@ -66,6 +66,7 @@ class BinarisedDefence : public Defence {
   bool random() const override { return defence_.random(); }
   bool differentiable() const override { return defence_.differentiable(); }
   bool exact_search() const override { return defence_.exact_search(); }
+  bool search_tf32() const override { return defence_.search_tf32(); }
   int64_t passes_per_row(size_t) const override { return defence_.passes_per_row(target_); }
   Passes passes() const override { return defence_.passes(); }
 

@@ -213,7 +213,7 @@ Fingerprint fingerprint(const EvaluationInput& input, const EvaluationOptions& o
   all.set("--version", options.effective_version());
   const auto& classifier = input.model.classifier;
   all.set("--device", classifier.device().is_cuda() ? "cuda" : "cpu");
-  all.set("--precision", classifier.search_precision() == at::kFloat ? "float32" : "bfloat16");
+  all.set("--precision", classifier.search_precision_name());
   all.set("SHA-256 of the images and labels", sha256_of_images(input.data, input.index));
   all.add_model("the model", classifier);
   if (input.model.head) all.set("SHA-256 of the head", sha256_of_head(*input.model.head));
@@ -273,7 +273,7 @@ std::string write_results(const EvaluationInput& input, const EvaluationOptions&
   const auto role = !options.role.empty() ? options.role : input.model.head ? input.model.head_kind() : "";
   ResultsInput results{input.model,        input.data, images,           radii.front(),
                        outcome.evaluation, role,       options.protocol, options.effective_version()};
-  results.budget = options.budget(own, input.model.classifier.search_precision());
+  results.budget = options.budget(own, input.model.classifier.search_precision_name());
   results.first_index = input.index[0].item<int64_t>();
   results.indices_given =
       !at::equal(input.index, at::arange(results.first_index, results.first_index + input.index.numel()));

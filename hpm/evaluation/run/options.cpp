@@ -58,7 +58,7 @@ bool EvaluationOptions::attacks_anything() const {
   return !is("clean") && std::any_of(all.begin(), all.end(), [](const auto& threat) { return threat.eps > 0; });
 }
 
-std::string EvaluationOptions::budget(const std::vector<std::string>& own_surrogates, at::ScalarType search) const {
+std::string EvaluationOptions::budget(const std::vector<std::string>& own_surrogates, const std::string& search) const {
   if (protocol == "clean") return "";
   auto text = protocol + (effective_version().empty() ? "" : " " + effective_version());
   if (protocol == "pgd")
@@ -76,7 +76,7 @@ std::string EvaluationOptions::budget(const std::vector<std::string>& own_surrog
   if (has_alarms && alarms.sample) text += fmt::format(", sample of {}", *alarms.sample);
   if (has_alarms && alarms.no_escalate) text += ", without escalation";
   if (is("fast") && time_limit) text += fmt::format(", {:g} s", *time_limit);
-  if (search != at::kFloat) text += ", search in bfloat16";
+  if (search != "float32") text += ", search in " + search;
   const auto add = [&](const char* what, const std::optional<int64_t>& value) {
     if (value) text += fmt::format(", {} {}", *value, what);
   };

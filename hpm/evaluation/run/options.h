@@ -61,7 +61,7 @@ struct EvaluationOptions {
   bool attacks_anything() const;  ///< some radius is above 0, and the protocol attacks
   /// The attacks in words: runs with equal words had equal budgets and can be compared. `own_surrogates`: names of the
   /// user's surrogates; `search`: the precision of the search.
-  std::string budget(const std::vector<std::string>& own_surrogates, at::ScalarType search) const;
+  std::string budget(const std::vector<std::string>& own_surrogates, const std::string& search) const;
 
   // What each protocol runs with.
   MsaOptions for_msa() const;
