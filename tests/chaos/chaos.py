@@ -247,7 +247,9 @@ class Trials:
 
     # ---- rounds ------------------------------------------------------------------------------------------------------
 
-    def is_sentence(self, status, said):
+    def is_sentence(self, status, said, begun=True):
+        if status == -signal.SIGTERM and not begun:
+            return True  # while its libraries were loaded, the program had not begun
         crashed = isinstance(status, int) and status < 0 and status != -signal.SIGKILL
         traces = any(word in said for word in ("terminate called", "Segmentation", "core dumped", "Traceback"))
         # Where memory does not even hold the libraries, it is the loader that says so.
@@ -270,7 +272,7 @@ class Trials:
         if done is None:
             return False
         status, said, what = done
-        said_at_first = said
+        said_at_first, begun = said, (out / "config.toml").exists()
         faults = []
         if status in (0, 3):
             self.counts["came to the end all the same"] += 1
@@ -278,9 +280,8 @@ class Trials:
                 faults.append("SILENT DIFFERENCE")
         else:
             self.counts["ended early"] += 1
-            if not self.is_sentence(status, said):
+            if not self.is_sentence(status, said, begun):
                 faults.append(f"NO SENTENCE (status {status})")
-        begun = (out / "config.toml").exists()
         going_on = ["--resume"] if job.resumable and begun else ["--overwrite"] if job.resumable else []
         again, said = self.run(self.command(job, out, *going_on))
         if again not in (0, 3) and "damaged" in what and self.is_sentence(again, said):

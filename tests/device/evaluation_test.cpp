@@ -24,7 +24,7 @@ class DeviceEvaluation : public testing::Test {
         prediction_logits(*model.head, {ContextKind::reference}, out.features, out.logits, at::arange(18)).argmax(1);
     cpu.data.labels[3] = (cpu.data.labels[3] + 1) % 5;  // one image is misclassified
     device.data.labels = cpu.data.labels;
-    options.eps = "0.03", options.steps = 8, options.queries = 40, options.company = 7;
+    options.eps = "0.03", options.settings.steps = 8, options.settings.queries = 40, options.company = 7;
     options.compute.batch_size = 16;
   }
   EvaluationOutcome run(const EvaluationInput& input, Monitor& monitor) {
@@ -33,7 +33,7 @@ class DeviceEvaluation : public testing::Test {
     const auto plan = plan_evaluation(input, options);
     const RunDirectory directory((folder / "run").string(), declared, environment_json(options.compute, options.seed),
                                  ExistingRun::overwrite);
-    auto outcome = evaluate(input, options, plan, directory, false, monitor);
+    auto outcome = evaluate(input, options, plan, {directory}, monitor);
     write_results(input, options, outcome, directory, "{}");
     return outcome;
   }
@@ -81,7 +81,7 @@ TEST_F(DeviceEvaluation, CleanInEveryContext) {
 }
 
 TEST_F(DeviceEvaluation, PgdInEachContextOfRowsAndEachNorm) {
-  options.protocol = "pgd", options.checks = "none";
+  options.protocol = "pgd", options.checks.level = "none";
   cpu.peers.control = device.peers.control = {};
   for (const auto* context : {"reference", "alone", "solo", "solo-eot"}) {
     options.contexts = {context};
@@ -95,44 +95,48 @@ TEST_F(DeviceEvaluation, PgdInEachContextOfRowsAndEachNorm) {
 }
 
 TEST_F(DeviceEvaluation, AutoAttackWithAllChecksACurveAndRoundedImages) {
-  options.protocol = "autoattack", options.checks = "full", options.quantise = options.save_adversarial = true;
+  options.protocol = "autoattack", options.checks.level = "full", options.quantise = options.save_adversarial = true;
   options.eps = "0.03,0.01", options.self_test = "binarisation";
   take_heads_off();
   compare("evaluate autoattack");
 }
 
 TEST_F(DeviceEvaluation, FastOfAPlainModelAndOfAHead) {
-  options.protocol = "fast", options.steps.reset(), options.no_escalate = true, options.sample = 4;
+  options.protocol = "fast", options.settings.steps.reset(), options.alarms.no_escalate = true,
+  options.alarms.sample = 4;
   compare("evaluate fast of a head");
   take_heads_off();
   compare("evaluate fast");
 }
 
 TEST_F(DeviceEvaluation, MsaQuickInEveryContextWithASweepAndABatchsNeighbours) {
-  options.contexts = {"reference", "solo", "alone", "joint"}, options.steps = 4;
-  options.sweep = {0., .8}, options.colluders = {2}, options.malicious = {2}, options.victims = 2;
+  options.contexts = {"reference", "solo", "alone", "joint"}, options.settings.steps = 4;
+  options.sweep = {0., .8}, options.msa.collusion.colluders = {2}, options.msa.benign.malicious = {2},
+  options.msa.collusion.victims = 2;
   compare("evaluate msa quick");
 }
 
 TEST_F(DeviceEvaluation, MsaStandardWithEverySurrogateAndCheck) {
-  options.version = "standard", options.contexts = {"solo", "joint"}, options.steps = 2, options.queries = 10;
-  options.checks = "full", options.self_test = "binarisation", options.company_sizes = {3};
+  options.version = "standard", options.contexts = {"solo", "joint"}, options.settings.steps = 2,
+  options.settings.queries = 10;
+  options.checks.level = "full", options.self_test = "binarisation", options.company_sizes = {3};
   compare("evaluate msa standard");
 }
 
 TEST_F(DeviceEvaluation, MsaPlusBringsTheDrawsOfTheCompany) {
-  options.version = "plus", options.contexts = {"solo"}, options.steps = 2, options.queries = 5,
-  options.checks = "none";
+  options.version = "plus", options.contexts = {"solo"}, options.settings.steps = 2, options.settings.queries = 5,
+  options.checks.level = "none";
   compare("evaluate msa plus");
 }
 
 TEST_F(DeviceEvaluation, MsaFast) {
-  options.version = "fast", options.contexts = {"reference", "solo"}, options.no_escalate = true, options.sample = 4;
+  options.version = "fast", options.contexts = {"reference", "solo"}, options.alarms.no_escalate = true,
+  options.alarms.sample = 4;
   compare("evaluate msa fast");
 }
 
 TEST_F(DeviceEvaluation, AModelWhoseAnswersDependOnTheBatch) {
-  options.coupling = "batch", options.steps = 2, options.queries = 5, options.checks = "none";
+  options.coupling = "batch", options.settings.steps = 2, options.settings.queries = 5, options.checks.level = "none";
   take_heads_off();
   compare("evaluate msa of a model that depends on its batch");
 }
@@ -146,7 +150,7 @@ TEST_F(DeviceEvaluation, TheSensitivityStudy) {
   };
   const auto expected = analyze(cpu.model, images(cpu), threat, study);
   const auto found =
-      measured("analyze", [&](Monitor& m) { return analyze(device.model, images(device), threat, study, m); });
+      measured("analyze", [&](Monitor& m) { return analyze(device.model, images(device), threat, study, {m}); });
   ASSERT_EQ(found.heads.size(), expected.heads.size());
   for (size_t h = 0; h < found.heads.size(); ++h) {
     EXPECT_TRUE(at::equal(found.heads[h].robust_eps, expected.heads[h].robust_eps)) << h;
