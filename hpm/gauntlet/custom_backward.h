@@ -4,7 +4,8 @@
 
 namespace hpm::gauntlet {
 
-/// The network as it is, whose backward pass is that of the network on the mirrored image.
+/// The network as it is, whose backward pass is that of the network on the image shifted by half its size. (On the
+/// mirrored one would not do: clothes are symmetric, and its gradient breaks them as well.)
 GauntletEntry custom_backward();
 
 }  // namespace hpm::gauntlet

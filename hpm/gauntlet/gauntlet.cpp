@@ -129,7 +129,7 @@ class Gauntlet {
             .surrogates = known_surrogates(),
             .seed = setting_.seed,
             .batch_size = options_.batch_size,
-            .settings = {.queries = std::min<int64_t>(options_.queries, 1000)},
+            .settings = {.queries = std::min(options_.queries, entry_.queries)},
             .alarms = {.sample = 0, .no_escalate = true},
             .full_matrix = true};
   }
@@ -404,7 +404,9 @@ bool GauntletRow::flagged_rightly() const {
 
 bool GauntletRow::passed() const {
   if (entry->honest) return flagged.empty() && alarms.empty() && msa_tells_the_truth();
-  return msa_tells_the_truth() || flagged_rightly() || (narrowed && !alarms.empty());
+  if (msa_tells_the_truth() || flagged_rightly()) return true;
+  const double alone = percent(own_alone), left = percent(msa);
+  return narrowed && (!alarms.empty() || (left < alone && alone - left >= (alone - percent(truth)) / 2));
 }
 
 bool GauntletOptions::keeps(const std::string& guard) const {

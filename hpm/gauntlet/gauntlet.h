@@ -34,6 +34,7 @@ struct GauntletEntry {
   /// Mixed Surrogate Attack (the first), and the adaptive attack goes through all of them.
   std::function<std::vector<PredictionFunction>(const GauntletSetting&)> twins = nullptr;
   std::string context = "solo";        ///< of a batch-dependent one, where it is judged: alone, solo or joint
+  int64_t queries = 1000;              ///< of the surrogates query and decision, at most
   std::vector<std::string> more = {};  ///< surrogates that attack it beside those that attack every entry
   /// Or: the whole defence, where it is more than a function.
   std::function<std::unique_ptr<Defence>(const GauntletSetting&)> defence = nullptr;
@@ -83,7 +84,8 @@ struct GauntletRow {
   /// A check failed, and named one of the causes that this is.
   bool flagged_rightly() const;
   /// What the gauntlet asks: a broken defence is told or flagged; an honest one is told, no check flags it, and no
-  /// alarm fires. In an evaluation that is narrowed to a few guards an alarm counts as a flag.
+  /// alarm fires. In an evaluation that is narrowed to a few guards an alarm counts as a flag, and surrogates have done
+  /// their work where half of what the own gradient flatters by is gone.
   bool passed() const;
 };
 

@@ -54,7 +54,7 @@ GauntletEntry label_only() {
     return plain_prediction(model.classes, [model](const Tensor& x) { return label_of(model.logits(x)); });
   };
   entry.twins = [inside](const GauntletSetting& s) { return std::vector<PredictionFunction>{inside(s)}; };
-  entry.more = {"decision"};
+  entry.more = {"decision"}, entry.queries = 5000;
   return entry;
 }
 

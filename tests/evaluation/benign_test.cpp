@@ -132,16 +132,16 @@ TEST(Compositions, OfADefenceOfOnesOwnAreMadeByAMakerThatTakesTheSize) {
   const auto grey = (.2 + .05 * at::arange(12, at::kFloat)).view({12, 1, 1, 1});
   const Images images{grey.expand({12, 1, 2, 2}).clone(), at::arange(12) % 2, at::arange(12)};
   EvaluationOptions o;
-  o.protocol = "msa", o.steps = 5, o.company_sizes = {1, 4};
+  o.protocol = "msa", o.settings.steps = 5, o.company_sizes = {1, 4};
   const auto of_size = [](const ImageSet& on, int64_t size) -> std::unique_ptr<Defence> {
     return std::make_unique<FunctionDefence>(
         PredictionFunction{.logits = half_of_the_batch, .classes = 2, .coupling = Coupling::batch}, on,
         FunctionDefenceOptions{.contexts = {"joint"}, .company_size = size});
   };
-  Subject subject{.part = "model", .own = [&](const ImageSet& on) { return of_size(on, 12); }};
+  Subject subject{.part = "model", .maker = [&](const ImageSet& on) { return of_size(on, 12); }};
   const ThreatModel threat{Norm::linf, .1};
   EXPECT_TRUE(run_compositions(subject, {images, threat}, o, {}).empty()) << "the maker takes no size";
-  subject.own_composed = of_size;
+  subject.composed_maker = of_size;
   const auto found = run_compositions(subject, {images, threat}, o, {});
   ASSERT_EQ(found.size(), 3u) << "1, 4, 4 by class";
   const auto sorted = images.select(std::get<1>(images.y.sort(std::optional<bool>(true), 0, false)));

@@ -4,7 +4,7 @@
 
 #include "hpm/core/error.h"
 #include "hpm/data/dataset.h"
-#include "hpm/evaluation/advice.h"
+#include "hpm/evaluation/checks/advice.h"
 #include "hpm/gauntlet/mutations.h"
 #include "hpm/models/checkpoint.h"
 #include "hpm/prototypes/model.h"
@@ -150,7 +150,7 @@ TEST(Gauntlet, ARowThatIsNarrowedToOneGuardFailsWithoutIt) {
   const auto setting = small_setting(16);
   const auto row = [&](const char* name, std::vector<std::string> guards) {
     auto options = small_options({name});
-    options.guards = std::move(guards), options.queries = 1000;
+    options.guards = std::move(guards), options.queries = 3000;
     return run_gauntlet(setting, options).front();
   };
   EXPECT_FALSE(row("bit-depth", {"self"}).passed()) << "its own gradient flatters it";
