@@ -1,4 +1,4 @@
-// Every protocol, context and check on the emulated device, through what `hpm evaluate` runs.
+// Protocols, contexts and checks on the emulated device, through what `hpm evaluate` runs.
 #include "device/measured.h"
 #include "evaluation/msa_fixture.h"
 #include "hpm/evaluation/analysis/analysis.h"
@@ -101,28 +101,10 @@ TEST_F(DeviceEvaluation, AutoAttackWithAllChecksACurveAndRoundedImages) {
   compare("evaluate autoattack");
 }
 
-TEST_F(DeviceEvaluation, FastOfAPlainModelAndOfAHead) {
-  options.protocol = "fast", options.steps.reset(), options.no_escalate = true, options.sample = 0;
-  compare("evaluate fast of a head");
-  take_heads_off();
-  compare("evaluate fast");
-}
-
 TEST_F(DeviceEvaluation, MsaQuickInEveryContextWithASweepAndABatchsNeighbours) {
   options.contexts = {"reference", "solo", "alone", "joint"}, options.steps = 4;
   options.sweep = {0., .8}, options.colluders = {2}, options.malicious = {2}, options.victims = 2;
   compare("evaluate msa quick");
-}
-
-TEST_F(DeviceEvaluation, MsaStandardWithEverySurrogateAndCheck) {
-  options.version = "standard", options.contexts = {"solo", "joint"}, options.steps = 2, options.queries = 10;
-  options.checks = "full", options.self_test = "binarisation", options.company_sizes = {3};
-  compare("evaluate msa standard");
-}
-
-TEST_F(DeviceEvaluation, MsaFast) {
-  options.version = "fast", options.contexts = {"reference", "solo"}, options.no_escalate = true, options.sample = 0;
-  compare("evaluate msa fast");
 }
 
 TEST_F(DeviceEvaluation, AModelWhoseAnswersDependOnTheBatch) {
