@@ -1,4 +1,4 @@
-// Every protocol, context and check on the emulated device, through what `hpm evaluate` runs.
+// Protocols, contexts and checks on the emulated device, through what `hpm evaluate` runs.
 #include "device/measured.h"
 #include "evaluation/msa_fixture.h"
 #include "hpm/evaluation/analysis/analysis.h"
