@@ -253,7 +253,7 @@ class Trials:
         crashed = isinstance(status, int) and status < 0 and status != -signal.SIGKILL
         traces = any(word in said for word in ("terminate called", "Segmentation", "core dumped", "Traceback"))
         # Where memory does not even hold the libraries, it is the loader that says so.
-        said_why = any(line.startswith("hpm") or "error while loading shared libraries" in line
+        said_why = any(line.startswith(("hpm", "the report was not written")) or "error while loading shared libraries" in line
                        for line in said.splitlines())
         return status != "hangs" and not crashed and not traces and (status == -signal.SIGKILL or said_why)
 
@@ -267,7 +267,7 @@ class Trials:
         out = self.folder / f"round-{number}"
         expected = self.expected(job)
         if job.name == "report":
-            out.mkdir()
+            out.mkdir(exist_ok=True)
         done = self.troubles[trouble](job, out)
         if done is None:
             return False

@@ -155,7 +155,7 @@ TEST(Gauntlet, ARowThatIsNarrowedToOneGuardFailsWithoutIt) {
   };
   EXPECT_FALSE(row("bit-depth", {"self"}).passed()) << "its own gradient flatters it";
   EXPECT_TRUE(row("bit-depth", {"self", "bpda"}).passed());
-  EXPECT_TRUE(row("bit-depth", {"self", "unbounded"}).passed());
+  EXPECT_TRUE(row("bit-depth", {"self", "zero gradients"}).passed());
   EXPECT_FALSE(row("label-only", {"self"}).passed());
   EXPECT_TRUE(row("label-only", {"self", "decision"}).passed());
   EXPECT_FALSE(row("adversarially-trained", {}).passed()) << "nothing attacks it";
