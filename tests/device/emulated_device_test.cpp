@@ -10,7 +10,8 @@ namespace {
 class EmulatedDevice : public testing::Test {
  protected:
   void SetUp() override {
-    if (test_device() != emulated_device()) GTEST_SKIP() << "HPM_TEST_DEVICE names a real device";
+    if (test_device() != emulated_device())
+      GTEST_SKIP() << "HPM_TEST_DEVICE names a real device: leave it out to test the emulated one";
   }
   static Tensor there(const Tensor& t) { return t.to(emulated_device()); }
 };

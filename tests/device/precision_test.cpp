@@ -16,7 +16,7 @@ TEST(Devices, ANameIsUnderstoodOrRefusedWithWhatIsNeeded) {
     EXPECT_NE(message_of<UsageError>([&] { parse_device(name); }).find("needs cpu, cuda or cuda:<i>"),
               std::string::npos)
         << name;
-  if (at::hasCUDA()) GTEST_SKIP() << "this LibTorch has CUDA";
+  if (at::hasCUDA()) GTEST_SKIP() << "this LibTorch has CUDA: run it with a LibTorch without";
   for (const auto* name : {"cuda", "cuda:0", "cuda:3"})
     EXPECT_NE(message_of<UsageError>([&] { parse_device(name); }).find("needs a CUDA build of LibTorch"),
               std::string::npos)

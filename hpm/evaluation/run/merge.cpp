@@ -5,11 +5,10 @@
 #include <set>
 
 #include "hpm/core/error.h"
+#include "hpm/evaluation/run/merge_impl.h"
 
 namespace hpm {
 namespace {
-
-using Parts = std::vector<const RunResults*>;
 
 double rounded(double value) { return std::round(value * 1e6) / 1e6; }
 int64_t count_of(const Flags& flags) { return std::accumulate(flags.begin(), flags.end(), int64_t{0}); }
@@ -241,85 +240,6 @@ std::vector<CheckResult> merged_checks(const Parts& parts) {
                           ? fmt::format("in {} of {} shards, e.g. {}", failures[i], parts.size(), all[i].detail)
                           : "the worst shard: " + all[i].detail;
   return all;
-}
-
-void require_same_settings(const std::vector<Shard>& shards) {
-  const auto& one = shards.front();
-  for (const auto& other : shards) {
-    auto names = one.settings;
-    names.insert(other.settings.begin(), other.settings.end());
-    for (const auto& [name, value] : names) {
-      if (name == "SHA-256 of the images and labels") continue;
-      const auto shown = [&, n = name](const Shard& shard) {
-        const auto place = shard.settings.find(n);
-        return place == shard.settings.end() || place->second.empty() ? std::string("not given") : place->second;
-      };
-      require(shown(one) == shown(other), "{} is {} in {}, and {} in {}: shards need the same settings", name,
-              shown(one), one.folder, shown(other), other.folder);
-    }
-    const auto &a = one.results, &b = other.results;
-    require(a.dataset == b.dataset && a.split == b.split,
-            "{} is of {} {}, and {} of {} {}: shards need the same "
-            "data set",
-            one.folder, a.dataset, a.split, other.folder, b.dataset, b.split);
-    const auto contexts = [](const RunResults& r) {
-      std::vector<std::string> names;
-      for (const auto& c : r.contexts) names.push_back(c.context);
-      return names;
-    };
-    require(contexts(a) == contexts(b), "{} and {} have other contexts", one.folder, other.folder);
-  }
-}
-
-void require_no_overlap(const std::vector<Shard>& shards) {
-  std::map<int64_t, const Shard*> whose;
-  for (const auto& shard : shards)
-    for (const auto index : shard.indices()) {
-      const auto [place, fresh] = whose.try_emplace(index, &shard);
-      require(fresh, "image {} is in {} and in {}: it would count twice", index, place->second->folder, shard.folder);
-    }
-}
-
-/// Batches of the contexts solo and joint are made within a shard.
-std::vector<std::string> company_warnings(const Parts& parts) {
-  std::vector<std::string> lines;
-  const auto has = [&](const char* name) {
-    const auto& all = parts.front()->contexts;
-    return std::any_of(all.begin(), all.end(), [&](const auto& c) { return c.context == name; });
-  };
-  const auto& company = parts.front()->company;
-  if (has("solo-eot"))
-    lines.emplace_back("the companies of solo-eot are drawn among the images of a shard, not of all");
-  if (!company || company->size == 0 || (!has("solo") && !has("joint"))) return lines;
-  if (company->seed != 0) {
-    lines.push_back(
-        fmt::format("the companies of solo and joint were drawn within each shard (--company-seed {}): one run "
-                    "on all images has others; --company-seed 0 with shards of whole companies has the same",
-                    company->seed));
-    return lines;
-  }
-  for (size_t p = 0; p + 1 < parts.size(); ++p)
-    if (parts[p]->n % company->size != 0) {
-      lines.push_back(
-          fmt::format("shards cut companies: {} images are not a multiple of --company {}, so that solo and joint have "
-                      "other batches "
-                      "than one run on all images; give --first and --count in multiples of {}",
-                      parts[p]->n, company->size, company->size));
-      break;
-    }
-  return lines;
-}
-
-std::vector<std::string> gap_warnings(const RunResults& merged, const Parts& parts) {
-  if (!std::all_of(parts.begin(), parts.end(), [](const auto* part) { return part->indices.empty(); })) return {};
-  int64_t next = parts.front()->first_index;
-  for (const auto* part : parts) {
-    if (part->first_index != next)
-      return {fmt::format("images {} to {} are in no shard: the figures are of {} images without them", next,
-                          part->first_index - 1, merged.n)};
-    next += part->n;
-  }
-  return {};
 }
 
 /// Every shard by the number of its first image.
