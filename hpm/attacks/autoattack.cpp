@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "hpm/attacks/attack_pieces.h"
 #include "hpm/attacks/conformance_streams.h"
 #include "hpm/core/device.h"
 #include "hpm/core/error.h"
@@ -88,30 +89,19 @@ class Driver {
   void run(const AttackSpec& spec) {
     const auto survivors = robust_.nonzero().squeeze(1);
     result_.attacks.push_back({spec, {}, {}, 0});
-    monitor_.begin(spec.name, survivors.numel(), "images");
-    const auto pieces = pieces_of(spec, survivors);
     const auto attack = ready(spec);
-    int64_t begun = 0, taken = 0;
-    const auto work = [&](size_t i) {
-      const auto& rows = pieces[i].rows;
-      ChunkMonitor progress(monitor_, attack.budget, begun, rows.numel(),
-                            fmt::format("{} left", robust_.sum().item<int64_t>()));
-      begun += rows.numel();
-      return attack_chunk(attack, rows, progress);
-    };
-    const auto taking = [&](size_t i, const NamedTensors& done) {
-      const auto& rows = pieces[i].rows;
-      take(rows, done);
-      if (options_.on_chunk) options_.on_chunk(spec, rows, find_tensor(done, "broken"));
-      begun = taken = std::min(taken + rows.numel(), survivors.numel());
-      monitor_.step(taken, fmt::format("{} left", robust_.sum().item<int64_t>()));
-    };
-    // A random model's draws go on from one piece to the next.
-    if (model_.random())
-      for (size_t i = 0; i < pieces.size(); ++i)
-        taking(i, log_.once(pieces[i].key, pieces[i].rows, [&] { return work(i); }));
-    else log_.each(pieces, work, taking);
-    monitor_.end();
+    attack_in_pieces({.task = spec.name,
+                      .budget = attack.budget,
+                      .pieces = pieces_of(spec, survivors),
+                      .in_order = model_.random(),
+                      .work = [&](const Tensor& rows, Monitor& progress) { return work(attack, rows, progress); },
+                      .take =
+                          [&](const Tensor& rows, const NamedTensors& done) {
+                            take(rows, done);
+                            if (options_.on_chunk) options_.on_chunk(spec, rows, find_tensor(done, "broken"));
+                          },
+                      .note = [&] { return fmt::format("{} left", robust_.sum().item<int64_t>()); }},
+                     monitor_, log_);
     result_.attacks.back().robust = robust_.clone();
   }
 
@@ -130,7 +120,7 @@ class Driver {
     return all;
   }
 
-  NamedTensors attack_chunk(const ReadyAttack& attack, const Tensor& rows, Monitor& progress) {
+  NamedTensors work(const ReadyAttack& attack, const Tensor& rows, Monitor& progress) {
     const auto start = std::chrono::steady_clock::now();
     const auto before = model_.passes();
     auto some = images_.select(rows);

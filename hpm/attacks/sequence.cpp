@@ -262,18 +262,6 @@ ReadyAttack ready(const PgdOptions& options) {
                     Monitor& monitor) { return pgd(model, images, threat, options, streams, monitor); }};
 }
 
-ChunkMonitor::ChunkMonitor(Monitor& outer, const AttackBudget& budget, int64_t begin, int64_t rows, std::string note)
-    : outer_(outer),
-      begin_(begin),
-      rows_(rows),
-      expected_(std::max<int64_t>(budget.ticks, 1)),
-      note_(std::move(note)) {}
-
-void ChunkMonitor::tick() {
-  ++ticks_;
-  outer_.step(begin_ + rows_ * std::min(ticks_, expected_) / expected_, note_);
-}
-
 AttackSequence autoattack_sequence(const SequenceRequest& request) {
   require(request.classes >= 2, "autoattack: needs at least 2 classes, but the model has {}", request.classes);
   AttackSequence sequence{attacks_of(request), {}};

@@ -1,6 +1,6 @@
 // defines: AttackSpec, AttackSettings, AttackEntry, attack_table(), attack_entry(), asks_for_gradients(),
 // SurrogateRanking, passes_of(),
-//          ReadyAttack, ready(), ChunkMonitor, SequenceRequest, AttackSequence, autoattack_sequence()
+//          ReadyAttack, ready(), SequenceRequest, AttackSequence, autoattack_sequence()
 #pragma once
 #include <functional>
 #include <optional>
@@ -88,20 +88,6 @@ struct ReadyAttack {
 ReadyAttack ready(const AttackSpec& spec);
 /// PGD, which is not in the table.
 ReadyAttack ready(const PgdOptions& options);
-
-/// The monitor of an attack that works on rows [begin, begin + rows) of a task: ticks become fractions of the rows, by
-/// the attack's budget.
-class ChunkMonitor : public Monitor {
- public:
-  ChunkMonitor(Monitor& outer, const AttackBudget& budget, int64_t begin, int64_t rows, std::string note);
-  void tick() override;
-  void warn(const std::string& line) override { outer_.warn(line); }
-
- private:
-  Monitor& outer_;
-  int64_t begin_, rows_, expected_, ticks_ = 0;
-  std::string note_;
-};
 
 /// What to run. `version`: standard, plus or rand (Croce and Hein, arXiv:2003.01690; L1: arXiv:2103.01208), or custom:
 /// the attacks named, with the settings of the official code's constructor.

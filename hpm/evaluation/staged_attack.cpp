@@ -2,10 +2,13 @@
 
 #include <algorithm>
 
+#include "hpm/attacks/attack_pieces.h"
 #include "hpm/core/error.h"
 #include "hpm/defences/attacked_defence.h"
 
 namespace hpm {
+
+static constexpr int64_t kTimedPiece = 64;  // images
 
 void TimedMonitor::step(int64_t done, const std::string& note) { outer_.step(done, note); }
 
@@ -48,27 +51,22 @@ StageResult StagedAttack::attack(const std::string& stage, const ReadyAttack& at
   AttackRecord record{attack.name, finding.surrogate, context_.context};
   const auto standing = rows.index({context_.robust.index_select(0, rows)});
   StageResult result{.name = stage, .attack = attack.name, .images = standing.numel()};
-  monitor_.begin(stage, standing.numel(), "images");
-  const auto note = [&] { return fmt::format("{} left", context_.robust.sum().item<int64_t>()); };
-  const auto pieces = work_.log.pieces(stage, standing, computing_.batch_size);
-  int64_t begun = 0;
+  const auto work = [&](const Tensor& some, Monitor& progress) {
+    if (monitor_.up()) throw TimeIsUp("the time is up");
+    return attack_rows(model, attack, some, progress);
+  };
   try {
-    work_.log.each(
-        pieces,
-        [&](size_t i) {
-          if (monitor_.up()) throw TimeIsUp("the time is up");
-          ChunkMonitor progress(monitor_, attack.budget, begun, pieces[i].rows.numel(), note());
-          begun += pieces[i].rows.numel();
-          return attack_chunk(model, attack, pieces[i].rows, progress);
-        },
-        [&](size_t i, const NamedTensors& done) {
-          take(pieces[i].rows, done, finding, result, record);
-          begun = result.attacked;
-          monitor_.step(result.attacked, note());
-        });
+    attack_in_pieces(
+        {.task = stage,
+         .budget = attack.budget,
+         .pieces = work_.log.pieces(stage, standing, piece_size()),
+         .work = work,
+         .take = [&](const Tensor& some, const NamedTensors& done) { take(some, done, finding, result, record); },
+         .note = [&] { return fmt::format("{} left", context_.robust.sum().item<int64_t>()); }},
+        monitor_, work_.log);
   } catch (const TimeIsUp&) {  // what was attacked before counts
+    monitor_.end();
   }
-  monitor_.end();
   record.robust = context_.robust.clone();
   result.passes = record.passes.forward, result.backward_passes = record.passes.backward;
   result.seconds = record.seconds;
@@ -77,8 +75,13 @@ StageResult StagedAttack::attack(const std::string& stage, const ReadyAttack& at
   return result;
 }
 
-NamedTensors StagedAttack::attack_chunk(AttackModel& model, const ReadyAttack& attack, const Tensor& rows,
-                                        Monitor& progress) {
+/// Under a time limit a piece is small: what it did so far is lost when the time is up.
+int64_t StagedAttack::piece_size() const {
+  return work_.deadline ? std::min(computing_.batch_size, kTimedPiece) : computing_.batch_size;
+}
+
+NamedTensors StagedAttack::attack_rows(AttackModel& model, const ReadyAttack& attack, const Tensor& rows,
+                                       Monitor& progress) {
   const auto start = std::chrono::steady_clock::now();
   const auto before = model.passes();
   auto some = on_.images.select(rows);

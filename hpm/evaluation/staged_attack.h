@@ -36,7 +36,8 @@ class TimedMonitor : public Monitor {
 };
 
 /// The first target of a defence under one attack after the other, each on images of its own choice. Rows of images are
-/// places in the evaluated set. Every chunk is a piece of work in the log; a verdict is a fresh pass.
+/// places in the evaluated set. Every chunk is a piece of work in the log; a verdict is a fresh
+/// pass. A piece that the time limit cuts short is forgotten.
 class StagedAttack {
  public:
   StagedAttack(Defence& defence, const AttackedImages& on, const Computing& computing, const Work& work);
@@ -63,7 +64,8 @@ class StagedAttack {
   Evaluation finish();  ///< what was found; this object is of no further use
 
  private:
-  NamedTensors attack_chunk(AttackModel& model, const ReadyAttack& attack, const Tensor& rows, Monitor& progress);
+  int64_t piece_size() const;
+  NamedTensors attack_rows(AttackModel& model, const ReadyAttack& attack, const Tensor& rows, Monitor& progress);
   void take(const Tensor& rows, const NamedTensors& done, const Finding& finding, StageResult& stage,
             AttackRecord& record);
 

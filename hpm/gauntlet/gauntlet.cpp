@@ -108,25 +108,23 @@ class Gauntlet {
 
   /// The surrogate that is the defence's own gradient, or leads in its place.
   static std::string leading(const Defence& defence, size_t target) {
-    for (const auto& surrogate : defence.surrogates(target, {.quick = false}))
-      if (surrogate.leads) return surrogate.name;
-    return "";
+    const auto surrogate = leading_surrogate(defence, target);
+    return surrogate ? surrogate->name : "";
   }
 
-  /// The surrogates of someone who knows the defence; none stands for those of the version.
-  std::vector<std::string> known_surrogates() const {
+  /// The surrogates of someone who knows the defence: all that its table does not keep for those who name them, and
+  /// the entry's own. Queries of a whole batch take too long.
+  std::vector<std::string> known_surrogates(const Defence& defence) const {
     if (entry_.defence) return {};
-    std::vector<std::string> names{prediction_.random ? "eot" : "self", "base"};
-    if (entry_.context != "joint") names.emplace_back("query");
-    if (prediction_.coupling == Coupling::rows) names.emplace_back("smoothed");
-    if (!twins_.empty()) names.emplace_back("bpda");
-    names.insert(names.end(), entry_.more.begin(), entry_.more.end());
+    std::vector<std::string> names;
+    for (const auto& surrogate : defence.surrogates(shown(defence), {.more = entry_.more, .quick = false}))
+      if (entry_.context != "joint" || surrogate.kind != SurrogateKind::query) names.push_back(surrogate.name);
     return names;
   }
 
-  MsaOptions msa_options() const {
+  MsaOptions msa_options(const Defence& defence) const {
     return {.version = "fast",
-            .surrogates = known_surrogates(),
+            .surrogates = known_surrogates(defence),
             .seed = setting_.seed,
             .batch_size = options_.batch_size,
             .settings = {.queries = std::min(options_.queries, entry_.queries)},
@@ -136,11 +134,11 @@ class Gauntlet {
 
   /// MSA by what is left of its surrogates. Its alarms are looked at in the naive evaluation, as anybody sees them.
   void mixed_surrogate_attack(Defence& defence, size_t target, GauntletRow& row) const {
-    auto options = msa_options();
+    auto options = msa_options(defence);
     const bool whole = !options_.guards;
     if (!whole) {
       options.surrogates.clear();
-      for (const auto& step : msa_plan(defence, target, setting_.threat.norm, msa_options()))
+      for (const auto& step : msa_plan(defence, target, setting_.threat.norm, msa_options(defence)))
         if (options_.keeps(step.surrogate.name)) options.surrogates.push_back(step.surrogate.name);
     }
     if (!whole && options.surrogates.empty()) {
@@ -287,8 +285,7 @@ class Gauntlet {
     CheckSubject subject{model, false, [&](const Tensor& x, const Tensor& index) {
                            return predict_once(taken, {x, index}, 0);
                          }};
-    for (const auto& surrogate : taken.surrogates(0, {}))
-      if (surrogate.leads) subject.exact = surrogate.exact, subject.name = surrogate.name;
+    if (const auto own = leading_surrogate(taken, 0)) subject.exact = own->exact, subject.name = own->name;
     options.seed = setting_.seed, options.batch_size = options_.batch_size;
     return run_checks(subject, {setting_.images, setting_.threat}, evaluation, options, {monitor_});
   }
@@ -296,8 +293,8 @@ class Gauntlet {
   /// What the check says of someone who has the network without the defence, and knows nothing else of it.
   CheckOutcome transfer_check() const {
     FunctionDefence taken(as_ordinary(), setting_.images, {.surrogates = {base_surrogate()}});
-    auto options = msa_options();
-    options.surrogates = {leading(taken, 0), "base"};
+    auto options = msa_options(taken);
+    options.surrogates = {leading(taken, 0), base_surrogate().name};
     const auto evaluation = msa(taken, {setting_.images, setting_.threat}, options, {monitor_});
     const auto model = taken.attack_model(0);
     for (auto& check : checked(taken, *model, evaluation, {.sample = 1}))
@@ -340,7 +337,7 @@ class Gauntlet {
   }
 
   MsaOptions alone(const Defence& taken) const {
-    auto options = msa_options();
+    auto options = msa_options(taken);
     options.surrogates = {leading(taken, 0)};
     return options;
   }

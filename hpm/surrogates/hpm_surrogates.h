@@ -41,6 +41,7 @@ struct HpmSurrogate {
   bool leads = false;
   bool checked = false;
   bool in_crowds = false;
+  bool validates = false;  ///< the robust validation of fine-tuning attacks through it
 };
 
 /// The built-in white-box surrogates, in the order of what each broke of what was left (docs/results.md).

@@ -103,8 +103,9 @@ void HpmFineTuning::after_step() { model_.head->update_means(seen_z_, seen_y_); 
 std::vector<std::unique_ptr<AttackModel>> HpmFineTuning::attacked() {
   HpmModel constant{model_.classifier, model_.head->clone()};
   std::vector<std::unique_ptr<AttackModel>> all;
-  for (const char* surrogate : {"hard", "fc"})
-    all.push_back(std::make_unique<HpmAttackModel>(constant, Context{ContextKind::alone}, hpm_surrogate(surrogate)));
+  for (const auto& surrogate : hpm_surrogates())
+    if (surrogate.validates)
+      all.push_back(std::make_unique<HpmAttackModel>(constant, Context{ContextKind::alone}, surrogate));
   return all;
 }
 

@@ -1,5 +1,6 @@
 #include "hpm/evaluation/checks/advice.h"
 
+#include <regex>
 #include <set>
 
 #include "hpm/attacks/function_model.h"
@@ -9,6 +10,7 @@
 #include "hpm/evaluation/fast/fast.h"
 #include "hpm/evaluation/protocols.h"
 #include "hpm/evaluation/run/peers.h"
+#include "hpm/surrogates/smoothed.h"
 #include "surrogates/tiny_model.h"
 
 namespace hpm {
@@ -41,6 +43,22 @@ TEST(Advice, KnowsEveryCheckThatCanFailAndNoOther) {
     EXPECT_TRUE(known.insert(guide.name).second) << guide.name << " is there twice";
   EXPECT_EQ(run, known);
   EXPECT_EQ(advice_for("no such check"), "");
+}
+
+TEST(Advice, NamesSurrogatesThatThereAre) {
+  const auto model = test::tiny_model(.4, at::kFloat).classifier;
+  const PlainDefence plain(model, {.surrogates = {smoothed_surrogate([&](const Tensor& x) { return x; }, {})}});
+  int64_t lists = 0;
+  for (const auto& guide : check_guides()) {
+    const std::string advice = guide.advice;
+    static const std::regex list("--surrogates ([a-z,-]*[a-z])");
+    for (std::sregex_iterator i(advice.begin(), advice.end(), list), end; i != end; ++i, ++lists)
+      EXPECT_NO_THROW(plain.surrogates(0, {.names = split((*i)[1], ',')})) << guide.name;
+  }
+  EXPECT_GE(lists, 2);
+  for (const auto cause : {Cause::shattered, Cause::masked})
+    for (const auto& name : {smoothed_surrogate({}, {}).name, query_surrogate().name})
+      EXPECT_NE(surrogates_for(cause).find(name), std::string::npos) << name;
 }
 
 TEST(Advice, IsTheSameOnTheDocsPage) {

@@ -95,10 +95,10 @@ Arguments inherited(const Arguments& arguments) {
 }
 
 /// The rows that another process of this program gives for one defence.
-std::vector<GauntletResult> in_a_process(const std::string& program, const Arguments& arguments,
+std::vector<GauntletResult> in_a_process(const std::string& program, const std::vector<std::string>& arguments,
                                          const std::string& name) {
   auto command = quoted(program) + " gauntlet";
-  for (const auto& argument : inherited(arguments)) command += " " + quoted(argument);
+  for (const auto& argument : arguments) command += " " + quoted(argument);
   command += " --only " + quoted(name) + " --jobs 1 --json --quiet";
   std::FILE* pipe = ::popen(command.c_str(), "r");
   if (!pipe) fail("gauntlet: cannot start {}", program);
@@ -106,7 +106,10 @@ std::vector<GauntletResult> in_a_process(const std::string& program, const Argum
   std::array<char, 4096> part{};
   for (size_t n; (n = std::fread(part.data(), 1, part.size(), pipe)) > 0;) text.append(part.data(), n);
   const int status = ::pclose(pipe);
-  if (text.empty()) fail("gauntlet: the process for {} ended with status {}", name, status);
+  if (text.empty())
+    fail("gauntlet: the process for {} ended {}", name,
+         WIFEXITED(status) ? fmt::format("with status {}; it says why above", WEXITSTATUS(status))
+                           : fmt::format("by signal {}", WTERMSIG(status)));
   return read_gauntlet(text, "the process for " + name);
 }
 
@@ -115,6 +118,11 @@ std::vector<GauntletResult> in_processes(const GauntletFlags& flags, const Argum
   auto names = flags.options.only;
   if (names.empty())
     for (const auto& entry : gauntlet_table()) names.push_back(entry.name);
+  auto inherit = inherited(arguments);
+  if (flags.compute.threads == 0) {  // processes with all cores each would wait for one another
+    const int64_t cores = std::max(1U, std::thread::hardware_concurrency());
+    inherit.push_back(fmt::format("--threads={}", std::max<int64_t>(1, cores / flags.jobs)));
+  }
   const auto program = std::filesystem::read_symlink("/proc/self/exe").string();
   std::vector<std::vector<GauntletResult>> found(names.size());
   std::mutex mutex;
@@ -128,7 +136,7 @@ std::vector<GauntletResult> in_processes(const GauntletFlags& flags, const Argum
         mine = next++;
         monitor.say("gauntlet: " + names[mine]);
       }
-      found[mine] = in_a_process(program, arguments, names[mine]);
+      found[mine] = in_a_process(program, inherit, names[mine]);
     }
   };
   std::vector<std::future<void>> workers;

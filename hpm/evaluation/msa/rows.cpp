@@ -1,3 +1,4 @@
+#include "hpm/attacks/attack_pieces.h"
 #include "hpm/evaluation/fast/alarms.h"
 #include "hpm/evaluation/msa/msa_impl.h"
 
@@ -169,45 +170,42 @@ class RowTarget : public TargetAttack {
     auto broken = at::zeros_like(left);
     const auto finder = own_gradient(surrogate) ? std::string() : surrogate.name;
     run_.observer.begin_attack({finder, surrogate.kind, spec.name, outcome_.context}, target_);
-    run_.monitor.begin(
-        fmt::format("{}{}/{}", outcome_.context.empty() ? "" : outcome_.context + " ", surrogate.name, spec.name),
-        rows.numel(), "images");
     const RandomStreams streams(seed_of(run_.options, surrogate.name, outcome_.context));
-    const auto progress_note = [&] { return fmt::format("survivors {}", survivors().sum().item<int64_t>()); };
-    const auto name = fmt::format("{}/{}/{}", outcome_.context, surrogate.name, spec.name);
-    const auto pieces = run_.log.pieces(name, rows, run_.options.batch_size);
     const auto attack = ready(spec);
-    int64_t begun = 0, taken = 0;
-    run_.log.each(
-        pieces,
-        [&](size_t i) {
-          const auto& here = pieces[i].rows;
-          auto chunk = run_.images.select(here);
-          chunk.clean_logits = clean_logits_.index_select(0, here.to(clean_logits_.device()));
-          ChunkMonitor progress(run_.monitor, attack.budget, begun, chunk.size(), progress_note());
-          begun += chunk.size();
-          return observed_attack(run_, attacked, [&]() -> NamedTensors {
-            const auto found = attack.run(attacked, chunk, run_.threat, streams, progress);
-            const auto hits = found.broken.nonzero().squeeze(1);
-            const auto verdict = verify(run_, target_, Images{found.images, chunk.y, chunk.index}.select(hits));
-            const auto& stands = verdict.wrong;
-            keep_returned(here, hits.index({stands.to(hits.device())}), found.images);
-            const auto of_all = [&](const Tensor& of_hits) {
-              return at::zeros({chunk.size()}, at::kBool).index_copy(0, hits.to(at::kCPU), of_hits);
-            };
-            return {{"broken", of_all(stands)}, {"close", of_all(verdict.close)}};
-          });
-        },
-        [&](size_t i, const NamedTensors& done) {
-          replay(run_, done, record);
-          broken.index_copy_(0, pieces[i].rows, find_tensor(done, "broken"));
-          if (const auto close = find_tensor(done, "close"); close.defined())  // none in journals of older builds
-            run_.borderline.index_fill_(0, pieces[i].rows.index({close}), true);
-          taken += pieces[i].rows.numel(), begun = taken;
-          run_.monitor.step(taken, progress_note());
-        });
-    run_.monitor.end();
+    const auto work = [&](const Tensor& places, Monitor& progress) {
+      auto chunk = run_.images.select(places);
+      chunk.clean_logits = clean_logits_.index_select(0, places.to(clean_logits_.device()));
+      return observed_attack(run_, attacked, [&] {
+        return verified(places, chunk, attack.run(attacked, chunk, run_.threat, streams, progress));
+      });
+    };
+    const auto take = [&](const Tensor& places, const NamedTensors& done) {
+      replay(run_, done, record);
+      broken.index_copy_(0, places, find_tensor(done, "broken"));
+      if (const auto close = find_tensor(done, "close"); close.defined())  // none in journals of older builds
+        run_.borderline.index_fill_(0, places.index({close}), true);
+    };
+    const auto context = outcome_.context.empty() ? "" : outcome_.context + " ";
+    const auto key = fmt::format("{}/{}/{}", outcome_.context, surrogate.name, spec.name);
+    attack_in_pieces({.task = fmt::format("{}{}/{}", context, surrogate.name, spec.name),
+                      .budget = attack.budget,
+                      .pieces = run_.log.pieces(key, rows, run_.options.batch_size),
+                      .work = work,
+                      .take = take,
+                      .note = [&] { return fmt::format("survivors {}", survivors().sum().item<int64_t>()); }},
+                     run_.monitor, run_.log);
     return broken;
+  }
+
+  /// What an attack returned for the images at `places`, as a fresh pass sees it: "broken" and "close", [M] bool each.
+  NamedTensors verified(const Tensor& places, const Images& chunk, const AttackResult& found) {
+    const auto hits = found.broken.nonzero().squeeze(1);
+    const auto verdict = verify(run_, target_, Images{found.images, chunk.y, chunk.index}.select(hits));
+    keep_returned(places, hits.index({verdict.wrong.to(hits.device())}), found.images);
+    const auto of_all = [&](const Tensor& of_hits) {
+      return at::zeros({chunk.size()}, at::kBool).index_copy(0, hits.to(at::kCPU), of_hits);
+    };
+    return {{"broken", of_all(verdict.wrong)}, {"close", of_all(verdict.close)}};
   }
 
   /// An image that an attack returned and a fresh pass called wrong, rows `hits` of `images` at `places`, takes the
