@@ -220,7 +220,7 @@ class ApgdSearch {
   /// last few steps.
   void drop_broken(int64_t steps_left) {
     if (2 * steps_left < period_) return;
-    const auto correct = s_.correct.cpu();
+    const auto correct = rows_that_stay(s_.images, s_.correct.cpu());
     const auto alive = places_of(correct);
     const auto rows = s_.row.numel();
     if (alive.numel() == rows || (alive.numel() > 0 && (rows - alive.numel()) * 8 < rows)) return;
@@ -255,9 +255,9 @@ struct Setting {
 };
 
 /// L1: three stages with shrinking radius, each from the projection of the last one's highest-loss point.
-ApgdRun run_with_large_radius(const Setting& s, const Images& images, const Tensor& targets, const Purpose& purpose) {
+ApgdRun run_with_large_radius(const Setting& s, const Images& images, const Tensor& targets, const Purposes& purposes) {
   auto stage = s.options;
-  auto x = images.x + start_noise(images, s.threat.norm, s.streams, purpose);
+  auto x = images.x + start_noise(images, s.threat.norm, s.streams, purposes);
   ApgdRun run;
   int64_t used = 0;
   for (int i = 0; i < 3; ++i) {
@@ -268,16 +268,16 @@ ApgdRun run_with_large_radius(const Setting& s, const Images& images, const Tens
     if (i == 0) x = x + project_l1_box(images.x, x - images.x, radius.eps);
     // The authors' code draws a random start here that it does not use; a conformance stream must advance as theirs
     // does.
-    if (s.options.conformance) s.streams.normal(images.index, purpose, images.x.sizes().slice(1));
+    if (s.options.conformance) s.streams.normal(images.index, purposes.front(), images.x.sizes().slice(1));
     run = ApgdSearch(s.model, radius, stage, i == 2)(images, {x}, targets, s.monitor);
     x = run.best;
   }
   return run;
 }
 
-ApgdRun random_run(const Setting& s, const Images& images, const Tensor& targets, const Purpose& purpose) {
-  if (s.threat.norm == Norm::l1 && s.options.large_radius) return run_with_large_radius(s, images, targets, purpose);
-  return ApgdSearch(s.model, s.threat, s.options, true)(images, apgd_start(images, s.threat, s.streams, purpose),
+ApgdRun random_run(const Setting& s, const Images& images, const Tensor& targets, const Purposes& purposes) {
+  if (s.threat.norm == Norm::l1 && s.options.large_radius) return run_with_large_radius(s, images, targets, purposes);
+  return ApgdSearch(s.model, s.threat, s.options, true)(images, apgd_start(images, s.threat, s.streams, purposes),
                                                         targets, s.monitor);
 }
 
@@ -297,8 +297,13 @@ void check_options(AttackModel& model, const ApgdOptions& options) {
 }  // namespace
 
 ApgdStart apgd_start(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
+                     const Purposes& purposes) {
+  return {random_start(images.x, start_noise(images, threat.norm, streams, purposes), threat), true};
+}
+
+ApgdStart apgd_start(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
                      const Purpose& purpose) {
-  return {random_start(images.x, start_noise(images, threat.norm, streams, purpose), threat), true};
+  return apgd_start(images, threat, streams, Purposes{purpose});
 }
 
 ApgdRun apgd_run(AttackModel& model, const Images& images, const ApgdStart& start, const Tensor& targets,
@@ -321,12 +326,12 @@ AttackResult apgd(AttackModel& model, const Images& images, const ThreatModel& t
                      .targets = targeted ? std::min(options.targets, model.classes() + 1 - first_rank) : 0,
                      .first_rank = first_rank,
                      .surrogate_ranking = options.loss == LossKind::dlr_targeted,
-                     .compaction = options.compaction};
+                     .passes = {options.compaction, options.conformance ? 0 : options.at_once}};
   return attack_in_runs(model, images, plan, streams, [&](AttackModel& finite, const AttackRun& run) -> RunFound {
     auto classes = run.targets;
     if (options.conformance && run.rank > 0)  // the authors' code ranks the remaining rows again before each run
       classes = ranked_target(finite.ask({run.images.x, run.images.index}, nullptr).target_logits, run.rank);
-    const auto found = random_run({finite, threat, options, streams, monitor}, run.images, classes, run.purpose);
+    const auto found = random_run({finite, threat, options, streams, monitor}, run.images, classes, run.purposes);
     return {found.adversarial, found.correct.logical_not()};
   });
 }

@@ -21,6 +21,7 @@ struct ApgdOptions {
   bool large_radius = false;    ///< L1: run at 3 eps, 2 eps, eps with 30, 30, 40 % of the steps
   bool conformance = false;     ///< as the authors: broken rows stay until a run ends; each run ranks the targets again
   int64_t compaction = 0;       ///< see compaction_period
+  int64_t at_once = 0;          ///< see RunPasses
   std::string stream = "apgd";  ///< names the random streams, so that each attack of a sequence has its own
 };
 
@@ -30,6 +31,8 @@ struct ApgdStart {
   bool random = false;  ///< L1: start with 20 % of the coordinates rather than the sparsity of x
 };
 /// The random start of apgd()'s runs.
+ApgdStart apgd_start(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
+                     const Purposes& purposes);
 ApgdStart apgd_start(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
                      const Purpose& purpose);
 

@@ -43,6 +43,9 @@ class AttackModel {
   virtual Tensor surrogate_logits(const Query& query) { return ask(query, nullptr).target_logits; }
   virtual Coupling coupling() const { return Coupling::rows; }
   virtual bool random() const { return false; }
+  /// Whether something beside the target's own verdict depends on which iterates are asked about: the other targets
+  /// that are judged by them.
+  virtual bool shares_iterates() const { return false; }
   virtual int64_t classes() const = 0;
   virtual Passes passes() const = 0;  ///< image passes of the networks behind it, so far
 };

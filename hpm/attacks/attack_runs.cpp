@@ -1,27 +1,79 @@
 #include "hpm/attacks/attack_runs.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "hpm/attacks/compaction.h"
 #include "hpm/core/transfer.h"
 
 namespace hpm {
 
+namespace {
+
+constexpr int64_t kRowsOnCpu = 64;
+
+int64_t rows_at_once(const AttackModel& model, const Images& images, int64_t asked) {
+  if (model.coupling() == Coupling::batch || model.random() || model.shares_iterates()) return 0;
+  return images.x.is_cpu() ? std::min(asked, kRowsOnCpu) : asked;
+}
+
+}  // namespace
+
 AttackRuns::AttackRuns(AttackModel& model, const Images& images, const std::string& attack,
-                       const RandomStreams& streams, int64_t compaction)
-    : model_(model, attack, compaction), images_(images), coupled_(model.coupling() == Coupling::batch) {
+                       const RandomStreams& streams, const RunPasses& passes)
+    : model_(model, attack, passes.compaction),
+      images_(images),
+      coupled_(model.coupling() == Coupling::batch),
+      at_once_(rows_at_once(model, images, passes.at_once)) {
   clean_ = clean_logits(model_, images);
   streams.begin_attack();
   result_ = {images.x.clone(), clean_.argmax(1).ne(images.y)};
 }
 
-bool AttackRuns::operator()(const Run& run, const Purpose& purpose, const Tensor& targets, int64_t rank,
-                            const Tensor& only) {
-  const auto places = rows_to_attack(only);
-  if (places.numel() == 0) return false;
-  const auto rows = uploaded(places, images_.y.device());
-  const AttackRun given{images_.select(places), rows, targets.defined() ? targets.index_select(0, rows) : Tensor(),
-                        rank, purpose};
-  take(rows, places, run(model_, given));
-  return true;
+void AttackRuns::operator()(const Run& run, const std::vector<RunAim>& aims) {
+  for (size_t next = 0; next < aims.size();) {
+    std::vector<Block> blocks;
+    for (int64_t rows = 0; next < aims.size(); ++next) {
+      auto places = rows_to_attack(aims[next].only);
+      if (!blocks.empty() && rows + places.numel() > at_once_) break;
+      rows += places.numel();
+      if (places.numel() > 0) blocks.push_back({&aims[next], std::move(places)});
+    }
+    if (blocks.empty()) return;
+    const auto given = run_of(blocks);
+    take(blocks, given, run(model_, given));
+  }
+}
+
+AttackRun AttackRuns::run_of(const std::vector<Block>& blocks) const {
+  std::vector<Tensor> places, numbers, targets;
+  AttackRun run;
+  for (const auto& [aim, rows] : blocks) {
+    numbers.push_back(at::full_like(rows, static_cast<int64_t>(places.size())));
+    places.push_back(rows);
+    if (aim->targets.defined()) targets.push_back(aim->targets.index_select(0, uploaded(rows, aim->targets.device())));
+    run.purposes.push_back(aim->purpose);
+  }
+  const auto all = at::cat(places);
+  run.images = images_.select(all);
+  if (blocks.size() > 1) run.images.run = at::cat(numbers);
+  run.rows = uploaded(all, images_.y.device());
+  if (!targets.empty()) run.targets = at::cat(targets);
+  run.rank = blocks.size() == 1 ? blocks.front().aim->rank : 0;
+  return run;
+}
+
+/// What breaks an image in several runs: the first one's find counts, which is therefore written last.
+void AttackRuns::take(const std::vector<Block>& blocks, const AttackRun& run, const RunFound& found) {
+  if (blocks.size() == 1) return take(run.rows, blocks.front().places, found);
+  auto end = run.rows.size(0);
+  for (auto block = blocks.rbegin(); block != blocks.rend(); ++block) {
+    const auto begin = end - block->places.numel();
+    const auto part = [&](const Tensor& t) { return t.defined() ? t.slice(0, begin, end) : t; };
+    take(part(run.rows), block->places,
+         {part(found.images), part(found.broken), part(found.margin), found.together, part(found.known)});
+    end = begin;
+  }
 }
 
 AttackResult AttackRuns::finish() {
@@ -72,20 +124,25 @@ void AttackRuns::note_margin(const Tensor& rows, const Tensor& margin) {
 
 AttackResult attack_in_runs(AttackModel& model, const Images& images, const RunPlan& plan, const RandomStreams& streams,
                             const AttackRuns::Run& run) {
-  AttackRuns runs(model, images, plan.attack, streams, plan.compaction);
-  const auto towards = [&](const Tensor& classes, int64_t rank, int64_t target, const Tensor& only = {}) {
-    for (int64_t restart = 0; restart < plan.restarts; ++restart)
-      if (!runs(run, {plan.attack, restart, target}, classes, rank, only)) return;
+  AttackRuns runs(model, images, plan.attack, streams, plan.passes);
+  std::vector<RunAim> aims;
+  const auto add = [&](const RunAim& aim) {
+    for (int64_t restart = 0; restart < plan.restarts; ++restart) {
+      aims.push_back(aim);
+      aims.back().purpose.restart = restart;
+    }
   };
-  if (plan.targets == 0) towards({}, 0, 0);
+  if (plan.targets == 0) add({{plan.attack}});
   for (int64_t t = 0; t < plan.targets; ++t) {
     const auto rank = t + plan.first_rank;
-    towards(ranked_target(runs.clean(), rank), rank, t);
+    add({{plan.attack, 0, t}, ranked_target(runs.clean(), rank), rank});
   }
+  runs(run, std::exchange(aims, {}));
   if (plan.targets > 0 && plan.surrogate_ranking) {
     int64_t t = plan.targets;
     for (const auto& [classes, fresh] : surrogate_targets(runs.model(), images, runs.clean(), plan.targets))
-      towards(classes, 0, t++, fresh);
+      add({{plan.attack, 0, t++}, classes, 0, fresh});
+    runs(run, aims);
   }
   return runs.finish();
 }
@@ -105,11 +162,22 @@ void WorstBatch::see(const Tensor& x, const Tensor& wrong_now) {
   }
 }
 
-Tensor start_noise(const Images& images, Norm norm, const RandomStreams& streams, const Purpose& purpose) {
+Tensor start_noise(const Images& images, Norm norm, const RandomStreams& streams, const Purposes& purposes) {
   const auto tail = images.x.sizes().slice(1);
-  const auto noise = norm == Norm::linf ? 2 * streams.uniform(images.index, purpose, tail) - 1
-                                        : streams.normal(images.index, purpose, tail);
+  const auto draw = [&](const Tensor& index, const Purpose& purpose) {
+    return norm == Norm::linf ? 2 * streams.uniform(index, purpose, tail) - 1 : streams.normal(index, purpose, tail);
+  };
+  if (!images.run.defined()) return uploaded(draw(images.index, purposes.front()), images.x.options());
+  auto noise = at::empty(images.x.sizes(), at::kFloat);
+  for (size_t i = 0; i < purposes.size(); ++i) {
+    const auto rows = places_of(images.run.eq(static_cast<int64_t>(i)));
+    if (rows.numel() > 0) noise.index_copy_(0, rows, draw(images.index.index_select(0, rows), purposes[i]));
+  }
   return uploaded(noise, images.x.options());
+}
+
+Tensor start_noise(const Images& images, Norm norm, const RandomStreams& streams, const Purpose& purpose) {
+  return start_noise(images, norm, streams, Purposes{purpose});
 }
 
 Tensor ranked_target(const Tensor& logits, int64_t rank) {

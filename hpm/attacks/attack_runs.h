@@ -1,4 +1,5 @@
-// defines: AttackRun, RunFound, AttackRuns, RunPlan, attack_in_runs(), WorstBatch, start_noise(), ranked_target(),
+// defines: Purposes, AttackRun, RunFound, RunAim, RunPasses, AttackRuns, RunPlan, attack_in_runs(), WorstBatch,
+// start_noise(), ranked_target(),
 //          SurrogateTargets, surrogate_targets()
 #pragma once
 #include <functional>
@@ -11,13 +12,19 @@
 
 namespace hpm {
 
-/// One run of an attack: some images, from one start, towards one class each.
+/// What the random numbers of a run are for: one purpose; or several, of runs that are made at once. Then Images::run
+/// is the place of a row's purpose.
+using Purposes = std::vector<Purpose>;
+
+/// One run of an attack: some images, from one start, towards one class each. Or several runs at once: each has its
+/// rows, and an image has a row in each.
 struct AttackRun {
-  Images images;     ///< [M]: the images not broken yet; with Coupling::batch always the whole batch
-  Tensor rows;       ///< [M] int64: their places among the images under attack
-  Tensor targets;    ///< [M] int64: the class that each row is driven to; undefined in untargeted runs
-  int64_t rank = 0;  ///< of `targets` among the target model's clean logits, 1 is the largest; 0: another ranking's
-  Purpose purpose;   ///< of the run's random numbers: which restart, which target
+  Images images;      ///< [M]: the images not broken yet; with Coupling::batch always the whole batch
+  Tensor rows;        ///< [M] int64: their places among the images under attack
+  Tensor targets;     ///< [M] int64: the class that each row is driven to; undefined in untargeted runs
+  int64_t rank = 0;   ///< of `targets` among the target model's clean logits, 1 is the largest; 0: another ranking's
+  Purposes purposes;  ///< of the random numbers: which restart, which target
+  const Purpose& purpose() const { return purposes.front(); }
 };
 
 /// What a run found.
@@ -32,6 +39,23 @@ struct RunFound {
   Tensor known = {};
 };
 
+/// What a run is to do.
+struct RunAim {
+  Purpose purpose;
+  Tensor targets = {};  ///< [N]: undefined in untargeted runs
+  int64_t rank = 0;     ///< see AttackRun
+  Tensor only = {};     ///< [N] bool: the rows to attack; undefined: all
+};
+
+/// How an attack passes its rows.
+struct RunPasses {
+  int64_t compaction = 0;  ///< see compaction_period
+  /// Where few images are left, several runs are made at once, in so many rows at most (on the CPU in 64 at most, where
+  /// more rows make a pass no cheaper). 0: one run after the other. An image leaves all of them when one breaks it, so
+  /// that its verdict is the same; it may be another run that breaks it.
+  int64_t at_once = 0;
+};
+
 /// Drives the runs of an attack; every attack uses it. Each run gets the images that no run before has broken. Images
 /// that the model already misclassifies count as broken and are returned unchanged. With Coupling::batch every run gets
 /// the whole batch, and the composed batch with the fewest correct predictions is the result.
@@ -41,18 +65,22 @@ class AttackRuns {
   /// Passes over the originals, where their logits are not known, and begins the attack's random streams. `attack`
   /// names it in error messages; `images` must outlive this object.
   AttackRuns(AttackModel& model, const Images& images, const std::string& attack, const RandomStreams& streams,
-             int64_t compaction = 0);
-  /// One run. `targets` [N]: undefined in untargeted runs. `only` [N] bool: the rows to attack; undefined: all. False
-  /// where no row is left.
-  bool operator()(const Run& run, const Purpose& purpose, const Tensor& targets = {}, int64_t rank = 0,
-                  const Tensor& only = {});
+             const RunPasses& passes = {});
+  /// One run after the other, or several at once. Aims with the same Purpose::name, in the order of their runs.
+  void operator()(const Run& run, const std::vector<RunAim>& aims);
   AttackModel& model() { return model_; }                  ///< refuses answers that are not finite
   const Tensor& clean() const { return clean_; }           ///< [N,K]: the target's logits at the originals
   const Tensor& broken() const { return result_.broken; }  ///< [N] bool: so far
   AttackResult finish();
 
  private:
+  struct Block {  // a run among those made at once
+    const RunAim* aim;
+    Tensor places;  // [m] int64 (CPU): its rows' places among the images
+  };
   Tensor rows_to_attack(const Tensor& only);
+  AttackRun run_of(const std::vector<Block>& blocks) const;
+  void take(const std::vector<Block>& blocks, const AttackRun& run, const RunFound& found);
   void take(const Tensor& rows, const Tensor& places, const RunFound& found);
   void take_batch(const RunFound& found);
   void note_margin(const Tensor& rows, const Tensor& margin);
@@ -60,6 +88,7 @@ class AttackRuns {
   FiniteAnswers model_;
   const Images& images_;
   const bool coupled_;
+  const int64_t at_once_;
   Tensor clean_;
   AttackResult result_;
   Tensor known_;  // [N] bool (CPU): result_.broken, where it was read
@@ -72,7 +101,7 @@ struct RunPlan {
   int64_t targets = 0;             ///< target classes, by the target model's clean logits; 0: an untargeted attack
   int64_t first_rank = 2;          ///< of the first target: 2 is the runner-up
   bool surrogate_ranking = false;  ///< also aim at the classes that the surrogate ranks as high
-  int64_t compaction = 0;          ///< see compaction_period
+  RunPasses passes = {};
 };
 AttackResult attack_in_runs(AttackModel& model, const Images& images, const RunPlan& plan, const RandomStreams& streams,
                             const AttackRuns::Run& run);
@@ -90,6 +119,7 @@ class WorstBatch {
 };
 
 /// The noise that random starts are scaled from: uniform in [-1,1] for Linf, normal for L2 and L1. [N,C,H,W].
+Tensor start_noise(const Images& images, Norm norm, const RandomStreams& streams, const Purposes& purposes);
 Tensor start_noise(const Images& images, Norm norm, const RandomStreams& streams, const Purpose& purpose);
 
 /// The class with the (rank)th largest logit in each row; rank 2 is the runner-up. [N,K] -> [N].

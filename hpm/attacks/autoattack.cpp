@@ -89,7 +89,7 @@ class Driver {
   void run(const AttackSpec& spec) {
     const auto survivors = robust_.nonzero().squeeze(1);
     result_.attacks.push_back({spec, {}, {}, 0});
-    const auto attack = ready(spec);
+    const auto attack = ready(spec, options_.batch_size);
     attack_in_pieces({.task = spec.name,
                       .budget = attack.budget,
                       .pieces = pieces_of(spec, survivors),

@@ -1,5 +1,7 @@
 #include "hpm/attacks/fab.h"
 
+#include <algorithm>
+
 #include "hpm/attacks/compaction.h"
 #include "hpm/attacks/finite_answers.h"
 #include "hpm/attacks/hyperplane.h"
@@ -138,7 +140,8 @@ class FabSearch {
 
   /// Drops the rows whose adversarial image is within eps; returns the rows left where any was dropped.
   Tensor leave() {
-    const auto stay = places_of((result_.distance.index_select(0, row_) > threat_.eps).cpu());
+    const auto outside = (result_.distance.index_select(0, row_) > threat_.eps).cpu();
+    const auto stay = places_of(rows_that_stay(images_, outside));
     if (stay.numel() == row_.numel()) return {};
     images_ = images_.select(stay);
     const auto left = uploaded(stay, row_.device());
@@ -160,14 +163,24 @@ class FabSearch {
 
 /// x + eps t / (2 ||t||), t uniform in [-1,1] for Linf, else normal; clamped to the box.
 Tensor start_near(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
-                  const Purpose& purpose) {
-  const auto noise = start_noise(images, threat.norm, streams, purpose);
+                  const Purposes& purposes) {
+  const auto noise = start_noise(images, threat.norm, streams, purposes);
   const auto length = per_row(norm_of_rows(noise, threat.norm), noise);
   return (images.x + threat.eps * noise / length * .5).clamp(0., 1.);
 }
 
-Tensor start_of(const Images& images, const ThreatModel& threat, const RandomStreams& streams, const Purpose& purpose) {
-  return purpose.restart > 0 ? start_near(images, threat, streams, purpose) : Tensor();
+/// The first run starts at the image itself.
+Tensor start_of(const Images& images, const ThreatModel& threat, const RandomStreams& streams,
+                const Purposes& purposes) {
+  const auto random = [](const Purpose& purpose) { return purpose.restart > 0; };
+  if (std::none_of(purposes.begin(), purposes.end(), random)) return {};
+  auto start = start_near(images, threat, streams, purposes);
+  if (!images.run.defined()) return start;
+  for (size_t i = 0; i < purposes.size(); ++i)
+    if (!random(purposes[i]))
+      start =
+          at::where(per_row(uploaded(images.run.eq(static_cast<int64_t>(i)), start.device()), start), images.x, start);
+  return start;
 }
 
 /// A run as the authors' code makes it: it judges its images again, ranks the targets by one more pass, and judges what
@@ -181,7 +194,7 @@ RunFound run_as_the_authors(AttackModel& model, const AttackRun& run, const Thre
   auto adversarial = left.x.clone();
   if (right.numel() > 0) {
     const auto some = left.select(right);
-    const auto start = start_of(some, threat, streams, run.purpose);
+    const auto start = start_of(some, threat, streams, run.purposes);
     const auto found = FabSearch(model, threat, options)(some, start, classes, monitor);
     adversarial.index_copy_(0, right, found.adversarial);
   }
@@ -214,10 +227,10 @@ AttackResult fab(AttackModel& model, const Images& images, const ThreatModel& th
                      .restarts = options.restarts,
                      .targets = options.targeted ? std::min(options.targets, model.classes() - 1) : 0,
                      .surrogate_ranking = !options.conformance,
-                     .compaction = options.compaction};
+                     .passes = {options.compaction, options.conformance ? 0 : options.at_once}};
   return attack_in_runs(model, images, plan, streams, [&](AttackModel& finite, const AttackRun& run) -> RunFound {
     if (options.conformance) return run_as_the_authors(finite, run, threat, options, streams, monitor);
-    const auto start = start_of(run.images, threat, streams, run.purpose);
+    const auto start = start_of(run.images, threat, streams, run.purposes);
     const auto found = FabSearch(finite, threat, options)(run.images, start, run.targets, monitor);
     return {found.adversarial, found.distance <= threat.eps, {}, false};
   });

@@ -29,6 +29,7 @@ class FiniteAnswers : public AttackModel {
   Tensor surrogate_logits(const Query& query) override;
   Coupling coupling() const override { return model_.coupling(); }
   bool random() const override { return model_.random(); }
+  bool shares_iterates() const override { return model_.shares_iterates(); }
   int64_t classes() const override { return model_.classes(); }
   Passes passes() const override { return model_.passes(); }
   /// Looks at the answers that were put off. Throws NotFinite as ask() does.

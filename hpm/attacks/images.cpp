@@ -18,7 +18,8 @@ Images Images::select(const Tensor& rows) const {
   const auto chosen = numbers(rows);
   const auto here = uploaded(chosen, x.device());
   return {x.index_select(0, here), y.index_select(0, here), index.index_select(0, chosen),
-          clean_logits.defined() ? clean_logits.index_select(0, here) : Tensor()};
+          clean_logits.defined() ? clean_logits.index_select(0, here) : Tensor(),
+          run.defined() ? run.index_select(0, chosen) : Tensor()};
 }
 
 ImageSet::ImageSet(Images images) : y(images.y), index(images.index), images_(std::move(images)) {

@@ -17,6 +17,9 @@ struct Images {
   Tensor y;                  ///< [N] int64 labels
   Tensor index;              ///< [N] int64 (CPU): their numbers in the data set, which choose their random streams
   Tensor clean_logits = {};  ///< [N,K]: the target model's logits at x, where they are known already
+  /// [N] int64 (CPU), where several runs of an attack are made at once: which of them the row belongs to. An image then
+  /// has a row in each.
+  Tensor run = {};
   int64_t size() const { return y.size(0); }
   Images select(const Tensor& rows) const;  ///< rows [M] int64 or bool [N]
 };

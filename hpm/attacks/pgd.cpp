@@ -69,7 +69,7 @@ AttackResult pgd(AttackModel& model, const Images& images, const ThreatModel& th
   return attack_in_runs(model, images, plan, streams, [&](AttackModel& finite, const AttackRun& run) -> RunFound {
     const auto& left = run.images;
     AttackResult found{left.x.clone(), at::zeros_like(left.y, at::kBool)};
-    auto x = point_in_ball(left, threat, streams, {"pgd start", run.purpose.restart});
+    auto x = point_in_ball(left, threat, streams, {"pgd start", run.purpose().restart});
     const Loss loss{kind, left.y, {}};
     for (int64_t i = 0; i < options.steps; ++i) {
       const auto answer = finite.ask({x, left.index, draw++}, &loss);

@@ -24,8 +24,8 @@ class Search {
     pixels_ = x[0].numel();
     const auto doubles = x.options().dtype(at::kDouble);
     signs_ = at::ones({n, pixels_}, x.options());
-    if (run.purpose.restart > 0)
-      signs_ = uploaded(streams.uniform(images_.index, {options.stream, run.purpose.restart}, {pixels_}).ge(.5),
+    if (run.purpose().restart > 0)
+      signs_ = uploaded(streams.uniform(images_.index, {options.stream, run.purpose().restart}, {pixels_}).ge(.5),
                         x.options()) *
                    2 -
                1;

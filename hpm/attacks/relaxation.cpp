@@ -20,8 +20,8 @@ double step_share(int64_t cycle) { return std::max(std::ldexp(.5, static_cast<in
 
 /// x moved by noise: uniform in [-length,length] for Linf, of norm `length` otherwise.
 Tensor disturbed(const Tensor& x, const Images& images, Norm norm, double length, const RandomStreams& streams,
-                 const Purpose& purpose) {
-  const auto noise = start_noise(images, norm, streams, purpose);
+                 const Purposes& purposes) {
+  const auto noise = start_noise(images, norm, streams, purposes);
   if (norm == Norm::linf) return x + length * noise;
   return x + length * noise / (per_row(norm_of_rows(noise, norm), noise) + 1e-12);
 }
@@ -87,7 +87,7 @@ class RelaxationSearch {
       : s_(setting),
         model_(model),
         coupled_(model.coupling() == Coupling::batch),
-        purpose_(run.purpose),
+        purposes_(run.purposes),
         images_(run.images),
         targets_(run.targets),
         spread_(spread),
@@ -101,7 +101,7 @@ class RelaxationSearch {
   /// PGD from a random start. Leaves in `ends` and `logits` ([M,C,H,W], [M,K]) each row's last iterate and its logits.
   RunFound warm_up(Tensor& ends, Tensor& logits) {
     const double eps = s_.threat.eps;
-    x_ = onto_ball(disturbed(images_.x, images_, s_.threat.norm, eps, s_.streams, purpose_), images_.x, s_.threat);
+    x_ = onto_ball(disturbed(images_.x, images_, s_.threat.norm, eps, s_.streams, purposes_), images_.x, s_.threat);
     ends = x_.clone();
     for (int64_t i = 0; i < s_.options.warm_up && row_.numel() > 0; ++i) {
       const auto gradient = look(ask(LossKind::ce_scaled));
@@ -142,7 +142,8 @@ class RelaxationSearch {
     give_up(s_.options.give_up * s);
     if (row_.numel() == 0) return;
     const auto shorter = shortened(nearest_, images_.x, s_.threat.norm, (1 - s) * eps);
-    const Purpose noise{purpose_.name, purpose_.restart, purpose_.target * s_.options.cycles + number};
+    auto noise = purposes_;
+    for (auto& purpose : noise) purpose.target = purpose.target * s_.options.cycles + number;
     x_ = onto_ball(disturbed(shorter, images_, s_.threat.norm, s * eps, s_.streams, noise), images_.x, s_.threat);
     climb(s_.options.part, s * eps, eps, true);
     x_ = nearest_;
@@ -217,6 +218,7 @@ class RelaxationSearch {
       broken = both[0], stay = both[1];
       known_.index_copy_(0, place_, broken);
     }
+    stay = stay & rows_that_stay(images_, broken.logical_not());
     const auto places = places_of(stay);
     if (places.numel() == row_.numel()) return;
     images_ = images_.select(places);
@@ -236,7 +238,7 @@ class RelaxationSearch {
   Setting& s_;
   AttackModel& model_;
   const bool coupled_;
-  const Purpose purpose_;
+  const Purposes purposes_;
   Images images_;
   Tensor targets_, spread_;  // of the rows that go on
   Tensor row_, place_;       // [M] int64: their places in the run; place_ is on the CPU
@@ -256,16 +258,22 @@ class Attack {
       : images_(images),
         options_(options),
         setting_{threat, options, streams, monitor, looks_between(options, images.x)},
-        runs_(model, images, options.stream, streams, options.compaction),
+        runs_(model, images, options.stream, streams, {options.compaction, options.at_once}),
         spread_(logit_spread(runs_.clean())) {}
 
   AttackResult operator()() {
     warm_up();
     const auto targets = targets_by_rank();
-    for (size_t t = 0; t < targets.size(); ++t) towards(targets[t], t, 0, targets[t].fresh);
+    std::vector<RunAim> leading, others;
+    for (size_t t = 0; t < targets.size(); ++t)
+      (is_leading(t) ? leading : others).push_back(aim(targets[t], t, 0, targets[t].fresh));
+    towards(leading), towards(others);
     for (int64_t start = 1; start <= options_.starts; ++start) {
       const auto near = (at::stack(gaps_) < options_.near).cpu();
-      for (size_t t = 0; t < targets.size(); ++t) towards(targets[t], t, start, near[static_cast<int64_t>(t)]);
+      std::vector<RunAim> again;
+      for (size_t t = 0; t < targets.size(); ++t)
+        again.push_back(aim(targets[t], t, start, near[static_cast<int64_t>(t)]));
+      towards(again);
     }
     return runs_.finish();
   }
@@ -282,7 +290,7 @@ class Attack {
           ranking_.index_copy_(0, run.rows, logits);
           return found;
         },
-        {options_.stream + " warm-up"});
+        {{.purpose = {warm_up_stream_}}});
   }
 
   /// The target classes by rank; where `fresh` is undefined, of all rows.
@@ -300,29 +308,49 @@ class Attack {
     return all;
   }
 
-  void towards(const SurrogateTargets& target, size_t t, int64_t start, const Tensor& only) {
-    const Purpose purpose{options_.stream, start, static_cast<int64_t>(t)};
+  bool is_leading(size_t t) const { return static_cast<int64_t>(t) < options_.leading; }
+
+  RunAim aim(const SurrogateTargets& target, size_t t, int64_t start, const Tensor& only) const {
+    return {{options_.stream, start, static_cast<int64_t>(t)}, target.classes, 0, only};
+  }
+
+  /// From one start, towards targets that are all leading or none of them.
+  void towards(const std::vector<RunAim>& aims) {
     runs_(
         [&](AttackModel& model, const AttackRun& run) {
           RelaxationSearch search(setting_, model, run, spread_.index_select(0, run.rows));
-          const auto from = start == 0 ? ends_.index_select(0, run.rows) : random_point(run);
-          auto found = search.cycles(from, start > 0 || static_cast<int64_t>(t) < options_.leading);
-          gaps_[t].index_copy_(0, run.rows, at::min(gaps_[t].index_select(0, run.rows), search.smallest_gap()));
+          const auto& [name, start, first] = run.purpose();
+          auto found = search.cycles(start == 0 ? ends_.index_select(0, run.rows) : random_point(run),
+                                     start > 0 || is_leading(static_cast<size_t>(first)));
+          note_gaps(run, search.smallest_gap());
           return found;
         },
-        purpose, target.classes, 0, only);
+        aims);
+  }
+
+  void note_gaps(const AttackRun& run, const Tensor& smallest) {
+    for (size_t i = 0; i < run.purposes.size(); ++i) {
+      auto& gaps = gaps_[static_cast<size_t>(run.purposes[i].target)];
+      auto rows = run.rows, now = smallest;
+      if (run.images.run.defined()) {
+        const auto mine = uploaded(places_of(run.images.run.eq(static_cast<int64_t>(i))), rows.device());
+        rows = rows.index_select(0, mine), now = now.index_select(0, mine);
+      }
+      gaps.index_copy_(0, rows, at::min(gaps.index_select(0, rows), now));
+    }
   }
 
   Tensor random_point(const AttackRun& run) const {
-    const Purpose purpose{start_stream_, run.purpose.restart, run.purpose.target};
+    auto purposes = run.purposes;
+    for (auto& purpose : purposes) purpose.name = start_stream_;
     const auto& threat = setting_.threat;
-    return onto_ball(disturbed(run.images.x, run.images, threat.norm, threat.eps, setting_.streams, purpose),
+    return onto_ball(disturbed(run.images.x, run.images, threat.norm, threat.eps, setting_.streams, purposes),
                      run.images.x, threat);
   }
 
   const Images& images_;
   const RelaxationOptions& options_;
-  const std::string start_stream_ = options_.stream + " start";
+  const std::string warm_up_stream_ = options_.stream + " warm-up", start_stream_ = options_.stream + " start";
   Setting setting_;
   AttackRuns runs_;
   Tensor spread_;             // [N]: of the clean logits

@@ -27,6 +27,7 @@ struct RelaxationOptions {
   int64_t starts = 2;   ///< further starts, at random, for pairs of an image and a target that came `near`
   double near = .02;    ///< the largest z_y - z_t of such a pair
   int64_t compaction = 0;             ///< see compaction_period
+  int64_t at_once = 0;                ///< see RunPasses
   std::string stream = "relaxation";  ///< names the random streams
 };
 /// What relaxation() takes for an image that it does not break.

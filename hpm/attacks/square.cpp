@@ -258,10 +258,10 @@ SquareRun square_run(AttackModel& model, const Images& images, const ThreatModel
 AttackResult square(AttackModel& model, const Images& images, const ThreatModel& threat, const SquareOptions& options,
                     const RandomStreams& streams, Monitor& monitor) {
   check_options(options);
-  const RunPlan plan{.attack = options.stream, .restarts = options.restarts, .compaction = options.compaction};
+  const RunPlan plan{.attack = options.stream, .restarts = options.restarts, .passes = {options.compaction}};
   return attack_in_runs(model, images, plan, streams, [&](AttackModel& finite, const AttackRun& run) -> RunFound {
     const auto& left = run.images;
-    const auto found = SquareSearch(finite, threat, options, streams, run.purpose.restart)(left, monitor);
+    const auto found = SquareSearch(finite, threat, options, streams, run.purpose().restart)(left, monitor);
     if (!options.conformance) return {found.best, found.broken};
     // In conformance a tie of margins ends a row's search, but the prediction decides.
     return {found.best, finite.ask({found.best, left.index}, nullptr).target_logits.argmax(1).ne(left.y)};

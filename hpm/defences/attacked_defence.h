@@ -17,6 +17,7 @@ class AttackedDefence : public AttackModel {
   const Surrogate& surrogate() const { return surrogate_; }
   Coupling coupling() const override { return defence_.targets()[target_].coupling; }
   bool random() const override { return defence_.random(); }
+  bool shares_iterates() const override { return observer_ && defence_.targets().size() > 1; }
   int64_t classes() const override { return defence_.classes(); }
   Passes passes() const override;
 

@@ -1,9 +1,25 @@
 #include "hpm/defences/observer.h"
 
+#include <set>
+
 #include "hpm/attacks/compaction.h"
 #include "hpm/core/transfer.h"
 
 namespace hpm {
+namespace {
+
+/// Of the rows [m] with the same place the first: an image may have several rows in a query.
+Tensor first_of_each(const Tensor& rows, const Tensor& places) {
+  std::vector<int64_t> kept;
+  std::set<int64_t> seen;
+  for (int64_t i = 0; i < rows.numel(); ++i) {
+    const auto row = rows[i].item<int64_t>();
+    if (seen.insert(places[row].item<int64_t>()).second) kept.push_back(row);
+  }
+  return torch::tensor(kept, at::kLong);
+}
+
+}  // namespace
 
 Observer::Observer(ImageSet images, const ThreatModel& threat, const Defence& defence, int64_t compaction)
     : originals_(std::move(images)),
@@ -107,7 +123,7 @@ void Observer::take(const Noted& noted) {
     if (rows.numel() == 0) continue;
     const bool whole = couplings_[t] == Coupling::batch;
     if (whole && !inside(query, at::arange(query.x.size(0))).all().item<bool>()) continue;
-    if (!whole) rows = rows.index({inside(query, rows)});
+    if (!whole) rows = first_of_each(rows.index({inside(query, rows)}), at_places);
     record(t, at_places.index_select(0, rows), query.x.detach().index_select(0, uploaded(rows, query.x.device())));
   }
 }

@@ -2,6 +2,7 @@
 #include "hpm/attacks/attack_runs.h"
 #include "attacks/autoattack_setting.h"
 #include "hpm/attacks/apgd.h"
+#include "hpm/attacks/compaction.h"
 #include "hpm/attacks/cpu_kernels_impl.h"
 #include "hpm/attacks/fab.h"
 #include "hpm/attacks/function_model.h"
@@ -232,6 +233,69 @@ TEST(Attacks, OnACoupledBatchReturnABatchAndItsOwnVerdicts) {
     check(pgd(model, s.images, threat, {.steps = 8, .restarts = 2}, RandomStreams(0)));
     EXPECT_GT(most, clean.sum().item<int64_t>()) << "nothing was broken, nothing is tested";
   }
+}
+
+/// How many queries an attack took, and what it broke.
+std::pair<int64_t, AttackResult> counted(const Setting& s, const ThreatModel& threat, AttackSpec spec,
+                                         int64_t at_once) {
+  Changed model(s.net, [](const Query&, Answer&, int64_t) {});
+  auto found = ready(spec, at_once).run(model, s.images, threat, RandomStreams(3), silent());
+  EXPECT_TRUE(inside(found.images, s.images.x, threat).all().item<bool>());
+  EXPECT_TRUE(s.net.logits(found.images).argmax(1).ne(s.images.y).equal(found.broken));
+  return {model.queries, std::move(found)};
+}
+
+TEST(AttackRuns, MadeAtOnceBreakTheSameImagesInFarFewerQueries) {
+  Setting s;
+  s.images = s.images.select(at::arange(16));
+  for (const auto& threat : kThreats)
+    for (const auto& spec : std::vector<AttackSpec>{{.name = "apgd-t", .steps = 20, .restarts = 2, .targets = 5},
+                                                    {.name = "fab-t", .steps = 20, .restarts = 2, .targets = 5},
+                                                    {.name = "relaxation", .steps = 60, .restarts = 3}}) {
+      SCOPED_TRACE(spec.name + " " + to_string(threat.norm));
+      const auto [queries, one_by_one] = counted(s, threat, spec, 0);
+      EXPECT_GT(one_by_one.broken.sum().item<int64_t>(), 0);
+      EXPECT_GT(one_by_one.broken.logical_not().sum().item<int64_t>(), 0);
+      for (const int64_t at_once : {7, 24, 64, 1000}) {
+        const auto [fewer, found] = counted(s, threat, spec, at_once);
+        EXPECT_TRUE(found.broken.equal(one_by_one.broken)) << at_once;
+        EXPECT_LE(fewer, queries);
+        if (at_once >= 64 && spec.targets < 9) {
+          EXPECT_LT(2 * fewer, queries) << at_once;
+        }
+        const auto held = found.broken.logical_not();
+        if (found.margin.defined()) {
+          EXPECT_TRUE(at::allclose(found.margin.index({held}), one_by_one.margin.index({held}), 1e-4, 1e-6));
+        }
+      }
+    }
+}
+
+/// Of two runs made at once that break the same image, the first one's find counts, and the other's leaves with it.
+TEST(AttackRuns, MadeAtOnceGiveAnImageOneFind) {
+  Setting s;
+  s.images = s.images.select(at::arange(20));
+  ClassifierModel model(s.net);
+  AttackRuns runs(model, s.images, "test", RandomStreams(0), {.at_once = 64});
+  const auto third = at::arange(s.images.size()).remainder(3).eq(0);
+  int64_t calls = 0;
+  runs(
+      [&](AttackModel&, const AttackRun& run) -> RunFound {
+        ++calls;
+        EXPECT_EQ(run.purposes.size(), 3U);
+        EXPECT_TRUE(run.images.index.equal(s.images.index.index_select(0, run.rows)));
+        auto images = run.images.x.clone();
+        for (int64_t i = 0; i < run.rows.numel(); ++i) images[i].fill_(run.images.run[i].item<double>() / 10);
+        const auto broken = run.images.run.gt(0);
+        EXPECT_TRUE(rows_that_stay(run.images, broken.logical_not()).equal(run.images.run.lt(0)));
+        return {images, broken, at::where(broken, -1., 1.)};
+      },
+      {{{"test", 0, 0}}, {{"test", 0, 1}, {}, 0, third}, {{"test", 0, 2}}});
+  EXPECT_EQ(calls, 1);
+  const auto found = runs.finish();
+  EXPECT_TRUE(found.broken.all().item<bool>());
+  for (int64_t i = 0; i < s.images.size(); ++i)
+    EXPECT_FLOAT_EQ(found.images[i].max().item<float>(), third[i].item<bool>() ? .1F : .2F) << i;
 }
 
 TEST(Sequence, AnObjectiveOfASurrogateIsNothingForAPlainNetwork) {

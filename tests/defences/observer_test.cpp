@@ -119,6 +119,19 @@ TEST_F(Observing, KeepsWhoFoundWhatAndTakesTheImageThatStands) {
               at::equal(observer.images(0).select(rows), moved));
 }
 
+TEST_F(Observing, OfSeveralRowsOfAnImageTheFirstThatBreaksItCounts) {
+  auto one = defence({"reference"});
+  Observer observer(images(), threat, one);
+  const auto rows = torch::tensor({4, 7, 4, 4}, at::kLong);
+  const auto moved =
+      (clean.index_select(0, rows) + torch::tensor({0., .005, .01, .015}).view({4, 1, 1, 1})).clamp(0, 1);
+  observer.observe({moved, rows}, torch::tensor({false, true, true, true}).unsqueeze(0));
+  EXPECT_EQ(observer.broken(0).sum().item<int64_t>(), 2);
+  const auto kept = observer.images(0).select(torch::tensor({4, 7}, at::kLong));
+  const auto expected = moved.index_select(0, torch::tensor({2, 1}, at::kLong));
+  EXPECT_LT((kept - expected).abs().max().item<double>(), 1e-6);
+}
+
 TEST_F(Observing, ARowThatBrokeHasLeftTheAttackForEveryTarget) {
   auto both = defence({"reference", "alone"});
   Observer observer(images(), threat, both);

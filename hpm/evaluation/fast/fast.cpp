@@ -67,8 +67,9 @@ class Fast {
 
   Evaluation operator()() {
     staged_.begin();
-    core_ = staged_.attack("core", ready(core_spec()), shuffled(staged_.clean_correct().nonzero().squeeze(1)));
-    staged_.attack("tail", ready(tail_spec(norm_, defence_.classes())), nearest_ones(staged_));
+    core_ = staged_.attack("core", ready(core_spec(), options_.batch_size),
+                           shuffled(staged_.clean_correct().nonzero().squeeze(1)));
+    staged_.attack("tail", ready(tail_spec(norm_, defence_.classes()), options_.batch_size), nearest_ones(staged_));
     sample();
     look();
     if (!fast_.fired().empty() && !options_.alarms.no_escalate) escalate();
@@ -90,10 +91,11 @@ class Fast {
     const auto some = first_of(order, std::max(sample_.numel(), queried(standing.numel())));
     for (const auto& surrogate : defence_.surrogates(0, {.quick = false}))
       if (surrogate.kind == SurrogateKind::transfer && surrogate.unavailable.empty())
-        transfers_.push_back(
-            staged_.attack("transfer from " + surrogate.name, ready(transfer_spec(norm_)), some, surrogate));
+        transfers_.push_back(staged_.attack("transfer from " + surrogate.name,
+                                            ready(transfer_spec(norm_), options_.batch_size), some, surrogate));
     const auto on_sample = [&](const char* name) {
-      return staged_.attack(fmt::format("{} on a sample", name), ready(autoattack_spec(name, norm_, classes)), sample_);
+      return staged_.attack(fmt::format("{} on a sample", name),
+                            ready(autoattack_spec(name, norm_, classes), options_.batch_size), sample_);
     };
     fab_ = on_sample("fab-t");
     square_ = on_sample("square");
@@ -163,7 +165,7 @@ class Fast {
   void escalate() {
     fast_.escalated = true;
     for (const auto& spec : autoattack_specs(norm_, defence_.classes()))
-      staged_.attack("AutoAttack " + spec.name, ready(spec), staged_.survivors());
+      staged_.attack("AutoAttack " + spec.name, ready(spec, options_.batch_size), staged_.survivors());
   }
 
   /// Of the first stage that attacked a sample alone: the core where the time was up, else FAB-T and Square.
