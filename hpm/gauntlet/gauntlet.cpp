@@ -122,9 +122,9 @@ class Gauntlet {
     return names;
   }
 
-  MsaOptions msa_options(const Defence& defence) const {
+  MsaOptions msa_options(std::vector<std::string> surrogates) const {
     return {.version = "fast",
-            .surrogates = known_surrogates(defence),
+            .surrogates = std::move(surrogates),
             .seed = setting_.seed,
             .batch_size = options_.batch_size,
             .settings = {.queries = std::min(options_.queries, entry_.queries)},
@@ -134,12 +134,13 @@ class Gauntlet {
 
   /// MSA by what is left of its surrogates. Its alarms are looked at in the naive evaluation, as anybody sees them.
   void mixed_surrogate_attack(Defence& defence, size_t target, GauntletRow& row) const {
-    auto options = msa_options(defence);
+    auto options = msa_options(known_surrogates(defence));
     const bool whole = !options_.guards;
     if (!whole) {
-      options.surrogates.clear();
-      for (const auto& step : msa_plan(defence, target, setting_.threat.norm, msa_options(defence)))
-        if (options_.keeps(step.surrogate.name)) options.surrogates.push_back(step.surrogate.name);
+      std::vector<std::string> kept;
+      for (const auto& step : msa_plan(defence, target, setting_.threat.norm, options))
+        if (options_.keeps(step.surrogate.name)) kept.push_back(step.surrogate.name);
+      options.surrogates = kept;
     }
     if (!whole && options.surrogates.empty()) {
       row.clean = row.msa = row.own_alone =
@@ -293,8 +294,7 @@ class Gauntlet {
   /// What the check says of someone who has the network without the defence, and knows nothing else of it.
   CheckOutcome transfer_check() const {
     FunctionDefence taken(as_ordinary(), setting_.images, {.surrogates = {base_surrogate()}});
-    auto options = msa_options(taken);
-    options.surrogates = {leading(taken, 0), base_surrogate().name};
+    const auto options = msa_options({leading(taken, 0), base_surrogate().name});
     const auto evaluation = msa(taken, {setting_.images, setting_.threat}, options, {monitor_});
     const auto model = taken.attack_model(0);
     for (auto& check : checked(taken, *model, evaluation, {.sample = 1}))
@@ -336,11 +336,7 @@ class Gauntlet {
                              {.seed = setting_.seed, .batch_size = options_.batch_size});
   }
 
-  MsaOptions alone(const Defence& taken) const {
-    auto options = msa_options(taken);
-    options.surrogates = {leading(taken, 0)};
-    return options;
-  }
+  MsaOptions alone(const Defence& taken) const { return msa_options({leading(taken, 0)}); }
 
   /// PGD with 20 steps on the cross-entropy.
   Tensor careless(AttackModel& model) const {

@@ -94,6 +94,14 @@ Arguments inherited(const Arguments& arguments) {
   return kept;
 }
 
+/// Those that are to run.
+std::vector<std::string> defences(const GauntletFlags& flags) {
+  auto names = flags.options.only;
+  if (names.empty())
+    for (const auto& entry : gauntlet_table()) names.push_back(entry.name);
+  return names;
+}
+
 /// The rows that another process of this program gives for one defence.
 std::vector<GauntletResult> in_a_process(const std::string& program, const std::vector<std::string>& arguments,
                                          const std::string& name) {
@@ -113,11 +121,11 @@ std::vector<GauntletResult> in_a_process(const std::string& program, const std::
   return read_gauntlet(text, "the process for " + name);
 }
 
-/// Every defence in a process of its own, `jobs` at a time, in the order of the table.
-std::vector<GauntletResult> in_processes(const GauntletFlags& flags, const Arguments& arguments, Monitor& monitor) {
-  auto names = flags.options.only;
-  if (names.empty())
-    for (const auto& entry : gauntlet_table()) names.push_back(entry.name);
+/// Every defence in a process of its own, `jobs` at a time, in the order of the table. A defence whose process failed
+/// has no row; `failures` says why.
+std::vector<GauntletResult> in_processes(const GauntletFlags& flags, const Arguments& arguments, Monitor& monitor,
+                                         std::vector<std::string>& failures) {
+  const auto names = defences(flags);
   auto inherit = inherited(arguments);
   if (flags.compute.threads == 0) {  // processes with all cores each would wait for one another
     const int64_t cores = std::max(1U, std::thread::hardware_concurrency());
@@ -136,7 +144,12 @@ std::vector<GauntletResult> in_processes(const GauntletFlags& flags, const Argum
         mine = next++;
         monitor.say("gauntlet: " + names[mine]);
       }
-      found[mine] = in_a_process(program, inherit, names[mine]);
+      try {
+        found[mine] = in_a_process(program, inherit, names[mine]);
+      } catch (const Error& error) {
+        const std::lock_guard lock(mutex);
+        failures.emplace_back(error.what());
+      }
     }
   };
   std::vector<std::future<void>> workers;
@@ -201,11 +214,12 @@ int gauntlet(const Arguments& arguments) {
     flags.options.guards = flags.guards;
   }
   std::vector<GauntletResult> rows;
+  std::vector<std::string> failures;
   if (!flags.from.empty()) {
     for (const auto& file : flags.from)
       for (auto& row : read_gauntlet(read_file(file).text(), file)) rows.push_back(std::move(row));
-  } else if (flags.jobs > 1) {
-    rows = in_processes(flags, arguments, line.monitor());
+  } else if (defences(flags).size() > 1) {
+    rows = in_processes(flags, arguments, line.monitor(), failures);
   } else {
     for (const auto& row : run_gauntlet(setting_of(flags, line), flags.options, line.monitor()))
       rows.push_back(summary_of(row));
@@ -218,6 +232,7 @@ int gauntlet(const Arguments& arguments) {
         html,
         gauntlet_page(rows, fmt::format("{} on {}, {} images, Linf eps {}, seed {}", flags.model.model, flags.data.data,
                                         rows.empty() ? 0 : rows.front().n, flags.eps, flags.seed)));
+  if (!failures.empty()) fail("{}", fmt::join(failures, "; "));
   return missed == 0 && std::all_of(rows.begin(), rows.end(), [](const auto& row) { return row.passed; }) ? 0 : 3;
 }
 
