@@ -54,7 +54,7 @@ oracles: build  ## long comparisons with reference values, every figure printed
 MUTATION_IMAGES ?= 40
 mutations: program  ## the gauntlet with each surrogate and each check turned off (docs/gauntlet.md), MUTATION_IMAGES images
 	@$(BUILD)/hpm gauntlet --model checkpoints/fashion-mnist-linf-0.1.safetensors --data fashion-mnist --eps 0.1 \
-	  --count $(MUTATION_IMAGES) --jobs $(JOBS) --mutations
+	  --count $(MUTATION_IMAGES) --workers $(JOBS) --mutations
 scale: program  ## long trials of several workers: kills, ratios (SCALE_FLAGS: another model, --rounds N)
 	@.venv/bin/python tests/distributed/scale.py --program $(BUILD)/hpm $(SCALE_FLAGS)
 

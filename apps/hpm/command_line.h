@@ -49,6 +49,7 @@ class CommandLine {
   void with_run_directory(bool resumable);
   void with_dry_run();
 
+  const std::string& verb() const { return verb_; }
   /// False when help or --print-config was printed and the verb is done. Throws UsageError.
   bool parse(const std::vector<std::string>& arguments);
   Monitor& monitor() { return *monitor_; }

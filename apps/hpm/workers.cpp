@@ -29,7 +29,12 @@ bool ended(pid_t child, std::chrono::steady_clock::time_point until) {
 
 }  // namespace
 
-Workers::Workers(int64_t asked, CommandLine& line) {
+void declare_workers(Fields& f, int64_t& workers) {
+  f.add("workers", workers, "processes on this machine that share the work (torchrun, srun: leave it)",
+        {.min = 1, .max = 1024});
+}
+
+Workers::Workers(int64_t asked, CommandLine& line) : verb_(line.verb()) {
   started_by_hpm_ = std::getenv(kStarted) != nullptr;
   if (const auto place = place_from_environment(); place && place->size > 1) {
     require(asked == 1 || started_by_hpm_,
@@ -78,9 +83,28 @@ Crew* Workers::begin(const Arguments& arguments) {
   return crew_.get();
 }
 
+int Workers::share(const Arguments& arguments, const std::function<int(Crew*)>& first,
+                   const std::function<void(const RunDirectory&, Crew&)>& other) {
+  auto* crew = begin(arguments);
+  if (this->first()) return first(crew);
+  try {
+    other(RunDirectory::joined(crew->wait_for("folder")), *crew);
+    return 0;
+  } catch (const CrewLost&) {
+    if (!started_by_hpm_) throw;  // else the process that started this one has said why
+  } catch (const Interrupted&) {
+    if (!started_by_hpm_) throw;
+  }
+  return 1;
+}
+
+void Workers::opened(const RunDirectory& run) {
+  if (crew_) crew_->set("folder", std::filesystem::absolute(run.path()).string());
+}
+
 void Workers::start(int64_t rank, const Arguments& arguments) {
   // Everything is made before the fork: between it and exec a process with threads may call little.
-  std::vector<std::string> words{std::filesystem::read_symlink("/proc/self/exe").string(), "evaluate"};
+  std::vector<std::string> words{std::filesystem::read_symlink("/proc/self/exe").string(), verb_};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<std::string> variables{fmt::format("RANK={}", rank),
                                      fmt::format("LOCAL_RANK={}", rank),

@@ -1,7 +1,8 @@
-// defines: Workers
+// defines: declare_workers(), Workers
 #pragma once
 #include <sys/types.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -10,10 +11,14 @@
 #include "commands/commands.h"
 #include "hpm/core/device.h"
 #include "hpm/distributed/crew.h"
+#include "hpm/evaluation/results/run_directory.h"
 
 namespace hpm::app {
 
-/// The processes that share an evaluation: those that a launcher (torchrun, srun) started, or `--workers N` of this
+/// --workers.
+void declare_workers(Fields& f, int64_t& workers);
+
+/// The processes that share a run: those that a launcher (torchrun, srun) started, or `--workers N` of this
 /// machine, of which this one is the first and starts the others.
 class Workers {
  public:
@@ -29,14 +34,19 @@ class Workers {
   /// The cores of this machine shared out, where no number of threads is asked for; "cuda" becomes the GPU of this
   /// process.
   void share_machine(ComputeOptions& compute) const;
-  /// Opens the store, and starts the other processes with the same arguments where no launcher has.
-  Crew* begin(const Arguments& arguments);
-  /// What ends with this process's failure needs no second message: its parent has said it.
-  bool speaks() const { return !started_by_hpm_; }
+  /// Opens the store, starts the other processes with the same arguments where no launcher has, and does the work: in
+  /// the first process `first`, which opens the run's folder, writes and prints (no crew: it is alone); in the others
+  /// `other`, as soon as the folder is there. Gives the exit status.
+  int share(const Arguments& arguments, const std::function<int(Crew* crew)>& first,
+            const std::function<void(const RunDirectory& run, Crew& crew)>& other);
+  /// Tells the others the folder that the first process has opened.
+  void opened(const RunDirectory& run);
 
  private:
+  Crew* begin(const Arguments& arguments);
   int64_t threads() const;
   void start(int64_t rank, const Arguments& arguments);
+  std::string verb_;
   CrewPlace place_;
   bool launched_ = false, started_by_hpm_ = false;
   std::unique_ptr<Crew> crew_;

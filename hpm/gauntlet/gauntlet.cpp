@@ -370,17 +370,21 @@ class Gauntlet {
 
 }  // namespace
 
-std::vector<GauntletRow> run_gauntlet(const GauntletSetting& setting, const GauntletOptions& options,
-                                      Monitor& monitor) {
+std::vector<const GauntletEntry*> chosen_entries(const GauntletOptions& options) {
   std::vector<const GauntletEntry*> chosen;
   for (const auto& name : options.only) chosen.push_back(&entry_of(name));
   if (chosen.empty())
     for (const auto& entry : gauntlet_table()) chosen.push_back(&entry);
+  return chosen;
+}
+
+std::vector<GauntletRow> run_gauntlet(const GauntletSetting& setting, const GauntletOptions& options,
+                                      Monitor& monitor) {
   require(setting.images.size() > 0, "gauntlet: needs at least one image");
   require_guards(options);
   require(!setting.base.is_black_box(), "gauntlet: needs a network with its penultimate features as the base");
   std::vector<GauntletRow> rows;
-  for (const auto* entry : chosen) {
+  for (const auto* entry : chosen_entries(options)) {
     monitor.say("gauntlet: " + entry->name);
     rows.push_back(Gauntlet(setting, options, *entry, silent())());
   }

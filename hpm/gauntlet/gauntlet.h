@@ -1,4 +1,5 @@
-// defines: GauntletSetting, GauntletEntry, GauntletRow, GauntletOptions, gauntlet_table(), run_gauntlet(), through()
+// defines: GauntletSetting, GauntletEntry, GauntletRow, GauntletOptions, gauntlet_table(), chosen_entries(),
+// run_gauntlet(), through()
 #pragma once
 #include <functional>
 #include <memory>
@@ -88,6 +89,10 @@ struct GauntletRow {
   /// their work where half of what the own gradient flatters by is gone.
   bool passed() const;
 };
+
+/// The defences that these options ask for, in the order of the table or of `only`. Throws UsageError for an unknown
+/// name.
+std::vector<const GauntletEntry*> chosen_entries(const GauntletOptions& options);
 
 /// Runs the gauntlet. Throws UsageError for an unknown name.
 std::vector<GauntletRow> run_gauntlet(const GauntletSetting& setting, const GauntletOptions& options,

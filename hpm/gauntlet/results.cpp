@@ -98,6 +98,28 @@ GauntletResult summary_of(const GauntletRow& row) {
   return out;
 }
 
+std::vector<GauntletResult> gauntlet_results(const GauntletSetting& setting, const GauntletOptions& options,
+                                             const Work& work) {
+  std::vector<PieceOfWork> pieces;
+  for (const auto& entry : chosen_entries(options)) pieces.push_back({entry->name, setting.images.index});
+  std::vector<GauntletResult> rows;
+  work.log.each(
+      pieces,
+      [&](size_t i) {
+        auto one = options;
+        one.only = {pieces[i].key};
+        const auto text = gauntlet_json({summary_of(run_gauntlet(setting, one, work.monitor).front())});
+        return NamedTensors{{"row", torch::tensor(std::vector<uint8_t>(text.begin(), text.end()), at::kByte)}};
+      },
+      [&](size_t i, const NamedTensors& done) {
+        const auto bytes = find_tensor(done, "row").contiguous();
+        const std::string_view text(reinterpret_cast<const char*>(bytes.const_data_ptr<uint8_t>()),
+                                    static_cast<size_t>(bytes.numel()));
+        rows.push_back(read_gauntlet(text, "the journal's row of " + pieces[i].key).front());
+      });
+  return rows;
+}
+
 std::string gauntlet_json(const std::vector<GauntletResult>& rows) {
   return json_text(nlohmann::ordered_json{{"schema", 1}, {"rows", nlohmann::json(rows)}}, 1) + "\n";
 }

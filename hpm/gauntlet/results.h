@@ -1,9 +1,10 @@
-// defines: GauntletResult, summary_of(), gauntlet_json(), read_gauntlet(), gauntlet_page()
+// defines: GauntletResult, summary_of(), gauntlet_results(), gauntlet_json(), read_gauntlet(), gauntlet_page()
 #pragma once
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "hpm/evaluation/protocols.h"
 #include "hpm/gauntlet/gauntlet.h"
 
 namespace hpm {
@@ -36,6 +37,11 @@ struct GauntletResult {
 };
 
 GauntletResult summary_of(const GauntletRow& row);
+
+/// run_gauntlet() with each defence a piece of work: rows that are in the log already are taken from there, and several
+/// processes share them.
+std::vector<GauntletResult> gauntlet_results(const GauntletSetting& setting, const GauntletOptions& options,
+                                             const Work& work);
 
 /// {"schema": 1, "rows": [...]}.
 std::string gauntlet_json(const std::vector<GauntletResult>& rows);

@@ -146,6 +146,53 @@ TEST_F(Workers, OtherSettingsOnAnotherRankAreRefused) {
       << text_of(*folder / "err1");
 }
 
+TEST_F(Workers, ShareTheStudyOfHeads) {
+  HPM_NEED_FASHION_MNIST();
+  prepare();
+  const std::string study =
+      "analyze --quiet --iterations 1,3 --eps 0.1 --count 40 --batch-size 16 --model "
+      "hpm/model.safetensors" +
+      data;
+  run(study + " --out study-1"), run(study + " --out study-2 --workers 2");
+  const auto one = test::read_json(*folder / "study-1/analysis.json"),
+             two = test::read_json(*folder / "study-2/analysis.json");
+  ASSERT_EQ(one["heads"].size(), 3U);
+  for (size_t h = 0; h < 3; ++h) {
+    EXPECT_EQ(one["heads"][h]["clean_accuracy"], two["heads"][h]["clean_accuracy"]);
+    EXPECT_EQ(one["heads"][h]["against_eps"], two["heads"][h]["against_eps"]) << h;
+  }
+  EXPECT_EQ(one["agreement"], two["agreement"]);
+  EXPECT_TRUE(std::filesystem::exists(*folder / "study-2/events.1.jsonl")) << "the second one did nothing";
+  run(study + " --out study-2 --resume");
+}
+
+TEST_F(Workers, ShareTheGauntletWhichGoesOnWhereItWas) {
+  HPM_NEED_FASHION_MNIST();
+  const std::string some =
+      "gauntlet --quiet --eps 0.1 --count 16 --steps 10 --queries 200 --training-images 200 --model '" + base + "'" +
+      data;
+  const auto rows = [&](const std::string& name) {
+    auto all = test::read_json(*folder / (name + "/gauntlet.json"))["rows"];
+    for (auto& row : all) row.erase("seconds");
+    return all;
+  };
+  const auto run_one = program(some + " --only scaled-logits,least-squares --out rows-1", folder->path);
+  ASSERT_TRUE(run_one.status == 0 || run_one.status == 3) << run_one.err;
+  ASSERT_EQ(rows("rows-1").size(), 2U);
+  program(some + " --only scaled-logits,least-squares --workers 2 --out rows-2", folder->path);
+  EXPECT_EQ(rows("rows-2"), rows("rows-1"));
+  EXPECT_NE(text_of(*folder / "rows-2/report.html").find("scaled-logits"), std::string::npos);
+
+  program(some + " --only least-squares,hard-labels --out rows-1 --resume", folder->path);
+  const auto more = rows("rows-1");
+  ASSERT_EQ(more.size(), 2U);
+  EXPECT_EQ(more[0], rows("rows-2")[1]);
+  const auto events = text_of(*folder / "rows-1/events.jsonl");
+  EXPECT_EQ(events.find("least-squares"), events.rfind("least-squares")) << "it was taken from the journal";
+  EXPECT_NE(run(some + " --only least-squares --seed 5 --out rows-1 --resume", 1).err.find("--seed"),
+            std::string::npos);
+}
+
 TEST_F(Workers, AreNotNeededForShardsMadeByHandWhichMergeIntoOneRun) {
   HPM_NEED_FASHION_MNIST();
   const auto shard = [&](const std::string& name, const std::string& images, const std::string& more = "") {

@@ -7,12 +7,12 @@
 #include "hpm/evaluation/analysis/analysis_results.h"
 #include "hpm/evaluation/analysis/analysis_summary.h"
 #include "hpm/evaluation/checks/input_warnings.h"
-#include "hpm/evaluation/results/fingerprint.h"
 #include "hpm/evaluation/run/dataset_images.h"
+#include "hpm/evaluation/run/shared_run.h"
 #include "hpm/io/file.h"
-#include "hpm/io/journal.h"
 #include "options.h"
 #include "outputs.h"
+#include "workers.h"
 
 namespace hpm::app {
 namespace {
@@ -25,6 +25,7 @@ struct AnalyzeFlags {
   std::string loss = "ce";
   uint64_t seed = 0;
   ComputeOptions compute;
+  int64_t workers = 1;
 };
 
 void declare(Fields& f, AnalyzeFlags& o) {
@@ -39,6 +40,7 @@ void declare(Fields& f, AnalyzeFlags& o) {
   f.section("run");
   f.add("seed", o.seed, "of all random numbers");
   hpm::fields(f, o.compute);
+  declare_workers(f, o.workers);
 }
 
 AnalysisOptions analysis_options(const AnalyzeFlags& o, const std::vector<ThreatModel>& radii) {
@@ -58,7 +60,7 @@ AnalysisOptions analysis_options(const AnalyzeFlags& o, const std::vector<Threat
 Fingerprint fingerprint(const CommandLine& line, const std::vector<ThreatModel>& radii, const HpmModel& model,
                         const Dataset& data, const Tensor& index) {
   Fingerprint all;
-  all.add_options(line.fields, {"model", "data", "compute", "eps"});
+  all.add_options(line.fields, {"model", "data", "compute", "eps", "workers"});
   std::vector<double> eps;
   for (const auto& radius : radii) eps.push_back(radius.eps);
   all.set("--eps", fmt::format("{}", fmt::join(eps, ",")));
@@ -101,6 +103,8 @@ int analyze(const Arguments& arguments) {
   line.with_run_directory(true);
   line.with_dry_run();
   if (!line.parse(arguments)) return 0;
+  Workers workers(o.workers, line);
+  workers.share_machine(o.compute);
   configure_threads(o.compute.threads);
   line.warn_unused("precision", "the study runs in float32");
   const auto radii = threats(o.threat);
@@ -118,27 +122,36 @@ int analyze(const Arguments& arguments) {
   const auto images = image_set(data, index, device);
   const auto passes = analysis_passes(model, threat, options);  // refuses bad options before a folder is made
   if (line.dry_run) {
+    if (!workers.first()) return 0;
     cost_of(model.classifier, images.slice(0, std::min<int64_t>(images.size(), 64)), passes, images.size()).print(line);
     return 0;
   }
 
-  const auto run = open_run(line, "analyze", o.compute, o.seed);
   const auto settings = fingerprint(line, radii, model, data, index);
-  if (line.resume) settings.require_same(run.path());
-  Journal journal(run.path(), settings.digest(), line.resume);
-  settings.write(run.path());
-  if (journal.size() > 0) line.monitor().say(fmt::format("going on after {} finished pieces of work", journal.size()));
-  const auto analysis = hpm::analyze(model, images, threat, options, {line.monitor(), WorkLog(journal)});
-  AnalysisInput input{model, data, images.y, index, threat, options, analysis};
-  input.first_index = o.data.first, input.indices_given = !o.data.indices.empty();
-  input.config = line.fields.json();
-  input.started =
-      nlohmann::json::parse(std::string(read_file(run.file("environment.json")).text())).value("started", "");
-  write_analysis(run, input);
-  const bool reported = write_run_report(run, RunKind::study);
-  if (line.json) fmt::print("{}", analysis_json(input));
-  else print(analysis, threat, run);
-  return reported ? 0 : 1;
+  const auto studied = [&](const RunPlace& place) {
+    SharedRun shared(settings, place, line.monitor());
+    auto analysis = hpm::analyze(model, images, threat, options, {line.monitor(), shared.log()});
+    shared.end();
+    return analysis;
+  };
+  const auto first = [&](Crew* crew) {
+    const auto run = open_run(line, "analyze", o.compute, o.seed);
+    workers.opened(run);
+    const auto analysis = studied({run, line.resume, crew});
+    AnalysisInput input{model, data, images.y, index, threat, options, analysis};
+    input.first_index = o.data.first, input.indices_given = !o.data.indices.empty();
+    input.config = line.fields.json();
+    input.started =
+        nlohmann::json::parse(std::string(read_file(run.file("environment.json")).text())).value("started", "");
+    write_analysis(run, input);
+    const bool reported = write_run_report(run, RunKind::study);
+    if (line.json) fmt::print("{}", analysis_json(input));
+    else print(analysis, threat, run);
+    return reported ? 0 : 1;
+  };
+  return workers.share(arguments, first, [&](const RunDirectory& run, Crew& crew) {
+    studied({run, line.resume, &crew});
+  });
 }
 
 }  // namespace hpm::app

@@ -1,6 +1,5 @@
 #include "hpm/evaluation/run/evaluate.h"
 
-#include <filesystem>
 #include "commands/commands.h"
 #include "cost.h"
 #include "evaluation_table.h"
@@ -84,27 +83,19 @@ bool say_cost(const EvaluationInput& input, const EvaluationOptions& options, co
 /// The evaluation, by this process alone or with others: the first of them writes and prints.
 int share(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan, Workers& workers,
           const Arguments& arguments, CommandLine& line) {
-  auto* crew = workers.begin(arguments);
-  if (!workers.first()) {
-    try {
-      const auto run = RunDirectory::joined(crew->wait_for("folder"));
-      hpm::evaluate(input, options, plan, {run, line.resume, crew}, line.monitor());
-      return 0;
-    } catch (const CrewLost&) {
-      if (workers.speaks()) throw;
-    } catch (const Interrupted&) {
-      if (workers.speaks()) throw;
-    }
-    return 1;
-  }
-  const auto run = open_run(line, "evaluate", options.compute, options.seed);
-  if (crew) crew->set("folder", std::filesystem::absolute(run.path()).string());
-  const auto outcome = hpm::evaluate(input, options, plan, {run, line.resume, crew}, line.monitor());
-  const auto results = write_results(input, options, outcome, run, line.fields.json());
-  const bool reported = write_run_report(run, RunKind::evaluation);
-  if (line.json) fmt::print("{}", results);
-  else print_outcome(outcome, options, run.file("report.html"));
-  return !reported ? 1 : outcome.evaluation.suspect() ? 3 : 0;
+  const auto first = [&](Crew* crew) {
+    const auto run = open_run(line, "evaluate", options.compute, options.seed);
+    workers.opened(run);
+    const auto outcome = hpm::evaluate(input, options, plan, {run, line.resume, crew}, line.monitor());
+    const auto results = write_results(input, options, outcome, run, line.fields.json());
+    const bool reported = write_run_report(run, RunKind::evaluation);
+    if (line.json) fmt::print("{}", results);
+    else print_outcome(outcome, options, run.file("report.html"));
+    return !reported ? 1 : outcome.evaluation.suspect() ? 3 : 0;
+  };
+  return workers.share(arguments, first, [&](const RunDirectory& run, Crew& crew) {
+    hpm::evaluate(input, options, plan, {run, line.resume, &crew}, line.monitor());
+  });
 }
 
 }  // namespace
@@ -117,8 +108,7 @@ int evaluate(const Arguments& arguments) {
   fields(line.fields, flags.model);
   fields(line.fields, flags.data, "test");
   hpm::fields(line.fields, flags.options);
-  line.fields.add("workers", flags.workers, "processes on this machine that share the work (torchrun, srun: leave it)",
-                  {.min = 1, .max = 1024});
+  declare_workers(line.fields, flags.workers);
   line.with_run_directory(true);
   line.with_dry_run();
   if (!line.parse(arguments)) return 0;

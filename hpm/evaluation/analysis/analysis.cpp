@@ -201,21 +201,29 @@ Analysis analyze(const HpmModel& model, const ImageSet& images, const ThreatMode
     out.heads.push_back({head});
     out.scatter.push_back({head.name});
   }
-  monitor.begin("analyze", images.size() * static_cast<int64_t>(heads.size()), "images x heads");
-  for_chunks(images, options.batch_size, [&](const Images& chunk, int64_t begin) {
+  for_chunks(images, options.batch_size, [&](const Images& chunk, int64_t) {
     torch::NoGradGuard guard;
     add_scatter(out.scatter.front(), model, model.run(chunk.x).features, chunk.y);
-    for (size_t h = 0; h < heads.size(); ++h) {
-      const auto done = log.once(fmt::format("{}/{}", heads[h].name, begin), chunk.index, [&] {
-        at::AutoGradMode mode(true);
-        return Study({model, heads, threat, options, out}, h, chunk, monitor)();
-      });
-      append(out.heads[h], done);
-      add_scatter(out.scatter[h + 1], model, find_tensor(done, "features"), chunk.y);
-      monitor.step(begin * static_cast<int64_t>(heads.size()) + chunk.size() * static_cast<int64_t>(h + 1),
-                   heads[h].name);
-    }
   });
+  std::vector<PieceOfWork> pieces;
+  std::vector<size_t> head_of;
+  for (size_t h = 0; h < heads.size(); ++h)
+    for (auto& piece : log.pieces(heads[h].name, at::arange(images.size()), options.batch_size))
+      pieces.push_back(std::move(piece)), head_of.push_back(h);
+  int64_t studied = 0;
+  monitor.begin("analyze", images.size() * static_cast<int64_t>(heads.size()), "images x heads");
+  log.each(
+      pieces,
+      [&](size_t i) {
+        return Study({model, heads, threat, options, out}, head_of[i], images.select(pieces[i].rows), monitor)();
+      },
+      [&](size_t i, const NamedTensors& done) {
+        const auto h = head_of[i];
+        append(out.heads[h], done);
+        add_scatter(out.scatter[h + 1], model, find_tensor(done, "features"),
+                    images.y.index_select(0, pieces[i].rows.to(images.y.device())));
+        monitor.step(studied += pieces[i].rows.numel(), heads[h].name);
+      });
   monitor.end();
   out.seconds = timer.seconds();
   return out;

@@ -14,7 +14,6 @@
 #include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/evaluation/run/evaluate_impl.h"
 #include "hpm/evaluation/run/peers.h"
-#include "hpm/evaluation/run/shared_run_impl.h"
 #include "hpm/io/journal.h"
 #include "hpm/io/sha256.h"
 
@@ -239,20 +238,12 @@ std::string begun_by_another_build(const RunDirectory& run, const EvaluationOpti
 
 EvaluationOutcome evaluate(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan,
                            const RunPlace& place, Monitor& monitor) {
-  const auto& [run, resume, crew] = place;
-  if (crew && crew->size() > 1) require_shareable(options);
+  const auto& run = place.run;
+  if (place.crew && place.crew->size() > 1) require_shareable(options);
   const auto settings = fingerprint(input, options);
-  const bool leads = !crew || crew->rank() == 0;
-  if (leads && resume) settings.require_same(run.path());
-  const auto workers = leads ? begin_run(settings, run, resume, crew) : join_run(settings, *crew);
-  Journal journal(run.path(), settings.digest(), resume || !leads, crew ? crew->rank() : 0);
-  if (leads && crew) crew->set("journal", "open");
-  else if (crew) crew->wait_for("journal");
-  if (journal.size() > 0) monitor.say(fmt::format("going on after {} finished pieces of work", journal.size()));
-  std::optional<SharedWork> team;
-  if (crew && crew->size() > 1) team.emplace(*crew, journal);
-  auto outcome = ModelRun(input, options, plan, run, monitor)(WorkLog(journal, team ? &*team : nullptr, workers));
-  if (crew) part(*crew, monitor);
+  SharedRun shared(settings, place, monitor);
+  auto outcome = ModelRun(input, options, plan, run, monitor)(shared.log());
+  shared.end();
   auto& notes = outcome.evaluation.notes;
   notes.insert(notes.begin(), plan.notes.begin(), plan.notes.end());
   notes.insert(notes.begin(), input.notes.begin(), input.notes.end());

@@ -1,4 +1,4 @@
-// defines: EvaluationInput, EvaluationPlan, plan_evaluation(), EvaluationOutcome, RunPlace, evaluate(), write_results()
+// defines: EvaluationInput, EvaluationPlan, plan_evaluation(), EvaluationOutcome, evaluate(), write_results()
 #pragma once
 #include <functional>
 #include <memory>
@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "hpm/data/dataset.h"
-#include "hpm/distributed/crew.h"
 #include "hpm/evaluation/results/results.h"
 #include "hpm/evaluation/run/options.h"
+#include "hpm/evaluation/run/shared_run.h"
 
 namespace hpm {
 
@@ -52,13 +52,6 @@ struct EvaluationOutcome {
   Evaluation evaluation;
   std::optional<PeerResult> base = {}, control = {};
   std::vector<RadiusOutcome> curve = {};
-};
-
-/// Where an evaluation keeps its work, and who does it.
-struct RunPlace {
-  const RunDirectory& run;
-  bool resume = false;   ///< finished pieces of work are taken from there
-  Crew* crew = nullptr;  ///< processes that evaluate with the same arguments and share the work
 };
 
 /// Runs the protocol on the model and its peers at every radius, and the checks. Finished pieces of work are written to

@@ -1,3 +1,5 @@
+#include "hpm/evaluation/run/shared_run.h"
+
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -6,7 +8,6 @@
 #include "hpm/core/error.h"
 #include "hpm/core/json_impl.h"
 #include "hpm/core/version.h"
-#include "hpm/evaluation/run/shared_run_impl.h"
 
 namespace hpm {
 namespace {
@@ -15,8 +16,8 @@ constexpr const char* kWorkersFile = "workers";
 
 std::string build_text() { return fmt::format("{} {}", this_build().commit, this_build().torch); }
 
-}  // namespace
-
+/// The first worker: how many workers the pieces are cut for, which is how many the run was begun with. Tells the
+/// others.
 int64_t begin_run(const Fingerprint& settings, const RunDirectory& run, bool resume, Crew* crew) {
   int64_t workers = crew ? crew->size() : 1;
   std::error_code none;
@@ -32,6 +33,7 @@ int64_t begin_run(const Fingerprint& settings, const RunDirectory& run, bool res
   return workers;
 }
 
+/// Any other worker: the same. Throws Error where it would not do the same work as the first one.
 int64_t join_run(const Fingerprint& settings, Crew& crew) {
   const auto first = nlohmann::json::parse(crew.wait_for("run"));
   const auto build = build_text();
@@ -64,6 +66,27 @@ void part(Crew& crew, Monitor& monitor) {
   if (parted < crew.size())
     monitor.warn(fmt::format("{} of {} workers had not come to the end; the others did their work",
                              crew.size() - parted, crew.size()));
+}
+
+}  // namespace
+
+SharedRun::SharedRun(const Fingerprint& settings, const RunPlace& place, Monitor& monitor)
+    : monitor_(monitor), crew_(place.crew) {
+  const auto& run = place.run;
+  const bool leads = !crew_ || crew_->rank() == 0;
+  if (leads && place.resume) settings.require_same(run.path());
+  workers_ = leads ? begin_run(settings, run, place.resume, crew_) : join_run(settings, *crew_);
+  journal_.emplace(run.path(), settings.digest(), place.resume || !leads, crew_ ? crew_->rank() : 0);
+  if (leads && crew_) crew_->set("journal", "open");
+  else if (crew_) crew_->wait_for("journal");
+  if (journal_->size() > 0) monitor.say(fmt::format("going on after {} finished pieces of work", journal_->size()));
+  if (crew_ && crew_->size() > 1) team_.emplace(*crew_, *journal_);
+}
+
+WorkLog SharedRun::log() { return {*journal_, team_ ? &*team_ : nullptr, workers_}; }
+
+void SharedRun::end() {
+  if (crew_) part(*crew_, monitor_);
 }
 
 }  // namespace hpm

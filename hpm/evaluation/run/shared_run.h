@@ -1,0 +1,37 @@
+// defines: RunPlace, SharedRun
+#pragma once
+#include <optional>
+
+#include "hpm/core/progress.h"
+#include "hpm/distributed/shared_work.h"
+#include "hpm/evaluation/results/fingerprint.h"
+#include "hpm/evaluation/results/run_directory.h"
+
+namespace hpm {
+
+/// Where a run keeps its work, and who does it.
+struct RunPlace {
+  const RunDirectory& run;
+  bool resume = false;   ///< finished pieces of work are taken from there
+  Crew* crew = nullptr;  ///< processes that were started with the same arguments and share the work
+};
+
+/// The journal of a run, of one process or of several that share it. Every process does the same with the log.
+class SharedRun {
+ public:
+  /// The first process begins the run or goes on with it, the others join it. Throws Error where the run was begun with
+  /// other settings than these, or where a process would not do the same work as the first one.
+  SharedRun(const Fingerprint& settings, const RunPlace& place, Monitor& monitor);
+  WorkLog log();
+  /// The end of the work. The first process holds the store, and stays until the others have read the last piece.
+  void end();
+
+ private:
+  Monitor& monitor_;
+  Crew* crew_;
+  int64_t workers_ = 1;  // that the pieces are cut for: as many as the run was begun with
+  std::optional<Journal> journal_;
+  std::optional<SharedWork> team_;
+};
+
+}  // namespace hpm
