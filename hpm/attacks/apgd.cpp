@@ -326,7 +326,7 @@ AttackResult apgd(AttackModel& model, const Images& images, const ThreatModel& t
                      .targets = targeted ? std::min(options.targets, model.classes() + 1 - first_rank) : 0,
                      .first_rank = first_rank,
                      .surrogate_ranking = options.loss == LossKind::dlr_targeted,
-                     .passes = {options.compaction, options.conformance ? 0 : options.at_once}};
+                     .passes = {options.compaction, options.at_once}};
   return attack_in_runs(model, images, plan, streams, [&](AttackModel& finite, const AttackRun& run) -> RunFound {
     auto classes = run.targets;
     if (options.conformance && run.rank > 0)  // the authors' code ranks the remaining rows again before each run

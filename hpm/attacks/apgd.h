@@ -21,7 +21,7 @@ struct ApgdOptions {
   bool large_radius = false;    ///< L1: run at 3 eps, 2 eps, eps with 30, 30, 40 % of the steps
   bool conformance = false;     ///< as the authors: broken rows stay until a run ends; each run ranks the targets again
   int64_t compaction = 0;       ///< see compaction_period
-  int64_t at_once = 0;          ///< see RunPasses
+  int64_t at_once = 0;          ///< see RunPasses; 0 in conformance
   std::string stream = "apgd";  ///< names the random streams, so that each attack of a sequence has its own
 };
 

@@ -15,7 +15,6 @@ class PieceMonitor : public Monitor {
         expected_(std::max<int64_t>(budget.ticks, 1)),
         note_(std::move(note)) {}
   void tick() override {
-    outer_.tick();
     ++ticks_;
     outer_.step(begin_ + rows_ * std::min(ticks_, expected_) / expected_, note_);
   }

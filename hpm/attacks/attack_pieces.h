@@ -24,7 +24,8 @@ struct AttackInPieces {
   std::function<std::string()> note;  ///< shown beside the progress, e.g. "12 left"
 };
 
-/// Attacks piece after piece, or takes from the log what was done before. What work() and take() throw passes through.
+/// Attacks piece after piece, or takes from the log what was done before. What work() and take() throw passes through;
+/// Monitor::end() is then left to the caller.
 void attack_in_pieces(const AttackInPieces& attack, Monitor& monitor, const WorkLog& log);
 
 }  // namespace hpm

@@ -13,7 +13,9 @@ namespace {
 constexpr int64_t kRowsOnCpu = 64;
 
 int64_t rows_at_once(const AttackModel& model, const Images& images, int64_t asked) {
-  if (model.coupling() == Coupling::batch || model.random() || model.shares_iterates()) return 0;
+  if (asked == 0 || model.coupling() == Coupling::batch || model.random() || model.shares_iterates()) return 0;
+  // Rows of an image know each other by its number.
+  if (std::get<0>(at::_unique(images.index)).numel() < images.size()) return 0;
   return images.x.is_cpu() ? std::min(asked, kRowsOnCpu) : asked;
 }
 

@@ -19,10 +19,11 @@ using Purposes = std::vector<Purpose>;
 /// One run of an attack: some images, from one start, towards one class each. Or several runs at once: each has its
 /// rows, and an image has a row in each.
 struct AttackRun {
-  Images images;      ///< [M]: the images not broken yet; with Coupling::batch always the whole batch
-  Tensor rows;        ///< [M] int64: their places among the images under attack
-  Tensor targets;     ///< [M] int64: the class that each row is driven to; undefined in untargeted runs
-  int64_t rank = 0;   ///< of `targets` among the target model's clean logits, 1 is the largest; 0: another ranking's
+  Images images;     ///< [M]: the images not broken yet; with Coupling::batch always the whole batch
+  Tensor rows;       ///< [M] int64: their places among the images under attack
+  Tensor targets;    ///< [M] int64: the class that each row is driven to; undefined in untargeted runs
+  int64_t rank = 0;  ///< of `targets` among the target model's clean logits, 1 is the largest; 0: another ranking's, or
+                     ///< several runs
   Purposes purposes;  ///< of the random numbers: which restart, which target
   const Purpose& purpose() const { return purposes.front(); }
 };
@@ -50,9 +51,11 @@ struct RunAim {
 /// How an attack passes its rows.
 struct RunPasses {
   int64_t compaction = 0;  ///< see compaction_period
-  /// Where few images are left, several runs are made at once, in so many rows at most (on the CPU in 64 at most, where
-  /// more rows make a pass no cheaper). 0: one run after the other. An image leaves all of them when one breaks it, so
-  /// that its verdict is the same; it may be another run that breaks it.
+  /// Where few images are left, APGD, FAB-T and the relaxation attack make several runs at once, in so many rows at
+  /// most (on the CPU in 64 at most: more rows make a pass no cheaper there). 0: one run after the other. An image
+  /// leaves all of them when one breaks it. So its verdict is the same, but another run may be the one that breaks it,
+  /// and runs that would have come later may have asked about some points for nothing. Random models, coupled batches,
+  /// targets that share iterates, and images of which two have the same number get one run after the other.
   int64_t at_once = 0;
 };
 
@@ -66,7 +69,7 @@ class AttackRuns {
   /// names it in error messages; `images` must outlive this object.
   AttackRuns(AttackModel& model, const Images& images, const std::string& attack, const RandomStreams& streams,
              const RunPasses& passes = {});
-  /// One run after the other, or several at once. Aims with the same Purpose::name, in the order of their runs.
+  /// One run after the other, in the order of `aims`, or several at once.
   void operator()(const Run& run, const std::vector<RunAim>& aims);
   AttackModel& model() { return model_; }                  ///< refuses answers that are not finite
   const Tensor& clean() const { return clean_; }           ///< [N,K]: the target's logits at the originals

@@ -48,6 +48,7 @@ class Driver {
     verify_originals();
     for (auto spec : sequence.attacks) {
       spec.conformance = options_.conformance;
+      spec.at_once = options_.batch_size;
       run(spec);
     }
     result_.borderline = close_calls_.sum().item<int64_t>();
@@ -89,7 +90,7 @@ class Driver {
   void run(const AttackSpec& spec) {
     const auto survivors = robust_.nonzero().squeeze(1);
     result_.attacks.push_back({spec, {}, {}, 0});
-    const auto attack = ready(spec, options_.batch_size);
+    const auto attack = ready(spec);
     attack_in_pieces({.task = spec.name,
                       .budget = attack.budget,
                       .pieces = pieces_of(spec, survivors),

@@ -10,7 +10,7 @@ namespace hpm {
 /// what the attack returns are not counted.
 struct AttackBudget {
   Passes passes;      ///< image passes of the model
-  int64_t ticks = 0;  ///< calls of Monitor::tick(), for progress
+  int64_t ticks = 0;  ///< calls of Monitor::tick(), for progress; fewer where runs are made at once
 };
 
 }  // namespace hpm

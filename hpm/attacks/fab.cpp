@@ -227,7 +227,7 @@ AttackResult fab(AttackModel& model, const Images& images, const ThreatModel& th
                      .restarts = options.restarts,
                      .targets = options.targeted ? std::min(options.targets, model.classes() - 1) : 0,
                      .surrogate_ranking = !options.conformance,
-                     .passes = {options.compaction, options.conformance ? 0 : options.at_once}};
+                     .passes = {options.compaction, options.at_once}};
   return attack_in_runs(model, images, plan, streams, [&](AttackModel& finite, const AttackRun& run) -> RunFound {
     if (options.conformance) return run_as_the_authors(finite, run, threat, options, streams, monitor);
     const auto start = start_of(run.images, threat, streams, run.purposes);

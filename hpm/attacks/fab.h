@@ -20,7 +20,7 @@ struct FabOptions {
   double beta = .9;          ///< step back towards the image once misclassified
   bool conformance = false;  ///< the authors' passes and operations: two passes a step, no row leaves before a run ends
   int64_t compaction = 0;    ///< see compaction_period; above 1 each step is two passes of all rows, as the authors'
-  int64_t at_once = 0;       ///< see RunPasses
+  int64_t at_once = 0;       ///< see RunPasses; 0 in conformance
   std::string stream = "fab";  ///< names the random streams
 };
 

@@ -314,7 +314,7 @@ class Attack {
     return {{options_.stream, start, static_cast<int64_t>(t)}, target.classes, 0, only};
   }
 
-  /// From one start, towards targets that are all leading or none of them.
+  /// From one start (all aims have the same Purpose::restart), towards targets that are all leading or none of them.
   void towards(const std::vector<RunAim>& aims) {
     runs_(
         [&](AttackModel& model, const AttackRun& run) {

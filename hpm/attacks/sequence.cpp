@@ -24,7 +24,7 @@ ApgdOptions apgd_options(const AttackSpec& spec) {
           .eot = spec.eot,
           .large_radius = spec.large_radius,
           .conformance = spec.conformance,
-          .at_once = spec.at_once,
+          .at_once = spec.conformance ? 0 : spec.at_once,
           .stream = spec.name};
 }
 
@@ -45,7 +45,7 @@ FabOptions fab_options(const AttackSpec& spec) {
           .restarts = spec.restarts,
           .targets = spec.targets,
           .conformance = spec.conformance,
-          .at_once = spec.at_once,
+          .at_once = spec.conformance ? 0 : spec.at_once,
           .stream = spec.name};
 }
 
@@ -77,7 +77,7 @@ AttackResult run_rays(AttackModel& model, const Images& images, const ThreatMode
 RelaxationOptions relaxation_options(const AttackSpec& spec) {
   RelaxationOptions options{.targets = spec.targets, .starts = std::max<int64_t>(spec.restarts - 1, 0)};
   options.part = std::max<int64_t>(spec.steps / (3 * options.cycles), 1);
-  options.at_once = spec.at_once;
+  options.at_once = spec.conformance ? 0 : spec.at_once;
   options.stream = spec.name;
   return options;
 }
@@ -249,10 +249,8 @@ Passes passes_of(const AttackSequence& sequence) {
   return total;
 }
 
-ReadyAttack ready(const AttackSpec& given, int64_t at_once) {
-  const auto& entry = attack_entry(given.name);
-  auto spec = given;
-  spec.at_once = at_once;
+ReadyAttack ready(const AttackSpec& spec) {
+  const auto& entry = attack_entry(spec.name);
   return {spec.name, entry.budget(spec),
           [&entry, spec](AttackModel& model, const Images& images, const ThreatModel& threat,
                          const RandomStreams& streams, Monitor& monitor) {

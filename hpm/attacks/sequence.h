@@ -28,7 +28,7 @@ struct AttackSpec {
   int64_t eot = 1;            ///< gradients averaged per step
   bool large_radius = false;  ///< of APGD, L1
   bool conformance = false;   ///< draws, passes and operations of the official code
-  int64_t at_once = 0;        ///< see RunPasses
+  int64_t at_once = 0;        ///< see RunPasses; drivers set it to their batch size. Not in conformance
 };
 
 /// What the user gives in place of the attacks' own settings. Each attack reads those that it has.
@@ -85,8 +85,8 @@ struct ReadyAttack {
   std::function<AttackResult(AttackModel&, const Images&, const ThreatModel&, const RandomStreams&, Monitor&)> run;
 };
 
-/// An attack of the table; it searches with SearchOperations. `at_once`: see RunPasses; mostly the rows of a batch.
-ReadyAttack ready(const AttackSpec& spec, int64_t at_once = 0);
+/// An attack of the table; it searches with SearchOperations.
+ReadyAttack ready(const AttackSpec& spec);
 /// PGD, which is not in the table.
 ReadyAttack ready(const PgdOptions& options);
 

@@ -10,7 +10,10 @@ namespace hpm {
 
 static constexpr int64_t kTimedPiece = 64;  // images
 
-void TimedMonitor::step(int64_t done, const std::string& note) { outer_.step(done, note); }
+void TimedMonitor::step(int64_t done, const std::string& note) {
+  outer_.step(done, note);
+  if (up()) throw TimeIsUp("the time is up");
+}
 
 void TimedMonitor::tick() {
   outer_.tick();

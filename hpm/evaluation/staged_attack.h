@@ -15,7 +15,7 @@ class TimeIsUp : public Error {
   using Error::Error;
 };
 
-/// Throws TimeIsUp at the first tick after the deadline.
+/// Throws TimeIsUp at the first tick or step after the deadline.
 class TimedMonitor : public Monitor {
  public:
   TimedMonitor(Monitor& outer, const std::optional<std::chrono::steady_clock::time_point>& deadline)

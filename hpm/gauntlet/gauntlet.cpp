@@ -24,7 +24,8 @@ namespace {
 
 constexpr int64_t kSelfTested = 32;  // images with a planted point
 constexpr int64_t kSampled = 12;     // survivors that the protocol fast attacks by FAB-T and Square
-constexpr int64_t kCompany = 8;      // images in the batches of a batch-dependent defence
+constexpr int64_t kCompany = 8;      // images in the batches of a batch-dependent defence, judged image by image
+constexpr int64_t kWholeBatch = 25;  // and where a batch is judged as a whole
 
 const GauntletEntry& entry_of(const std::string& name) {
   std::vector<std::string> names;
@@ -90,7 +91,9 @@ class Gauntlet {
   /// The defence with what it is said to be, and the surrogates of someone who knows it.
   std::unique_ptr<Defence> declared() const {
     if (entry_.defence) return entry_.defence(setting_);
-    FunctionDefenceOptions options{.contexts = {entry_.context}, .company_size = kCompany, .seed = setting_.seed};
+    FunctionDefenceOptions options{.contexts = {entry_.context},
+                                   .company_size = entry_.context == "joint" ? kWholeBatch : kCompany,
+                                   .seed = setting_.seed};
     options.surrogates.push_back(
         smoothed_surrogate(prediction_.logits, {.sigma = setting_.threat.eps / 2, .samples = 4}));
     options.surrogates.back().only_named = prediction_.coupling == Coupling::batch;

@@ -22,9 +22,13 @@ std::map<std::string, Attack> attacks(bool of_full_length) {
     AttackSpec spec{.name = entry.name, .steps = of_full_length ? 100 : 24, .targets = 2, .queries = 60};
     if (entry.name.starts_with("fab")) spec.steps = 16;
     if (entry.name == "square" && of_full_length) spec.queries = 400;
-    all[entry.name] = [spec, run = entry.run](auto& m, auto& i, auto& t, auto& w) {
-      return run(m, i, t, spec, streams, w);
+    const auto attack = [run = entry.run](const AttackSpec& with) {
+      return [with, run](auto& m, auto& i, auto& t, auto& w) { return run(m, i, t, with, streams, w); };
     };
+    all[entry.name] = attack(spec);
+    spec.at_once = 1000, spec.restarts = 2;
+    if (entry.name == "apgd-t" || entry.name == "fab-t" || entry.name == "relaxation")
+      all[entry.name + " at once"] = attack(spec);
   }
   return all;
 }

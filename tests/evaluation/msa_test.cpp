@@ -147,7 +147,7 @@ TEST_F(Msa, GoesOnFromItsJournalToTheResultOfAnUndisturbedRun) {
   int64_t starts = 0;
   for (bool done = false; !done; ++starts) {
     Journal journal(folder.path, "a test", starts > 0);
-    test::Killer monitor(150 * (starts + 1));
+    test::Killer monitor(150);
     try {
       const auto result = msa(model, {}, images, threat, o, monitor, WorkLog(journal));
       done = true;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "hpm/attacks/apgd.h"
+#include "hpm/attacks/fab.h"
 #include "hpm/attacks/square.h"
 #include "hpm/evaluation/checks/check_view_impl.h"
 #include "hpm/evaluation/checks/first_finds_impl.h"
@@ -19,7 +20,8 @@ class AttackingChecks {
   static ApgdOptions convergence_attack() { return {.steps = 200, .stream = "check convergence"}; }
   static SquareOptions final_square() { return {.queries = 1000, .stream = "check square"}; }
   static SquareOptions sampled_square() { return {.queries = 500, .stream = "check sample"}; }
-  /// How many of so many survivors square_on_a_sample() attacks.
+  static FabOptions sampled_fab() { return {.steps = 20, .targets = 3, .at_once = 64, .stream = "check fab"}; }
+  /// How many of so many survivors the checks on a sample attack.
   static int64_t sampled(int64_t survivors) { return std::min(survivors, std::clamp<int64_t>(survivors / 8, 8, 32)); }
 
   /// With the whole box allowed, an attack that sees the gradient breaks everything. On the sample.
@@ -31,11 +33,18 @@ class AttackingChecks {
   CheckOutcome square_after_white_box() const;
   /// A few queries on a few survivors: what breaks here hides from the gradient, wherever it comes from.
   CheckOutcome square_on_a_sample() const;
+  /// A short walk to the decision boundary, for some survivors. It follows the gradient too, but lands beside the
+  /// boundary where a climb of the loss goes past: among predictions that tie, or that change in narrow gaps.
+  CheckOutcome fab_on_a_sample() const;
 
  private:
   struct Broken {
     int64_t images, survivors;
   };
+  using SampledAttack = std::function<AttackResult(const Images& images)>;
+  /// Fails where `attack` (`words` say how it attacks) breaks two images or more, and more than `part` of the sample.
+  CheckOutcome on_a_sample(const std::string& name, const std::string& words, double part,
+                           const SampledAttack& attack) const;
   using Attack = std::function<Tensor(AttackModel& model, const Images& images)>;
   /// How many of the survivors `attack` (-> [N] bool, broken) breaks with any of `models`, and how many there are. In
   /// joint batches are attacked whole, and what counts is how many fewer are right in the worst one found.

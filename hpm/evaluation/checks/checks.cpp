@@ -190,6 +190,7 @@ class Checks {
     if (view_.options.level == "full") all.push_back(attacks_.convergence());
     if (view_.options.level == "full" || finds_.own_square()) all.push_back(attacks_.square_after_white_box());
     else all.push_back(attacks_.square_on_a_sample());
+    if (!finds_.own_fab()) all.push_back(attacks_.fab_on_a_sample());
     for (auto& check : all) {
       check.context = view_.outcome().context;
       if (check.status != Status::failed) check.cause = Cause::none;
@@ -234,6 +235,7 @@ Passes check_passes(const CheckOptions& options, int64_t n, int64_t surrogates) 
   total += (unbounded + zero_gradients + Passes{0, 1}) * (sample * surrogates);
   total += gradient_fidelity_passes() * sample;
   total += (budget_of(AttackingChecks::sampled_square()).passes + prediction * 2) * AttackingChecks::sampled(n);
+  total += (budget_of(AttackingChecks::sampled_fab()).passes + prediction * 2) * AttackingChecks::sampled(n);
   if (options.level == "full") {
     total += (budget_of(AttackingChecks::convergence_attack()).passes + prediction) * (n * surrogates);
     total += (budget_of(AttackingChecks::final_square()).passes + prediction) * n;

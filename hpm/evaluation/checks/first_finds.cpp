@@ -48,6 +48,12 @@ bool FirstFinds::own_square() const {
   });
 }
 
+bool FirstFinds::own_fab() const {
+  return std::any_of(view_.evaluation.attacks.begin(), view_.evaluation.attacks.end(), [&](const auto& attack) {
+    return attack.name.starts_with("fab") && attack.passes.forward > 0 && attack.context == view_.outcome().context;
+  });
+}
+
 int64_t FirstFinds::of_square() const {
   if (!view_.outcome().surrogates.empty()) return of_kind(SurrogateKind::query);
   int64_t first = 0;

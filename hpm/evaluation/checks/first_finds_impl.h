@@ -20,6 +20,8 @@ class FirstFinds {
   bool attacked_by(SurrogateKind kind) const;
   /// Whether the evaluation had a Square of its own, after attacks with gradients.
   bool own_square() const;
+  /// Whether FAB attacked in the evaluation, everything or a sample.
+  bool own_fab() const;
 
  private:
   Tensor broken_by_leading() const;  // [N] bool, in this context

@@ -174,9 +174,11 @@ Tensor in_random_order(const Tensor& rows, const Tensor& index, uint64_t seed) {
   return rows.index_select(0, by_number.index_select(0, std::get<1>(draws.sort(true, 0, false))));
 }
 
-int64_t sample_size(const std::optional<int64_t>& given, int64_t core_passes, int64_t passes_of_one) {
+int64_t core_passes(int64_t images) { return 100 * images; }
+
+int64_t sample_size(const std::optional<int64_t>& given, int64_t attacked, int64_t passes_of_one) {
   if (given) return *given;
-  const auto affordable = core_passes / kPartOfCore / passes_of_one;
+  const auto affordable = core_passes(attacked) / kPartOfCore / passes_of_one;
   return affordable < kLeast ? 0 : std::min(affordable, kMost);
 }
 

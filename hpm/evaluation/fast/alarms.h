@@ -1,6 +1,6 @@
 // defines: AlarmOptions, zero_gradient_alarm(), still_loss_alarm(), fidelity_alarm(), random_alarm(), coupled_alarm(),
 //          probabilities_alarm(), steps_alarm(), nearer_alarm(), stand_in_alarm(), beyond_alarm(), in_random_order(),
-//          sample_size(), sampled_passes(), queried(), autoattack_spec(), LookedAt, look_at_gradients()
+//          core_passes(), sample_size(), sampled_passes(), queried(), autoattack_spec(), LookedAt, look_at_gradients()
 #pragma once
 #include "hpm/evaluation/evaluation.h"
 #include "hpm/io/journal.h"
@@ -59,10 +59,13 @@ AlarmResult beyond_alarm(const std::string& name, const StageResult* stage, cons
 /// `rows` [m] (places) in an order drawn at random, which depends on the seed and the images' numbers `index` alone.
 Tensor in_random_order(const Tensor& rows, const Tensor& index, uint64_t seed);
 
+/// What the core mostly takes for so many images. What it did take depends a little on how rows were packed, and no
+/// verdict may.
+int64_t core_passes(int64_t images);
 /// How many survivors FAB-T and Square attack in full: `given` (AlarmOptions::sample); else as many as a quarter of the
-/// core's forward passes pays for, at most 60, and none where that is fewer than 12, which would prove little.
-/// `passes_of_one`: sampled_passes().
-int64_t sample_size(const std::optional<int64_t>& given, int64_t core_passes, int64_t passes_of_one);
+/// core_passes() of the images `attacked` pays for, at most 60, and none where that is fewer than 12, which would prove
+/// little. `passes_of_one`: sampled_passes().
+int64_t sample_size(const std::optional<int64_t>& given, int64_t attacked, int64_t passes_of_one);
 /// Forward passes of FAB-T and Square for one image.
 int64_t sampled_passes(Norm norm, int64_t classes);
 

@@ -67,9 +67,8 @@ class Fast {
 
   Evaluation operator()() {
     staged_.begin();
-    core_ = staged_.attack("core", ready(core_spec(), options_.batch_size),
-                           shuffled(staged_.clean_correct().nonzero().squeeze(1)));
-    staged_.attack("tail", ready(tail_spec(norm_, defence_.classes()), options_.batch_size), nearest_ones(staged_));
+    core_ = staged_.attack("core", in_batches(core_spec()), shuffled(staged_.clean_correct().nonzero().squeeze(1)));
+    staged_.attack("tail", in_batches(tail_spec(norm_, defence_.classes())), nearest_ones(staged_));
     sample();
     look();
     if (!fast_.fired().empty() && !options_.alarms.no_escalate) escalate();
@@ -78,6 +77,11 @@ class Fast {
   }
 
  private:
+  ReadyAttack in_batches(AttackSpec spec) const {
+    spec.at_once = options_.batch_size;
+    return ready(spec);
+  }
+
   /// An order that depends on the seed and the images' numbers alone.
   Tensor shuffled(const Tensor& rows) const { return in_random_order(rows, staged_.on().images.index, options_.seed); }
 
@@ -86,16 +90,16 @@ class Fast {
     const auto standing = staged_.survivors();
     const auto order = shuffled(standing);
     const auto classes = defence_.classes();
-    sample_ = first_of(order, sample_size(options_.alarms.sample, core_.passes, sampled_passes(norm_, classes)));
+    sample_ = first_of(order, sample_size(options_.alarms.sample, core_.attacked, sampled_passes(norm_, classes)));
     drawn_from_ = standing.numel();
     const auto some = first_of(order, std::max(sample_.numel(), queried(standing.numel())));
     for (const auto& surrogate : defence_.surrogates(0, {.quick = false}))
       if (surrogate.kind == SurrogateKind::transfer && surrogate.unavailable.empty())
-        transfers_.push_back(staged_.attack("transfer from " + surrogate.name,
-                                            ready(transfer_spec(norm_), options_.batch_size), some, surrogate));
+        transfers_.push_back(
+            staged_.attack("transfer from " + surrogate.name, in_batches(transfer_spec(norm_)), some, surrogate));
     const auto on_sample = [&](const char* name) {
-      return staged_.attack(fmt::format("{} on a sample", name),
-                            ready(autoattack_spec(name, norm_, classes), options_.batch_size), sample_);
+      return staged_.attack(fmt::format("{} on a sample", name), in_batches(autoattack_spec(name, norm_, classes)),
+                            sample_);
     };
     fab_ = on_sample("fab-t");
     square_ = on_sample("square");
@@ -165,7 +169,7 @@ class Fast {
   void escalate() {
     fast_.escalated = true;
     for (const auto& spec : autoattack_specs(norm_, defence_.classes()))
-      staged_.attack("AutoAttack " + spec.name, ready(spec, options_.batch_size), staged_.survivors());
+      staged_.attack("AutoAttack " + spec.name, in_batches(spec), staged_.survivors());
   }
 
   /// Of the first stage that attacked a sample alone: the core where the time was up, else FAB-T and Square.
@@ -191,7 +195,7 @@ class Fast {
     if (options_.alarms.sample == 0) return "--sample 0";
     return fmt::format("FAB-T and Square on 12 survivors would cost {:.1f} times the core (--sample 12)",
                        12. * static_cast<double>(sampled_passes(norm_, defence_.classes())) /
-                           std::max(1., static_cast<double>(core_.passes)));
+                           std::max(1., static_cast<double>(core_passes(core_.attacked))));
   }
 
   Evaluation finish() {

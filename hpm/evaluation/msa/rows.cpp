@@ -171,7 +171,9 @@ class RowTarget : public TargetAttack {
     const auto finder = own_gradient(surrogate) ? std::string() : surrogate.name;
     run_.observer.begin_attack({finder, surrogate.kind, spec.name, outcome_.context}, target_);
     const RandomStreams streams(seed_of(run_.options, surrogate.name, outcome_.context));
-    const auto attack = ready(spec, run_.options.batch_size);
+    auto packed = spec;
+    packed.at_once = run_.options.batch_size;
+    const auto attack = ready(packed);
     const auto work = [&](const Tensor& places, Monitor& progress) {
       auto chunk = run_.images.select(places);
       chunk.clean_logits = clean_logits_.index_select(0, places.to(clean_logits_.device()));
