@@ -6,14 +6,16 @@
 namespace hpm::app {
 
 std::string Cost::text() const {
+  const auto shared = workers > 1 ? fmt::format(", shared by {} workers", workers) : "";
+  const auto each = [&](double all) { return std::ceil(all / static_cast<double>(workers)); };
   const auto typical = usual ? fmt::format("usually some {} forward passes for an image that survives ({:.0f} s); ",
-                                           usual->forward, std::ceil(usual_seconds))
+                                           usual->forward, each(usual_seconds))
                              : "";
   return typical +
          fmt::format(
              "at most {} forward and {} backward passes an image, {} images, {} radii: some {:.0f} s of passes on this "
-             "machine if every image survived",
-             passes.forward, passes.backward, images, radii, std::ceil(seconds));
+             "machine{} if every image survived",
+             passes.forward, passes.backward, images, radii, each(seconds), shared);
 }
 
 void Cost::print(const CommandLine& line) const {
@@ -22,8 +24,11 @@ void Cost::print(const CommandLine& line) const {
                               {"backward_passes_per_image", passes.backward},
                               {"images", images},
                               {"radii", radii},
-                              {"seconds_at_most", std::ceil(seconds)}};
-  if (usual) json["usual_forward_passes_per_image"] = usual->forward, json["usual_seconds"] = std::ceil(usual_seconds);
+                              {"seconds_at_most", std::ceil(seconds / static_cast<double>(workers))}};
+  if (workers > 1) json["workers"] = workers;
+  if (usual)
+    json["usual_forward_passes_per_image"] = usual->forward,
+    json["usual_seconds"] = std::ceil(usual_seconds / static_cast<double>(workers));
   fmt::print("{}\n", json_text(json));
 }
 

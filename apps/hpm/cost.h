@@ -10,9 +10,10 @@ struct Cost {
   Passes passes;                     ///< an image
   int64_t images = 0;                ///< that get them
   int64_t radii = 1;                 ///< how often
-  double seconds = 0;                ///< of all passes, on this machine
+  double seconds = 0;                ///< of all passes, by one process of this machine
   std::optional<Passes> usual = {};  ///< what an image that survives usually takes, where that is known
   double usual_seconds = 0;
+  int64_t workers = 1;                        ///< processes that share them
   std::string text() const;                   ///< a line for the user
   void print(const CommandLine& line) const;  ///< what --dry-run prints
 };

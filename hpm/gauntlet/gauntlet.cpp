@@ -22,6 +22,7 @@
 namespace hpm {
 namespace {
 
+constexpr int64_t kAimedAt = 4;      // wrong classes, of the relaxation attack through a twin
 constexpr int64_t kSelfTested = 32;  // images with a planted point
 constexpr int64_t kSampled = 12;     // survivors that the protocol fast attacks by FAB-T and Square
 constexpr int64_t kCompany = 8;      // images in the batches of a batch-dependent defence, judged image by image
@@ -199,7 +200,8 @@ class Gauntlet {
       AttackedDefence attacked(defence, target, twin_surrogate("twin", "", twins_[i]));
       for (const char* name : {"apgd-ce", "relaxation"}) {
         AttackSpec spec{.name = name, .steps = options_.steps, .restarts = options_.restarts};
-        if (spec.name == "relaxation") spec.steps = attack_entry(name).steps;
+        if (spec.name == "relaxation") spec.steps = attack_entry(name).steps, spec.targets = kAimedAt;
+        spec.at_once = options_.batch_size;
         const RandomStreams streams(setting_.seed + 1000 * (i + 1));
         const auto rows = held.nonzero().squeeze(1);
         for_chunks(setting_.images.subset(rows), options_.batch_size, [&](const Images& chunk, int64_t begin) {

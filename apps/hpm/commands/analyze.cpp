@@ -123,7 +123,9 @@ int analyze(const Arguments& arguments) {
   const auto passes = analysis_passes(model, threat, options);  // refuses bad options before a folder is made
   if (line.dry_run) {
     if (!workers.first()) return 0;
-    cost_of(model.classifier, images.slice(0, std::min<int64_t>(images.size(), 64)), passes, images.size()).print(line);
+    auto cost = cost_of(model.classifier, images.slice(0, std::min<int64_t>(images.size(), 64)), passes, images.size());
+    cost.workers = workers.size();
+    cost.print(line);
     return 0;
   }
 

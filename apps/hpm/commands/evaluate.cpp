@@ -70,11 +70,12 @@ void to_device(EvaluationInput& input, const EvaluationOptions& options, Monitor
 
 /// Says what the attacks will take; false for --dry-run, which goes no further.
 bool say_cost(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan,
-              CommandLine& line) {
+              int64_t workers, CommandLine& line) {
   if (!line.dry_run && (line.quiet || options.is("clean") || options.is("pgd"))) return true;
   const auto images = image_set(input.data, input.index, input.model.classifier.device());
-  const auto cost = cost_of(input.model.classifier, images.slice(0, std::min<int64_t>(images.size(), 64)), plan.passes,
-                            images.size(), plan.radii, plan.usual);
+  auto cost = cost_of(input.model.classifier, images.slice(0, std::min<int64_t>(images.size(), 64)), plan.passes,
+                      images.size(), plan.radii, plan.usual);
+  cost.workers = workers;
   if (line.dry_run) cost.print(line);
   else line.monitor().say(cost.text());
   return !line.dry_run;
@@ -131,7 +132,7 @@ int evaluate(const Arguments& arguments) {
   const auto plan = plan_evaluation(input, options);
   for (const auto& unused : plan.unused) line.warn_unused(unused.name, unused.why);
   for (const auto& text : plan.notes) line.monitor().warn(text);
-  if (workers.first() ? !say_cost(input, options, plan, line) : line.dry_run) return 0;
+  if (workers.first() ? !say_cost(input, options, plan, workers.size(), line) : line.dry_run) return 0;
   return share(input, options, plan, workers, arguments, line);
 }
 
