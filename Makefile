@@ -10,7 +10,7 @@ SCALE_FLAGS ?= --model checkpoints/fashion-mnist-linf-0.1.safetensors --model-fl
 PREFIX ?= /usr/local
 BUILD := build/$(PRESET)
 
-.PHONY: help setup program build install demo wheel docs test quick oracles scale mutations chaos fuzz format tidy clean FORCE
+.PHONY: help setup program build install demo wheel release docs test quick oracles scale mutations chaos fuzz format tidy clean FORCE
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ demo: program  ## the main job on Fashion-MNIST, from nothing to runs/demo/repor
 wheel: | setup  ## the Python package as a wheel in dist/, audited (docs/python.md)
 	@.venv/bin/python -m pip wheel --quiet --disable-pip-version-check . --no-build-isolation --no-deps -w dist
 	@.venv/bin/python scripts/audit_wheel.py $$(ls -t dist/*.whl | head -1); echo "wheel: $$SECONDS s"
+
+VERSION ?=
+release: | setup  ## what a release hands out, in dist/, and its tag: make release VERSION=X.Y.Z (docs/releases.md)
+	@.venv/bin/python scripts/release "$(VERSION)" --tag
 
 docs: program  ## the documentation site: build/docs/index.html (needs pip; doxygen for the C++ reference)
 	@python3 scripts/docs/build.py --program $(BUILD)/hpm; echo "docs: $$SECONDS s"

@@ -140,6 +140,7 @@ std::string gauntlet_page(const std::vector<GauntletResult>& rows, const std::st
                       "to flag the defence with the right cause; no check may flag an honest one.",
                   .columns = {"Defence", "Why it seems robust", "Flagged", "Clean", "Careless", "AutoAttack", "MSA",
                               "Truth", "Self-test", "Verdict"},
+                  .sortable = true,
                   .text_columns = 3};
   int64_t passed = 0;
   for (const auto& r : rows) {

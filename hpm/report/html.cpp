@@ -1,9 +1,13 @@
 #include "hpm/report/html.h"
 
 #include "hpm/core/text.h"
+#include "hpm/report/table_script.h"
 
 namespace hpm {
 namespace {
+
+constexpr const char* kSortable = "<table class=\"sortable\">";
+constexpr size_t kManyRows = 8;  // fewer are seen at a glance
 
 bool is_digit(std::string_view text, size_t i) { return i < text.size() && text[i] >= '0' && text[i] <= '9'; }
 
@@ -39,8 +43,10 @@ std::string typeset(std::string_view text) {
 }
 
 std::string html_table(const HtmlTable& table) {
-  std::string out =
-      table.classes.empty() ? "<table>" : fmt::format(R"(<table class="{}">)", escape_html(table.classes));
+  const bool sortable = table.sortable && table.rows.size() >= kManyRows;
+  std::string out = sortable                ? kSortable
+                    : table.classes.empty() ? "<table>"
+                                            : fmt::format(R"(<table class="{}">)", escape_html(table.classes));
   if (!table.caption.empty()) out += "<caption>" + table.caption + "</caption>";
   out += "\n<thead><tr>";
   const auto shown = [&](size_t c) {
@@ -78,12 +84,13 @@ bool is_page(std::string_view beginning) {
 }
 
 std::string html_page(const std::string& title, const std::string& body) {
+  const bool scripted = body.find(kSortable) != std::string::npos;
   return fmt::format(R"(<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="generator" content="hpm">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:{}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{}</title>
@@ -92,10 +99,11 @@ std::string html_page(const std::string& title, const std::string& body) {
 {}</style>
 </head>
 <body>
-{}</body>
+{}{}</body>
 </html>
 )",
-                     escape_html(title), page_style(), body);
+                     scripted ? "; " + table_script_policy() : "", escape_html(title), page_style(), body,
+                     scripted ? "<script>" + table_script() + "</script>\n" : "");
 }
 
 }  // namespace hpm

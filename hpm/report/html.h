@@ -23,6 +23,7 @@ struct HtmlTable {
   std::vector<std::vector<std::string>> rows = {};
   std::vector<std::string> row_classes = {};  ///< by row, may be shorter
   std::string classes = {};                   ///< "pairs": names and long values
+  bool sortable = false;                      ///< a reader may sort and filter it, where it has many rows
   size_t text_columns = 1;                    ///< the first so many are text, the others numbers
 };
 std::string html_table(const HtmlTable& table);
@@ -33,7 +34,8 @@ std::string responsive(const std::function<std::string(double width)>& chart);
 /// Whether a file that begins so was made by html_page.
 bool is_page(std::string_view beginning);
 
-/// A complete, self-contained document: no script, no external resource, a content security policy that forbids both.
+/// A complete, self-contained document: no external resource, and no script but the one that sorts tables, where there
+/// is one to be sorted. A content security policy forbids everything else.
 std::string html_page(const std::string& title, const std::string& body);
 
 std::string page_style();   ///< the style sheet of the page, charts included

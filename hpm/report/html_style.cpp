@@ -73,6 +73,11 @@ font-variant-numeric:tabular-nums}
 caption{caption-side:bottom;text-align:left;color:var(--soft);font-size:.82rem;padding-top:.5rem}
 th,td{text-align:left;vertical-align:top;padding:.42rem .8rem .42rem 0;border-bottom:1px solid var(--line)}
 thead th{font-size:.78rem;font-weight:600;color:var(--soft);vertical-align:bottom}
+thead button{all:unset;cursor:pointer}thead button:hover{color:var(--ink)}
+thead button:focus-visible{outline:2px solid var(--hpm);outline-offset:2px}
+[aria-sort=ascending] button::after{content:" \2191"}[aria-sort=descending] button::after{content:" \2193"}
+.filter{display:block;margin:1rem 0 0;font-size:.82rem;color:var(--soft)}
+.filter input{font:inherit;color:var(--ink);background:var(--paper);border:1px solid var(--line);border-radius:3px;padding:.15rem .4rem}
 tbody th{font-weight:600}
 .num{text-align:right;white-space:nowrap}
 .pairs td{overflow-wrap:anywhere}.pairs thead{display:none}

@@ -182,7 +182,7 @@ std::string make_report(const std::vector<RunFiles>& files, const std::string& t
   }
   body += sections::provenance(c, files);
   const auto footer = "<footer class=\"note\">Written by hpm " + escape_html(c.runs.front().hpm_version) +
-                      ". One file, no scripts, nothing loaded from elsewhere.</footer>\n";
+                      ". One file, nothing loaded from elsewhere.</footer>\n";
   return html_page(shown, head + "<main>\n" + first + navigation(body) + body + "</main>\n" + footer);
 }
 

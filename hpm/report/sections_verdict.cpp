@@ -81,7 +81,7 @@ std::string name_cell(const ModelRow& row) {
 std::string side_table(const Comparison& c) {
   const bool compared =
       std::any_of(c.rows.begin(), c.rows.end(), [](const ModelRow& row) { return row.control.has_value(); });
-  HtmlTable table{.columns = {"Model", "n", "Clean", "Robust, worst case"}};
+  HtmlTable table{.columns = {"Model", "n", "Clean", "Robust, worst case"}, .sortable = true};
   std::string caption =
       "Percent of the images, with 95 % Wilson intervals. Robust: still classified correctly after "
       "everything that attacked the model.";

@@ -1,8 +1,9 @@
 #include <nlohmann/json.hpp>
 
-#include "callable_defence.h"
+#include "callable_surrogate.h"
 #include "engine.h"
 #include "hpm/core/error.h"
+#include "hpm/defences/function_defence.h"
 #include "hpm/evaluation/analysis/analysis_results.h"
 #include "hpm/evaluation/checks/input_warnings.h"
 #include "hpm/evaluation/run/dataset_images.h"
@@ -64,9 +65,16 @@ EvaluationInput input_of(const HpmModel& model, const EvaluatedImages& images, c
   for (const auto& surrogate : call.surrogates)
     input.surrogates.push_back(as_surrogate(surrogate, model.classifier.classes()));
   if (call.coupled) {
-    input.composed = [classifier = model.classifier, surrogates = input.surrogates, peers = input.peers](
-                         const ImageSet& set, int64_t batch_size) -> std::unique_ptr<Defence> {
-      return std::make_unique<CallableDefence>(classifier, surrogates, peers, set.index, batch_size);
+    const PredictionFunction function{
+        .logits = [classifier = model.classifier](const Tensor& x) { return classifier.logits(x); },
+        .classes = model.classifier.classes(),
+        .coupling = Coupling::batch};
+    auto stand_ins = input.surrogates;
+    for (auto& surrogate : peer_surrogates(input.peers)) stand_ins.push_back(std::move(surrogate));
+    input.composed = [function, stand_ins](const ImageSet& set, int64_t batch_size) -> std::unique_ptr<Defence> {
+      const FunctionDefenceOptions in_batches{
+          .surrogates = stand_ins, .contexts = {"joint"}, .company_size = batch_size};
+      return std::make_unique<FunctionDefence>(function, set, in_batches);
     };
     input.defence = [composed = input.composed, company = options.company](const ImageSet& set) {
       return composed(set, company);

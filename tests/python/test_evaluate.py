@@ -139,6 +139,9 @@ def test_msa_attacks_a_coupled_batch_as_one_object(tiny: Any, x: Any) -> None:
     with torch.no_grad():
         right = torch.cat([centred(p).argmax(1) for p in result.adversarial.split(12)]) == labels
     assert bool((right == result.flags).all())
+    greedy = hpm.msa(defence, x, labels, eps=0.06, checks="none", surrogates=["self", "gmsa-min"], steps=5)
+    assert {"self", "gmsa-min"} <= {attack["surrogate"] for attack in greedy.results["attacks"]}
+    assert greedy.robust_accuracy < 100
 
 
 def test_a_defence_that_cannot_be_judged_is_refused(tiny: Any, x: Any, y: Any) -> None:

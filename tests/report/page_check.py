@@ -4,6 +4,7 @@ page: tags balance, ids are unique and linked, nothing is loaded from elsewhere,
 png:  prints "WIDTH HEIGHT CHANNELS HEXBYTES" of a PNG decoded without libpng.
 """
 import base64
+import hashlib
 import html.parser
 import re
 import struct
@@ -40,6 +41,7 @@ class Page(html.parser.HTMLParser):
     def __init__(self):
         super().__init__()
         self.open, self.problems, self.ids, self.links, self.images = [], [], [], [], 0
+        self.policy, self.scripts = "", 0
 
     def handle_starttag(self, tag, attributes):
         self.look(tag, attributes)
@@ -49,6 +51,14 @@ class Page(html.parser.HTMLParser):
     def handle_startendtag(self, tag, attributes):
         self.look(tag, attributes)
 
+    def handle_data(self, data):
+        """A script must be the only one, and the one that the policy names by its hash."""
+        if "script" in self.open:
+            digest = base64.b64encode(hashlib.sha256(data.encode()).digest()).decode()
+            self.scripts += 1
+            if self.scripts > 1 or f"script-src 'sha256-{digest}'" not in self.policy:
+                self.problems.append(f"script at {self.getpos()}")
+
     def handle_endtag(self, tag):
         if not self.open or self.open[-1] != tag:
             self.problems.append(f"</{tag}> at {self.getpos()} closes {self.open[-1:]}")
@@ -56,7 +66,9 @@ class Page(html.parser.HTMLParser):
             self.open.pop()
 
     def look(self, tag, attributes):
-        if tag in ("script", "iframe", "object", "embed", "base", "form"):
+        if tag == "meta" and dict(attributes).get("http-equiv") == "Content-Security-Policy":
+            self.policy = dict(attributes)["content"]
+        if tag in ("iframe", "object", "embed", "base", "form"):
             self.problems.append(f"<{tag}> at {self.getpos()}")
         for name, value in attributes:
             value = value or ""

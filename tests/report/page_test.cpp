@@ -92,6 +92,26 @@ TEST(Page, EscapesEveryStringOfTheRun) {
   EXPECT_EQ(test::page_check("page", folder / "page.html").substr(0, 3), "ok ");
 }
 
+TEST(Page, HasAScriptOnlyWhereManyRowsAreCompared) {
+  HPM_NEED_PYTHON();
+  HtmlTable table{.columns = {"Model"}, .sortable = true};
+  const auto page_of = [&](size_t rows) {
+    table.rows.assign(rows, {"a"});
+    return html_page("t", html_table(table));
+  };
+  EXPECT_FALSE(contains(page_of(7), "<script"));
+  EXPECT_FALSE(contains(page_of(7), "script-src"));
+  const auto many = page_of(8);
+  EXPECT_TRUE(contains(many, "<table class=\"sortable\">"));
+  const test::TemporaryFolder folder;
+  test::write_text(folder / "page.html", many);
+  EXPECT_EQ(test::page_check("page", folder / "page.html"), "ok 0 images\n");
+  auto other = many;
+  other.replace(other.find("querySelectorAll"), 5, "QUERY");
+  test::write_text(folder / "page.html", other);
+  EXPECT_NE(test::page_check("page", folder / "page.html").find("script at"), std::string::npos);
+}
+
 TEST(Page, TakesASingleRunOfAPlainModel) {
   auto run = test::sample_run("base");
   for (const char* field : {"role", "checks", "curve", "class_names", "predictions", "attacks"})

@@ -1,0 +1,74 @@
+"""scripts/release on a clone of this repository: what it refuses, and what it makes (without the wheel).
+
+    python tests/release/release.py REPOSITORY
+"""
+import hashlib
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+SKIPPED = 77
+
+
+def run(*command, cwd=None):
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def main():
+    source = Path(sys.argv[1])
+    if not (source / ".git").exists() or run("git", "-C", str(source), "rev-parse", "HEAD").returncode:
+        print("needs a git repository: skipped")
+        return SKIPPED
+    if run(sys.executable, "-c", "import scikit_build_core").returncode:
+        print("needs scikit-build-core (make setup): skipped")
+        return SKIPPED
+    with tempfile.TemporaryDirectory() as folder:
+        clone, out = Path(folder) / "clone", Path(folder) / "dist"
+        assert run("git", "clone", "-q", str(source), str(clone)).returncode == 0
+        # What is tested is the script of this tree.
+        (clone / "scripts/release").write_bytes((source / "scripts/release").read_bytes())
+        for setting in ("user.name", "user.email"):
+            run("git", "config", setting, "test", cwd=clone)
+
+        def release(version, *more):
+            return run(sys.executable, str(clone / "scripts/release"), version, "--out", str(out), "--without-wheel", *more)
+
+        def commit(message):
+            run("git", "add", "-A", cwd=clone)
+            run("git", "commit", "-qm", message, cwd=clone)
+
+        commit("the script")
+        lists = clone / "CMakeLists.txt"
+        assert "MAJOR.MINOR.PATCH" in release("9.9").stderr
+        assert "CMakeLists.txt has version" in release("9.9.9").stderr
+        lists.write_text(re.sub(r"project\(hpm VERSION [0-9.]+", "project(hpm VERSION 9.9.9", lists.read_text()))
+        assert "changes that no commit holds" in release("9.9.9").stderr
+        commit("the version")
+        assert "no section" in release("9.9.9").stderr
+        log = clone / "CHANGELOG.md"
+        log.write_text(log.read_text().replace("## [Unreleased]", "## [Unreleased]\n\n## [9.9.9] - 2030-01-02", 1))
+        commit("the changelog")
+        assert not out.exists(), "a refused release wrote something"
+
+        done = release("9.9.9", "--tag")
+        assert done.returncode == 0, done.stderr
+        names = {path.name for path in out.iterdir()}
+        assert names == {"hpm-9.9.9.tar.gz", "hpm_robust-9.9.9.tar.gz", "SHA256SUMS", "release-notes.md"}, names
+        for line in (out / "SHA256SUMS").read_text().splitlines():
+            digest, name = line.split("  ")
+            assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest, name
+        with tarfile.open(out / "hpm-9.9.9.tar.gz") as archive:
+            files = archive.getnames()
+        assert "hpm-9.9.9/Makefile" in files and not any("/build/" in name or ".venv" in name for name in files)
+        assert "Python" in (out / "release-notes.md").read_text()
+        assert "v9.9.9" in run("git", "tag", cwd=clone).stdout
+        assert "already" in release("9.9.9").stderr
+    print("ok")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
