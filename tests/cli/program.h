@@ -22,12 +22,13 @@ struct ProgramRun {
   std::string out, err;
 };
 
-/// Runs `hpm <arguments>` in `folder` through a shell.
-inline ProgramRun program(const std::string& arguments, const std::filesystem::path& folder = ".") {
+/// Runs `hpm <arguments>` in `folder` through a shell; `environment`: "NAME=value ..." for it alone.
+inline ProgramRun program(const std::string& arguments, const std::filesystem::path& folder = ".",
+                          const std::string& environment = "") {
   TemporaryFolder scratch;
   const auto err = (scratch / "err").string();
-  const auto command =
-      "cd '" + folder.string() + "' && '" + (binary_dir() / "hpm").string() + "' " + arguments + " 2>'" + err + "'";
+  const auto command = "cd '" + folder.string() + "' && " + environment + " '" + (binary_dir() / "hpm").string() +
+                       "' " + arguments + " 2>'" + err + "'";
   ProgramRun run;
   FILE* pipe = popen(command.c_str(), "r");
   std::array<char, 4096> buffer;

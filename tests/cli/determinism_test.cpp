@@ -1,0 +1,51 @@
+// What stays the same when a command is repeated elsewhere: docs/reliability.md has the table.
+#include "cli/program.h"
+#include "hpm/io/sha256.h"
+
+namespace hpm {
+namespace {
+
+using test::program;
+
+class Determinism : public testing::Test {
+ protected:
+  /// A short attack by gradient, FAB and Square on the committed model, with its adversarial images.
+  void attack(const std::string& name, const std::string& environment, const std::string& more = " --threads 1") {
+    const auto run = program(
+        "evaluate --quiet --checks none --data fashion-mnist --eps 0.1 --count 48 --model '" + base +
+            "' --protocol autoattack --steps 10 --targets 2 --queries 100 --save-adversarial --out " + name + more,
+        folder.path, environment);
+    ASSERT_EQ(run.status, 0) << run.err;
+  }
+  nlohmann::json flags(const std::string& name) { return test::read_json(folder / (name + "/results.json"))["robust"]; }
+  std::string images(const std::string& name) {
+    return sha256(std::string_view(test::text_of(folder / (name + "/adversarial.safetensors"))));
+  }
+  const std::string base = (test::source_dir() / "checkpoints/fashion-mnist-linf-0.1.safetensors").string();
+  test::TemporaryFolder folder;
+};
+
+TEST_F(Determinism, TheSameCommandGivesTheSameFlagsAndTheSameBytes) {
+  HPM_NEED_FASHION_MNIST();
+  attack("one", ""), attack("again", "");
+  EXPECT_EQ(flags("one"), flags("again"));
+  EXPECT_EQ(images("one"), images("again"));
+}
+
+TEST_F(Determinism, FlagsAreTheSameOnEveryInstructionSetAndNumberOfThreads) {
+  HPM_NEED_FASHION_MNIST();
+  attack("here", "");
+  for (const auto& [name, environment] : std::map<std::string, std::string>{
+           {"sse", "ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2"},
+           {"avx2", "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2"},
+           {"avx512", "ATEN_CPU_CAPABILITY=avx512 ONEDNN_MAX_CPU_ISA=AVX512_CORE MKL_ENABLE_INSTRUCTIONS=AVX512"}}) {
+    attack(name, environment);
+    EXPECT_EQ(flags(name), flags("here")) << name;
+  }
+  EXPECT_NE(images("sse"), images("here")) << "the variables had no effect: nothing is tested";
+  attack("threads", "", " --threads 2");
+  EXPECT_EQ(flags("threads"), flags("here"));
+}
+
+}  // namespace
+}  // namespace hpm
