@@ -1,6 +1,9 @@
 # The program hpm on Debian 12: docs/releases.md.
 FROM debian:12-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates git make sudo
+# PyTorch's wheels for the CPU alone are not on pip's own index.
+ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+ENV PIP_EXTRA_INDEX_URL=$PIP_EXTRA_INDEX_URL
 COPY . /hpm
 WORKDIR /hpm
 RUN make program

@@ -23,7 +23,7 @@ FOREIGN = re.compile(r"(libtorch|libc10|libgomp|libiomp|libshm|libcudart|libopen
 TORCH = re.compile(r"libtorch(_cpu|_python|_cuda)?\.so|libc10(_cuda)?\.so")
 SYSTEM = re.compile(
     r"(libstdc\+\+|libm|libgcc_s|libc|libpthread|libdl|librt|ld-linux-x86-64|ld-linux-aarch64|libz|libcrypto|libarchive|"
-    r"libturbojpeg|libjpeg|libpng16|libgomp[-\w]*)\.so[.\d]*"
+    r"libturbojpeg|libjpeg|libpng16|libdeflate|libgomp[-\w]*)\.so[.\d]*"
 )
 ALLOWED_FOLDERS = ("$ORIGIN/../torch/lib", "$ORIGIN/../../torch/lib")
 

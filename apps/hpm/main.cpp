@@ -31,10 +31,12 @@ std::string shell_quoted(const std::string& word) {
   return quoted + "'";
 }
 
-/// Training keeps the state of its last finished epoch, evaluate and analyze every finished chunk of an attack.
+/// Training keeps the state of its last finished epoch, evaluate and analyze every finished chunk of an attack, the
+/// gauntlet every row.
 void say_resume_command(const std::string& name, const app::Arguments& arguments) {
   const auto& folder = app::run_in_progress();
-  const bool resumable = name == "train" || name == "finetune" || name == "evaluate" || name == "analyze";
+  const bool resumable =
+      name == "train" || name == "finetune" || name == "evaluate" || name == "analyze" || name == "gauntlet";
   if (!resumable || folder.empty()) return;
   std::string command = "hpm " + name;
   for (const auto& argument : arguments)

@@ -383,11 +383,16 @@ std::vector<const GauntletEntry*> chosen_entries(const GauntletOptions& options)
   return chosen;
 }
 
-std::vector<GauntletRow> run_gauntlet(const GauntletSetting& setting, const GauntletOptions& options,
-                                      Monitor& monitor) {
+void require_possible(const GauntletSetting& setting, const GauntletOptions& options) {
+  chosen_entries(options);
   require(setting.images.size() > 0, "gauntlet: needs at least one image");
   require_guards(options);
   require(!setting.base.is_black_box(), "gauntlet: needs a network with its penultimate features as the base");
+}
+
+std::vector<GauntletRow> run_gauntlet(const GauntletSetting& setting, const GauntletOptions& options,
+                                      Monitor& monitor) {
+  require_possible(setting, options);
   std::vector<GauntletRow> rows;
   for (const auto* entry : chosen_entries(options)) {
     monitor.say("gauntlet: " + entry->name);

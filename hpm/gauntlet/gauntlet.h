@@ -1,5 +1,5 @@
 // defines: GauntletSetting, GauntletEntry, GauntletRow, GauntletOptions, gauntlet_table(), chosen_entries(),
-// run_gauntlet(), through()
+// require_possible(), run_gauntlet(), through()
 #pragma once
 #include <functional>
 #include <memory>
@@ -93,6 +93,9 @@ struct GauntletRow {
 /// The defences that these options ask for, in the order of the table or of `only`. Throws UsageError for an unknown
 /// name.
 std::vector<const GauntletEntry*> chosen_entries(const GauntletOptions& options);
+
+/// Throws UsageError for what run_gauntlet() refuses: unknown names, no images, a base without features.
+void require_possible(const GauntletSetting& setting, const GauntletOptions& options);
 
 /// Runs the gauntlet. Throws UsageError for an unknown name.
 std::vector<GauntletRow> run_gauntlet(const GauntletSetting& setting, const GauntletOptions& options,

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "hpm/core/error.h"
 #include "hpm/core/json_impl.h"
@@ -98,26 +99,53 @@ GauntletResult summary_of(const GauntletRow& row) {
   return out;
 }
 
-std::vector<GauntletResult> gauntlet_results(const GauntletSetting& setting, const GauntletOptions& options,
-                                             const Work& work) {
+namespace {
+
+Tensor bytes_of(const std::string& text) {
+  return torch::tensor(std::vector<uint8_t>(text.begin(), text.end()), at::kByte);
+}
+
+std::string text_of(const Tensor& bytes) {
+  const auto whole = bytes.contiguous();
+  return {reinterpret_cast<const char*>(whole.const_data_ptr<uint8_t>()), static_cast<size_t>(whole.numel())};
+}
+
+/// "row" or "failure".
+NamedTensors row_of(const std::string& name, const GauntletSetting& setting, GauntletOptions options,
+                    Monitor& monitor) {
+  options.only = {name};
+  try {
+    return {{"row", bytes_of(gauntlet_json({summary_of(run_gauntlet(setting, options, monitor).front())}))}};
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Abandoned&) {
+    throw;
+  } catch (const std::exception& error) {  // LibTorch's too
+    return {{"failure", bytes_of(name + ": " + error.what())}};
+  }
+}
+
+}  // namespace
+
+GauntletResults gauntlet_results(const GauntletSetting& setting, const GauntletOptions& options, const Work& work) {
+  require_possible(setting, options);
   std::vector<PieceOfWork> pieces;
   for (const auto& entry : chosen_entries(options)) pieces.push_back({entry->name, setting.images.index});
-  std::vector<GauntletResult> rows;
-  work.log.each(
-      pieces,
-      [&](size_t i) {
-        auto one = options;
-        one.only = {pieces[i].key};
-        const auto text = gauntlet_json({summary_of(run_gauntlet(setting, one, work.monitor).front())});
-        return NamedTensors{{"row", torch::tensor(std::vector<uint8_t>(text.begin(), text.end()), at::kByte)}};
-      },
-      [&](size_t i, const NamedTensors& done) {
-        const auto bytes = find_tensor(done, "row").contiguous();
-        const std::string_view text(reinterpret_cast<const char*>(bytes.const_data_ptr<uint8_t>()),
-                                    static_cast<size_t>(bytes.numel()));
-        rows.push_back(read_gauntlet(text, "the journal's row of " + pieces[i].key).front());
-      });
-  return rows;
+  GauntletResults results;
+  std::set<size_t> tried;
+  const auto run = [&](size_t i) {
+    tried.insert(i);
+    return row_of(pieces[i].key, setting, options, work.monitor);
+  };
+  work.log.each(pieces, run, [&](size_t i, const NamedTensors& found) {
+    auto done = found;
+    if (find_tensor(done, "failure").defined() && !tried.contains(i)) done = run(i);
+    if (const auto failure = find_tensor(done, "failure"); failure.defined())
+      return results.failures.push_back(text_of(failure));
+    for (auto& row : read_gauntlet(text_of(find_tensor(done, "row")), "the journal's row of " + pieces[i].key))
+      results.rows.push_back(std::move(row));
+  });
+  return results;
 }
 
 std::string gauntlet_json(const std::vector<GauntletResult>& rows) {

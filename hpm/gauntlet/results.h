@@ -1,4 +1,5 @@
-// defines: GauntletResult, summary_of(), gauntlet_results(), gauntlet_json(), read_gauntlet(), gauntlet_page()
+// defines: GauntletResult, GauntletResults, summary_of(), gauntlet_results(), gauntlet_json(), read_gauntlet(),
+// gauntlet_page()
 #pragma once
 #include <string>
 #include <string_view>
@@ -38,10 +39,13 @@ struct GauntletResult {
 
 GauntletResult summary_of(const GauntletRow& row);
 
+struct GauntletResults {
+  std::vector<GauntletResult> rows;
+  std::vector<std::string> failures;  ///< why a defence has no row, one sentence each
+};
 /// run_gauntlet() with each defence a piece of work: rows that are in the log already are taken from there, and several
-/// processes share them.
-std::vector<GauntletResult> gauntlet_results(const GauntletSetting& setting, const GauntletOptions& options,
-                                             const Work& work);
+/// processes share them. A defence that fails has no row; where the log holds its failure it is tried again.
+GauntletResults gauntlet_results(const GauntletSetting& setting, const GauntletOptions& options, const Work& work);
 
 /// {"schema": 1, "rows": [...]}.
 std::string gauntlet_json(const std::vector<GauntletResult>& rows);

@@ -76,6 +76,7 @@ thead th{font-size:.78rem;font-weight:600;color:var(--soft);vertical-align:botto
 thead button{all:unset;cursor:pointer}thead button:hover{color:var(--ink)}
 thead button:focus-visible{outline:2px solid var(--hpm);outline-offset:2px}
 [aria-sort=ascending] button::after{content:" \2191"}[aria-sort=descending] button::after{content:" \2193"}
+tr[hidden]{display:none!important}@media print{.filter{display:none}}
 .filter{display:block;margin:1rem 0 0;font-size:.82rem;color:var(--soft)}
 .filter input{font:inherit;color:var(--ink);background:var(--paper);border:1px solid var(--line);border-radius:3px;padding:.15rem .4rem}
 tbody th{font-weight:600}

@@ -131,6 +131,27 @@ TEST_F(ChecksTest, LimitsAreThoseOfTheProtocolAndNoWider) {
   }
 }
 
+TEST_F(ChecksTest, FabOnASampleFailsWhereTheEvaluationLeftMuchAndNotWhereItLeftLittle) {
+  const auto predict = [&](const Tensor& x, const Tensor&) { return model.classifier.logits(x); };
+  const auto check = [&](double eps) {
+    for (const auto& c : run_checks({honest, false, predict}, {images, {Norm::linf, eps}}, evaluation, {}))
+      if (c.name == "FAB on a sample") return c;
+    return CheckOutcome{};
+  };
+  EXPECT_EQ(check(.03).status, Status::passed) << "the evaluation's own radius: " << check(.03).detail;
+  // An evaluation that left everything at a radius where everything falls.
+  auto& outcome = evaluation.contexts.front();
+  outcome.robust = outcome.clean_correct.clone();
+  const auto missed = check(.3);
+  EXPECT_EQ(missed.status, Status::failed) << missed.detail;
+  EXPECT_EQ(missed.cause, Cause::masked);
+  // Two survivors of 40 are no more than 5 points: a short attack leaves so many on an honest model too.
+  outcome.robust.index_fill_(0, outcome.robust.nonzero().squeeze(1).slice(0, 2), false);
+  EXPECT_EQ(check(.3).status, Status::passed) << check(.3).detail;
+  evaluation.attacks.push_back({"fab-t", "", outcome.context, outcome.robust, {10, 10}});
+  EXPECT_TRUE(check(.3).name.empty()) << "FAB attacked in the evaluation";
+}
+
 TEST_F(ChecksTest, WhatIsExpectedOfBatchesAndConformanceIsReportedNotJudged) {
   Spoiled coupled(honest, [](Answer& a, const Query& q) {
     a.target_logits = a.target_logits + 50 * (q.x.size(0) % 2) * at::rand({5});

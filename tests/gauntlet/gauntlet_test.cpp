@@ -6,6 +6,7 @@
 #include "hpm/data/dataset.h"
 #include "hpm/evaluation/checks/advice.h"
 #include "hpm/gauntlet/mutations.h"
+#include "hpm/gauntlet/results.h"
 #include "hpm/models/checkpoint.h"
 #include "hpm/prototypes/model.h"
 #include "support/support.h"
@@ -162,6 +163,30 @@ TEST(Gauntlet, ARowThatIsNarrowedToOneGuardFailsWithoutIt) {
   EXPECT_TRUE(row("adversarially-trained", {"self"}).passed());
   const auto message = test::message_of<UsageError>([&] { row("bit-depth", {"bpdb"}); });
   EXPECT_NE(message.find("did you mean bpda?"), std::string::npos) << message;
+}
+
+TEST(Gauntlet, ADefenceThatFailsHasNoRowAndTakesNoOtherOneWithIt) {
+  HPM_NEED_FASHION();
+  auto setting = small_setting(8);
+  setting.training.y = setting.training.y.slice(0, 0, 10);  // least-squares learns from these, and cannot
+  test::TemporaryFolder folder;
+  const auto options = small_options({"least-squares", "scaled-logits"});
+  GauntletResults results;
+  {
+    Journal journal(folder.path, "gauntlet", false);
+    results = gauntlet_results(setting, options, {silent(), WorkLog(journal)});
+  }
+  ASSERT_EQ(results.rows.size(), 1U);
+  EXPECT_EQ(results.rows.front().name, "scaled-logits");
+  ASSERT_EQ(results.failures.size(), 1U);
+  EXPECT_TRUE(results.failures.front().starts_with("least-squares: ")) << results.failures.front();
+  // What failed is tried again, what is there is read.
+  setting.training = small_setting(8).training;
+  Journal journal(folder.path, "gauntlet", true);
+  const auto again = gauntlet_results(setting, options, {silent(), WorkLog(journal)});
+  ASSERT_EQ(again.rows.size(), 2U);
+  EXPECT_EQ(again.rows[1].seconds, results.rows.front().seconds);
+  EXPECT_TRUE(again.failures.empty());
 }
 
 TEST(Gauntlet, ResultsAreReadAsTheyWereWritten) {

@@ -49,7 +49,7 @@ def main():
         commit("the version")
         assert "no section" in release("9.9.9").stderr
         log = clone / "CHANGELOG.md"
-        log.write_text(log.read_text().replace("## [Unreleased]", "## [Unreleased]\n\n## [9.9.9] - 2030-01-02", 1))
+        log.write_text(log.read_text().replace("## [Unreleased]", "## [Unreleased]\n\n## [9.9.9] - 2030-01-02\n\n### Added\n\n- A line of the test.\n", 1))
         commit("the changelog")
         assert not out.exists(), "a refused release wrote something"
 
@@ -63,8 +63,9 @@ def main():
         with tarfile.open(out / "hpm-9.9.9.tar.gz") as archive:
             files = archive.getnames()
         assert "hpm-9.9.9/Makefile" in files and not any("/build/" in name or ".venv" in name for name in files)
-        assert "Python" in (out / "release-notes.md").read_text()
-        assert "v9.9.9" in run("git", "tag", cwd=clone).stdout
+        notes = (out / "release-notes.md").read_text()
+        assert notes.startswith("### Added\n\n- A line of the test."), notes
+        assert notes.strip() in run("git", "tag", "-n99", "-l", "v9.9.9", cwd=clone).stdout.replace("\n    ", "\n"), "the tag"
         assert "already" in release("9.9.9").stderr
     print("ok")
     return 0

@@ -94,7 +94,7 @@ TEST(Browser, SortsTheRowsByNumberAndShowsThoseWithTheWordsAskedFor) {
   const auto begin = page.find("<meta http-equiv");
   page.erase(begin, page.find('\n', begin) - begin);
   page.insert(page.find("</body>"), R"(<script>
-const order = () => [...document.querySelectorAll('tbody tr')].filter(r => !r.hidden).map(r => r.cells[0].textContent.slice(-2)).join(' ');
+const order = () => [...document.querySelectorAll('tbody tr')].filter(r => getComputedStyle(r).display !== 'none').map(r => r.cells[0].textContent.slice(-2)).join(' ');
 const button = document.querySelectorAll('thead button')[1];
 button.click(); const up = order();
 button.click(); const down = order();

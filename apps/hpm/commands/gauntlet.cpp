@@ -67,9 +67,10 @@ GauntletSetting setting_of(const GauntletFlags& flags, CommandLine& line, Finger
   const auto numbers = image_numbers(training_options, training);
   setting.training = {training.images(numbers), training.labels.index_select(0, numbers), numbers};
 
-  // What a run that goes on must have in common with the one that was begun; which defences run is free.
-  contents.add_options(line.fields, {"model", "data", "compute", "images", "eps", "only", "workers", "mutations"});
+  // What a run that goes on must have in common with the one that was begun.
+  contents.add_options(line.fields, {"model", "data", "compute", "images", "eps", "workers", "mutations"});
   contents.set("--eps", fmt::format("{}", setting.threat.eps));
+  contents.set("--batch-size", std::to_string(flags.compute.batch_size));  // random defences draw for a batch
   contents.set("SHA-256 of the images and labels", sha256_of_images(data, index));
   contents.set("SHA-256 of the training images", sha256_of_images(training, numbers));
   contents.add_model("the base", setting.base);
@@ -110,9 +111,9 @@ int64_t print_mutations(const std::vector<GauntletResult>& rows) {
   return missed;
 }
 
-/// Writes gauntlet.json and report.html, and prints; the exit status.
-int show(const std::vector<GauntletResult>& rows, const GauntletFlags& flags, const RunDirectory& run,
-         const CommandLine& line) {
+/// Writes gauntlet.json and report.html, and prints; the exit status. Throws Error where a defence has no row.
+int show(const GauntletResults& results, const GauntletFlags& flags, const RunDirectory& run, const CommandLine& line) {
+  const auto& rows = results.rows;
   const auto json = gauntlet_json(rows);
   run.write("gauntlet.json", json);
   run.write("report.html", gauntlet_page(rows, fmt::format("{} on {}, {} images, Linf eps {}, seed {}",
@@ -122,6 +123,8 @@ int show(const std::vector<GauntletResult>& rows, const GauntletFlags& flags, co
   else print(rows);
   const auto missed = flags.mutations && !line.json ? print_mutations(rows) : 0;
   if (!line.json) fmt::print("report: {}\n", run.file("report.html"));
+  if (!results.failures.empty())
+    fail("gauntlet: no row of {} (the others stand; --resume tries again)", fmt::join(results.failures, "; "));
   return missed == 0 && std::all_of(rows.begin(), rows.end(), [](const auto& row) { return row.passed; }) ? 0 : 3;
 }
 
@@ -135,30 +138,31 @@ int gauntlet(const Arguments& arguments) {
   declare(line.fields, flags);
   line.with_run_directory(true);
   if (!line.parse(arguments)) return 0;
-  for (const char* unused : {"device", "precision"})
-    line.warn_unused(unused, "the gauntlet runs on the CPU, in float32");
   flags.options.batch_size = flags.compute.batch_size;
   if (!flags.guards.empty()) {
     std::erase(flags.guards, kNoGuard);
     flags.options.guards = flags.guards;
   }
   if (!flags.from.empty()) {
-    std::vector<GauntletResult> rows;
+    if (line.resume) fail_usage("--from shows the rows of finished runs; there is nothing to --resume");
+    GauntletResults results;
     for (const auto& file : flags.from)
-      for (auto& row : read_gauntlet(read_file(file).text(), file)) rows.push_back(std::move(row));
-    return show(rows, flags, open_run(line, "gauntlet", flags.compute, flags.seed), line);
+      for (auto& row : read_gauntlet(read_file(file).text(), file)) results.rows.push_back(std::move(row));
+    return show(results, flags, open_run(line, "gauntlet", flags.compute, flags.seed), line);
   }
   Workers workers(flags.workers, line);
   workers.share_machine(flags.compute);
   configure_threads(flags.compute.threads);
-  chosen_entries(flags.options);  // refuses an unknown name before anything is loaded
+  for (const char* unused : {"device", "precision"})
+    line.warn_unused(unused, "the gauntlet runs on the CPU, in float32");
   Fingerprint contents;
   const auto setting = setting_of(flags, line, contents);
+  require_possible(setting, flags.options);
   const auto all_rows = [&](const RunPlace& place) {
     SharedRun shared(contents, place, line.monitor());
-    auto rows = gauntlet_results(setting, flags.options, {line.monitor(), shared.log()});
+    auto results = gauntlet_results(setting, flags.options, {line.monitor(), shared.log()});
     shared.end();
-    return rows;
+    return results;
   };
   const auto first = [&](Crew* crew) {
     const auto run = open_run(line, "gauntlet", flags.compute, flags.seed);

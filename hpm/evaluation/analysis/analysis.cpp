@@ -210,19 +210,22 @@ Analysis analyze(const HpmModel& model, const ImageSet& images, const ThreatMode
   for (size_t h = 0; h < heads.size(); ++h)
     for (auto& piece : log.pieces(heads[h].name, at::arange(images.size()), options.batch_size))
       pieces.push_back(std::move(piece)), head_of.push_back(h);
-  int64_t studied = 0;
+  int64_t begun = 0, studied = 0;
   monitor.begin("analyze", images.size() * static_cast<int64_t>(heads.size()), "images x heads");
   log.each(
       pieces,
       [&](size_t i) {
-        return Study({model, heads, threat, options, out}, head_of[i], images.select(pieces[i].rows), monitor)();
+        auto found = Study({model, heads, threat, options, out}, head_of[i], images.select(pieces[i].rows), monitor)();
+        monitor.step(begun += pieces[i].rows.numel(), heads[head_of[i]].name);
+        return found;
       },
       [&](size_t i, const NamedTensors& done) {
         const auto h = head_of[i];
         append(out.heads[h], done);
         add_scatter(out.scatter[h + 1], model, find_tensor(done, "features"),
                     images.y.index_select(0, pieces[i].rows.to(images.y.device())));
-        monitor.step(studied += pieces[i].rows.numel(), heads[h].name);
+        begun = studied += pieces[i].rows.numel();
+        monitor.step(studied, heads[h].name);
       });
   monitor.end();
   out.seconds = timer.seconds();

@@ -5,7 +5,7 @@ namespace {
 
 /// FAB-T breaks some images of an honest model too that a short PGD has left; where the gradient of the loss leads
 /// nowhere, it breaks most of them.
-constexpr double kPartThatFabMayBreak = .25;
+constexpr double kPartThatFabMayBreak = .25, kPointsThatFabMayTake = 5;
 
 template <class Check>
 CheckOutcome finite_or_failed(const std::string& name, Check check) {
@@ -83,9 +83,11 @@ CheckOutcome AttackingChecks::square_on_a_sample() const {
   if (view_.evaluation.fast && !view_.evaluation.fast->stages.empty())
     return CheckView::not_run(name, "the alarm \"Square comes nearer\" looks for it");
   const auto options = sampled_square();
-  return on_a_sample(name, fmt::format("{} queries", options.queries), 0, [&](const Images& images) {
-    return square(view_.subject.attacked, images, view_.threat, options, view_.streams, view_.monitor);
-  });
+  return on_a_sample(
+      name, fmt::format("{} queries", options.queries), [](double, double) { return 1.; },
+      [&](const Images& images) {
+        return square(view_.subject.attacked, images, view_.threat, options, view_.streams, view_.monitor);
+      });
 }
 
 CheckOutcome AttackingChecks::fab_on_a_sample() const {
@@ -94,13 +96,17 @@ CheckOutcome AttackingChecks::fab_on_a_sample() const {
   if (view_.coupled || view_.threat.eps == 0 || view_.subject.attacked.random())
     return CheckView::not_run(name, "it follows attacks on single images of a deterministic model");
   const auto options = sampled_fab();
+  const auto most = [&](double sample, double survivors) {
+    const double points = kPointsThatFabMayTake / 100 * static_cast<double>(view_.images.size());
+    return std::max(kPartThatFabMayBreak * sample, points * sample / std::max(survivors, 1.));
+  };
   const auto words = fmt::format("FAB-T with {} steps towards {} classes", options.steps, options.targets);
-  return on_a_sample(name, words, kPartThatFabMayBreak, [&](const Images& images) {
+  return on_a_sample(name, words, most, [&](const Images& images) {
     return fab(view_.subject.attacked, images, view_.threat, options, view_.streams, view_.monitor);
   });
 }
 
-CheckOutcome AttackingChecks::on_a_sample(const std::string& name, const std::string& words, double part,
+CheckOutcome AttackingChecks::on_a_sample(const std::string& name, const std::string& words, const Allowed& most,
                                           const SampledAttack& attack) const {
   return finite_or_failed(name, [&]() -> CheckOutcome {
     const auto survivors = view_.outcome().robust.nonzero().squeeze(1);
@@ -116,7 +122,7 @@ CheckOutcome AttackingChecks::on_a_sample(const std::string& name, const std::st
           return {{"broken", (found.broken & again).sum().to(at::kCPU)}};
         });
     const auto broken = find_tensor(done, "broken").item<int64_t>();
-    const auto limit = std::max(1., part * static_cast<double>(count));
+    const auto limit = std::max(1., most(static_cast<double>(count), static_cast<double>(survivors.numel())));
     return showing(Cause::masked, judged(name, static_cast<double>(broken), limit, "images",
                                          fmt::format("{} broke {} of {} survivors", words, broken, count)));
   });

@@ -42,8 +42,10 @@ class AttackingChecks {
     int64_t images, survivors;
   };
   using SampledAttack = std::function<AttackResult(const Images& images)>;
-  /// Fails where `attack` (`words` say how it attacks) breaks two images or more, and more than `part` of the sample.
-  CheckOutcome on_a_sample(const std::string& name, const std::string& words, double part,
+  /// How many of so large a sample of so many survivors may break.
+  using Allowed = std::function<double(double sample, double survivors)>;
+  /// Fails where `attack` (`words` say how it attacks) breaks two images or more, and more than allowed.
+  CheckOutcome on_a_sample(const std::string& name, const std::string& words, const Allowed& most,
                            const SampledAttack& attack) const;
   using Attack = std::function<Tensor(AttackModel& model, const Images& images)>;
   /// How many of the survivors `attack` (-> [N] bool, broken) breaks with any of `models`, and how many there are. In

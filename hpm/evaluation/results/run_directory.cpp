@@ -49,6 +49,7 @@ std::string date_text(const char* format) {
 bool is_of_a_run(const fs::path& file) {
   static const std::set<std::string> names = {"results.json",
                                               "analysis.json",
+                                              "gauntlet.json",
                                               "report.html",
                                               "verdicts.safetensors",
                                               "log.csv",

@@ -224,16 +224,6 @@ Fingerprint fingerprint(const EvaluationInput& input, const EvaluationOptions& o
   return all;
 }
 
-/// What to say where pieces of a resumed run may be of another program: they stay as they were made.
-std::string begun_by_another_build(const RunDirectory& run, const EvaluationOptions& options) {
-  const auto commit = [](std::string_view text) { return nlohmann::json::parse(text).value("commit", ""); };
-  const auto begun = commit(read_file(run.file("environment.json")).text()),
-             now = commit(environment_json(options.compute, options.seed));
-  return begun == now
-             ? ""
-             : fmt::format("begun by commit {}, resumed by {}: what was finished before is the former's", begun, now);
-}
-
 }  // namespace
 
 EvaluationOutcome evaluate(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan,
@@ -247,10 +237,7 @@ EvaluationOutcome evaluate(const EvaluationInput& input, const EvaluationOptions
   auto& notes = outcome.evaluation.notes;
   notes.insert(notes.begin(), plan.notes.begin(), plan.notes.end());
   notes.insert(notes.begin(), input.notes.begin(), input.notes.end());
-  if (const auto other = begun_by_another_build(run, options); !other.empty()) {
-    notes.push_back(other);
-    monitor.warn(other);
-  }
+  if (!shared.other_build().empty()) notes.push_back(shared.other_build());
   return outcome;
 }
 

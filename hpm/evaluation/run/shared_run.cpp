@@ -68,6 +68,19 @@ void part(Crew& crew, Monitor& monitor) {
                              crew.size() - parted, crew.size()));
 }
 
+/// environment.json is that of the process that began the run.
+std::string begun_by_another_build(const RunDirectory& run) {
+  std::error_code none;
+  if (!std::filesystem::exists(run.file("environment.json"), none)) return "";
+  const auto begun =
+      nlohmann::json::parse(std::string(read_file(run.file("environment.json")).text())).value("commit", "");
+  return begun == this_build().commit ? ""
+                                      : fmt::format(
+                                            "begun by commit {}, resumed by {}: what was finished before is "
+                                            "the former's",
+                                            begun, this_build().commit);
+}
+
 }  // namespace
 
 SharedRun::SharedRun(const Fingerprint& settings, const RunPlace& place, Monitor& monitor)
@@ -80,6 +93,8 @@ SharedRun::SharedRun(const Fingerprint& settings, const RunPlace& place, Monitor
   if (leads && crew_) crew_->set("journal", "open");
   else if (crew_) crew_->wait_for("journal");
   if (journal_->size() > 0) monitor.say(fmt::format("going on after {} finished pieces of work", journal_->size()));
+  if (place.resume) other_build_ = begun_by_another_build(run);
+  if (!other_build_.empty()) monitor.warn(other_build_);
   if (crew_ && crew_->size() > 1) team_.emplace(*crew_, *journal_);
 }
 

@@ -23,12 +23,15 @@ class SharedRun {
   /// other settings than these, or where a process would not do the same work as the first one.
   SharedRun(const Fingerprint& settings, const RunPlace& place, Monitor& monitor);
   WorkLog log();
+  /// What to say where finished pieces are another build's, and stay as they were made; "" otherwise. It was warned of.
+  const std::string& other_build() const { return other_build_; }
   /// The end of the work. The first process holds the store, and stays until the others have read the last piece.
   void end();
 
  private:
   Monitor& monitor_;
   Crew* crew_;
+  std::string other_build_;
   int64_t workers_ = 1;  // that the pieces are cut for: as many as the run was begun with
   std::optional<Journal> journal_;
   std::optional<SharedWork> team_;
