@@ -93,7 +93,8 @@ TEST_F(FastTest, GoesOnAfterInterruptionsToTheSameOutcome) {
   int64_t starts = 0;
   for (bool done = false; !done; ++starts) {
     ASSERT_LT(starts, 40);
-    test::Killer killer(steps.count * 2 / 3);
+    // One piece of Square is most of the work: every other start lets it be finished.
+    test::Killer killer(starts % 2 == 0 ? steps.count / 3 : steps.count * 19 / 20);
     try {
       Journal journal(folder.path, "fast", starts > 0);
       const auto found = fast(honest, images, {.batch_size = 16, .alarms = {.sample = 4}}, {killer, WorkLog(journal)});
