@@ -58,9 +58,7 @@ TEST(DefaultMode, FlagsDependOnNeitherBatchNorOrderNorThreads) {
                                      {"resnet14_at8", {Norm::linf, 8. / 255}}}) {
     const auto classifier = test::real_model(name);
     const auto all = test::cifar_images(48);
-    if (!classifier || !all)
-      GTEST_SKIP()
-          << "needs ../shared/checkpoints and ../shared/data, absent here (HPM_SHARED=FOLDER names another place)";
+    HPM_NEED_CHECKPOINT(classifier && all);
     SCOPED_TRACE(name + (" " + to_string(threat.norm)));
     ClassifierModel model(*classifier);
     AutoAttackOptions options{.version = "custom",

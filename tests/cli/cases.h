@@ -21,7 +21,11 @@ inline const Cases& cases() {
     all.folder.emplace();
     const auto out = output_of("'" + python_path() + "' '" + script->string() + "' '" + all.folder->path.string() +
                                "' 2>&1 && echo done");
-    if (!out.ends_with("done\n")) all.missing = "make.py of ../shared/cases failed:\n" + out;
+    if (!out.ends_with("done\n"))
+      all.missing =
+          "make.py of ../shared/cases failed (HPM_SHARED=FOLDER names another place, HPM_PYTHON=PROGRAM another "
+          "Python):\n" +
+          out;
     return all;
   }();
   return made;

@@ -72,7 +72,10 @@ torch.jit.trace(small, torch.rand(2, 3, 32, 32)).save(sys.argv[1])
 )");
   const auto made = test::output_of("cd '" + folder.path.string() + "' && '" + test::python_path() +
                                     "' quantised.py quantised.pt 2>&1 && echo made");
-  if (!made.ends_with("made\n")) GTEST_SKIP() << "this PyTorch makes no dynamically quantised module: " << made;
+  if (!made.ends_with("made\n"))
+    GTEST_SKIP()
+        << "this PyTorch makes no dynamically quantised module (HPM_PYTHON=PROGRAM names a Python with another one): "
+        << made;
   // Gradients do not go through such a module, and LibTorch says so of each of its layers in each pass.
   const auto r = program(
       "evaluate --protocol pgd --steps 2 --batch-size 1 --allow-torchscript --model quantised.pt --quiet --threads 1 "

@@ -20,10 +20,10 @@ def run(*command, cwd=None):
 def main():
     source = Path(sys.argv[1])
     if not (source / ".git").exists() or run("git", "-C", str(source), "rev-parse", "HEAD").returncode:
-        print("needs a git repository: skipped")
+        print("skipped: needs a git repository; run it in a clone: git clone URL, then make test")
         return SKIPPED
     if run(sys.executable, "-c", "import scikit_build_core").returncode:
-        print("needs scikit-build-core (make setup): skipped")
+        print("skipped: needs scikit-build-core; make setup installs it in .venv")
         return SKIPPED
     with tempfile.TemporaryDirectory() as folder:
         clone, out = Path(folder) / "clone", Path(folder) / "dist"

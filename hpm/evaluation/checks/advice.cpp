@@ -71,11 +71,11 @@ const std::vector<CheckGuide>& check_guides() {
        "The gradients mislead. Attack every survivor without them (--protocol msa --version standard), and through "
        "stand-ins for what hides the gradient (--surrogates self,smoothed,query or --bpda NAME=identity)."},
       {"FAB on a sample",
-       "A short walk to the decision boundary must not break much of what a climb of the loss left standing.",
-       "The gradient of the loss leads past adversarial images, or the attack was far too short. Attack every survivor "
-       "by "
-       "FAB (--protocol autoattack, or --protocol msa --version standard). Look for predictions that tie (maxima, "
-       "medians, votes, rounded logits) and attack through a stand-in without them (--surrogate FILE)."},
+       "FAB walks to the decision boundary. It must not break many of the images that the attacks left "
+       "standing.",
+       "The robust accuracy is too high. Run FAB on every survivor (--protocol autoattack). Give the first "
+       "attack more steps. If these break little, look for tied predictions: maxima, medians, votes and "
+       "rounded logits make them. Then attack through a model without that step (--surrogate FILE)."},
       {"binarisation self-test",
        "The attack in use must find adversarial images that were planted on this model. Otherwise it is not suited to "
        "it (--self-test).",
