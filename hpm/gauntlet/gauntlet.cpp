@@ -41,13 +41,14 @@ const GauntletEntry& entry_of(const std::string& name) {
 
 /// Names of GauntletOptions::guards that mutation_table() knows.
 void require_guards(const GauntletOptions& options) {
-  std::vector<std::string> known;
-  for (const auto& mutation : mutation_table()) known.push_back(mutation.guard);
+  std::vector<std::string> known;  // some checks and alarms share a name
+  for (const auto& mutation : mutation_table())
+    if (std::find(known.begin(), known.end(), mutation.guard) == known.end()) known.push_back(mutation.guard);
   for (const auto& name : options.guards.value_or(std::vector<std::string>{})) {
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
     const auto nearest = nearest_name(name, known);
-    fail_usage("gauntlet: a guard needs to be one of {}, but is \"{}\"{}", fmt::join(known, ", "), name,
-               nearest.empty() ? "" : "; did you mean " + nearest + "?");
+    fail_usage("gauntlet: there is no guard \"{}\"{}; the guards are {}", name,
+               nearest.empty() ? "" : " (did you mean " + nearest + "?)", fmt::join(known, ", "));
   }
 }
 

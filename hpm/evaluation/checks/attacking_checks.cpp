@@ -3,8 +3,9 @@
 namespace hpm {
 namespace {
 
-/// FAB-T breaks some images of an honest model too that a short PGD has left; where the gradient of the loss leads
-/// nowhere, it breaks most of them.
+// A short PGD leaves some images of an honest model to FAB-T too. So FAB-T may break this part of a sample, and so many
+// images as would take these points of all images. Where the gradient of the loss leads nowhere, it breaks most of
+// them.
 constexpr double kPartThatFabMayBreak = .25, kPointsThatFabMayTake = 5;
 
 template <class Check>
