@@ -191,6 +191,10 @@ TEST_F(Workers, ShareTheGauntletWhichGoesOnWhereItWas) {
             std::string::npos);
   EXPECT_NE(run("gauntlet --from rows-1/gauntlet.json --out rows-1 --resume", 2).err.find("nothing to --resume"),
             std::string::npos);
+  program("gauntlet --quiet --from rows-1/gauntlet.json --out shown", folder->path);
+  const auto page = text_of(*folder / "shown/report.html");
+  EXPECT_NE(page.find("Rows of rows-1/gauntlet.json"), std::string::npos);
+  EXPECT_EQ(page.find("cifar10"), std::string::npos) << "the default data set, which these rows are not of";
 }
 
 TEST_F(Workers, AreNotNeededForShardsMadeByHandWhichMergeIntoOneRun) {

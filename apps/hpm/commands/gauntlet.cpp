@@ -116,9 +116,11 @@ int show(const GauntletResults& results, const GauntletFlags& flags, const RunDi
   const auto& rows = results.rows;
   const auto json = gauntlet_json(rows);
   run.write("gauntlet.json", json);
-  run.write("report.html", gauntlet_page(rows, fmt::format("{} on {}, {} images, Linf eps {}, seed {}",
-                                                           flags.model.model, flags.data.data,
-                                                           rows.empty() ? 0 : rows.front().n, flags.eps, flags.seed)));
+  const auto what = flags.from.empty()
+                        ? fmt::format("{} on {}, {} images, Linf eps {}, seed {}", flags.model.model, flags.data.data,
+                                      rows.empty() ? 0 : rows.front().n, flags.eps, flags.seed)
+                        : fmt::format("Rows of {}", fmt::join(flags.from, ", "));
+  run.write("report.html", gauntlet_page(rows, what));
   if (line.json) fmt::print("{}", json);
   else print(rows);
   const auto missed = flags.mutations && !line.json ? print_mutations(rows) : 0;
