@@ -47,7 +47,7 @@ Evaluation evaluation_of(AutoAttackResult result, const std::string& context, co
 std::string to_string(Cause cause) {
   constexpr const char* names[] = {
       "",       "zero gradient", "scale",          "shattered gradient", "gradient of another function",
-      "random", "batch",         "masked gradient"};
+      "random", "batch",         "masked gradient", "optimiser inside"};
   return names[static_cast<size_t>(cause)];
 }
 
@@ -60,6 +60,7 @@ std::string surrogates_for(Cause cause) {
     case Cause::random: return "eot (--random)";
     case Cause::batch: return "its own gradient in the contexts alone, solo and joint (--coupling batch)";
     case Cause::masked: return "transfer (--base FILE), smoothed, query and decision";
+    case Cause::optimiser: return "transfer from the network without the optimiser (--base FILE), smoothed and query";
     case Cause::none: break;
   }
   return "";

@@ -101,10 +101,11 @@ enum class Cause {
   zero,            ///< the gradient is zero: rounding, thresholds, an argmax
   scale,           ///< logits so large that the softmax has no gradient
   shattered,       ///< steps or jumps: the gradient tells nothing of a small change
-  other_gradient,  ///< a gradient of another function: straight-through layers, an optimiser inside
+  other_gradient,  ///< a gradient of another function: a straight-through layer, a detach
   random,          ///< the prediction draws random numbers
   batch,           ///< the prediction depends on the other images of its batch
   masked,          ///< an attack that does not follow the gradient found more
+  optimiser,       ///< the prediction differentiates something itself, and its gradient does not lead through that
 };
 std::string to_string(Cause cause);       ///< "" for none, "zero gradient", "scale", ...
 std::string surrogates_for(Cause cause);  ///< what to attack such a model with, on the command line

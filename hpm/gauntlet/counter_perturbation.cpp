@@ -30,7 +30,7 @@ GauntletEntry counter_perturbation() {
                       "an optimiser inside moves the image back before it predicts",
                       "Alfarra et al. (Anti-adversary), arXiv:2103.14347; Croce et al., arXiv:2202.13711",
                       false,
-                      {Cause::other_gradient, Cause::shattered, Cause::masked, Cause::zero}};
+                      {Cause::optimiser}};
   // The image that is looked at keeps the gradient of the one that was given.
   const auto logits = [](const Classifier& net, const Tensor& x) {
     const auto moved = countered(net, x);

@@ -12,9 +12,9 @@
 #include "hpm/core/kept_generator_impl.h"
 #include "hpm/defences/attacked_defence.h"
 #include "hpm/evaluation/checks/binarisation.h"
-#include "hpm/evaluation/checks/checks.h"
 #include "hpm/evaluation/fast/fast.h"
 #include "hpm/evaluation/msa/msa.h"
+#include "hpm/evaluation/run/evaluate_impl.h"
 #include "hpm/gauntlet/mutations.h"
 #include "hpm/models/operations.h"
 #include "hpm/surrogates/smoothed.h"
@@ -84,7 +84,7 @@ class Gauntlet {
                                                                        : adaptive(*defence, target, row.clean);
     naive(row);
     if (!entry_.defence && prediction_.coupling == Coupling::rows && !prediction_.random)
-      row.truth = row.truth & row.careless & row.autoattack;
+      row.truth = row.truth & row.careless & row.autoattack & row.msa;
     row.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return row;
   }
@@ -236,30 +236,46 @@ class Gauntlet {
     return held;
   }
 
-  /// What an evaluation finds that takes the defence for an ordinary network: a careless one, AutoAttack, and the
-  /// checks of a Mixed Surrogate Attack on its own gradient.
+  /// What an evaluation finds that takes the defence for an ordinary network: a careless one, AutoAttack, and a Mixed
+  /// Surrogate Attack with nothing but its defaults, with its checks.
   void naive(GauntletRow& row) const {
-    std::unique_ptr<Defence> taken;
-    if (entry_.defence) {
-      taken = entry_.defence(setting_);
-    } else {
-      taken = std::make_unique<FunctionDefence>(as_ordinary(), setting_.images);
-    }
+    const auto taken = as_taken();
     const auto model = taken->attack_model(0);
     row.careless = careless(*model);
     row.autoattack = official(*taken);
-    const auto evaluation = msa(*taken, {setting_.images, setting_.threat}, alone(*taken), {monitor_});
+    const auto evaluation = by_default(*taken, level());
     row.naive = evaluation.first().robust;
     if (!looks()) return;
-    std::vector<CheckOutcome> checks = checked(*taken, *model, evaluation, {.level = level()});
+    auto checks = evaluation.checks;
     if (has_guard(GuardKind::check, "transfer")) checks.push_back(transfer_check());
     row.self_test = self_tested(*taken);
     checks.push_back(binarisation_check(*row.self_test));
     for (auto& check : checks)
       if (check.status == CheckOutcome::Status::failed && options_.keeps(check.name))
         row.flagged.push_back(std::move(check));
-    for (auto& name : alarms(*taken, evaluation))
+    for (auto& name : alarms())
       if (options_.keeps(name)) row.alarms.push_back(std::move(name));
+  }
+
+  /// The defence as someone evaluates it who knows nothing of it; with further surrogates, if any.
+  std::unique_ptr<Defence> as_taken(std::vector<Surrogate> surrogates = {}) const {
+    if (entry_.defence) return entry_.defence(setting_);
+    return std::make_unique<FunctionDefence>(as_ordinary(), setting_.images,
+                                             FunctionDefenceOptions{.surrogates = std::move(surrogates)});
+  }
+
+  /// `hpm evaluate --protocol msa` with its defaults, and its checks.
+  Evaluation by_default(Defence& taken, const std::string& level) const {
+    EvaluationOptions options;
+    options.seed = setting_.seed, options.compute.batch_size = options_.batch_size;
+    options.checks.level = looks() ? level : "none";
+    if (options_.steps < 100) options.settings.steps = options_.steps;
+    const Subject subject{{setting_.base, std::nullopt}, {}, "model"};
+    const AttackedImages on{setting_.images, setting_.threat};
+    const Work work{monitor_};
+    auto evaluation = run_protocol(taken, on, options, work);
+    check_contexts({subject, taken, on, options, work}, std::nullopt, evaluation);
+    return evaluation;
   }
 
   /// Whether any check or alarm is left of the evaluation.
@@ -287,37 +303,21 @@ class Gauntlet {
                : "basic";
   }
 
-  std::vector<CheckOutcome> checked(Defence& taken, AttackModel& model, const Evaluation& evaluation,
-                                    CheckOptions options) const {
-    CheckSubject subject{model, false, [&](const Tensor& x, const Tensor& index) {
-                           return predict_once(taken, {x, index}, 0);
-                         }};
-    if (const auto own = leading_surrogate(taken, 0)) subject.exact = own->exact, subject.name = own->name;
-    options.seed = setting_.seed, options.batch_size = options_.batch_size;
-    return run_checks(subject, {setting_.images, setting_.threat}, evaluation, options, {monitor_});
-  }
-
   /// What the check says of someone who has the network without the defence, and knows nothing else of it.
   CheckOutcome transfer_check() const {
-    FunctionDefence taken(as_ordinary(), setting_.images, {.surrogates = {base_surrogate()}});
-    const auto options = msa_options({leading(taken, 0), base_surrogate().name});
-    const auto evaluation = msa(taken, {setting_.images, setting_.threat}, options, {monitor_});
-    const auto model = taken.attack_model(0);
-    for (auto& check : checked(taken, *model, evaluation, {.sample = 1}))
+    const auto taken = as_taken({base_surrogate()});
+    for (auto& check : by_default(*taken, "basic").checks)
       if (check.name == "transfer") return check;
     return {};
   }
 
-  /// The alarms that fired: those of MSA's version fast, and of the protocol fast where this row is the one for an
-  /// alarm.
-  std::vector<std::string> alarms(Defence& taken, const Evaluation& evaluation) const {
-    if (guards(GuardKind::alarm).empty()) return evaluation.fast->fired();
+  /// The alarms of the protocol fast that fired, where this row is the one for an alarm, or is honest.
+  std::vector<std::string> alarms() const {
+    if (guards(GuardKind::alarm).empty() && !entry_.honest) return {};
     const FastOptions options{
         .seed = setting_.seed, .batch_size = options_.batch_size, .alarms = {.sample = kSampled, .no_escalate = true}};
-    if (entry_.defence)
-      return evaluate_fast(taken, {setting_.images, setting_.threat}, options, {monitor_}).fast->fired();
-    FunctionDefence with_base(as_ordinary(), setting_.images, {.surrogates = {base_surrogate()}});
-    return evaluate_fast(with_base, {setting_.images, setting_.threat}, options, {monitor_}).fast->fired();
+    const auto taken = as_taken({base_surrogate()});
+    return evaluate_fast(*taken, {setting_.images, setting_.threat}, options, {monitor_}).fast->fired();
   }
 
   /// The prediction, as someone declares it who knows nothing of it.

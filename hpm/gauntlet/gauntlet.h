@@ -70,10 +70,10 @@ struct GauntletRow {
     Tensor without, with_own;
   };
   std::vector<Part> parts = {};
-  /// By the adaptive attack; where rows are independent and nothing is random, what a careless evaluation and
-  /// AutoAttack broke counts too.
+  /// By the adaptive attack; where rows are independent and nothing is random, what a careless evaluation,
+  /// AutoAttack and MSA broke counts too.
   Tensor truth;
-  Tensor naive;  ///< by the own gradient alone, of an evaluation that takes the defence for an ordinary network
+  Tensor naive;  ///< by MSA with its defaults, of an evaluation that takes the defence for an ordinary network
   std::vector<CheckOutcome> flagged = {};    ///< failed checks of that evaluation, the self-test among them
   std::vector<std::string> alarms = {};      ///< those that fired in it
   std::optional<SelfTestOutcome> self_test;  ///< of the same evaluation; none for a batch that is one object

@@ -40,10 +40,9 @@ const std::vector<Mutation>& mutation_table() {
       by(check, "unbounded", "bit-depth"),
       by(check, "zero gradients", "bit-depth"),
       by(check, "gradient fidelity", "custom-backward"),
+      by(check, "loss that does not move", "bit-depth"),
       by(check, "determinism", "resize-and-pad"),
-      none(check, "consistency",
-           "what depends on its batch here is told by the other attacks, or answers clean batches in one way; the alarm "
-           "\"coupled batch\" looks for the same"),
+      by(check, "consistency", "surer-of-two"),
       by(check, "transfer", "custom-backward"),
       by(check, "Square after white-box", "custom-backward"),
       by(check, "Square on a sample", "thermometer"),

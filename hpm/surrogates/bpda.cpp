@@ -214,7 +214,7 @@ Surrogate bpda_surrogate(const Classifier& model, const std::vector<BpdaLayer>& 
   bpda.passes = [twin] { return twin.passes(); };
   bpda.through_network = false;
   bpda.own_passes = 1;
-  bpda.checked = true;
+  bpda.checked = bpda.stand_in = true;
   return bpda;
 }
 

@@ -59,6 +59,8 @@ struct Surrogate {
   bool only_named = false;       ///< part of no version: it attacks where it is named
   bool quick = true;             ///< part of the version quick; the other versions run every surrogate
   bool checked = false;          ///< the checks look at it, where it attacked
+  /// It takes the place of the model's own gradient: where that leads nowhere, the checks ask whether this one does.
+  bool stand_in = false;
   bool in_crowds = false;        ///< used by the studies of colluding and of malicious neighbours
   std::string same_as = {};      ///< an earlier surrogate that gives the same logits for this target: it runs once
   std::string unavailable = {};  ///< why it cannot run here

@@ -92,7 +92,9 @@ Surrogate torchscript_surrogate(const std::string& path, bool allow) {
           .summary =
               fmt::format("from {}, SHA-256 {}", std::filesystem::path(path).filename().string(), sha256_of_file(path)),
           .logits = logits,
-          .through_network = !images_alone};
+          .through_network = !images_alone,
+          .checked = true,
+          .stand_in = true};
 }
 
 }  // namespace hpm

@@ -16,6 +16,7 @@ Surrogate as_surrogate(const CallableSurrogate& given, int64_t classes) {
   };
   Surrogate surrogate{.name = given.name, .summary = given.summary, .logits = logits};
   surrogate.through_network = false;
+  surrogate.checked = surrogate.stand_in = true;
   return surrogate;
 }
 

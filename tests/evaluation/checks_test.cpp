@@ -77,6 +77,114 @@ TEST_F(ChecksTest, CausesAreThoseOfTheFailure) {
   EXPECT_EQ(run(coupled).at("consistency").cause, Cause::batch);
 }
 
+TEST_F(ChecksTest, AGradientOfExactlyZeroIsNoMatterOfScaleWithTwoClassesEither) {
+  const auto two = [&](const Tensor& x) { return model.classifier.logits(x).slice(1, 0, 2); };
+  FunctionModel rounded([&](const Tensor& x) { return two((x * 16).round() / 16); }, 2);
+  FunctionModel large([&](const Tensor& x) { return 1e4 * two(x); }, 2);
+  images.y = two(images.x).argmax(1);
+  EXPECT_EQ(run(rounded).at("zero gradients").cause, Cause::zero);
+  EXPECT_EQ(run(large).at("zero gradients").cause, Cause::scale);
+}
+
+TEST_F(ChecksTest, AGradientThatIsTrueOfAPointAndOfNothingBesideItIsFlagged) {
+  // A wave of a period far below the radius: its slope is true, and leads nowhere.
+  const double period = 2e-3, height = 4e-3;
+  FunctionModel ripple(
+      [&](const Tensor& x) { return model.classifier.logits(x + height * (x * (2 * M_PI / period)).sin()); }, 5);
+  const auto checks = run(ripple);
+  const auto& still = checks.at("loss that does not move");
+  EXPECT_EQ(still.status, Status::failed) << still.detail;
+  EXPECT_EQ(still.cause, Cause::shattered);
+  EXPECT_EQ(run(honest).at("loss that does not move").status, Status::passed);
+}
+
+TEST_F(ChecksTest, AGradientThatIsTrueOfTheImagesAloneIsFlagged) {
+  Spoiled elsewhere(honest, [&](Answer& a, const Query& q) {
+    if (!a.gradient.defined()) return;
+    const auto moved = (q.x - images.x.index_select(0, q.index)).abs().flatten(1).amax(1).gt(0);
+    a.gradient.index_put_({moved}, -a.gradient.index({moved}));
+  });
+  const auto check = run(elsewhere).at("gradient fidelity");
+  EXPECT_EQ(check.status, Status::failed) << check.detail;
+  EXPECT_NE(check.detail.find("at a random start"), std::string::npos) << check.detail;
+}
+
+TEST_F(ChecksTest, AnOptimiserInsideIsNamedAsTheCause) {
+  const auto& net = model.classifier;
+  FunctionModel inside(
+      [&](const Tensor& x) {
+        const at::AutoGradMode on(true);
+        const auto leaf = x.detach().requires_grad_();
+        const auto surest = std::get<0>(net.logits(leaf).max(1)).sum();
+        return net.logits(x.detach() + .1 * torch::autograd::grad({surest}, {leaf})[0].sign()) + 0 * x.flatten(1).sum(1, true);
+      },
+      5);
+  EXPECT_EQ(run(inside).at("zero gradients").cause, Cause::optimiser);
+  FunctionModel quantised([&](const Tensor& x) { return net.logits((x * 16).round() / 16); }, 5);
+  EXPECT_EQ(run(quantised).at("zero gradients").cause, Cause::zero);
+}
+
+TEST_F(ChecksTest, ABatchThatReactsToAdversarialImagesAloneIsFlagged) {
+  // The unbounded attack drives pixels to 1, where none of the images has one.
+  images.x.clamp_(0, .99);
+  FunctionModel reacts(
+      [&](const Tensor& x) {
+        const auto z = model.classifier.logits(x);
+        return z + 100 * x.eq(1).to(at::kFloat).mean() * z.roll(1, 1).detach();
+      },
+      5);
+  const auto check = run(reacts).at("consistency");
+  EXPECT_EQ(check.status, Status::failed) << check.detail;
+  EXPECT_EQ(check.cause, Cause::batch);
+  EXPECT_EQ(run(honest).at("consistency").status, Status::passed);
+}
+
+TEST_F(ChecksTest, ARandomModelThatAlsoLooksAtItsBatchIsFlagged) {
+  ClassifierModel declared(model.classifier, true);
+  const auto consistency = [&](auto logits) {
+    const auto predict = [&, logits](const Tensor& x, const Tensor&) {
+      torch::manual_seed(5);
+      return logits(x, at::rand({x.size(0), 1}));
+    };
+    for (const auto& c : run_checks({declared, false, predict}, {images, threat}, evaluation, {}))
+      if (c.name == "consistency") return c;
+    return CheckOutcome{};
+  };
+  const auto of_rows = consistency([&](const Tensor& x, const Tensor& draw) {
+    return 10 * model.classifier.logits(x + .01 * draw.view({-1, 1, 1, 1}));
+  });
+  EXPECT_EQ(of_rows.status, Status::passed) << of_rows.detail;
+  // Each image is answered for the one behind it.
+  const auto of_batch = consistency([&](const Tensor& x, const Tensor& draw) {
+    return 10 * model.classifier.logits(x.roll(1, 0) + .01 * draw.view({-1, 1, 1, 1}));
+  });
+  EXPECT_EQ(of_batch.status, Status::failed) << of_batch.detail;
+  EXPECT_EQ(of_batch.cause, Cause::batch);
+}
+
+TEST_F(ChecksTest, WhatDrawsRandomNumbersIsNotAlsoCalledAnotherFunctionOrDependentOnItsBatch) {
+  FunctionModel random([&](const Tensor& x) { return model.classifier.logits(x) + 5 * at::rand({x.size(0), 5}); }, 5);
+  const auto checks = run(random);
+  EXPECT_EQ(checks.at("determinism").cause, Cause::random);
+  for (const char* name : {"consistency", "gradient fidelity", "loss that does not move"})
+    EXPECT_EQ(checks.at(name).status, Status::not_run) << name;
+}
+
+TEST_F(ChecksTest, AStandInExcusesABlindGradientOnlyWhereItBrokeImages) {
+  FunctionModel quantised([&](const Tensor& x) { return model.classifier.logits((x * 16).round() / 16); }, 5);
+  const auto predict = [&](const Tensor& x, const Tensor&) { return model.classifier.logits((x * 16).round() / 16); };
+  const auto status = [&](bool helps, AttackModel& stand_in) {
+    CheckSubject subject{quantised, false, predict, {{"bpda", &stand_in, true}}};
+    subject.stand_ins_help = helps;
+    for (const auto& c : run_checks(subject, {images, threat}, evaluation, {}))
+      if (c.name == "zero gradients") return c.status;
+    return Status::not_run;
+  };
+  EXPECT_EQ(status(true, honest), Status::reported);
+  EXPECT_EQ(status(false, honest), Status::failed) << "it has a gradient, but broke nothing";
+  EXPECT_EQ(status(true, quantised), Status::failed) << "the stand-in is as blind";
+}
+
 TEST_F(ChecksTest, AreOfTheContextAskedForWithItsOwnImages) {
   evaluation.contexts[0].context = "reference";
   evaluation.contexts.push_back(evaluation.contexts[0]);

@@ -31,6 +31,12 @@ const std::vector<CheckGuide>& check_guides() {
        "stand-in, --bpda NAME=identity or --surrogate FILE), a straight-through layer, a detach, an optimiser inside "
        "the "
        "prediction (attack the network without it, --base FILE). Then name those surrogates in --protocol msa."},
+      {"loss that does not move",
+       "A step of a quarter of the radius along the gradient must raise the margin. Otherwise the gradient is true of "
+       "a point, and leads nowhere.",
+       "Look for waves, bands, thresholds or noise in the prediction. Average the gradient (--surrogates "
+       "self,smoothed,query), attack through a stand-in without them (--bpda NAME=identity or --surrogate FILE), and "
+       "let Square attack every survivor (--protocol msa --version standard)."},
       {"NaN or infinite", "NaN or infinite values anywhere void the run.",
        "Find where they come from: hpm predict writes the logits of clean images, hpm inspect shows what was read from "
        "the file. Common causes are a broken checkpoint, a standard deviation of 0 in --std, and a division or a "
@@ -43,7 +49,8 @@ const std::vector<CheckGuide>& check_guides() {
        "If the model draws random numbers, say so: --protocol autoattack --version rand --random. If it should not, "
        "look for dropout or batch norm in training mode (module.eval() before the export), and try --threads 1."},
       {"consistency",
-       "Permuting, splitting, duplicating or padding a batch must not change what does not depend on it.",
+       "Permuting, splitting, duplicating or padding a batch, or adversarial images in it, must not change what does "
+       "not depend on it.",
        "The prediction depends on the other images of the batch. Export the module in evaluation mode if that is not "
        "meant. Where it is meant, attacks on single images do not measure this model."},
       {"reload", "Adversarial images read back from disk must give the same predictions.",

@@ -19,18 +19,20 @@ CheckOutcome finite_or_failed(const std::string& name, Check check) {
 
 }  // namespace
 
-CheckOutcome AttackingChecks::unbounded() const {
-  return finite_or_failed("unbounded", [&]() -> CheckOutcome {
-    if (!view_.has_gradients()) return view_.without_gradients("unbounded");
+AttackingChecks::Unbounded AttackingChecks::unbounded() const {
+  if (!view_.has_gradients()) return {view_.without_gradients("unbounded"), {}};
+  auto images = view_.sample.x.clone();
+  auto check = finite_or_failed("unbounded", [&] {
     const double eps = view_.threat.norm == Norm::linf ? 1.
                        : view_.threat.norm == Norm::l2 ? std::sqrt(view_.dims())
                                                        : view_.dims();
     auto left = at::arange(view_.sample.size());
-    for (const auto& [name, view] : view_.surrogates) {
-      const auto part = view_.sample.select(view_.coupled ? at::arange(view_.sample.size()) : left);
-      const auto stands = apgd(*view, part, {view_.threat.norm, eps}, unbounded_attack(), view_.streams, view_.monitor)
-                              .broken.logical_not()
-                              .to(at::kCPU);
+    for (const auto& surrogate : view_.surrogates) {
+      const auto rows = view_.coupled ? at::arange(view_.sample.size()) : left;
+      const auto found = apgd(*surrogate.model, view_.sample.select(rows), {view_.threat.norm, eps}, unbounded_attack(),
+                              view_.streams, view_.monitor);
+      images.index_copy_(0, rows.to(images.device()), found.images);
+      const auto stands = found.broken.logical_not().to(at::kCPU);
       left = left.index({view_.coupled ? stands.index_select(0, left) : stands});
       if (left.numel() == 0) break;
     }
@@ -39,13 +41,14 @@ CheckOutcome AttackingChecks::unbounded() const {
                                          fmt::format("APGD-CE with eps = {:.3g} left {:.1f} % of {} images", eps, share,
                                                      view_.sample.size())));
   });
+  return {std::move(check), images};
 }
 
 CheckOutcome AttackingChecks::convergence() const {
   return finite_or_failed("convergence", [&]() -> CheckOutcome {
     if (!view_.has_gradients()) return view_.without_gradients("convergence");
     std::vector<AttackModel*> all;
-    for (const auto& [name, view] : view_.surrogates) all.push_back(view);
+    for (const auto& surrogate : view_.surrogates) all.push_back(surrogate.model);
     const auto options = convergence_attack();
     const auto [broken, survivors] =
         survivors_broken_by("convergence", all, [&](AttackModel& view, const Images& part) {

@@ -24,8 +24,12 @@ class AttackingChecks {
   /// How many of so many survivors the checks on a sample attack.
   static int64_t sampled(int64_t survivors) { return std::min(survivors, std::clamp<int64_t>(survivors / 8, 8, 32)); }
 
+  struct Unbounded {
+    CheckOutcome check;
+    Tensor images;  ///< [N,C,H,W]: the sample, adversarial where it was broken; undefined where nothing attacked
+  };
   /// With the whole box allowed, an attack that sees the gradient breaks everything. On the sample.
-  CheckOutcome unbounded() const;
+  Unbounded unbounded() const;
   /// Four times the iterations should find little more. On all survivors.
   CheckOutcome convergence() const;
   /// What Square broke of what the white-box attacks had left: the evaluation's own, in the level full a thousand

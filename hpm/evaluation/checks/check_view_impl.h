@@ -23,7 +23,7 @@ class CheckView {
         log(work.log),
         streams(options.seed ^ 0xc4ec75ull),
         coupled(subject.attacked.coupling() == Coupling::batch),
-        surrogates{{subject.name, &subject.attacked}},
+        surrogates{{subject.name, &subject.attacked, false}},
         sample(images.slice(0, std::min(options.sample, images.size()))) {
     surrogates.insert(surrogates.end(), subject.others.begin(), subject.others.end());
   }
@@ -52,9 +52,9 @@ class CheckView {
   Monitor& monitor;
   const WorkLog& log;
   RandomStreams streams;
-  bool coupled;                                                  ///< batches are attacked whole
-  std::vector<std::pair<std::string, AttackModel*>> surrogates;  ///< by name, the leading one first
-  Images sample;                                                 ///< the first images
+  bool coupled;                              ///< batches are attacked whole
+  std::vector<CheckedSurrogate> surrogates;  ///< the leading one first
+  Images sample;                             ///< the first images
 };
 
 /// The line of a check that fails where `value` is above `limit`.

@@ -8,20 +8,28 @@ namespace hpm {
 
 class Fields;
 
+/// A surrogate that the checks look at.
+struct CheckedSurrogate {
+  std::string name;
+  AttackModel* model = nullptr;
+  bool stand_in = false;  ///< it takes the place of the model's own gradient
+};
+
 /// What the checks look at beside the evaluation itself.
 struct CheckSubject {
   AttackModel& attacked;         ///< what gradient attacks see: the model, or a surrogate of it that attacked a context
   bool batch_dependent = false;  ///< joint: consistency is reported, not judged
   /// Target logits of images, as a fresh evaluation would compute them. [N,C,H,W], index [N] -> [N,K].
   std::function<Tensor(const Tensor& x, const Tensor& index)> predict;
-  /// Further surrogates that attacked it, by name: they attack what the first one leaves.
-  std::vector<std::pair<std::string, AttackModel*>> others = {};
+  /// Further surrogates that attacked it: they attack what the first one leaves.
+  std::vector<CheckedSurrogate> others = {};
   size_t context = 0;                  ///< which of the evaluation's contexts
   std::vector<Tensor> batches = {};    ///< joint: the places of the images of each fixed batch
   std::string name = "the model";      ///< of `attacked`
   bool votes = false;                  ///< its logits count votes: a near tie in one draw moves them by a whole one
   bool exact = true;                   ///< its gradient claims to be that of `predict`; false for a stand-in
-  bool stand_ins = false;              ///< stand-ins (a surrogate that is not the model's own gradient) attacked too
+  /// A surrogate that is not the model's own gradient broke images that this one had left.
+  bool stand_ins_help = false;
   std::optional<ImageSet> saved = {};  ///< the adversarial images as read back from disk
 };
 

@@ -16,6 +16,10 @@ struct GradientFidelity {
   int64_t flat = 0;         ///< they are all zero where the gradient is not: the function does not move at all
   double median_ratio = 1;  ///< of the finest quotient to the gradient's slope
   int64_t wrong() const { return shattered + other + flat; }
+  /// Percent of the images looked at; 0 where none was.
+  double share_wrong() const {
+    return images == 0 ? 0 : 100. * static_cast<double>(wrong()) / static_cast<double>(images);
+  }
 };
 
 /// Of the images `sample`, which the model need not have right. `largest` bounds h, in units of the input range.

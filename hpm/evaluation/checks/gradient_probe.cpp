@@ -1,7 +1,12 @@
 #include "hpm/evaluation/checks/gradient_probe.h"
 
-#include <algorithm>
+#include <ATen/record_function.h>
 
+#include <algorithm>
+#include <atomic>
+#include <limits>
+
+#include "hpm/attacks/pgd.h"
 #include "hpm/core/error.h"
 #include "hpm/core/kept_generator_impl.h"
 
@@ -65,6 +70,51 @@ Tensor blind_rows(AttackModel& model, const Images& images, LossKind kind) {
   const auto right = model.surrogate_logits({images.x, images.index}).argmax(1).eq(images.y);
   const auto answer = model.ask({images.x, images.index}, &loss);
   return answer.gradient.abs().flatten(1).amax(1).eq(0) & answer.target_logits.argmax(1).eq(images.y) & right;
+}
+
+namespace {
+
+/// z_t - z_y for the class t that is nearest to the true one.
+Loss margin_to_runner_up(AttackModel& model, const Images& images) {
+  auto logits = model.ask({images.x, images.index}, nullptr).target_logits;
+  logits = logits.scatter(1, images.y.unsqueeze(1), -std::numeric_limits<double>::infinity());
+  return {LossKind::difference, images.y, logits.argmax(1)};
+}
+
+}  // namespace
+
+Tensor blind_rows_of_margin(AttackModel& model, const Images& images) {
+  const auto answer_to = margin_to_runner_up(model, images);
+  const auto answer = model.ask({images.x, images.index}, &answer_to);
+  return answer.gradient.abs().flatten(1).amax(1).eq(0) & answer.target_logits.argmax(1).eq(images.y);
+}
+
+Tensor still_rows(AttackModel& model, const Images& images, const Tensor& start, const ThreatModel& threat) {
+  auto here = images, there = images;
+  here.x = start;
+  const auto loss = margin_to_runner_up(model, here);
+  const auto before = model.ask({here.x, here.index}, &loss);
+  there.x = project(here.x + threat.eps / 4 * steepest_direction(before.gradient, threat.norm), images.x, threat);
+  const auto after = model.ask({there.x, there.index}, nullptr).target_logits;
+  return (loss_values(after, loss) - loss_values(before.target_logits, loss)).gt(0).logical_not();
+}
+
+int64_t backward_passes_of(const std::function<void()>& predict) {
+  static std::atomic<int64_t> counted = 0;  // the callback takes no state; GPUs run backward on threads of their own
+  const auto before = counted.load();
+  const auto callback = at::addGlobalCallback(
+      at::RecordFunctionCallback([](const at::RecordFunction&) -> std::unique_ptr<at::ObserverContext> {
+        ++counted;
+        return nullptr;
+      }).scopes({at::RecordScope::BACKWARD_FUNCTION}));
+  try {
+    predict();
+  } catch (...) {
+    at::removeCallback(callback);
+    throw;
+  }
+  at::removeCallback(callback);
+  return counted.load() - before;
 }
 
 bool attacks_ask_for_gradients(const std::vector<AttackSpec>& attacks) {

@@ -1,10 +1,13 @@
-// defines: GradientProbe, probe_gradient(), require_gradient(), attacks_ask_for_gradients(), blind_rows()
+// defines: GradientProbe, probe_gradient(), require_gradient(), attacks_ask_for_gradients(), blind_rows(), still_rows(),
+// backward_passes_of()
 #pragma once
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "hpm/attacks/attack_model.h"
 #include "hpm/attacks/sequence.h"
+#include "hpm/core/norms.h"
 #include "hpm/models/classifier.h"
 
 namespace hpm {
@@ -37,6 +40,17 @@ std::vector<std::string> require_gradient(const Classifier& classifier, const Gr
 /// surrogate are right. (An image that one of them has wrong needs no gradient, and DLR is constant where the true
 /// class ranks third.)
 Tensor blind_rows(AttackModel& model, const Images& images, LossKind kind);
+/// The same of the margin of the target class and the runner-up, which no scale of the logits hides.
+Tensor blind_rows_of_margin(AttackModel& model, const Images& images);
+
+/// Rows [N] bool whose margin does not grow by a step of eps / 4 along its own gradient: at `start` [N,C,H,W], inside
+/// the threat model around `images`. Where a gradient is true of a point and of nothing beside it, an attack that
+/// follows it goes nowhere.
+Tensor still_rows(AttackModel& model, const Images& images, const Tensor& start, const ThreatModel& threat);
+inline Passes still_rows_passes() { return {3, 1}; }  ///< image passes of that, an image
+
+/// How many functions are differentiated while `predict` runs: more than none where an optimiser is inside.
+int64_t backward_passes_of(const std::function<void()>& predict);
 
 /// Whether any of these attacks asks for more than predictions.
 bool attacks_ask_for_gradients(const std::vector<AttackSpec>& attacks);

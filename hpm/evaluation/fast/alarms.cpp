@@ -84,16 +84,7 @@ AlarmResult still_loss_alarm(AttackModel& model, const Images& images, const Thr
                              const RandomStreams& streams) {
   const std::string name = "loss that does not move";
   if (images.size() == 0) return not_looked_at(name, "no image is classified correctly");
-  auto here = images;
-  here.x = apgd_start(images, threat, streams, {"alarm start"}).x;
-  const auto runner_up =
-      logits_of(model, here).scatter(1, images.y.unsqueeze(1), -std::numeric_limits<double>::infinity()).argmax(1);
-  const Loss loss{LossKind::difference, images.y, runner_up};
-  const auto before = model.ask({here.x, here.index}, &loss);
-  auto there = images;
-  there.x = project(here.x + threat.eps / 4 * steepest_direction(before.gradient, threat.norm), images.x, threat);
-  const auto gained = loss_values(logits_of(model, there), loss) - loss_values(before.target_logits, loss);
-  const auto still = gained.gt(0).logical_not();
+  const auto still = still_rows(model, images, apgd_start(images, threat, streams, {"alarm start"}).x, threat);
   return alarm(name, percent(still), 10, "%",
                fmt::format("a step of eps / 4 up its gradient did not raise it for {} of {} images",
                            still.sum().item<int64_t>(), images.size()));

@@ -20,12 +20,12 @@ std::vector<Surrogate> checked_surrogates(const Defence& defence, size_t target,
   return checked;
 }
 
-/// Whether a stand-in attacked, or another network broke what nothing before it had: the model's own gradient is not
-/// all that the figure rests on.
-bool stand_ins_attacked(const ContextOutcome& outcome) {
+/// Whether a stand-in or another network broke what nothing before it had: the model's own gradient is not all that
+/// the figure rests on. (One that found nothing excuses nothing.)
+bool stand_ins_help(const ContextOutcome& outcome) {
   return std::any_of(outcome.surrogates.begin(), outcome.surrogates.end(), [](const auto& s) {
-    const bool gradients = s.kind == SurrogateKind::white_box || (s.kind == SurrogateKind::transfer && s.first > 0);
-    return gradients && !s.leads && s.unavailable.empty() && s.same_as.empty();
+    const bool gradients = s.kind == SurrogateKind::white_box || s.kind == SurrogateKind::transfer;
+    return gradients && !s.leads && s.first > 0 && s.unavailable.empty() && s.same_as.empty();
   });
 }
 
@@ -47,24 +47,19 @@ void check_contexts(const Examined& e, const std::optional<ImageSet>& saved, Eva
     const auto context = c++;
     if (target.same_as) continue;
     std::vector<std::unique_ptr<AttackModel>> views;
-    std::vector<std::string> names;
-    bool exact = true, first = true;
-    for (auto& surrogate : checked_surrogates(defence, t, evaluation.contexts[context])) {
-      if (std::exchange(first, false)) exact = surrogate.exact;
-      names.push_back(surrogate.name);
-      views.push_back(std::make_unique<AttackedDefence>(defence, t, std::move(surrogate)));
-    }
-    if (views.empty()) views.push_back(defence.attack_model(t)), names.emplace_back("the model");
-    // Of a random model the draws of a whole batch belong together.
-    CheckSubject checked{*views.front(), target.coupling == Coupling::batch || e.options.random,
+    const auto surrogates = checked_surrogates(defence, t, evaluation.contexts[context]);
+    for (const auto& surrogate : surrogates)
+      views.push_back(std::make_unique<AttackedDefence>(defence, t, surrogate));
+    if (views.empty()) views.push_back(defence.attack_model(t));
+    CheckSubject checked{*views.front(), target.coupling == Coupling::batch,
                          [&](const Tensor& x, const Tensor& index) {
                            return predict_once(defence, {x, index}, t);
                          }};
-    checked.name = names.front();
-    checked.exact = exact;
+    if (!surrogates.empty()) checked.name = surrogates.front().name, checked.exact = surrogates.front().exact;
     for (auto beside : targets_beside(defence, t)) checked.votes |= defence.targets()[beside].draw;
-    checked.stand_ins = stand_ins_attacked(evaluation.contexts[context]);
-    for (size_t i = 1; i < views.size(); ++i) checked.others.emplace_back(names[i], views[i].get());
+    checked.stand_ins_help = stand_ins_help(evaluation.contexts[context]);
+    for (size_t i = 1; i < surrogates.size(); ++i)
+      checked.others.push_back({surrogates[i].name, views[i].get(), surrogates[i].stand_in});
     checked.context = context;
     if (target.coupling == Coupling::batch) checked.batches = batch_places(defence, on.images);
     auto settings = e.options.for_checks();
