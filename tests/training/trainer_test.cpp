@@ -181,6 +181,75 @@ TEST(Optimizer, ClipsMovesByNesterovAndDecaysByHand) {
   expect(moved({.optimizer = "adam", .weight_decay = .5}, 1), 2.9, 3.9);
 }
 
+TEST(Optimizer, EveryMoveOfAParameterIsCounted) {
+  for (const std::string name : {"sgd", "adam", "adamw"}) {
+    auto w = torch::tensor({3., 4.}, at::kDouble).requires_grad_();
+    Optimizer optimizer({.optimizer = name, .lr = .1, .warmup = 0}, {w});
+    const auto before = w._version();
+    optimizer.step(w.square().sum(), 0, 10);
+    EXPECT_GT(w._version(), before) << name;
+  }
+}
+
+// ---- what the fast convolutions keep --------------------------------------------------------------------------------
+
+/// Neither what LibTorch's SGD writes nor batch norm's running statistics are counted by PyTorch.
+TEST(Train, AdversariesAttackTheWeightsAsTheyAreWhateverMovedThem) {
+  const auto data = quarters(64);
+  const TrainingBatch batch{data.images(0, 32), data.labels.slice(0, 0, 32), at::arange(32), 9};
+  for (const std::string optimizer : {"sgd", "adam", "adamw"})
+    for (const std::string precision : {"fast", "bfloat16"}) {
+      auto passes = adversary();
+      passes.precision = precision;
+      AdversarialTraining trained(residual_model(), passes, 1);
+      const auto before = trained.adversarial(batch);
+      auto options = loop(1);
+      options.optimizer = {.optimizer = optimizer, .lr = .01, .schedule = "constant", .warmup = 0};
+      train(trained, data, options);
+      AdversarialTraining fresh(trained.model().clone(), passes, 1);
+      const auto images = trained.adversarial(batch);
+      EXPECT_TRUE(at::equal(images, fresh.adversarial(batch))) << optimizer << ", " << precision;
+      EXPECT_FALSE(at::equal(images, before)) << "training changed no gradient's sign: nothing is tested";
+    }
+}
+
+TEST(Train, AdversariesSeeRunningStatisticsThatAPassMovedWithoutAStep) {
+  const auto data = quarters(32);
+  const TrainingBatch batch{data.images(0, 32), data.labels, at::arange(32), 0};
+  for (const std::string precision : {"fast", "bfloat16"}) {
+    auto passes = adversary();
+    passes.precision = precision;
+    AdversarialTraining moved(residual_model(), passes, 1);
+    const auto before = moved.adversarial(batch);
+    for (int i = 0; i < 5; ++i) moved.loss(batch, before);
+    AdversarialTraining fresh(moved.model().clone(), passes, 1);
+    const auto images = moved.adversarial(batch);
+    EXPECT_TRUE(at::equal(images, fresh.adversarial(batch))) << precision;
+    EXPECT_FALSE(at::equal(images, before)) << "the statistics changed no gradient's sign: nothing is tested";
+  }
+}
+
+TEST(Validation, AttacksTheWeightsAsTheyAre) {
+  const auto data = quarters(96);
+  const auto held_out = at::arange(64, 96);
+  AdversarialTraining trained(residual_model(), adversary(), 1);
+  const auto attacked = [&](Objective& o) {
+    HeldOut seen;
+    validate(o, data, held_out, adversary().threat, {.images = 32, .steps = 2}, 4, &seen);
+    return seen;
+  };
+  const auto before = attacked(trained);
+  auto options = loop(1);
+  options.images = 64;
+  options.optimizer = {.optimizer = "sgd", .lr = .01, .schedule = "constant", .warmup = 0};
+  train(trained, data, options);
+  AdversarialTraining fresh(trained.model().clone(), adversary(), 1);
+  const auto now = attacked(trained), expected = attacked(fresh);
+  EXPECT_TRUE(at::equal(now.adversarial, expected.adversarial));
+  EXPECT_TRUE(at::equal(now.adversarial_margins, expected.adversarial_margins));
+  EXPECT_FALSE(at::equal(now.adversarial, before.adversarial)) << "training changed nothing: nothing is tested";
+}
+
 // ---- everything together --------------------------------------------------------------------------------------------
 
 TEST(Finetune, EveryMethodWithWeightPerturbationAndAverageRunsForHpmAndItsControl) {
