@@ -64,6 +64,8 @@ StateSwap::~StateSwap() {
 }
 
 void reestimate_batch_norm(Objective& objective, const std::vector<TrainingBatch>& batches) {
+  // Passes in evaluation mode would leave mean 0 and variance 1, to which the statistics are reset.
+  if (!objective.moves_statistics()) return;
   std::vector<std::pair<torch::nn::BatchNorm2dImpl*, c10::optional<double>>> norms;
   for (const auto& module : objective.model().classifier.network()->modules())
     if (auto* norm = module->as<torch::nn::BatchNorm2dImpl>(); norm && norm->running_mean.defined())

@@ -57,6 +57,33 @@ TEST(WeightAverage, TrainingEndsWithItAndWithStatisticsOfItsOwn) {
     }
 }
 
+TEST(WeightAverage, FrozenStatisticsStayThoseOfTheBase) {
+  const auto data = quarters(96);
+  AdversarialTraining pretraining(residual_model(), adversary(), 1);
+  train(pretraining, data, loop(1));
+  const auto base = pretraining.model().clone();
+  for (const std::string head : {"hpm", "fc"})
+    for (const int64_t held_out : {0, 16}) {  // with validation the average is measured and kept there already
+      FinetuneOptions options{.head = head, .fit_images = 48, .metric_steps = 5};
+      options.adversary = {.threat = adversary().threat, .steps = 1};
+      options.loop = loop(1);
+      options.loop.average.decay = .9;
+      options.loop.validation = {.images = held_out, .steps = 2};
+      ASSERT_EQ(options.adversary.batch_norm, "running") << "finetune's default";
+      const auto tuned = finetune(base, data, options);
+      std::map<std::string, Tensor> after;
+      for (const auto& [name, tensor] : tuned.state()) after[name] = tensor;
+      int64_t seen = 0;
+      for (const auto& [name, tensor] : base.state())
+        if (name.ends_with("running_mean") || name.ends_with("running_var")) {
+          EXPECT_TRUE(close(after[name], tensor, 1e-6, 1e-5)) << head << ", " << name;
+          ++seen;
+        }
+      EXPECT_EQ(seen, 14) << "two batch norms in each of three blocks, and one behind them";
+      EXPECT_FALSE(at::equal(tuned.classifier.weight(), base.classifier.weight()));
+    }
+}
+
 // ---- validation -----------------------------------------------------------------------------------------------------
 
 TEST(Validation, CatastrophicOverfittingIsAFallOfPgdWhileFgsmRises) {
