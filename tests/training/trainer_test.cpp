@@ -57,6 +57,39 @@ TEST(WeightAverage, TrainingEndsWithItAndWithStatisticsOfItsOwn) {
     }
 }
 
+/// HPM's loss needs the clean features of its own batch. Here the last batch is shorter than the others.
+TEST(WeightAverage, StatisticsAreMeasuredBatchByBatch) {
+  const auto data = quarters(80);
+  const auto base = fresh_model();
+  for (const auto context : {ContextKind::solo, ContextKind::joint}) {
+    FinetuneOptions options{.head = "hpm", .fit_images = 48, .metric_steps = 5};
+    options.training.context = context;
+    options.adversary = adversary();
+    options.loop = loop(1);
+    options.loop.average = {.decay = .9, .batches = 3};
+    const auto tuned = finetune(base, data, options);
+    for (const auto& [name, tensor] : tuned.state()) EXPECT_TRUE(tensor.isfinite().all().item<bool>()) << name;
+  }
+  // Every loss is that of the batch whose adversary was asked last.
+  struct Recorder : AdversarialTraining {
+    Recorder() : AdversarialTraining(fresh_model(), test::adversary(), 1) {}
+    Tensor adversarial(const TrainingBatch& batch) override {
+      last = batch.index;
+      return AdversarialTraining::adversarial(batch);
+    }
+    StepReport loss(const TrainingBatch& batch, const Tensor& x) override {
+      EXPECT_TRUE(at::equal(batch.index, last));
+      ++losses;
+      return AdversarialTraining::loss(batch, x);
+    }
+    Tensor last;
+    int64_t losses = 0;
+  } recorder;
+  TrainingBatches batches(data, at::arange(80), 32, {}, {}, 4, 1);
+  reestimate_batch_norm(recorder, {batches.get(0, 0, at::kCPU), batches.get(0, 1, at::kCPU)});
+  EXPECT_EQ(recorder.losses, 2);
+}
+
 TEST(WeightAverage, FrozenStatisticsStayThoseOfTheBase) {
   const auto data = quarters(96);
   AdversarialTraining pretraining(residual_model(), adversary(), 1);
