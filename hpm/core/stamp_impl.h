@@ -1,11 +1,12 @@
-// defines: Stamp
+// defines: Stamp, count_change()
 #pragma once
 #include <ATen/core/Tensor.h>
 
 namespace hpm {
 
 /// Tells whether what was computed from a tensor is still valid: it is not once the tensor was written to or replaced.
-/// Holds a reference to the tensor, so that no other one can get its address.
+/// Holds a reference to the tensor, so that no other one can get its address. Writes are known by PyTorch's counter;
+/// whoever writes past it calls count_change().
 class Stamp {
  public:
   Stamp() = default;
@@ -26,5 +27,12 @@ class Stamp {
   const void* data_ = nullptr;
   int64_t version_ = -1;
 };
+
+/// Counts a change of `t` that PyTorch did not count, so that no Stamp holds it any more: what is written through
+/// data(), as LibTorch's SGD does, and the running statistics that batch norm's kernel writes. To be called when no
+/// graph waits for the old values.
+inline void count_change(const at::Tensor& t) {
+  if (t.defined() && !t.is_inference()) t.unsafeGetTensorImpl()->bump_version();
+}
 
 }  // namespace hpm

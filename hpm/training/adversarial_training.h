@@ -14,6 +14,7 @@ class AdversarialTraining : public Objective {
   StepReport loss(const TrainingBatch& batch, const Tensor& x) override;
   std::vector<Tensor> parameters() override { return model_.classifier.parameters(); }
   HpmModel& model() override { return model_; }
+  bool moves_statistics() const override { return adversary_.batch_norm == "batch"; }
   std::vector<std::unique_ptr<AttackModel>> attacked() override;
 
  private:

@@ -1,5 +1,6 @@
 #include "hpm/training/adversary.h"
 
+#include "hpm/core/stamp_impl.h"
 #include "hpm/models/autocast.h"
 
 namespace hpm {
@@ -37,14 +38,18 @@ Tensor start_near(const TrainingBatch& batch, const RandomStreams& streams) {
   return at::clamp(batch.x + .001 * noise.to(batch.x.options()), 0., 1.);
 }
 
-AdversaryPasses::AdversaryPasses(const Classifier& classifier, const AdversaryOptions& options)
-    : classifier_(classifier), fixed_(options.precision != "float32") {
+FixedWeights::FixedWeights(Classifier classifier) : classifier_(std::move(classifier)) {
   classifier_.set_training(false);
-  if (fixed_) classifier_.set_requires_grad(false);
-  if (options.precision == "bfloat16") classifier_.set_search_precision(at::kBFloat16);
+  classifier_.set_requires_grad(false);
+  for (const auto& [name, tensor] : classifier_.state()) count_change(tensor);
 }
-AdversaryPasses::~AdversaryPasses() {
-  if (fixed_) classifier_.set_requires_grad(true);
+FixedWeights::~FixedWeights() { classifier_.set_requires_grad(true); }
+
+AdversaryPasses::AdversaryPasses(const Classifier& classifier, const AdversaryOptions& options)
+    : classifier_(classifier) {
+  classifier_.set_training(false);
+  if (options.precision != "float32") fixed_.emplace(classifier_);
+  if (options.precision == "bfloat16") classifier_.set_search_precision(at::kBFloat16);
 }
 
 TrainingPasses::TrainingPasses(Classifier& classifier, const AdversaryOptions& options)

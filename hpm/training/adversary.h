@@ -1,5 +1,5 @@
 // defines: TrainingBatch, AdversaryOptions, Victim, ClassifierVictim, cross_entropy_gradient(), climb(), start_near(),
-// AdversaryPasses, TrainingPasses
+// FixedWeights, AdversaryPasses, TrainingPasses
 #pragma once
 #include <functional>
 #include <memory>
@@ -59,6 +59,20 @@ Tensor climb(Tensor start, const TrainingBatch& batch, const AdversaryOptions& o
 /// The images plus normal noise of standard deviation .001, inside the box: where TRADES and MART start.
 Tensor start_near(const TrainingBatch& batch, const RandomStreams& streams);
 
+/// For its lifetime a classifier is in evaluation mode and its parameters have no gradients: attacks take the fast
+/// convolutions, and no graph of the weights is kept. What fast convolutions keep of the weights is made anew, whoever
+/// moved weights or running statistics before, and however.
+class FixedWeights {
+ public:
+  explicit FixedWeights(Classifier classifier);
+  ~FixedWeights();
+  FixedWeights(const FixedWeights&) = delete;
+  FixedWeights& operator=(const FixedWeights&) = delete;
+
+ private:
+  Classifier classifier_;
+};
+
 /// A classifier for the adversary's passes: the same weights, evaluation mode. For its lifetime
 ///   float32    nothing else changes;
 ///   fast       the weights are fixed, so that the fast convolutions of an attack's search apply (last bits differ);
@@ -66,14 +80,13 @@ Tensor start_near(const TrainingBatch& batch, const RandomStreams& streams);
 class AdversaryPasses {
  public:
   AdversaryPasses(const Classifier& classifier, const AdversaryOptions& options);
-  ~AdversaryPasses();
   AdversaryPasses(const AdversaryPasses&) = delete;
   AdversaryPasses& operator=(const AdversaryPasses&) = delete;
   const Classifier& classifier() const { return classifier_; }
 
  private:
   Classifier classifier_;
-  bool fixed_;
+  std::optional<FixedWeights> fixed_;
 };
 
 /// For its lifetime, passes are those that training differentiates: batch norm as `batch_norm` says; with bfloat16,

@@ -23,6 +23,7 @@ class HpmFineTuning : public Objective {
   std::vector<Tensor> parameters() override;
   void after_step() override;
   HpmModel& model() override { return model_; }
+  bool moves_statistics() const override { return adversary_.batch_norm == "batch"; }
   /// In the context alone, on the surrogates `hard` and `fc`: a single one flatters HPM.
   std::vector<std::unique_ptr<AttackModel>> attacked() override;
 

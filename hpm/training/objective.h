@@ -29,6 +29,8 @@ class Objective {
   /// The optimiser has moved the parameters.
   virtual void after_step() {}
   virtual HpmModel& model() = 0;
+  /// Whether loss() takes batch norm's statistics of each batch and updates the running ones; else these are frozen.
+  virtual bool moves_statistics() const = 0;
   /// The objective whose loss is taken at the weights as they are.
   virtual Objective& unperturbed() { return *this; }
   /// Models whose attacks measure robustness on held-out images: an image is robust where it withstands all of them.

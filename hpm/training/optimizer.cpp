@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "hpm/core/error.h"
+#include "hpm/core/stamp_impl.h"
 
 namespace hpm {
 
@@ -71,6 +72,8 @@ void Optimizer::step(const Tensor& loss, int64_t step, int64_t total, const std:
   if (after_backward) after_backward();
   if (options_.clip > 0) torch::nn::utils::clip_grad_norm_(parameters_, options_.clip);
   optimizer_->step();
+  // LibTorch's SGD writes through data(), which is not counted; folded weights would stay those of before.
+  for (const auto& p : parameters_) count_change(p);
 }
 
 Tensor Optimizer::state() const {

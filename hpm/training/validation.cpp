@@ -17,21 +17,6 @@ void fields(Fields& f, ValidationOptions& o) {
 
 namespace {
 
-/// Parameters without gradients: the attacks take the fast convolutions, and no graph of the weights is kept.
-class ScopedFixed {
- public:
-  explicit ScopedFixed(Classifier classifier) : classifier_(std::move(classifier)) {
-    classifier_.set_training(false);
-    classifier_.set_requires_grad(false);
-  }
-  ~ScopedFixed() { classifier_.set_requires_grad(true); }
-  ScopedFixed(const ScopedFixed&) = delete;
-  ScopedFixed& operator=(const ScopedFixed&) = delete;
-
- private:
-  Classifier classifier_;
-};
-
 void look_at(AttackModel& model, const Images& images, const ThreatModel& threat, const ValidationOptions& options,
              const RandomStreams& streams, HeldOut& seen) {
   const auto adversarial =
@@ -46,7 +31,7 @@ void look_at(AttackModel& model, const Images& images, const ThreatModel& threat
 
 Validation validate(Objective& objective, const Dataset& data, const Tensor& held_out, const ThreatModel& threat,
                     const ValidationOptions& options, uint64_t seed, HeldOut* seen) {
-  const ScopedFixed fixed(objective.model().classifier);
+  const FixedWeights fixed(objective.model().classifier);
   const auto device = objective.model().classifier.device();
   const auto models = objective.attacked();
   const RandomStreams streams(seed);

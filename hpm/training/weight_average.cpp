@@ -63,22 +63,49 @@ StateSwap::~StateSwap() {
   for (auto& [tensor, before] : before_) tensor.copy_(before);
 }
 
-void reestimate_batch_norm(Objective& objective, const std::vector<TrainingBatch>& batches) {
-  std::vector<std::pair<torch::nn::BatchNorm2dImpl*, c10::optional<double>>> norms;
-  for (const auto& module : objective.model().classifier.network()->modules())
-    if (auto* norm = module->as<torch::nn::BatchNorm2dImpl>(); norm && norm->running_mean.defined())
-      norms.emplace_back(norm, norm->options.momentum());
-  if (norms.empty() || batches.empty()) return;
-  // The adversaries come first: they read the statistics that are replaced.
-  std::vector<Tensor> images;
-  for (const auto& batch : batches) images.push_back(objective.adversarial(batch));
-  for (auto& [norm, momentum] : norms) {
+namespace {
+
+/// A layer's running statistics, and those that wait for their turn in its place.
+struct Statistics {
+  torch::nn::BatchNorm2dImpl* norm;
+  Tensor mean, var;  // waiting
+  c10::optional<double> momentum;
+
+  void exchange() {
     torch::NoGradGuard guard;
-    norm->reset_running_stats();
-    norm->options.momentum(c10::nullopt);  // the mean of all batches since
+    const auto was_mean = norm->running_mean.clone(), was_var = norm->running_var.clone();
+    norm->running_mean.copy_(mean), norm->running_var.copy_(var);
+    mean = was_mean, var = was_var;
   }
-  for (size_t i = 0; i < batches.size(); ++i) objective.unperturbed().loss(batches[i], images[i]);
-  for (auto& [norm, momentum] : norms) norm->options.momentum(momentum);
+};
+
+void exchange(std::vector<Statistics>& all) {
+  for (auto& one : all) one.exchange();
+}
+
+}  // namespace
+
+void reestimate_batch_norm(Objective& objective, const std::vector<TrainingBatch>& batches) {
+  // Passes in evaluation mode would leave mean 0 and variance 1, from which the new statistics start.
+  if (batches.empty() || !objective.moves_statistics()) return;
+  std::vector<Statistics> all;
+  for (const auto& module : objective.model().classifier.network()->modules())
+    if (auto* norm = module->as<torch::nn::BatchNorm2dImpl>(); norm && norm->running_mean.defined()) {
+      all.push_back(
+          {norm, at::zeros_like(norm->running_mean), at::ones_like(norm->running_var), norm->options.momentum()});
+      norm->num_batches_tracked.zero_();
+      norm->options.momentum(c10::nullopt);  // the mean of all batches since
+    }
+  // An objective keeps what its adversary saw of a batch, so each loss follows its own batch's adversary. This one
+  // reads the statistics that are replaced, the loss moves the new ones.
+  for (const auto& batch : batches) {
+    const auto images = objective.adversarial(batch);
+    exchange(all);
+    objective.unperturbed().loss(batch, images);
+    exchange(all);
+  }
+  exchange(all);
+  for (auto& [norm, mean, var, momentum] : all) norm->options.momentum(momentum);
 }
 
 }  // namespace hpm

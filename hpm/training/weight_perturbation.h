@@ -28,6 +28,7 @@ class WeightPerturbation : public Objective {
   void after_backward() override;
   void after_step() override { inner_->after_step(); }
   HpmModel& model() override { return inner_->model(); }
+  bool moves_statistics() const override { return inner_->moves_statistics(); }
   Objective& unperturbed() override { return *inner_; }
   std::vector<std::unique_ptr<AttackModel>> attacked() override { return inner_->attacked(); }
 

@@ -28,6 +28,9 @@ inline HpmModel fresh_model() {
   return {make_classifier("conv6k3s2p1-bn-relu-flatten-fc12-relu-fc4", 4, {1, 8, 8}, {}, 5), std::nullopt};
 }
 
+/// A network whose convolutions the fast ones stand in for, with batch norm behind some of them.
+inline HpmModel residual_model() { return {make_classifier("wrn10_1", 4, {1, 8, 8}, {}, 5), std::nullopt}; }
+
 inline AdversaryOptions adversary() { return {.threat = {Norm::linf, .03}, .steps = 2, .batch_norm = "batch"}; }
 
 inline std::unique_ptr<Objective> objective(const MethodOptions& method = {}, double awp = 0) {

@@ -57,6 +57,66 @@ TEST(WeightAverage, TrainingEndsWithItAndWithStatisticsOfItsOwn) {
     }
 }
 
+/// HPM's loss needs the clean features of its own batch. Here the last batch is shorter than the others.
+TEST(WeightAverage, StatisticsAreMeasuredBatchByBatch) {
+  const auto data = quarters(80);
+  const auto base = fresh_model();
+  for (const auto context : {ContextKind::solo, ContextKind::joint}) {
+    FinetuneOptions options{.head = "hpm", .fit_images = 48, .metric_steps = 5};
+    options.training.context = context;
+    options.adversary = adversary();
+    options.loop = loop(1);
+    options.loop.average = {.decay = .9, .batches = 3};
+    const auto tuned = finetune(base, data, options);
+    for (const auto& [name, tensor] : tuned.state()) EXPECT_TRUE(tensor.isfinite().all().item<bool>()) << name;
+  }
+  // Every loss is that of the batch whose adversary was asked last.
+  struct Recorder : AdversarialTraining {
+    Recorder() : AdversarialTraining(fresh_model(), test::adversary(), 1) {}
+    Tensor adversarial(const TrainingBatch& batch) override {
+      last = batch.index;
+      return AdversarialTraining::adversarial(batch);
+    }
+    StepReport loss(const TrainingBatch& batch, const Tensor& x) override {
+      EXPECT_TRUE(at::equal(batch.index, last));
+      ++losses;
+      return AdversarialTraining::loss(batch, x);
+    }
+    Tensor last;
+    int64_t losses = 0;
+  } recorder;
+  TrainingBatches batches(data, at::arange(80), 32, {}, {}, 4, 1);
+  reestimate_batch_norm(recorder, {batches.get(0, 0, at::kCPU), batches.get(0, 1, at::kCPU)});
+  EXPECT_EQ(recorder.losses, 2);
+}
+
+TEST(WeightAverage, FrozenStatisticsStayThoseOfTheBase) {
+  const auto data = quarters(96);
+  AdversarialTraining pretraining(residual_model(), adversary(), 1);
+  train(pretraining, data, loop(1));
+  const auto base = pretraining.model().clone();
+  for (const std::string head : {"hpm", "fc"})
+    for (const int64_t held_out : {0, 16}) {  // with validation the average is measured and kept there already
+      FinetuneOptions options{.head = head, .fit_images = 48, .metric_steps = 5};
+      options.adversary = {.threat = adversary().threat, .steps = 1};
+      options.loop = loop(1);
+      options.loop.average.decay = .9;
+      options.loop.validation = {.images = held_out, .steps = 2};
+      ASSERT_EQ(options.adversary.batch_norm, "running") << "finetune's default";
+      const auto tuned = finetune(base, data, options);
+      std::map<std::string, Tensor> after;
+      for (const auto& [name, tensor] : tuned.state()) after[name] = tensor;
+      int64_t seen = 0;
+      for (const auto& [name, tensor] : base.state())
+        if (name.ends_with("running_mean") || name.ends_with("running_var")) {
+          EXPECT_TRUE(close(after[name], tensor, 1e-6, 1e-5)) << head << ", " << name;
+          ++seen;
+        }
+      EXPECT_EQ(seen, 14) << "two batch norms in each of three blocks, and one behind them";
+      EXPECT_FALSE(at::equal(tuned.classifier.weight(), base.classifier.weight()));
+    }
+}
+
 // ---- validation -----------------------------------------------------------------------------------------------------
 
 TEST(Validation, CatastrophicOverfittingIsAFallOfPgdWhileFgsmRises) {
@@ -179,6 +239,75 @@ TEST(Optimizer, ClipsMovesByNesterovAndDecaysByHand) {
   // Adam's first step has length lr whatever the gradient; AdamW decays apart from it, Adam through it.
   expect(moved({.optimizer = "adamw", .weight_decay = .5}, 1), 3 * (1 - .05) - .1, 4 * (1 - .05) - .1);
   expect(moved({.optimizer = "adam", .weight_decay = .5}, 1), 2.9, 3.9);
+}
+
+TEST(Optimizer, EveryMoveOfAParameterIsCounted) {
+  for (const std::string name : {"sgd", "adam", "adamw"}) {
+    auto w = torch::tensor({3., 4.}, at::kDouble).requires_grad_();
+    Optimizer optimizer({.optimizer = name, .lr = .1, .warmup = 0}, {w});
+    const auto before = w._version();
+    optimizer.step(w.square().sum(), 0, 10);
+    EXPECT_GT(w._version(), before) << name;
+  }
+}
+
+// ---- what the fast convolutions keep --------------------------------------------------------------------------------
+
+/// Neither what LibTorch's SGD writes nor batch norm's running statistics are counted by PyTorch.
+TEST(Train, AdversariesAttackTheWeightsAsTheyAreWhateverMovedThem) {
+  const auto data = quarters(64);
+  const TrainingBatch batch{data.images(0, 32), data.labels.slice(0, 0, 32), at::arange(32), 9};
+  for (const std::string optimizer : {"sgd", "adam", "adamw"})
+    for (const std::string precision : {"fast", "bfloat16"}) {
+      auto passes = adversary();
+      passes.precision = precision;
+      AdversarialTraining trained(residual_model(), passes, 1);
+      const auto before = trained.adversarial(batch);
+      auto options = loop(1);
+      options.optimizer = {.optimizer = optimizer, .lr = .01, .schedule = "constant", .warmup = 0};
+      train(trained, data, options);
+      AdversarialTraining fresh(trained.model().clone(), passes, 1);
+      const auto images = trained.adversarial(batch);
+      EXPECT_TRUE(at::equal(images, fresh.adversarial(batch))) << optimizer << ", " << precision;
+      EXPECT_FALSE(at::equal(images, before)) << "training changed no gradient's sign: nothing is tested";
+    }
+}
+
+TEST(Train, AdversariesSeeRunningStatisticsThatAPassMovedWithoutAStep) {
+  const auto data = quarters(32);
+  const TrainingBatch batch{data.images(0, 32), data.labels, at::arange(32), 0};
+  for (const std::string precision : {"fast", "bfloat16"}) {
+    auto passes = adversary();
+    passes.precision = precision;
+    AdversarialTraining moved(residual_model(), passes, 1);
+    const auto before = moved.adversarial(batch);
+    for (int i = 0; i < 5; ++i) moved.loss(batch, before);
+    AdversarialTraining fresh(moved.model().clone(), passes, 1);
+    const auto images = moved.adversarial(batch);
+    EXPECT_TRUE(at::equal(images, fresh.adversarial(batch))) << precision;
+    EXPECT_FALSE(at::equal(images, before)) << "the statistics changed no gradient's sign: nothing is tested";
+  }
+}
+
+TEST(Validation, AttacksTheWeightsAsTheyAre) {
+  const auto data = quarters(96);
+  const auto held_out = at::arange(64, 96);
+  AdversarialTraining trained(residual_model(), adversary(), 1);
+  const auto attacked = [&](Objective& o) {
+    HeldOut seen;
+    validate(o, data, held_out, adversary().threat, {.images = 32, .steps = 2}, 4, &seen);
+    return seen;
+  };
+  const auto before = attacked(trained);
+  auto options = loop(1);
+  options.images = 64;
+  options.optimizer = {.optimizer = "sgd", .lr = .01, .schedule = "constant", .warmup = 0};
+  train(trained, data, options);
+  AdversarialTraining fresh(trained.model().clone(), adversary(), 1);
+  const auto now = attacked(trained), expected = attacked(fresh);
+  EXPECT_TRUE(at::equal(now.adversarial, expected.adversarial));
+  EXPECT_TRUE(at::equal(now.adversarial_margins, expected.adversarial_margins));
+  EXPECT_FALSE(at::equal(now.adversarial, before.adversarial)) << "training changed nothing: nothing is tested";
 }
 
 // ---- everything together --------------------------------------------------------------------------------------------

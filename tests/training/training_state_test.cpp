@@ -49,6 +49,29 @@ TEST(TrainingState, ARunStoppedWithinEpochsEndsWithTheSameBits) {
   }
 }
 
+/// What fast convolutions keep of the weights is made anew by a process that resumes: nothing may depend on when.
+TEST(TrainingState, AResidualNetworkUnderSgdStoppedWithinEpochsEndsWithTheSameBits) {
+  const auto data = quarters(96);
+  for (const std::string precision : {"fast", "bfloat16"}) {
+    test::TemporaryFolder folder;
+    auto options = loop(2);
+    options.optimizer = {.optimizer = "sgd", .lr = .01, .schedule = "constant", .warmup = 0};
+    options.validation = {.images = 16, .steps = 2};
+    auto passes = adversary();
+    passes.precision = precision;
+    AdversarialTraining whole(residual_model(), passes, 1);
+    train(whole, data, options);
+    options.state_file = (folder / "state.safetensors").string();
+    options.resume = true;
+    for (int64_t stop : {1, 2, 2, 100}) {  // each in a network of its own
+      AdversarialTraining part(residual_model(), passes, 1);
+      Stopper stopper(stop);
+      if (stop < 100) EXPECT_THROW(train(part, data, options, stopper), Interrupted) << precision;
+      else train(part, data, options, stopper), expect_equal(whole.model(), part.model());
+    }
+  }
+}
+
 /// A state after four steps of two saves each, and what comes of resuming it.
 class States : public testing::Test {
  protected:
