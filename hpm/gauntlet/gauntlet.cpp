@@ -134,7 +134,7 @@ class Gauntlet {
             .batch_size = options_.batch_size,
             .settings = {.queries = std::min(options_.queries, entry_.queries)},
             .alarms = {.sample = 0, .no_escalate = true},
-            .full_matrix = true};
+            .full_matrix = options_.mutations};
   }
 
   /// MSA by what is left of its surrogates. Its alarms are looked at in the naive evaluation, as anybody sees them.
@@ -183,7 +183,7 @@ class Gauntlet {
     const auto own = broken[row.own];
     row.own_alone = standing(outcome.clean_correct, own, batches);
     for (const auto& surrogate : outcome.surrogates) {
-      if (!broken.count(surrogate.name)) continue;
+      if (!options_.mutations || !broken.count(surrogate.name)) continue;
       std::vector<Tensor> others, both = own;
       for (const auto& [name, flags] : broken)
         if (name != surrogate.name) others.insert(others.end(), flags.begin(), flags.end());
@@ -285,8 +285,9 @@ class Gauntlet {
     });
   }
 
-  /// The guards that this row is the one for, and that are left.
+  /// The guards that this row is the one for, and that are left; none where nobody asks what a guard is for.
   std::vector<std::string> guards(GuardKind kind) const {
+    if (!options_.mutations && !options_.guards) return {};
     auto names = guards_of(entry_.name, kind);
     std::erase_if(names, [&](const auto& name) { return !options_.keeps(name); });
     return names;
@@ -311,7 +312,7 @@ class Gauntlet {
     return {};
   }
 
-  /// The alarms of the protocol fast that fired, where this row is the one for an alarm, or is honest.
+  /// The alarms of the protocol fast that fired, of an honest row, or where this row is the one for an alarm.
   std::vector<std::string> alarms() const {
     if (guards(GuardKind::alarm).empty() && !entry_.honest) return {};
     const FastOptions options{

@@ -50,6 +50,9 @@ struct GauntletOptions {
   int64_t restarts = 3;    ///< of the adaptive attack, towards and away, each
   int64_t steps = 100;     ///< of every gradient attack but the careless one
   int64_t queries = 5000;  ///< of Square
+  /// Every surrogate attacks every image, so that it is known what each of them contributes (GauntletRow::parts);
+  /// otherwise it attacks what those before it left.
+  bool mutations = false;
   /// The surrogates, checks and alarms that are left of the evaluation, by name; not given: all of them.
   std::optional<std::vector<std::string>> guards = {};
   bool keeps(const std::string& guard) const;
@@ -63,8 +66,8 @@ struct GauntletRow {
   Tensor msa;                          ///< by every surrogate together
   std::string own = {};                ///< the surrogate that is the defence's own gradient, or leads in its place
   Tensor own_alone;                    ///< by that surrogate alone
-  /// What stands, [n], where one surrogate is left out, and where it and the defence's own gradient are all that
-  /// attacks; every surrogate attacks every image.
+  /// With GauntletOptions::mutations. What stands, [n], where one surrogate is left out, and where it and the defence's
+  /// own gradient are all that attacks.
   struct Part {
     std::string surrogate;
     Tensor without, with_own;

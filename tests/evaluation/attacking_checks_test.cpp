@@ -30,7 +30,7 @@ TEST_F(AttackingChecksTest, WhatOneSurrogateMasksAnotherMayBreak) {
   EXPECT_EQ(alone.at("zero gradients").status, Status::passed);
   EXPECT_EQ(both.at("zero gradients").status, Status::failed);
   const auto& detail = both.at("zero gradients").detail;
-  EXPECT_NE(detail.find("the model 100.0 % and 100.0 %, steep 2.5 %"), std::string::npos) << detail;
+  EXPECT_NE(detail.find("the model 100.0 % and 100.0 %; steep 2.5 %"), std::string::npos) << detail;
 }
 
 TEST_F(AttackingChecksTest, TransferAndSquareAreFlaggedAboveTheirShareOfTheImages) {

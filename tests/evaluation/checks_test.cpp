@@ -151,12 +151,12 @@ TEST_F(ChecksTest, ARandomModelThatAlsoLooksAtItsBatchIsFlagged) {
     return CheckOutcome{};
   };
   const auto of_rows = consistency([&](const Tensor& x, const Tensor& draw) {
-    return 10 * model.classifier.logits(x + .01 * draw.view({-1, 1, 1, 1}));
+    return 1e3 * model.classifier.logits(x + .01 * draw.view({-1, 1, 1, 1}));
   });
   EXPECT_EQ(of_rows.status, Status::passed) << of_rows.detail;
   // Each image is answered for the one behind it.
   const auto of_batch = consistency([&](const Tensor& x, const Tensor& draw) {
-    return 10 * model.classifier.logits(x.roll(1, 0) + .01 * draw.view({-1, 1, 1, 1}));
+    return 1e3 * model.classifier.logits(x.roll(1, 0) + .01 * draw.view({-1, 1, 1, 1}));
   });
   EXPECT_EQ(of_batch.status, Status::failed) << of_batch.detail;
   EXPECT_EQ(of_batch.cause, Cause::batch);

@@ -23,7 +23,6 @@ struct GauntletFlags {
   std::string eps = "0.1";
   GauntletOptions options;
   int64_t training_images = 2000, workers = 1;
-  bool mutations = false;
   std::vector<std::string> guards = {}, from = {};
   uint64_t seed = 0;
   ComputeOptions compute;
@@ -40,7 +39,7 @@ void declare(Fields& f, GauntletFlags& o) {
   f.add("steps", o.options.steps, "steps of every gradient attack but the careless one", {.min = 1, .max = 100000});
   f.add("queries", o.options.queries, "queries of Square", {.min = 1, .max = 1000000});
   f.add("training-images", o.training_images, "training images that the defences learn from", {.min = 100});
-  f.add("mutations", o.mutations, "also turn off each surrogate, check and alarm: its row must fail");
+  f.add("mutations", o.options.mutations, "also turn off each surrogate, check and alarm: its row must fail");
   std::vector<std::string> guards{kNoGuard};
   for (const auto& mutation : mutation_table()) guards.push_back(mutation.guard);
   f.add("guards", o.guards, "surrogates, checks and alarms that are left (none given: all; nothing: none of them)",
@@ -68,7 +67,7 @@ GauntletSetting setting_of(const GauntletFlags& flags, CommandLine& line, Finger
   setting.training = {training.images(numbers), training.labels.index_select(0, numbers), numbers};
 
   // What a run that goes on must have in common with the one that was begun.
-  contents.add_options(line.fields, {"model", "data", "compute", "images", "eps", "workers", "mutations"});
+  contents.add_options(line.fields, {"model", "data", "compute", "images", "eps", "workers"});
   contents.set("--eps", fmt::format("{}", setting.threat.eps));
   contents.set("--batch-size", std::to_string(flags.compute.batch_size));  // random defences draw for a batch
   contents.set("SHA-256 of the images and labels", sha256_of_images(data, index));
@@ -123,7 +122,7 @@ int show(const GauntletResults& results, const GauntletFlags& flags, const RunDi
   run.write("report.html", gauntlet_page(rows, what));
   if (line.json) fmt::print("{}", json);
   else print(rows);
-  const auto missed = flags.mutations && !line.json ? print_mutations(rows) : 0;
+  const auto missed = flags.options.mutations && !line.json ? print_mutations(rows) : 0;
   if (!line.json) fmt::print("report: {}\n", run.file("report.html"));
   if (!results.failures.empty())
     fail("gauntlet: no row of {} (the others stand; --resume tries again)", fmt::join(results.failures, "; "));
@@ -149,7 +148,13 @@ int gauntlet(const Arguments& arguments) {
     if (line.resume) fail_usage("--from shows the rows of finished runs; there is nothing to --resume");
     GauntletResults results;
     for (const auto& file : flags.from)
-      for (auto& row : read_gauntlet(read_file(file).text(), file)) results.rows.push_back(std::move(row));
+      for (auto& row : read_gauntlet(read_file(file).text(), file)) {
+        if (flags.options.mutations && row.parts.empty())
+          fail_usage("{}: --mutations needs a run that was made with --mutations, where every surrogate attacked every "
+                     "image; make the row {} again with it",
+                     file, row.name);
+        results.rows.push_back(std::move(row));
+      }
     return show(results, flags, open_run(line, "gauntlet", flags.compute, flags.seed), line);
   }
   Workers workers(flags.workers, line);

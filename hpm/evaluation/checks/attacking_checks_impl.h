@@ -21,8 +21,9 @@ class AttackingChecks {
   static SquareOptions final_square() { return {.queries = 1000, .stream = "check square"}; }
   static SquareOptions sampled_square() { return {.queries = 500, .stream = "check sample"}; }
   static FabOptions sampled_fab() { return {.steps = 20, .targets = 3, .at_once = 64, .stream = "check fab"}; }
-  /// How many of so many survivors the checks on a sample attack.
-  static int64_t sampled(int64_t survivors) { return std::min(survivors, std::clamp<int64_t>(survivors / 8, 8, 32)); }
+  /// How many of so many survivors Square on a sample attacks, and how many FAB does.
+  static int64_t queried(int64_t survivors) { return std::min(survivors, std::clamp<int64_t>(survivors / 8, 8, 32)); }
+  static int64_t walked(int64_t survivors) { return std::min(survivors, std::clamp<int64_t>(survivors / 4, 16, 64)); }
 
   struct Unbounded {
     CheckOutcome check;
@@ -48,9 +49,14 @@ class AttackingChecks {
   using SampledAttack = std::function<AttackResult(const Images& images)>;
   /// How many of so large a sample of so many survivors may break.
   using Allowed = std::function<double(double sample, double survivors)>;
-  /// Fails where `attack` (`words` say how it attacks) breaks two images or more, and more than allowed.
-  CheckOutcome on_a_sample(const std::string& name, const std::string& words, const Allowed& most,
-                           const SampledAttack& attack) const;
+  /// A check that attacks `count` of the survivors.
+  struct Sampled {
+    std::string name, words;  ///< `words` say how it attacks
+    int64_t (*count)(int64_t survivors);
+    Allowed most;
+  };
+  /// Fails where `attack` breaks two images or more, and more than allowed.
+  CheckOutcome on_a_sample(const Sampled& check, const SampledAttack& attack) const;
   using Attack = std::function<Tensor(AttackModel& model, const Images& images)>;
   /// How many of the survivors `attack` (-> [N] bool, broken) breaks with any of `models`, and how many there are. In
   /// joint batches are attacked whole, and what counts is how many fewer are right in the worst one found.

@@ -264,8 +264,8 @@ Passes check_passes(const CheckOptions& options, int64_t n, int64_t surrogates) 
   total += (unbounded + zero_gradients + Passes{0, 1}) * (sample * surrogates);
   total += (gradient_fidelity_passes() * 2 + still_rows_passes() + prediction * 2) * sample;
   total += (prediction * 3 + Passes{0, 1}) * sample;
-  total += (budget_of(AttackingChecks::sampled_square()).passes + prediction * 2) * AttackingChecks::sampled(n);
-  total += (budget_of(AttackingChecks::sampled_fab()).passes + prediction * 2) * AttackingChecks::sampled(n);
+  total += (budget_of(AttackingChecks::sampled_square()).passes + prediction * 2) * AttackingChecks::queried(n);
+  total += (budget_of(AttackingChecks::sampled_fab()).passes + prediction * 2) * AttackingChecks::walked(n);
   if (options.level == "full") {
     total += (budget_of(AttackingChecks::convergence_attack()).passes + prediction) * (n * surrogates);
     total += (budget_of(AttackingChecks::final_square()).passes + prediction) * n;
