@@ -12,6 +12,13 @@ double share(int64_t part, int64_t of) {
   return 100. * static_cast<double>(part) / static_cast<double>(std::max<int64_t>(of, 1));
 }
 
+/// The surrogate whose own figure is known; "" where none led.
+std::string leading_of(const std::vector<ContextOutcome>& contexts) {
+  for (const auto& c : contexts)
+    if (c.leading_accuracy) return c.leading;
+  return {};
+}
+
 /// The stages of a fast evaluation, its alarms, and what it leaves open.
 void print_fast(const FastOutcome& fast) {
   std::vector<std::vector<std::string>> rows{{"stage", "images", "broke", "passes", "seconds"}};
@@ -52,9 +59,10 @@ void print_outcome(const EvaluationOutcome& outcome, const EvaluationOptions& op
       fmt::print("  cause: {}; attack it with {}\n", to_string(check.cause), surrogates_for(check.cause));
     if (const auto advice = advice_for(check.name); !advice.empty()) fmt::print("  what to do next: {}\n", advice);
   }
-  const auto& first = e.first().leading;
-  const auto leading = first.empty() ? std::string("ste") : first;
-  std::vector<std::vector<std::string>> rows{{"", "clean %", "robust %", "95 %", leading + " alone %", "vs control"}};
+  std::vector<std::vector<std::string>> rows{{"", "clean %", "robust %", "95 %"}};
+  const auto leading = leading_of(e.contexts);
+  if (!leading.empty()) rows[0].push_back(leading + " alone %");
+  rows[0].push_back("vs control");
   for (const auto& c : e.contexts) {
     const auto interval = wilson(c.robust.sum().item<int64_t>(), c.robust.numel());
     std::string versus = "-";
@@ -63,15 +71,18 @@ void print_outcome(const EvaluationOutcome& outcome, const EvaluationOptions& op
       versus = fmt::format("{:+.1f} (p = {:.2g})", paired.difference, paired.p);
     }
     const bool clean = options.is("clean");
-    rows.push_back(
-        {c.context.empty() ? "model" : c.context, percent_text(c.clean_correct), clean ? "-" : percent_text(c.robust),
-         clean ? "-" : fmt::format("{:.1f}-{:.1f}", interval.low, interval.high),
-         c.leading_accuracy && !c.context.empty() ? fmt::format("{:.1f}", *c.leading_accuracy) : "-", versus});
+    rows.push_back({c.context.empty() ? "model" : c.context, percent_text(c.clean_correct),
+                    clean ? "-" : percent_text(c.robust),
+                    clean ? "-" : fmt::format("{:.1f}-{:.1f}", interval.low, interval.high)});
+    if (!leading.empty()) rows.back().push_back(c.leading_accuracy ? fmt::format("{:.1f}", *c.leading_accuracy) : "-");
+    rows.back().push_back(versus);
   }
   for (const auto* peer : {&outcome.base, &outcome.control})
-    if (*peer)
+    if (*peer) {
       rows.push_back({(*peer)->name, percent_text((*peer)->evaluation.first().clean_correct),
-                      percent_text((*peer)->evaluation.first().robust), "", "", ""});
+                      percent_text((*peer)->evaluation.first().robust)});
+      rows.back().resize(rows.front().size());
+    }
   const auto what = options.protocol + (options.effective_version().empty() ? "" : " " + options.effective_version());
   const auto threat =
       options.is("clean") ? "" : fmt::format(", {} eps {}", options.norm, options.eps.substr(0, options.eps.find(',')));

@@ -4,6 +4,7 @@
 
 #include "hpm/attacks/attack_pieces.h"
 #include "hpm/attacks/conformance_streams.h"
+#include "hpm/attacks/votes.h"
 #include "hpm/core/device.h"
 #include "hpm/core/error.h"
 #include "hpm/core/fields.h"
@@ -41,7 +42,7 @@ class Driver {
   AutoAttackResult operator()(const AttackSequence& sequence) {
     std::optional<KeptGenerator> kept;  // a random model draws from the seed; the caller goes on as if nobody had drawn
     if (model_.random() || options_.conformance) kept.emplace(), torch::manual_seed(options_.seed);
-    result_.notes = sequence.notes;
+    result_.notes = sequence.notes, result_.changed = sequence.changed;
     for (const auto& note : result_.notes) monitor_.warn(note);
     result_.adversarial = ImageStore(images_);
     close_calls_ = at::zeros({images_.size()}, at::kBool);
@@ -59,6 +60,7 @@ class Driver {
   struct SequenceVerdict {
     Tensor wrong, close, ever_wrong;  // [M] bool (CPU); the last: in any draw of a random model
     Tensor logits;                    // [M,K]: of the (last) pass
+    Tensor prediction;                // [M] int64
   };
 
   void verify_originals() {
@@ -71,7 +73,7 @@ class Driver {
       }
     robust_ = at::zeros({images_.size()}, at::kBool);
     result_.worst_draw = at::ones({images_.size()}, at::kBool);
-    std::vector<Tensor> logits;
+    std::vector<Tensor> logits, predictions;
     for_chunks(images_, chunk_, [&](const Images& chunk, int64_t begin) {
       check_range(chunk.x);
       const auto rows = at::arange(begin, begin + chunk.size());
@@ -79,10 +81,9 @@ class Driver {
       robust_.index_copy_(0, rows, verdict.wrong.logical_not());
       close_calls_.index_copy_(0, rows, verdict.close);
       result_.worst_draw.index_copy_(0, rows, verdict.ever_wrong.logical_not());
-      logits.push_back(verdict.logits);
+      logits.push_back(verdict.logits), predictions.push_back(verdict.prediction.to(at::kCPU));
     });
-    if (!logits.empty()) clean_logits_ = at::cat(logits);
-    if (clean_logits_.defined()) result_.clean_prediction = clean_logits_.argmax(1).to(at::kCPU);
+    if (!logits.empty()) clean_logits_ = at::cat(logits), result_.clean_prediction = at::cat(predictions);
     result_.clean_correct = robust_.clone();
     result_.clean_passes = model_.passes() - before;
   }
@@ -161,25 +162,23 @@ class Driver {
     if (model_.random() && !options_.conformance) return verify_draws(images);
     const auto ask = [&](const Images& rows) { return model_.ask({rows.x, rows.index}, nullptr).target_logits; };
     if (options_.conformance || model_.coupling() == Coupling::batch) {
-      const auto logits = ask(images);
-      const auto wrong = logits.argmax(1).ne(images.y).to(at::kCPU);
-      return {wrong, at::zeros_like(wrong), wrong, logits};
+      const auto logits = ask(images), prediction = logits.argmax(1);
+      const auto wrong = prediction.ne(images.y).to(at::kCPU);
+      return {wrong, at::zeros_like(wrong), wrong, logits, prediction};
     }
     const auto fresh = verify_rows(images, ask);
-    return {fresh.wrong, fresh.close, fresh.wrong, fresh.logits};
+    return {fresh.wrong, fresh.close, fresh.wrong, fresh.logits, fresh.logits.argmax(1)};
   }
 
-  /// A random model's verdict: what most of ten draws say, each from a seed of its own.
+  /// A random model's verdict: what most of ten draws say. An attack starts from the logits of one of them.
   SequenceVerdict verify_draws(const Images& images) {
-    const KeptGenerator kept;  // the caller draws as if nobody had verified
-    auto wrong = at::zeros({images.size()}, at::kLong);
-    Tensor logits;
-    for (int64_t draw = 0; draw < kVerdictDraws; ++draw) {
-      torch::manual_seed(options_.seed + 0x5eed + static_cast<uint64_t>(draw));
-      logits = model_.ask({images.x, images.index, draw}, nullptr).target_logits;
-      wrong += logits.argmax(1).ne(images.y).to(at::kCPU);
-    }
-    return {wrong * 2 > kVerdictDraws, at::zeros({images.size()}, at::kBool), wrong > 0, logits};
+    const auto votes = votes_of_draws(options_.seed, kVerdictDraws, [&](int64_t draw) {
+      return model_.ask({images.x, images.index, draw}, nullptr).target_logits;
+    });
+    const auto prediction = votes.counts.argmax(1);
+    const auto ever_wrong = votes.draws.argmax(-1).ne(images.y).any(0).to(at::kCPU);
+    return {prediction.ne(images.y).to(at::kCPU), at::zeros({images.size()}, at::kBool), ever_wrong, votes.draws[-1],
+            prediction};
   }
 
   void check(const Tensor& adversarial, const Tensor& originals) {

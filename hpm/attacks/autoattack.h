@@ -45,7 +45,8 @@ struct AutoAttackResult {
   Passes clean_passes;
   int64_t borderline = 0;          ///< images with a verdict so near a tie that it was judged again alone
   double norm_excess = 0;          ///< the largest (norm of a perturbation) / eps - 1, or 0
-  std::vector<std::string> notes;  ///< where the settings had to be changed for this model
+  std::vector<std::string> notes;  ///< where the settings are not the version's, and why
+  bool changed = false;            ///< the user gave settings in place of the version's
 
   const Tensor& robust() const { return attacks.empty() ? clean_correct : attacks.back().robust; }
   double clean_accuracy() const;   ///< percent

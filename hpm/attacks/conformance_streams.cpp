@@ -1,7 +1,11 @@
 #include "hpm/attacks/conformance_streams.h"
 
+#include <ATen/Context.h>
+
 namespace hpm {
 namespace {
+
+at::Generator generator() { return at::globalContext().defaultGenerator(at::kCPU); }
 
 std::vector<int64_t> with_rows(const Tensor& index, at::IntArrayRef tail) {
   std::vector<int64_t> shape{index.size(0)};
@@ -10,6 +14,13 @@ std::vector<int64_t> with_rows(const Tensor& index, at::IntArrayRef tail) {
 }
 
 }  // namespace
+
+ConformanceStreams::ConformanceStreams(uint64_t seed) : RandomStreams(seed), before_(generator().get_state()) {}
+
+ConformanceStreams::~ConformanceStreams() {
+  auto shared = generator();
+  shared.set_state(before_);
+}
 
 // In the default floating point type, like the authors' torch.rand and torch.randn.
 Tensor ConformanceStreams::uniform(const Tensor& index, const Purpose&, at::IntArrayRef tail, int64_t) const {

@@ -238,7 +238,8 @@ AttackResult fab(AttackModel& model, const Images& images, const ThreatModel& th
 
 AttackBudget budget_of(const FabOptions& options) {
   const int64_t runs = options.restarts * (options.targeted ? options.targets : 1);
-  return {{runs * (2 * options.steps + 1), runs * 2 * options.steps}, runs * options.steps};
+  const int64_t gradients = options.targeted ? 1 : options.classes;
+  return {{runs * (2 * options.steps + 1), runs * 2 * options.steps * gradients}, runs * options.steps};
 }
 
 }  // namespace hpm

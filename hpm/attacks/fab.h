@@ -21,6 +21,7 @@ struct FabOptions {
   bool conformance = false;  ///< the authors' passes and operations: two passes a step, no row leaves before a run ends
   int64_t compaction = 0;    ///< see compaction_period; above 1 each step is two passes of all rows, as the authors'
   int64_t at_once = 0;       ///< see RunPasses; 0 in conformance
+  int64_t classes = 10;      ///< of the model. Read by budget_of() alone
   std::string stream = "fab";  ///< names the random streams
 };
 
@@ -42,7 +43,8 @@ FabRun fab_run(AttackModel& model, const Images& images, const Tensor& start, co
 AttackResult fab(AttackModel& model, const Images& images, const ThreatModel& threat, const FabOptions& options,
                  const RandomStreams& streams, Monitor& monitor = silent());
 
-/// What fab() takes for an image that it does not break.
+/// What fab() takes for an image that it does not break. A linearisation differentiates one difference of logits, or,
+/// untargeted, each logit: so many backward passes as there are classes.
 AttackBudget budget_of(const FabOptions& options);
 
 }  // namespace hpm

@@ -46,6 +46,7 @@ FabOptions fab_options(const AttackSpec& spec) {
           .targets = spec.targets,
           .conformance = spec.conformance,
           .at_once = spec.conformance ? 0 : spec.at_once,
+          .classes = spec.classes,
           .stream = spec.name};
 }
 
@@ -124,13 +125,15 @@ std::vector<AttackSpec> attacks_of(const SequenceRequest& request) {
   return several(request.custom);
 }
 
-/// Settings the user gave in place of the version's.
-void replace_settings(const SequenceRequest& request, AttackSpec& spec, std::vector<std::string>& notes) {
+/// Settings the user gave in place of the version's; version custom has none that they could differ from.
+void replace_settings(const SequenceRequest& request, AttackSpec& spec, AttackSequence& sequence) {
   const auto replace = [&](int64_t& value, const std::optional<int64_t>& given, const char* what) {
     if (!given || *given == value) return;
-    if (request.version != "custom")
-      notes.push_back(
+    if (request.version != "custom") {
+      sequence.changed = true;
+      sequence.notes.push_back(
           fmt::format("{} has {} {} instead of the {} of version {}", spec.name, *given, what, value, request.version));
+    }
     value = *given;
   };
   const auto& entry = attack_entry(spec.name);
@@ -181,6 +184,7 @@ const std::vector<AttackEntry>& attack_table() {
        .summary = "FAB, against the nearest linearised boundary",
        .run = run_fab<false>,
        .budget = budget<fab_options<false>>,
+       .boundary = true,
        .restarts = 5},
       {.name = "fab-t",
        .summary = "FAB against one target class after the other",
@@ -188,6 +192,7 @@ const std::vector<AttackEntry>& attack_table() {
        .budget = budget<fab_options<true>>,
        .targeted = true,
        .surrogate_ranking = true,
+       .boundary = true,
        .repeats = false},
       {.name = "square",
        .summary = "Square: random search without gradients",
@@ -231,6 +236,12 @@ bool asks_for_gradients(const std::string& attack) {
                       [&](const auto& entry) { return entry.name == attack && entry.queries; });
 }
 
+bool seeks_boundary(const std::string& attack) {
+  const auto& table = attack_table();
+  return std::any_of(table.begin(), table.end(),
+                     [&](const auto& entry) { return entry.name == attack && entry.boundary; });
+}
+
 Passes passes_of(const AttackSpec& given, const SurrogateRanking& surrogate) {
   const auto& entry = attack_entry(given.name);
   auto spec = given;
@@ -269,7 +280,8 @@ AttackSequence autoattack_sequence(const SequenceRequest& request) {
   require(request.classes >= 2, "autoattack: needs at least 2 classes, but the model has {}", request.classes);
   AttackSequence sequence{attacks_of(request), {}};
   for (auto& spec : sequence.attacks) {
-    replace_settings(request, spec, sequence.notes);
+    spec.classes = request.classes;
+    replace_settings(request, spec, sequence);
     const auto& entry = attack_entry(spec.name);
     require(!entry.objective,
             "autoattack: {} needs a surrogate that has an objective of its own; it runs in --protocol msa alone",

@@ -1,6 +1,6 @@
 // defines: AttackSpec, AttackSettings, AttackEntry, attack_table(), attack_entry(), asks_for_gradients(),
-// SurrogateRanking, passes_of(),
-//          ReadyAttack, ready(), SequenceRequest, AttackSequence, autoattack_sequence()
+//          seeks_boundary(), SurrogateRanking, passes_of(), ReadyAttack, ready(), SequenceRequest, AttackSequence,
+//          autoattack_sequence()
 #pragma once
 #include <functional>
 #include <optional>
@@ -29,6 +29,7 @@ struct AttackSpec {
   bool large_radius = false;  ///< of APGD, L1
   bool conformance = false;   ///< draws, passes and operations of the official code
   int64_t at_once = 0;        ///< see RunPasses; drivers set it to their batch size. Not in conformance
+  int64_t classes = 10;       ///< of the model, which prices untargeted FAB; autoattack_sequence() sets it
 };
 
 /// What the user gives in place of the attacks' own settings. Each attack reads those that it has.
@@ -53,6 +54,7 @@ struct AttackEntry {
   bool queries = false;            ///< asks for predictions alone: reads AttackSpec::queries instead of steps
   bool single_images = false;      ///< cannot attack a batch that is one object (Coupling::batch)
   bool objective = false;          ///< differentiates the surrogate's own objective (LossKind::own): needs one
+  bool boundary = false;           ///< seeks the nearest adversarial image, whatever the radius: FAB
   int64_t classes = 2;             ///< fewer need another loss, which the attack then takes
   int64_t restarts = 1;            ///< of version custom
   bool repeats = true;  ///< the Mixed Surrogate Attack starts it once a white-box surrogate; else once in all
@@ -66,6 +68,8 @@ const AttackEntry& attack_entry(const std::string& name);
 
 /// False for an attack of the table that asks for predictions alone.
 bool asks_for_gradients(const std::string& attack);
+/// True for an attack of the table that seeks the nearest adversarial image: FAB.
+bool seeks_boundary(const std::string& attack);
 
 /// What the ranking of a surrogate that has logits may add to an attack's targets.
 struct SurrogateRanking {
@@ -102,7 +106,8 @@ struct SequenceRequest {
 
 struct AttackSequence {
   std::vector<AttackSpec> attacks;
-  std::vector<std::string> notes;  ///< where a model with few classes forces other settings
+  std::vector<std::string> notes;  ///< where settings are not the version's, and why
+  bool changed = false;            ///< the user gave settings in place of the version's
 };
 
 /// The attacks of a version, in order, with their settings. Throws UsageError for an unknown version or attack, and for

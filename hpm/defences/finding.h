@@ -24,7 +24,8 @@ struct Finding {
 };
 
 /// In words, as seen from the context `seen_from`: "ste/apgd-ce", "fc/apgd-t in solo" where the attack was aimed at
-/// another context, ", composed" where a composition broke it. Empty for none.
+/// another context, ", composed" where a composition broke it, ", eps 0.01" where it was found within that smaller
+/// radius. Empty for none.
 std::string to_string(const Finding& finding, const std::string& seen_from);
 
 }  // namespace hpm

@@ -4,6 +4,7 @@
 #include <limits>
 #include <set>
 
+#include "hpm/attacks/votes.h"
 #include "hpm/core/error.h"
 #include "hpm/core/kept_generator_impl.h"
 #include "hpm/core/random.h"
@@ -99,20 +100,13 @@ Tensor FunctionDefence::in_context(const Tensor& x, const Tensor& index, size_t 
   return rows.empty() ? at::empty({0, function_.classes}, x.options()) : at::cat(rows);
 }
 
-/// Of a random function: how many of the draws predict each class, plus half the softmax of the average, which decides
-/// ties. The same draws for every query of as many rows.
+/// Of a random function.
 Tensor FunctionDefence::votes(const Tensor& x, const Tensor& index, size_t target) const {
-  const KeptGenerator kept;
-  std::vector<Tensor> all;
-  for (int64_t draw = 0; draw < options_.draws; ++draw) {
-    torch::manual_seed(options_.seed + 0x5eed + static_cast<uint64_t>(draw));
-    all.push_back(in_context(x, index, target));
-  }
-  const auto stacked = at::stack(all);
-  return at::one_hot(stacked.argmax(-1), function_.classes).sum(0) + .5 * stacked.mean(0).softmax(-1);
+  return votes_of_draws(options_.seed, options_.draws, [&](int64_t) { return in_context(x, index, target); }).counts;
 }
 
-/// Where predictions need the images, the pass is the images; the logits are made per target, and none stand here.
+/// If a prediction needs other images or random draws, run() makes no pass: it returns the images as features and NaN
+/// as logits. predict() then calls the function.
 Output FunctionDefence::run(const Tensor& x) {
   if (!by_images_) return {{}, logits(x)};
   return {x, at::full({x.size(0), function_.classes}, std::numeric_limits<float>::quiet_NaN(), x.options())};

@@ -39,7 +39,7 @@ Evaluation evaluation_of(AutoAttackResult result, const std::string& context, co
   }
   outcome.adversarial = std::move(result.adversarial);
   out.borderline = result.borderline;
-  out.notes = std::move(result.notes);
+  out.notes = std::move(result.notes), out.changed_settings = result.changed;
   out.contexts.push_back(std::move(outcome));
   return out;
 }

@@ -143,6 +143,7 @@ struct Evaluation {
   std::vector<CheckOutcome> checks;
   int64_t borderline = 0;
   std::vector<std::string> notes;
+  bool changed_settings = false;  ///< of AutoAttack: the user gave settings in place of the version's
   double seconds = 0, checks_seconds = 0;
   std::optional<FastOutcome> fast;            ///< of the protocol fast, and of msa's version fast
   std::optional<double> worst_draw_accuracy;  ///< percent right in all of ten draws; of random models

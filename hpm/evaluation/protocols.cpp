@@ -5,6 +5,11 @@
 
 namespace hpm {
 
+void require_images(const Tensor& index, const char* call) {
+  require(index.defined() && index.numel() > 0,
+          "{}: needs at least one image, but got none; give the numbers of images that the data set has", call);
+}
+
 FreshVerdict verify_model(AttackModel& model, const Images& images) {
   torch::NoGradGuard guard;
   const auto ask = [&](const Images& rows) { return model.ask({rows.x, rows.index}, nullptr).target_logits; };
@@ -42,6 +47,7 @@ double since(std::chrono::steady_clock::time_point start) {
 }  // namespace
 
 CleanVerdict clean_verdict(Defence& defence, size_t target, const ImageSet& images, int64_t batch_size) {
+  require_images(images.index, "clean_verdict");
   ContextOutcome context{.context = defence.targets()[target].name};
   auto close = at::zeros({images.size()}, at::kBool);
   if (defence.targets()[target].coupling == Coupling::batch) {
@@ -63,6 +69,7 @@ CleanVerdict clean_verdict(Defence& defence, size_t target, const ImageSet& imag
 }
 
 Tensor predict_logits(Defence& defence, size_t target, const ImageSet& images, int64_t batch_size) {
+  require_images(images.index, "predict_logits");
   torch::NoGradGuard guard;
   if (defence.targets().at(target).coupling == Coupling::rows) {
     std::vector<Tensor> logits;

@@ -1,5 +1,5 @@
-// defines: AttackedImages, Computing, Work, predict_logits(), verify_model(), leading_name(), batch_places(),
-// rows_that_differ(), clean_verdict(), evaluate_clean(), evaluate_pgd(), evaluate_autoattack()
+// defines: AttackedImages, Computing, Work, require_images(), predict_logits(), verify_model(), leading_name(),
+// batch_places(), rows_that_differ(), clean_verdict(), evaluate_clean(), evaluate_pgd(), evaluate_autoattack()
 #pragma once
 #include "hpm/attacks/autoattack.h"
 #include "hpm/attacks/pgd.h"
@@ -29,7 +29,11 @@ struct Work {
   std::optional<std::chrono::steady_clock::time_point> deadline = {};
 };
 
-/// Logits [n,K] of one target, in chunks of `batch_size`; of a coupled target in its fixed batches.
+/// Throws UsageError in the name of `call` where there are no images; `index` [n]: their numbers.
+void require_images(const Tensor& index, const char* call);
+
+/// Logits [n,K] of one target, in chunks of `batch_size`; of a coupled target in its fixed batches. Throws
+/// UsageError for no images.
 Tensor predict_logits(Defence& defence, size_t target, const ImageSet& images, int64_t batch_size);
 
 /// Verdicts of independent rows from a fresh pass; a random model has no near ties that could be looked at again.

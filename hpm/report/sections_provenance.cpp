@@ -10,12 +10,8 @@
 namespace hpm::sections {
 namespace {
 
-int rank(const std::string& status) {
-  return status == "failed" ? 0 : status == "reported" ? 1 : status == "passed" ? 2 : 3;
-}
-
 std::string status_chip(const std::string& status) {
-  const auto known = rank(status) < 3 ? status : status == "not run" ? "not-run" : "other";
+  const auto known = check_severity(status) > 0 ? status : status == "not run" ? "not-run" : "other";
   return fmt::format("<span class=\"chip s-{}\">{}</span>", known, escape_html(status));
 }
 
@@ -39,7 +35,7 @@ std::string seen_and_meant(const CheckResult& check) {
 std::string check_table(const ReportedRun& run) {
   auto checks = run.checks;
   std::stable_sort(checks.begin(), checks.end(),
-                   [](const auto& a, const auto& b) { return rank(a.status) < rank(b.status); });
+                   [](const auto& a, const auto& b) { return check_severity(a.status) > check_severity(b.status); });
   HtmlTable table{.columns = {"Check", "Status", "What was seen, and what it means", "Measured"}, .text_columns = 3};
   for (const auto& check : checks)
     table.rows.push_back(

@@ -46,9 +46,9 @@ std::string context_sentence(const ContextResult& c) {
             ? fmt::format(
                   "Obfuscation gap {} points: attacked through {} alone the model would seem to keep {}, but {} "
                   "survive the worst case; the difference fell to other surrogates, contexts or starts.",
-                  gap, c.leading_name(), ste, worst)
+                  gap, c.leading, ste, worst)
             : fmt::format("Obfuscation gap {} points: {} alone ({} left) already comes near the worst case ({} left).",
-                          gap, c.leading_name(), ste, worst);
+                          gap, c.leading, ste, worst);
   }
   std::vector<std::string> complete;
   for (const auto& s : c.surrogates)

@@ -36,10 +36,8 @@ std::string worst_case(const ReportedRun& run) {
                                    [](const SurrogateResult& s) { return s.unavailable.empty() && s.same_as.empty(); });
     return ran > 0 ? fmt::format("the worst case over {} surrogate{}", ran, ran == 1 ? "" : "s") : "the attacks";
   }
-  const bool changed = std::any_of(run.notes.begin(), run.notes.end(),
-                                   [](const auto& note) { return note.find("instead of the") != std::string::npos; });
   if (run.protocol == "autoattack" && run.version != "custom")
-    return changed ? "AutoAttack with changed settings" : "AutoAttack";
+    return run.changed_settings ? "AutoAttack with changed settings" : "AutoAttack";
   if (run.protocol == "fast")
     return run.escalated.value_or(false) ? "the fast evaluation, which escalated" : "the fast evaluation";
   std::vector<std::string> names;
@@ -180,11 +178,10 @@ void remark_obfuscation(const ReportedRun& run, Verdict& v) {
         (!worst || *c.obfuscation_gap > *worst->obfuscation_gap))
       worst = &c;
   if (!worst) return;
-  v.remarks.push_back(
-      fmt::format("Attacked through {} alone it would seem to keep {}{}: {} points of that fell to other surrogates, "
-                  "contexts or starts, so they are no robustness.",
-                  worst->leading_name(), percent(*worst->leading_accuracy), in_context(*worst),
-                  one_decimal(*worst->obfuscation_gap)));
+  v.remarks.push_back(fmt::format(
+      "Attacked through {} alone it would seem to keep {}{}: {} points of that fell to other surrogates, "
+      "contexts or starts, so they are no robustness.",
+      worst->leading, percent(*worst->leading_accuracy), in_context(*worst), one_decimal(*worst->obfuscation_gap)));
 }
 
 void remark_attack(const ReportedRun& run, Verdict& v) {

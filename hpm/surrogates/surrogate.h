@@ -25,7 +25,7 @@ std::string to_string(SurrogateKind kind);  ///< "white-box", "objective", "tran
 
 /// One forward pass of the defended network: what a surrogate is computed from.
 struct SurrogateInput {
-  const Tensor& x;      ///< [N,C,H,W] in [0,1], the leaf that gradients are taken for
+  const Tensor& x;      ///< [N,C,H,W] in [0,1]: gradients are taken for it, or for some of its rows
   const Tensor& z;      ///< [N,D] penultimate features; undefined for a black box
   const Tensor& o;      ///< [N,K] the network's own logits
   const Tensor& index;  ///< [N] int64 (CPU): numbers of the images that the rows are versions of

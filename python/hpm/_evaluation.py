@@ -111,7 +111,7 @@ def evaluate(
         contexts: of an HPM model: "reference", "alone", "solo", "solo-eot", "joint"; the first is headlined.
         lambda_, sweep_lambda: mixing weight in place of the model's, and further ones that judge every iterate.
         colluders, victims, company, company_seed: of the contexts with a company; malicious: images of a batch that
-            attack the untouched ones; company_sizes: further batch sizes to attack.
+            attack the untouched ones ([0]: no such study); company_sizes: further batch sizes to attack.
         surrogates, joint_surrogates: of msa; None: the version's. full_matrix: each on every correct image.
         sample, no_escalate, budget: of fast: survivors that FAB-T and Square attack in full; no AutoAttack after an
             alarm, the result is suspect instead; a time limit in seconds.

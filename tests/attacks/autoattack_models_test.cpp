@@ -2,6 +2,7 @@
 #include "attacks/autoattack_setting.h"
 #include "hpm/attacks/apgd.h"
 #include "hpm/attacks/square.h"
+#include "hpm/attacks/votes.h"
 
 namespace hpm {
 namespace {
@@ -187,6 +188,48 @@ TEST(AutoAttack, ARandomModelIsJudgedByMostOfTenDrawsWithTheWorstBeside) {
       << "some draw is wrong where most are right";
   EXPECT_LT(percent_of(once.worst_draw), 100);
   EXPECT_EQ(once.clean_passes.forward, 10 * 40);
+}
+
+TEST(Votes, AreWhatMostDrawsSayAndTheirMeanWhereTwoClassesHaveEquallyMany) {
+  const std::vector<Tensor> said = {at::tensor({2., 1., 0., 3., 0., 0.}), at::tensor({2., 1., 0., 3., 0., 0.}),
+                                    at::tensor({0., 1., 2., 0., 3., 0.}), at::tensor({0., 1., 9., 0., 2., 3.}),
+                                    at::tensor({0., 3., 0., 0., 1., 2.})};
+  std::vector<Tensor> random;
+  torch::manual_seed(1);
+  const auto expected = at::rand({2});
+  torch::manual_seed(1);
+  const auto votes = votes_of_draws(7, 5, [&](int64_t draw) {
+    random.push_back(at::rand({2}));
+    return said[static_cast<size_t>(draw)].view({2, 3});
+  });
+  EXPECT_TRUE(at::equal(at::rand({2}), expected)) << "the caller's generator is where it was";
+  // 2, 1, 2 votes: the mean of class 2 is larger; and 2, 1, 2 votes: that of class 0 is.
+  EXPECT_TRUE(at::equal(votes.counts.floor(), at::tensor({2., 1., 2., 2., 1., 2.}).view({2, 3})));
+  EXPECT_TRUE(at::equal(votes.counts.argmax(1), torch::tensor({2, 0}, at::kLong)));
+  EXPECT_TRUE(at::equal(votes.draws[3], said[3].view({2, 3})));
+  for (size_t draw = 1; draw < random.size(); ++draw) EXPECT_FALSE(at::equal(random[0], random[draw])) << draw;
+}
+
+/// Says class 0 in four of ten draws, 1 in three and 2 in three, whatever the image.
+class Undecided : public AttackModel {
+ public:
+  Answer ask(const Query& query, const Loss*) override {
+    const int64_t said = query.draw < 4 ? 0 : query.draw < 7 ? 1 : 2;
+    return {at::one_hot(at::full({query.x.size(0)}, said, at::kLong), 4).to(at::kFloat), {}, {}};
+  }
+  bool random() const override { return true; }
+  int64_t classes() const override { return 4; }
+  Passes passes() const override { return {}; }
+};
+
+TEST(AutoAttack, ARandomModelPredictsTheClassThatMostDrawsPredict) {
+  Undecided model;
+  const Images images{at::full({2, 1, 8, 8}, .5), at::tensor({0, 1}, at::kLong), at::arange(2)};
+  const auto result = autoattack(model, images, {Norm::linf, .1},
+                                 {.version = "custom", .attacks = {"square"}, .settings = {.queries = 2}});
+  EXPECT_TRUE(result.clean_correct.equal(torch::tensor({true, false}))) << "no other class has four votes";
+  EXPECT_TRUE(result.clean_prediction.equal(at::zeros({2}, at::kLong)));
+  EXPECT_FALSE(result.worst_draw.any().item<bool>()) << "every label is missed in some draw";
 }
 
 /// A model that gives predictions and nothing else.

@@ -50,12 +50,16 @@ TEST(AutoAttack, SaysWhatFewClassesChange) {
 }
 
 TEST(AutoAttack, SaysWhatTheUserChangedInAVersion) {
-  const auto notes = autoattack_sequence({.settings = {.steps = 20, .targets = 9, .queries = 10}}).notes;
+  const auto changed = autoattack_sequence({.settings = {.steps = 20, .targets = 9, .queries = 10}});
+  const auto& notes = changed.notes;
+  EXPECT_TRUE(changed.changed);
   ASSERT_EQ(notes.size(), 4u);
   EXPECT_EQ(notes[0], "apgd-ce has 20 steps instead of the 100 of version standard");
   EXPECT_EQ(notes[3], "square has 10 queries instead of the 5000 of version standard");
-  EXPECT_TRUE(
-      autoattack_sequence({.version = "custom", .custom = {"square"}, .settings = {.queries = 10}}).notes.empty());
+  const auto custom = autoattack_sequence({.version = "custom", .custom = {"square"}, .settings = {.queries = 10}});
+  EXPECT_TRUE(custom.notes.empty() && !custom.changed);
+  EXPECT_FALSE(autoattack_sequence({.settings = {.steps = 100}}).changed) << "as the version";
+  EXPECT_FALSE(autoattack_sequence({.classes = 3}).changed) << "the model's classes, not the user";
 }
 
 TEST(AutoAttack, RefusesWhatCannotBe) {

@@ -74,13 +74,17 @@ TEST_F(Slice, EvaluatesEveryProtocolWithResultsThatAgreeWithThemselves) {
   run("evaluate --protocol clean --out clean" + common);
   EXPECT_TRUE(results("clean")["robust_accuracy"].is_null());
   EXPECT_GT(results("clean")["clean_accuracy"].get<double>(), 60);
-  run("evaluate --protocol pgd --steps 10 --out pgd" + common);
+  const auto pgd = run("evaluate --protocol pgd --steps 10 --out pgd" + common);
+  EXPECT_NE(pgd.out.find("robust %"), std::string::npos) << pgd.out;
+  EXPECT_EQ(pgd.out.find("alone %"), std::string::npos) << "one surrogate attacked, and it led nothing\n" << pgd.out;
   run("evaluate --protocol autoattack --version custom --attacks apgd-ce,apgd-t --restarts 1 --steps 20 --targets 2 "
       "--save-adversarial --quantise --out aa" +
       common);
-  run("evaluate --protocol msa --context reference,solo,alone,joint --base base/model.safetensors --control "
-      "fc/model.safetensors --out msa" +
-      common);
+  const auto msa =
+      run("evaluate --protocol msa --context reference,solo,alone,joint --base base/model.safetensors --control "
+          "fc/model.safetensors --out msa" +
+          common);
+  EXPECT_NE(msa.out.find("ste alone %"), std::string::npos) << msa.out;
   const auto j = results("msa");
   std::set<std::string> checked;
   for (const auto& check : j["checks"]) checked.insert(check["context"].get<std::string>());
@@ -266,6 +270,10 @@ TEST_F(Slice, WhatASmallerRadiusBreaksCountsForTheFirst) {
   EXPECT_EQ(j["curve"][1]["robust_accuracy"], j["robust_accuracy"]);
   ASSERT_FALSE(j["notes"].empty()) << "the small radius broke nothing more, nothing is tested";
   EXPECT_NE(j["notes"].dump().find("within eps 0.03"), std::string::npos);
+  const auto& by = j["broken_by"];
+  EXPECT_TRUE(std::any_of(by.begin(), by.end(), [](const auto& b) {
+    return b["by"] == "pgd, eps 0.03" && b["attack"] == "pgd" && b["eps"] == .03;
+  })) << by;
   for (size_t i = 0; i < 1000; ++i)
     EXPECT_EQ(j["predictions"]["adversarial"][i] == j["labels"][i], j["robust"][i] == 1) << i;
   EXPECT_EQ(j["control"]["robust"], j["robust"]) << "the control, here the same model, has the same budget";

@@ -132,6 +132,14 @@ TEST_F(Observing, OfSeveralRowsOfAnImageTheFirstThatBreaksItCounts) {
   EXPECT_LT((kept - expected).abs().max().item<double>(), 1e-6);
 }
 
+TEST(Finding, SaysWithinWhichSmallerRadiusItWasFound) {
+  Finding by{"base", SurrogateKind::transfer, "apgd-ce", "solo"};
+  EXPECT_EQ(to_string(by, "solo"), "base/apgd-ce");
+  by.radius = .01;
+  EXPECT_EQ(to_string(by, "solo"), "base/apgd-ce, eps 0.01");
+  EXPECT_EQ(to_string({.target = "solo", .radius = .01}, "solo"), "eps 0.01");
+}
+
 TEST_F(Observing, ARowThatBrokeHasLeftTheAttackForEveryTarget) {
   auto both = defence({"reference", "alone"});
   Observer observer(images(), threat, both);

@@ -60,7 +60,7 @@ TEST(Benign, TheAttackerMovesItsOwnRowsAlone) {
   auto defence = defence_of(coupled_logits, images);
   const auto own = defence.surrogates(0, {}).front();
   const auto malicious = torch::tensor({1, 4}, at::kLong);
-  BenignModel attacked({defence, 0, own, defence.run(images.x), malicious}, images.y);
+  BenignModel attacked({defence, 0, own, {images.x, images.index}, defence.run(images.x), malicious}, images.y);
   const auto x = at::rand({6, 1, 2, 2});
   const Loss loss{LossKind::ce, images.y, {}};
   const auto answer = attacked.ask({x, images.index}, &loss);
@@ -82,6 +82,10 @@ TEST(Benign, FullVersionsTryAQuarterOfTheBatch) {
   EXPECT_EQ(malicious_numbers({}, "plus", 2), std::vector<int64_t>{1});
   EXPECT_EQ(malicious_numbers({}, "plus", 1), std::vector<int64_t>{});
   EXPECT_EQ(malicious_numbers({{3, 5}}, "quick", 128), (std::vector<int64_t>{3, 5}));
+  const BenignOptions none{.malicious = {0}}, both{.malicious = {0, 5}};
+  EXPECT_EQ(malicious_numbers(none, "standard", 128), std::vector<int64_t>{}) << "0 is no study";
+  EXPECT_EQ(malicious_numbers(both, "plus", 128), std::vector<int64_t>{5});
+  EXPECT_NO_THROW(check_malicious(none, 1));
   EXPECT_THROW(study(coupled_logits, {6}, .1), UsageError) << "nobody would be left untouched";
 }
 

@@ -24,7 +24,7 @@ class Collusion : public testing::Test {
     return prediction_logits(*model.head, {ContextKind::joint}, out.features, out.logits, index);
   }
   VictimModel victim_model(const Tensor& rows, int64_t victim, const std::string& surrogate) {
-    return {{*defence, 0, defence->surrogates(0, {.names = {surrogate}}).front(), {z, o}, rows}, victim};
+    return {{*defence, 0, defence->surrogates(0, {.names = {surrogate}}).front(), {x, index}, {z, o}, rows}, victim};
   }
   HpmModel model = tiny_model(.4);
   Tensor x = tiny_images(9, 3), z, o, index = at::arange(9);
@@ -71,6 +71,44 @@ TEST_F(Collusion, WithoutColludersTheVictimIsTheAttackerOfTheContextSolo) {
     const auto solo = prediction_logits(*model.head, {ContextKind::solo, company}, out.features, out.logits, rows);
     EXPECT_TRUE(close(attacked.ask({moved, rows}, nullptr).target_logits, solo, 1e-9, 1e-9));
   }
+}
+
+/// Notes by which numbers it is asked.
+class Numbered : public FunctionDefence {
+ public:
+  using FunctionDefence::FunctionDefence;
+  Tensor predict(const Output& pass, const Tensor& index, size_t target) override {
+    asked = index;
+    return FunctionDefence::predict(pass, index, target);
+  }
+  Tensor asked;
+};
+
+TEST(Crowds, AVictimsBatchIsAskedByItsImagesNumbersAndShownWhole) {
+  const auto grey = (.1 * at::arange(6, at::kDouble)).view({6, 1, 1, 1}).expand({6, 1, 2, 2}).contiguous();
+  const Images images{grey, at::zeros({6}, at::kLong), at::arange(70, 76)};
+  const auto logits = [](const Tensor& x) {
+    const auto means = x.flatten(1).mean(1);
+    return at::stack({at::zeros_like(means), means - means.mean()}, 1);
+  };
+  Numbered defence({.logits = logits, .classes = 2, .coupling = Coupling::batch}, images,
+                   {.contexts = {"joint"}, .company_size = 6});
+  auto surrogate = defence.surrogates(0, {}).front();
+  Tensor shown, numbers;
+  surrogate.logits = [&](const SurrogateInput& in) {
+    shown = in.x.detach(), numbers = in.index;
+    return logits(in.x);
+  };
+  const auto rows = torch::tensor({4, 1}, at::kLong);
+  VictimModel attacked({defence, 0, surrogate, {images.x, images.index}, defence.run(images.x), rows}, 3);
+  const auto moved = at::full({2, 1, 2, 2}, .7, at::kDouble);
+  const Loss loss{LossKind::ce, at::zeros({2}, at::kLong), {}};
+  const auto answer = attacked.ask({moved, images.index.index_select(0, rows)}, &loss);
+  EXPECT_TRUE(at::equal(defence.asked, images.index));
+  EXPECT_TRUE(at::equal(numbers, images.index));
+  EXPECT_TRUE(at::equal(shown, images.x.index_copy(0, rows, moved)));
+  EXPECT_GT(answer.gradient.abs().min().item<double>(), 0)
+      << "the neighbours move the mean that the victim is told from";
 }
 
 class CollusionStudy : public testing::Test {
@@ -126,8 +164,9 @@ TEST(Crowds, ADefenceThatNothingCanAttackInPartIsRefusedBeforeTheAttacks) {
                             images, {.contexts = {"joint"}, .company_size = 4});
   MsaOptions options{.surrogates = {"query"}};
   options.collusion.colluders = {1};
-  EXPECT_NE(test::message_of<UsageError>([&] { msa(black_box, {images, {Norm::linf, .03}}, options); })
-                .find("can attack part of a batch"),
+  EXPECT_NE(test::message_of<UsageError>([&] {
+              msa(black_box, {images, {Norm::linf, .03}}, options);
+            }).find("can attack part of a batch"),
             std::string::npos);
 }
 

@@ -1,6 +1,8 @@
 #include "evaluation/killer.h"
+#include "evaluation/masked_models.h"
 #include "evaluation/msa_fixture.h"
 #include "hpm/core/error.h"
+#include "hpm/defences/function_defence.h"
 
 namespace hpm {
 namespace {
@@ -182,6 +184,70 @@ TEST_F(Msa, ImagesLoadedInPartsGiveTheSameAndNeverMoreThanABatchOfThem) {
     EXPECT_TRUE(at::equal(found.contexts[c].robust, expected.contexts[c].robust)) << kEveryContext[c];
   EXPECT_LE(most, 7);
   EXPECT_TRUE(at::equal(found.first().adversarial.all(), expected.first().adversarial.all()));
+}
+
+/// What an evaluation came to whose first version was followed by another one.
+const SurrogateOutcome& surrogate_of(const ContextOutcome& context, const std::string& name) {
+  for (const auto& s : context.surrogates)
+    if (s.name == name) return s;
+  throw std::runtime_error("no surrogate " + name);
+}
+
+TEST_F(Msa, ASurrogateThatAttacksAgainCountsEachImageOnce) {
+  const HpmModel sure{test::probabilities(model.classifier), std::nullopt};  // probabilities are an alarm
+  const auto on = test::labelled_by(sure.classifier, images);
+  auto o = options({"reference"});
+  o.version = "fast", o.settings = {.steps = 8, .queries = 20}, o.alarms.sample = 0;
+  for (const double eps : {.3, .03}) {
+    const auto result = msa(sure, {}, on, {Norm::linf, eps}, o);
+    ASSERT_TRUE(result.fast->escalated);
+    const auto& found = result.first();
+    auto given = at::zeros({18}, at::kBool), broken = given.clone();
+    for (const auto& a : result.attacks)
+      if (a.surrogate == "self") given |= a.matrix.gt(0), broken |= a.matrix.eq(2);
+    const auto& self = surrogate_of(found, "self");
+    EXPECT_EQ(self.of, given.sum().item<int64_t>());
+    EXPECT_EQ(self.broke, broken.sum().item<int64_t>());
+    EXPECT_TRUE(eps < .3 || 2 * self.broke > self.of) << "half of them twice are no more than all: nothing is tested";
+    EXPECT_TRUE(self.complete && self.leads);
+    EXPECT_DOUBLE_EQ(self.accuracy.value(), percent(found.clean_correct & broken.logical_not()));
+    EXPECT_EQ(found.leading_accuracy, self.accuracy);
+    int64_t first = 0;
+    for (const auto& s : found.surrogates) first += s.first;
+    EXPECT_EQ(first, (found.clean_correct & found.robust.logical_not()).sum().item<int64_t>());
+  }
+}
+
+/// Of two classes, in probabilities; neighbours count for half.
+Tensor sure_of_the_batch(const Tensor& x) {
+  const auto means = x.flatten(1).mean(1);
+  return at::stack({at::zeros_like(means), means - .5 * means.mean() - .1}, 1).softmax(1);
+}
+
+TEST(MsaOfTwoVersions, AttacksBatchesAgainAndStudiesThemOnce) {
+  const auto grey = (.3 + .005 * at::arange(8, at::kFloat)).view({8, 1, 1, 1}).expand({8, 1, 2, 2}).contiguous();
+  const Images images{grey, at::ones({8}, at::kLong), at::arange(8)};
+  FunctionDefence defence({.logits = sure_of_the_batch, .classes = 2, .coupling = Coupling::batch}, images,
+                          {.contexts = {"alone", "joint"}, .company_size = 4});
+  MsaOptions options{.version = "fast", .settings = {.steps = 4, .queries = 20}};
+  options.alarms.sample = 0, options.collusion = {{1}, 3, 4};
+  test::TemporaryFolder folder;
+  Journal journal(folder.path, "a test", false);
+  const auto result = msa(defence, {images, {Norm::linf, .3}}, options, {silent(), WorkLog(journal)});
+  ASSERT_TRUE(result.fast->escalated);
+  const auto& joint = result.contexts[1];
+  EXPECT_TRUE(journal.has("escalated/joint/self/apgd-ce/0"));
+  EXPECT_TRUE(journal.has("joint/collusion/1/true/0"));
+  EXPECT_FALSE(journal.has("escalated/joint/collusion/1/true/0"));
+  ASSERT_EQ(joint.collusion.size(), 2u);
+  EXPECT_EQ(joint.collusion[0].victims, 3);
+  ASSERT_EQ(joint.benign.size(), 1u) << "the version that followed tries a quarter of the batch";
+  EXPECT_GT(2 * surrogate_of(joint, "self").broke, surrogate_of(joint, "self").of) << "nothing could be counted twice";
+  EXPECT_EQ(joint.leading_accuracy, surrogate_of(joint, "self").accuracy);
+  for (const auto& s : joint.surrogates) {
+    EXPECT_LE(s.broke, s.of) << s.name;
+    EXPECT_GE(s.accuracy.value_or(100) + 1e-9, percent(joint.robust)) << s.name;
+  }
 }
 
 TEST_F(Msa, EvaluationMovesNeitherMeansNorWeights) {

@@ -74,6 +74,7 @@ RunResults full() {
   x.role = "ours", x.dataset = "cifar10", x.split = "test", x.class_names = {"a", "Gr\u00fcn \\xE8"};
   x.n = 4, x.indices = {3, 1, 4, 1000}, x.labels = {0, 1, 1, 0};
   x.norm = "Linf", x.eps = 8. / 255, x.protocol = "msa", x.version = "quick", x.budget = "msa quick";
+  x.changed_settings = true;
   x.company = CompanyResult{128, 5}, x.seed = 18446744073709551615ull, x.threads = 2;
   x.first = context("solo");
   x.predictions = {{0, 1, 1, 1}, {1, 1, 0, 1}};
@@ -125,6 +126,8 @@ TEST(RunResults, OfAnEarlierVersionAreRead) {
   EXPECT_EQ(x.model_info.head, "hpm");
   ASSERT_EQ(x.contexts.size(), 3u);
   EXPECT_EQ(x.contexts[0].context, "solo");
+  EXPECT_EQ(x.contexts[0].leading, "ste") << "the file does not name it";
+  EXPECT_FALSE(x.changed_settings);
   ASSERT_TRUE(x.base && x.contexts[0].control);
   EXPECT_EQ(x.contexts[0].control->robust.size(), 12u);
   EXPECT_EQ(x.curve.size(), 2u);
@@ -152,6 +155,27 @@ TEST(RunResults, TakeTheWordsOfEarlierVersionsApart) {
                                 .elsewhere = true,
                                 .composed = true}));
   EXPECT_EQ(read("pgd"), (BrokenBy{.by = "pgd", .images = 2, .attack = "pgd"}));
+}
+
+TEST(RunResults, OfEarlierVersionsSayInANoteThatSettingsWereChanged) {
+  nlohmann::json json{{"schema", 1}, {"n", 1}, {"protocol", "autoattack"}};
+  const auto changed = [&] { return parse_run_results(json, "old").changed_settings; };
+  EXPECT_FALSE(changed());
+  json["notes"] = {"apgd-t has 2 targets instead of 9: the model has 3 classes"};
+  EXPECT_FALSE(changed());
+  json["notes"] = {"apgd-ce has 20 steps instead of the 100 of version standard"};
+  EXPECT_TRUE(changed());
+  json["changed_settings"] = false;
+  EXPECT_FALSE(changed()) << "the words are read where nothing else says it";
+  json["notes"] = nlohmann::json::array(), json["changed_settings"] = true;
+  EXPECT_TRUE(changed());
+}
+
+TEST(RunResults, NameALeadingSurrogateOnlyWhereItsFigureIs) {
+  nlohmann::json json{{"schema", 1}, {"n", 1}, {"contexts", {{{"context", "solo"}}}}};
+  EXPECT_EQ(parse_run_results(json, "old").contexts.at(0).leading, "");
+  json["contexts"][0]["ste_accuracy"] = 50;
+  EXPECT_EQ(parse_run_results(json, "old").contexts.at(0).leading, "ste");
 }
 
 TEST(RunResults, ThatDoNotFitAreRefusedWithFileAndField) {

@@ -2,7 +2,9 @@
 #include "evaluation/killer.h"
 #include "evaluation/msa_fixture.h"
 #include "hpm/core/error.h"
+#include "hpm/defences/function_defence.h"
 #include "hpm/evaluation/run/evaluate.h"
+#include "hpm/io/tensors.h"
 
 namespace hpm {
 namespace {
@@ -118,6 +120,100 @@ TEST_F(EvaluationRun, OptionsWithoutEffectAreNamedByThePlan) {
   EXPECT_FALSE(names().contains("transfer-only")) << "there is a control";
   input.peers = {};
   EXPECT_TRUE(names().contains("transfer-only"));
+}
+
+TEST_F(EvaluationRun, WithoutImagesIsRefusedBeforeAnything) {
+  options.protocol = "clean", input.peers = {};
+  const auto plan = plan_evaluation(input, options);
+  const auto outcome = run(false);
+  const auto where = directory(ExistingRun::resume);
+  for (const auto& none : {at::arange(0), Tensor()}) {
+    input.index = none;
+    const auto refused = [](const auto& call) { return test::message_of<UsageError>(call); };
+    EXPECT_EQ(refused([&] { plan_evaluation(input, options); }).rfind("plan_evaluation: needs at least one image", 0),
+              0u);
+    EXPECT_EQ(refused([&] { evaluate(input, options, plan, {where, true}); }).rfind("evaluate: needs at least", 0), 0u);
+    EXPECT_EQ(refused([&] { write_results(input, options, outcome, where, "{}"); }).rfind("write_results: needs", 0),
+              0u);
+  }
+  const auto nothing = images.select(at::arange(0));
+  const auto defence = test::in_context(model, "solo", images, 7, 2);
+  EXPECT_THROW(predict_logits(*defence, 0, nothing, 16), UsageError);
+  EXPECT_THROW(evaluate_clean(*defence, nothing, 16), UsageError);
+}
+
+/// The attacks of that name, in the order in which they ran.
+std::vector<AttackRecord> attacks_of(const Evaluation& evaluation, const std::string& surrogate,
+                                     const std::string& name) {
+  std::vector<AttackRecord> all;
+  for (const auto& a : evaluation.attacks)
+    if (a.surrogate == surrogate && a.name == name) all.push_back(a);
+  return all;
+}
+
+TEST_F(EvaluationRun, AnEscalatedFastAttackIsWrittenWithOneMatrixOfEachAttack) {
+  // Probabilities instead of logits are an alarm, whatever the attacks find.
+  const auto probabilities = [net = model.classifier](const Tensor& x) { return net.logits(x).softmax(1); };
+  input.defence = [&](const ImageSet& on) -> std::unique_ptr<Defence> {
+    return std::make_unique<FunctionDefence>(
+        PredictionFunction{.logits = probabilities, .classes = 5, .coupling = Coupling::batch}, on,
+        FunctionDefenceOptions{.contexts = {"alone"}});
+  };
+  input.model.head.reset(), input.peers = {}, input.index = at::arange(6);
+  {
+    torch::NoGradGuard guard;
+    input.data.labels = probabilities(input.data.images(0, 18)).argmax(1);
+  }
+  options.version = "fast", options.eps = "0.005", options.contexts = EvaluationOptions{}.contexts;
+  options.settings.queries = 20, options.alarms.sample = 1, options.checks.level = "none";
+  const auto outcome = run(false);
+  ASSERT_TRUE(outcome.evaluation.fast->escalated);
+  const auto written =
+      read_results(write_results(input, options, outcome, directory(ExistingRun::resume), "{}"), "results.json");
+  EXPECT_EQ(written.attacks.size(), outcome.evaluation.attacks.size());
+  const auto verdicts = read_checkpoint((folder / "run/verdicts.safetensors").string());
+  const std::vector<std::pair<std::string, std::string>> twice{
+      {"self", "fab-t"}, {"query", "square"}, {"decision", "rays"}};
+  for (const auto& [surrogate, name] : twice) {
+    const auto ran = attacks_of(outcome.evaluation, surrogate, name);
+    ASSERT_EQ(ran.size(), 2u) << surrogate << "/" << name;
+    const auto matrix = find_tensor(verdicts.tensors, fmt::format("alone.matrix.{}/{}", surrogate, name));
+    EXPECT_TRUE(at::equal(matrix, at::maximum(ran[0].matrix, ran[1].matrix))) << surrogate << "/" << name;
+    EXPECT_GT(matrix.max().item<int64_t>(), 0) << "nothing was attacked, nothing is tested";
+  }
+}
+
+TEST_F(EvaluationRun, AnAlarmDoesNotTakeTheResultOfTheSameAttackInThePlan) {
+  options.version = "fast", options.msa.surrogates = {"ste", "query"}, options.contexts = {"reference"};
+  options.eps = "0.002", options.settings.queries = 20, options.alarms.no_escalate = true;
+  options.checks.level = "none", input.peers = {}, input.index = at::arange(3);
+  for (const bool resume : {false, true}) {
+    const auto outcome = run(resume);
+    const auto squares = attacks_of(outcome.evaluation, "query", "square");
+    ASSERT_EQ(squares.size(), 2u);
+    ASSERT_TRUE(squares[0].matrix.eq(1).any().item<bool>()) << "nothing survived, nothing is tested";
+    EXPECT_GT(squares[1].passes.forward, 10 * squares[0].passes.forward) << "5000 queries, not the plan's 20";
+    const auto written =
+        read_results(write_results(input, options, outcome, directory(ExistingRun::resume), "{}"), "results.json");
+    EXPECT_EQ(written.attacks.size(), outcome.evaluation.attacks.size());
+  }
+}
+
+TEST_F(EvaluationRun, NothingElseIsStudiedAtTheOtherRadii) {
+  options.version = "standard", options.msa.surrogates = {"ste"}, options.contexts = {"joint"};
+  options.settings.steps = 2, options.company_sizes = {7}, options.checks.level = "none", input.peers = {};
+  options.msa.collusion = {{1}, 2};
+  const auto outcome = run(false);
+  ASSERT_EQ(outcome.evaluation.first().benign.size(), 1u) << "the version standard tries a quarter of the batch";
+  std::stringstream journal;
+  journal << std::ifstream(folder / "run/events.jsonl").rdbuf();
+  const auto said = journal.str();
+  EXPECT_NE(said.find("model/joint/benign/1/0"), std::string::npos);
+  EXPECT_NE(said.find("model/eps 0.01/joint/ste/"), std::string::npos);
+  EXPECT_EQ(said.find("model/eps 0.01/joint/benign"), std::string::npos);
+  EXPECT_EQ(said.find("model/eps 0.01/joint/collusion"), std::string::npos);
+  options.eps = "0.03", options.msa.benign.malicious = {0};
+  EXPECT_TRUE(run(false).evaluation.first().benign.empty()) << "switched off";
 }
 
 /// What CONTRIBUTING promises: a surrogate is a function and a row, and everything else follows from the row.

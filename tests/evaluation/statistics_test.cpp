@@ -5,6 +5,13 @@
 namespace hpm {
 namespace {
 
+TEST(StandardError, IsThatOfAShareInPercent) {
+  EXPECT_DOUBLE_EQ(standard_error(50, 100), 5);  // 100 sqrt(.5 .5 / 100)
+  EXPECT_DOUBLE_EQ(standard_error(90, 25), 6);   // 100 sqrt(.9 .1 / 25)
+  EXPECT_EQ(standard_error(100, 7), 0);
+  EXPECT_EQ(standard_error(50, 0), 0) << "of no images nothing is known, and nothing is divided";
+}
+
 TEST(Statistics, BinomialUpperIsClopperAndPearsons) {
   EXPECT_NEAR(binomial_upper(0, 60), 100 * (1 - std::pow(.05, 1. / 60)), 1e-9);
   EXPECT_NEAR(binomial_upper(0, 1), 95, 1e-9);

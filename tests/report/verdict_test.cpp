@@ -58,6 +58,16 @@ TEST(Verdict, SaysThatADifferenceWithinTheNoiseIsNone) {
   EXPECT_TRUE(contains(v.remarks[0], "a smaller gain or loss can go unseen")) << v.remarks[0];
 }
 
+TEST(Verdict, NamesAutoAttackAndWhetherItsSettingsWereChanged) {
+  auto run = hand_made(61.2, 61.0, -1.9, 2.3, .83);
+  run.erase("control");
+  run["protocol"] = "autoattack", run["version"] = "standard", run["changed_settings"] = false;
+  run["notes"] = {"a word of the user's own, instead of the usual one"};
+  EXPECT_TRUE(contains(judged(run).sentence, "under AutoAttack (")) << judged(run).sentence;
+  run["changed_settings"] = true, run["notes"] = Json::array();
+  EXPECT_TRUE(contains(judged(run).sentence, "under AutoAttack with changed settings (")) << judged(run).sentence;
+}
+
 TEST(Verdict, CallsAGainWhatExcludesZeroBothWays) {
   const auto v = judged(hand_made(65.2, 61.0, 1.9, 6.5, .0004));
   EXPECT_EQ(v.outcome, Outcome::gain);

@@ -50,7 +50,7 @@ bool FirstFinds::own_square() const {
 
 bool FirstFinds::own_fab() const {
   return std::any_of(view_.evaluation.attacks.begin(), view_.evaluation.attacks.end(), [&](const auto& attack) {
-    return attack.name.starts_with("fab") && attack.passes.forward > 0 && attack.context == view_.outcome().context;
+    return seeks_boundary(attack.name) && attack.passes.forward > 0 && attack.context == view_.outcome().context;
   });
 }
 

@@ -8,6 +8,7 @@ BatchPartModel::BatchPartModel(BatchPart part)
     : defence_(part.defence),
       target_(part.target),
       surrogate_(std::move(part.surrogate)),
+      batch_(std::move(part.batch)),
       clean_(std::move(part.clean)),
       rows_(part.rows.to(clean_.logits.device())) {
   require(surrogate_.logits != nullptr, "msa: an attack on part of a batch needs a surrogate with logits, but got {}",
@@ -21,9 +22,14 @@ Output BatchPartModel::with(const Tensor& x) const {
   return {clean_.features.index_copy(0, rows_, out.features), clean_.logits.index_copy(0, rows_, out.logits)};
 }
 
-Tensor BatchPartModel::predict(const Output& batch, const Tensor& index) const {
+Tensor BatchPartModel::predict(const Output& pass) const {
   torch::NoGradGuard guard;
-  return defence_.predict({batch.features.detach(), batch.logits.detach()}, index, target_);
+  return defence_.predict({pass.features.detach(), pass.logits.detach()}, batch_.index, target_);
+}
+
+Tensor BatchPartModel::stand_in(const Tensor& x, const Output& pass) const {
+  const auto images = batch_.x.index_copy(0, rows_, x);
+  return surrogate_.logits({images, pass.features, pass.logits, batch_.index});
 }
 
 std::vector<Surrogate> crowd_surrogates(const Defence& defence, size_t target) {

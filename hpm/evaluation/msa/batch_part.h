@@ -10,7 +10,8 @@ struct BatchPart {
   Defence& defence;
   size_t target;
   Surrogate surrogate;
-  Output clean;  ///< the pass over the batch as it is: z [B,D], o [B,K]
+  Query batch;   ///< the batch as it is: x [B,C,H,W], index [B]
+  Output clean;  ///< the pass over it: z [B,D], o [B,K]
   Tensor rows;   ///< [M] int64: those that move
 };
 
@@ -27,12 +28,15 @@ class BatchPartModel : public AttackModel {
   explicit BatchPartModel(BatchPart part);
   /// The pass over the batch with the images x [M,C,H,W] in the rows that move.
   Output with(const Tensor& x) const;
-  /// The target's logits [B,K] of such a pass; `index` [B]: the images' numbers. Without gradient.
-  Tensor predict(const Output& batch, const Tensor& index) const;
+  /// The target's logits [B,K] of such a pass. Without gradient.
+  Tensor predict(const Output& pass) const;
+  /// The surrogate's logits [B,K] of such a pass. It sees the whole batch, of which x is a part.
+  Tensor stand_in(const Tensor& x, const Output& pass) const;
 
   Defence& defence_;
   size_t target_;
   Surrogate surrogate_;
+  Query batch_;
   Output clean_;
   Tensor rows_;
 };

@@ -10,10 +10,11 @@
 namespace hpm {
 
 void fields(Fields& f, BenignOptions& o) {
-  f.add("malicious", o.malicious,
-        "msa, joint: images of a batch that attack the untouched ones, all at once (numbers to try; none: a quarter of "
-        "the batch under standard and plus)",
-        {.min = 1, .max = 65535});
+  f.add(
+      "malicious", o.malicious,
+      "msa, joint: images of a batch that attack the untouched ones, all at once (numbers to try; 0: no study; none: a "
+      "quarter of the batch under standard and plus)",
+      {.min = 0, .max = 65535});
 }
 
 BenignModel::BenignModel(BatchPart part, Tensor labels) : BatchPartModel(std::move(part)), labels_(std::move(labels)) {}
@@ -21,14 +22,14 @@ BenignModel::BenignModel(BatchPart part, Tensor labels) : BatchPartModel(std::mo
 Answer BenignModel::ask(const Query& query, const Loss* loss) {
   at::AutoGradMode mode(loss != nullptr);
   const auto moved = query.x.index_select(0, rows_).detach().requires_grad_(loss != nullptr);
-  const auto batch = with(moved);
-  const auto logits = predict(batch, query.index);
+  const auto pass = with(moved);
+  const auto logits = predict(pass);
   const auto right = at::one_hot(labels_.index_select(0, rows_), logits.size(1)).to(logits.scalar_type());
   Answer answer;
   answer.target_logits = logits.index_copy(0, rows_, right);
   if (!loss) return answer;
   const auto untouched = at::ones_like(query.index, query.x.options()).index_fill_(0, rows_, 0);
-  const auto losses = loss_values(surrogate_.logits({moved, batch.features, batch.logits, query.index}), *loss);
+  const auto losses = loss_values(stand_in(moved, pass), *loss);
   Answer of_moved;
   differentiate_rows(moved, losses * untouched, of_moved);
   answer.loss = of_moved.loss;
@@ -36,14 +37,20 @@ Answer BenignModel::ask(const Query& query, const Loss* loss) {
   return answer;
 }
 
+std::vector<int64_t> asked_malicious(const BenignOptions& options) {
+  auto asked = options.malicious;
+  std::erase(asked, 0);
+  return asked;
+}
+
 std::vector<int64_t> malicious_numbers(const BenignOptions& options, const std::string& version, int64_t company) {
-  if (!options.malicious.empty()) return options.malicious;
+  if (!options.malicious.empty()) return asked_malicious(options);
   const bool full = version == "standard" || version == "plus";
   return full && company > 1 ? std::vector<int64_t>{std::max<int64_t>(company / 4, 1)} : std::vector<int64_t>{};
 }
 
 void check_malicious(const BenignOptions& options, int64_t company) {
-  for (auto m : options.malicious)
+  for (auto m : asked_malicious(options))
     require(m >= 1 && m < company, "msa: needs 1 to {} malicious images in batches of {}, but got {}", company - 1,
             company, m);
 }
@@ -129,7 +136,7 @@ class Invasion {
     const auto to = attackers.to(batch.x.device());
     auto fewest = right(batch.x, batch);
     for (const auto& surrogate : surrogates_) {
-      BenignModel attacked({run_.defence, target_, surrogate, clean, attackers}, batch.y);
+      BenignModel attacked({run_.defence, target_, surrogate, {batch.x, batch.index}, clean, attackers}, batch.y);
       const auto random = apgd_start(batch, run_.threat, streams_, {"benign start"}).x;
       const ApgdStart start{batch.x.index_copy(0, to, random.index_select(0, to)), true};
       const auto found = apgd_run(attacked, batch, start, {}, run_.threat,

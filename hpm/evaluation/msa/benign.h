@@ -1,4 +1,4 @@
-// defines: BenignOptions, BenignModel, malicious_numbers(), check_malicious(), benign_passes()
+// defines: BenignOptions, BenignModel, asked_malicious(), malicious_numbers(), check_malicious(), benign_passes()
 #pragma once
 #include <string>
 #include <vector>
@@ -12,7 +12,8 @@ class Fields;
 /// Malicious neighbours against the untouched images of their batch, all of them at once (T. Wu et al., "Uncovering
 /// adversarial risks of test-time adaptation", ICML 2023, arXiv:2301.12576, the indiscriminate attack).
 struct BenignOptions {
-  /// Numbers of malicious images in a batch; none: a quarter of the batch in the versions standard and plus, else none.
+  /// Numbers of malicious images in a batch. None given: a quarter of the batch in the versions standard and plus, else
+  /// no study. 0 is no study in any version.
   std::vector<int64_t> malicious = {};
   int64_t steps = 50;  ///< of APGD on the cross-entropy of the untouched images, with each surrogate marked in_crowds
 };
@@ -31,10 +32,13 @@ class BenignModel : public BatchPartModel {
   Tensor labels_;
 };
 
+/// The numbers given, without 0.
+std::vector<int64_t> asked_malicious(const BenignOptions& options);
+
 /// The numbers that are tried in batches of `company` images.
 std::vector<int64_t> malicious_numbers(const BenignOptions& options, const std::string& version, int64_t company);
 
-/// Throws UsageError for numbers of malicious images that leave no untouched one in batches of `company`.
+/// Throws UsageError for numbers of malicious images below 0, or that leave no untouched one in batches of `company`.
 void check_malicious(const BenignOptions& options, int64_t company);
 
 /// Image passes of the study for an image, at most, in batches of `company`.

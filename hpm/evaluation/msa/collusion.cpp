@@ -14,18 +14,17 @@ void fields(Fields& f, CollusionOptions& o) {
   f.add("victims", o.victims, "victims of the colluders", {.min = 1, .unit = "images"});
 }
 
-VictimModel::VictimModel(BatchPart part, int64_t victim)
-    : BatchPartModel(std::move(part)), index_(at::arange(clean_.logits.size(0))), victim_(victim) {}
+VictimModel::VictimModel(BatchPart part, int64_t victim) : BatchPartModel(std::move(part)), victim_(victim) {}
 
 Answer VictimModel::ask(const Query& query, const Loss* loss) {
   TORCH_INTERNAL_ASSERT(query.x.size(0) == rows_.size(0), "VictimModel: the query is all of the attacker's rows");
   const auto everyone = [&](const Tensor& logits) { return logits[victim_].expand({query.x.size(0), -1}); };
   at::AutoGradMode mode(loss != nullptr);
   const auto x = loss ? query.x.detach().requires_grad_() : query.x;
-  const auto batch = with(x);
+  const auto pass = with(x);
   Answer answer;
-  answer.target_logits = everyone(predict(batch, index_)).contiguous();
-  if (loss) differentiate(x, everyone(surrogate_.logits({x, batch.features, batch.logits, index_})), *loss, answer);
+  answer.target_logits = everyone(predict(pass)).contiguous();
+  if (loss) differentiate(x, everyone(stand_in(x, pass)), *loss, answer);
   return answer;
 }
 
@@ -137,7 +136,7 @@ class Crowd {
     auto images = batch.images.select(rows);
     images.y = batch.images.y[victim].expand({rows.numel()}).contiguous();
     for (const auto& surrogate : surrogates_) {
-      VictimModel attacked({run_.defence, target_, surrogate, batch.pass, rows}, victim);
+      VictimModel attacked({run_.defence, target_, surrogate, {batch.images.x, index}, batch.pass, rows}, victim);
       const auto found =
           apgd(attacked, images, run_.threat,
                {.steps = options_.steps, .stream = fmt::format("collusion {}", surrogate.name)}, streams_);

@@ -27,7 +27,6 @@ class VictimModel : public BatchPartModel {
   Answer ask(const Query& query, const Loss* loss) override;
 
  private:
-  Tensor index_;
   int64_t victim_;
 };
 

@@ -45,8 +45,9 @@ class BatchTarget : public TargetAttack {
       if (step.runs()) attack(step, outcome, std::exchange(first, false));
       add_outcome(std::move(outcome), outcome_.surrogates);
     }
-    outcome_.collusion = collusion(run_, target_);
-    outcome_.benign = benign_victims(run_, target_);
+    // Each once, also where the attacks of another version follow. That version may bring a study of its own.
+    if (outcome_.collusion.empty()) outcome_.collusion = collusion(run_, target_);
+    if (outcome_.benign.empty()) outcome_.benign = benign_victims(run_, target_);
   }
 
   TargetOutcome finish() override {
@@ -109,8 +110,8 @@ class BatchTarget : public TargetAttack {
     return judged;
   }
 
-  /// `from`: of a composition, the target whose broken images it is made of. What was found for another mixing weight
-  /// counts for that one alone, so that a sweep changes nothing else but joint_any, which counts every composed batch.
+  /// `from`: the target whose broken images were put together. Batches found for another lambda count for that lambda
+  /// only, and for joint_any.
   void keep_worse(FixedBatch& batch, const NamedTensors& judged, const Finding& by,
                   std::optional<size_t> from = std::nullopt) {
     const auto correct = find_tensor(judged, "correct").unbind(0);
@@ -172,8 +173,9 @@ class BatchTarget : public TargetAttack {
   void attack(const PlannedStep& step, SurrogateOutcome& outcome, bool first) {
     const auto before = flags().sum().item<int64_t>();
     AttackedDefence attacked(run_.defence, target_, step.surrogate, &run_.observer);
-    std::vector<Tensor> own;
-    for (const auto& batch : batches_) own.push_back(outcome_.clean_correct.index_select(0, batch.rows));
+    auto& own = own_[step.surrogate.name];
+    for (auto b = own.size(); b < batches_.size(); ++b)
+      own.push_back(outcome_.clean_correct.index_select(0, batches_[b].rows));
     for (const auto& spec : step.attacks) attack_all(attacked, spec, own);
     if (first) {
       compose(target_, {step.surrogate.name, step.surrogate.kind, "", outcome_.context, true});
@@ -208,8 +210,9 @@ class BatchTarget : public TargetAttack {
   std::vector<size_t> judged_;  // the target, then the mixing weights beside it
   ImageStore worst_;            // the worst composition of each batch found so far
   std::vector<FixedBatch> batches_;
-  std::vector<Tensor> clean_correct_;  // a judged target: [n] bool
-  Tensor ever_wrong_;                  // [n] bool: in any composed batch, the clean one included
+  std::map<std::string, std::vector<Tensor>> own_;  // what is right on each batch's worst composition by a surrogate
+  std::vector<Tensor> clean_correct_;               // a judged target: [n] bool
+  Tensor ever_wrong_;                               // [n] bool: in any composed batch, the clean one included
   ContextOutcome outcome_;
 };
 

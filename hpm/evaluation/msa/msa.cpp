@@ -26,8 +26,9 @@ SurrogateOutcome outcome_of(const PlannedStep& step) {
 void add_outcome(SurrogateOutcome outcome, std::vector<SurrogateOutcome>& all) {
   const auto before = std::find_if(all.begin(), all.end(), [&](const auto& o) { return o.name == outcome.name; });
   if (before == all.end()) return all.push_back(std::move(outcome));
-  before->broke += outcome.broke, before->first += outcome.first;
-  if (before->accuracy && outcome.accuracy) before->accuracy = std::min(*before->accuracy, *outcome.accuracy);
+  if (!outcome.same_as.empty() || !outcome.unavailable.empty()) return;  // it did not attack again
+  outcome.first += before->first;
+  *before = std::move(outcome);
 }
 
 NamedTensors observed_attack(const MsaRun& run, const AttackModel& attacked,
@@ -143,7 +144,7 @@ void attack_targets(MsaRun& run) {
 /// Refuses numbers of colluders that no batch has, and a defence of which nothing can attack part of a batch; warns
 /// where no prediction depends on a neighbour.
 void check_crowds(const Defence& defence, const MsaOptions& options, Monitor& monitor) {
-  if (options.collusion.colluders.empty() && options.benign.malicious.empty()) return;
+  if (options.collusion.colluders.empty() && asked_malicious(options.benign).empty()) return;
   bool coupled = false;
   for (auto t : attacked_targets(defence)) {
     if (defence.targets()[t].coupling == Coupling::rows) continue;

@@ -61,7 +61,8 @@ void replay(const MsaRun& run, const NamedTensors& done, AttackRecord& record);
 
 /// What a planned surrogate did, before it did anything.
 SurrogateOutcome outcome_of(const PlannedStep& step);
-/// Adds what a surrogate did to what it did before, where an evaluation goes on with other attacks.
+/// Where an evaluation goes on with other attacks, a surrogate may attack again: the new outcome, which counts what it
+/// broke before too, takes the place of the old one. Of `first`, the sum counts.
 void add_outcome(SurrogateOutcome outcome, std::vector<SurrogateOutcome>& all);
 
 /// Attacks a whole batch in rounds (Surrogate::adapt): what each round found is told to the surrogate before the next

@@ -114,19 +114,26 @@ class RowTarget : public TargetAttack {
     for (const auto& spec : step.attacks) {
       AttackRecord record{spec.name, step.surrogate.name, outcome_.context};
       record.own_gradient = own_gradient(step.surrogate);
-      const auto broken = attack_images(attacked, spec, step.surrogate, unbroken, record);
+      const auto broken = attack_images(attacked, spec, unbroken, run_.log, record);
       confirm();
       record.robust = survivors();
       record.matrix = unbroken.to(at::kChar) + broken.to(at::kChar);
       run_.out.attacks.push_back(std::move(record));
       unbroken = unbroken & broken.logical_not();
     }
-    outcome.of = given.sum().item<int64_t>();
-    outcome.broke = outcome.of - unbroken.sum().item<int64_t>();
     outcome.first = (before & survivors().logical_not()).sum().item<int64_t>();
-    outcome.complete = all || at::equal(given, clean);
-    if (outcome.complete) outcome.accuracy = percent(unbroken);
+    count(given, given & unbroken.logical_not(), outcome);
     if (step.surrogate.leads) outcome_.leading = step.surrogate.name, outcome_.leading_accuracy = outcome.accuracy;
+  }
+
+  /// Adds images that a surrogate was `given`, and those that it broke of them, [n] bool each, to what it did before.
+  void count(const Tensor& given, const Tensor& broken, SurrogateOutcome& outcome) {
+    auto& own = own_[outcome.name];
+    own.given = own.given.defined() ? own.given | given : given;
+    own.broken = own.broken.defined() ? own.broken | broken : broken;
+    outcome.of = own.given.sum().item<int64_t>(), outcome.broke = own.broken.sum().item<int64_t>();
+    outcome.complete = at::equal(own.given, outcome_.clean_correct);
+    if (outcome.complete) outcome.accuracy = percent(own.given & own.broken.logical_not());
   }
 
   /// Places of the survivors that FAB-T and Square attack: a twentieth, at least 12 and at most 60.
@@ -143,7 +150,7 @@ class RowTarget : public TargetAttack {
     const auto spec = autoattack_spec(attack, run_.threat.norm, run_.defence.classes());
     AttackRecord record{spec.name, surrogate.name, outcome_.context};
     record.own_gradient = own_gradient(surrogate);
-    const auto broken = attack_images(attacked, spec, surrogate, given, record);
+    const auto broken = attack_images(attacked, spec, given, alarm_log(), record);
     confirm();
     record.robust = survivors();
     record.matrix = given.to(at::kChar) + broken.to(at::kChar);
@@ -160,12 +167,16 @@ class RowTarget : public TargetAttack {
     const auto correct =
         in_random_order(outcome_.clean_correct.nonzero().squeeze(1), run_.images.index, run_.options.seed);
     return look_at_gradients({attacked, run_.images, run_.threat, run_.options.seed, run_.options.batch_size}, correct,
-                             clean_logits_, run_.monitor, run_.log.below("alarms " + outcome_.context));
+                             clean_logits_, run_.monitor, alarm_log());
   }
 
+  /// Alarms attack by the same surrogates as the plan does, and their pieces must not be taken for its pieces.
+  WorkLog alarm_log() const { return run_.log.below("alarms " + outcome_.context); }
+
   /// Attacks the images of `left` [n] bool; which of them it broke, verified, [n] bool.
-  Tensor attack_images(AttackModel& attacked, const AttackSpec& spec, const Surrogate& surrogate, const Tensor& left,
+  Tensor attack_images(AttackedDefence& attacked, const AttackSpec& spec, const Tensor& left, const WorkLog& log,
                        AttackRecord& record) {
+    const auto& surrogate = attacked.surrogate();
     const auto rows = left.nonzero().squeeze(1);
     auto broken = at::zeros_like(left);
     const auto finder = own_gradient(surrogate) ? std::string() : surrogate.name;
@@ -191,11 +202,11 @@ class RowTarget : public TargetAttack {
     const auto key = fmt::format("{}/{}/{}", outcome_.context, surrogate.name, spec.name);
     attack_in_pieces({.task = fmt::format("{}{}/{}", context, surrogate.name, spec.name),
                       .budget = attack.budget,
-                      .pieces = run_.log.pieces(key, rows, run_.options.batch_size),
+                      .pieces = log.pieces(key, rows, run_.options.batch_size),
                       .work = work,
                       .take = take,
                       .note = [&] { return fmt::format("survivors {}", survivors().sum().item<int64_t>()); }},
-                     run_.monitor, run_.log);
+                     run_.monitor, log);
     return broken;
   }
 
@@ -219,10 +230,16 @@ class RowTarget : public TargetAttack {
                          images.index_select(0, hits.index({fresh.to(hits.device())})));
   }
 
+  /// What one surrogate did in all its attacks, [n] bool each.
+  struct Own {
+    Tensor given, broken;
+  };
+
   const MsaRun& run_;
   size_t target_;
-  Tensor clean_logits_;  // [n,K]: of the target, in agreement with its verdicts
-  Tensor confirmed_;     // [n] bool: broken, and verified so
+  Tensor clean_logits_;             // [n,K]: of the target, in agreement with its verdicts
+  Tensor confirmed_;                // [n] bool: broken, and verified so
+  std::map<std::string, Own> own_;  // by surrogate
   ContextOutcome outcome_;
 };
 

@@ -7,27 +7,16 @@
 #include "hpm/core/json_impl.h"
 #include "hpm/core/version.h"
 #include "hpm/evaluation/results/results_impl.h"
+#include "hpm/evaluation/results/rounding_impl.h"
 #include "hpm/io/tensors.h"
 
 namespace hpm {
 namespace {
 
-double rounded(double value) { return std::round(value * 1e6) / 1e6; }
-
-std::optional<double> rounded(const std::optional<double>& value) {
-  return value ? std::optional(rounded(*value)) : std::nullopt;
-}
-
-ConfidenceInterval rounded(const ConfidenceInterval& i) { return {rounded(i.low), rounded(i.high)}; }
 ConfidenceInterval interval_of(const Tensor& flags) {
   return rounded(wilson(flags.sum().item<int64_t>(), flags.numel()));
 }
 double accuracy_of(const Tensor& flags) { return rounded(percent(flags)); }
-
-double standard_error(const Tensor& flags) {
-  const double p = percent(flags) / 100;
-  return rounded(100 * std::sqrt(p * (1 - p) / static_cast<double>(std::max<int64_t>(flags.numel(), 1))));
-}
 
 /// The values of an integer or bool tensor; empty where undefined.
 template <class T>
@@ -211,6 +200,7 @@ RunResults setting_of(const ResultsInput& in) {
                  .eps = in.threat.eps,
                  .protocol = in.protocol,
                  .version = in.version,
+                 .changed_settings = in.evaluation.changed_settings,
                  .budget = in.budget,
                  .company = CompanyResult{in.company_size, in.company_seed},
                  .seed = in.seed,
@@ -231,6 +221,20 @@ ContextResult headline_of(const ResultsInput& in) {
   if (e.worst_draw_accuracy) out.worst_draw = rounded(*e.worst_draw_accuracy);
   if (in.control) out.control = paired_model(*in.control, first.robust);
   return out;
+}
+
+/// What each attack in a context did to each image: 0 not attacked, 1 held, 2 broken. An attack that ran again, as an
+/// alarm or after one, has one matrix of all its runs.
+NamedTensors verdict_matrices(const std::vector<AttackRecord>& attacks) {
+  NamedTensors all;
+  for (const auto& a : attacks) {
+    if (!a.matrix.defined() || a.context.empty()) continue;
+    auto name = fmt::format("{}.matrix.{}/{}", a.context, a.surrogate, a.name);
+    const auto before = std::find_if(all.begin(), all.end(), [&](const auto& one) { return one.first == name; });
+    if (before == all.end()) all.emplace_back(std::move(name), a.matrix);
+    else before->second = at::maximum(before->second, a.matrix);
+  }
+  return all;
 }
 
 }  // namespace
@@ -266,7 +270,8 @@ RunResults run_results(const ResultsInput& in) {
   auto out = setting_of(in);
   out.first = headline_of(in);
   out.predictions = {numbers_of(first.clean_prediction), numbers_of(e.adversarial_prediction)};
-  out.standard_error = standard_error(in.protocol == "clean" ? first.clean_correct : first.robust);
+  const auto& figure = in.protocol == "clean" ? first.clean_correct : first.robust;
+  out.standard_error = rounded(standard_error(percent(figure), figure.numel()));
   for (const auto& a : e.attacks) out.attacks.push_back(attack_pass(a));
   if (e.fast) add_fast(*e.fast, out);
   for (const auto& c : e.contexts)
@@ -299,10 +304,7 @@ std::string write_run(const RunDirectory& run, const ResultsInput& in) {
     verdicts.emplace_back(prefix + "clean_correct", c.clean_correct);
     verdicts.emplace_back(prefix + "robust", c.robust);
   }
-  // The verdict matrix: 0 not attacked, 1 held, 2 broken.
-  for (const auto& a : e.attacks)
-    if (a.matrix.defined() && !a.context.empty())
-      verdicts.emplace_back(fmt::format("{}.matrix.{}/{}", a.context, a.surrogate, a.name), a.matrix);
+  for (auto& matrix : verdict_matrices(e.attacks)) verdicts.push_back(std::move(matrix));
   write_safetensors(run.file("verdicts.safetensors"), verdicts);
   const auto rows = gallery_rows(in);
   if (!rows.empty()) {

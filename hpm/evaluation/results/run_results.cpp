@@ -267,6 +267,7 @@ void describe_setting(V& v, RunResults& x) {
   v.keep("eps", x.eps);
   v.keep("protocol", x.protocol, "clean, pgd, autoattack, fast or msa");
   v.nullable("version", x.version, "of the protocol");
+  v.keep("changed_settings", x.changed_settings, "of autoattack: settings were given in place of the version's");
   v.nullable("budget", x.budget, "the attacks in words; runs with other budgets are not compared");
   v.nullable("context", x.first.context, "the first context, to which the figures of the run belong");
   v.keep("company", x.company);
@@ -349,6 +350,18 @@ void take_needs_from_words(SurrogateResult& x) {
   if (x.needs.empty() && x.unavailable.starts_with(kNeeds)) x.needs = x.unavailable.substr(kNeeds.size());
 }
 
+/// Files of earlier versions name no leading surrogate: there it was ste.
+void take_leading_by_default(ContextResult& x) {
+  if (x.leading.empty() && x.leading_accuracy) x.leading = "ste";
+}
+
+/// Files of earlier versions say it in a note alone: "apgd-ce has 20 steps instead of the 100 of version standard".
+bool changed_by_notes(const RunResults& x) {
+  return x.protocol == "autoattack" && std::any_of(x.notes.begin(), x.notes.end(), [](const auto& note) {
+           return note.find(" instead of the ") != std::string::npos;
+         });
+}
+
 /// The schema's number stands before everything else.
 struct Numbered {
   int64_t schema = kSchema;
@@ -359,6 +372,10 @@ void describe_number(V& v, Numbered& x) {
 }
 
 }  // namespace
+
+int check_severity(const std::string& status) {
+  return status == "failed" ? 3 : status == "reported" ? 2 : status == "passed" ? 1 : 0;
+}
 
 nlohmann::ordered_json json_of(const ModelResult& model) {
   JsonFieldWriter writer;
@@ -383,12 +400,14 @@ RunResults parse_run_results(const nlohmann::json& json, const std::string& wher
          number.schema);
   RunResults out;
   describe(reader, out);
-  for (auto& by : out.first.broken_by) take_from_words(by);
-  for (auto& context : out.contexts) {
+  if (!json.contains("changed_settings")) out.changed_settings = changed_by_notes(out);
+  const auto complete = [](ContextResult& context) {
+    take_leading_by_default(context);
     for (auto& by : context.broken_by) take_from_words(by);
     for (auto& surrogate : context.surrogates) take_needs_from_words(surrogate);
-  }
-  for (auto& surrogate : out.first.surrogates) take_needs_from_words(surrogate);
+  };
+  complete(out.first);
+  for (auto& context : out.contexts) complete(context);
   check(out, where);
   return out;
 }

@@ -107,11 +107,10 @@ struct ContextResult {
   std::optional<double> clean_accuracy, robust_accuracy;
   std::optional<ConfidenceInterval> interval, clean_interval;
   Flags clean_correct, robust;
-  std::string leading;  ///< the surrogate that leads; "" in older files, where it is ste
+  std::string leading;                                      ///< the surrogate that leads
   std::optional<double> leading_accuracy, obfuscation_gap;  ///< under it alone; that minus robust_accuracy
-  std::string leading_name() const { return leading.empty() ? "ste" : leading; }
-  std::optional<double> joint_any;   ///< joint: no attacked batch broke them
-  std::optional<double> worst_draw;  ///< right in each of ten draws, at every iterate
+  std::optional<double> joint_any;                          ///< joint: no attacked batch broke them
+  std::optional<double> worst_draw;                         ///< right in each of ten draws, at every iterate
   std::vector<CollusionResult> collusion;
   std::vector<BenignResult> benign;
   std::vector<BrokenBy> broken_by;
@@ -180,6 +179,9 @@ struct CheckResult {
   bool operator==(const CheckResult&) const = default;
 };
 
+/// How much a check's status says against a result: failed 3, reported 2, passed 1, not run and anything else 0.
+int check_severity(const std::string& status);
+
 struct GalleryEntry {
   int64_t index = 0, label = 0, clean_prediction = 0, adversarial_prediction = 0;
   std::string surrogate, attack;
@@ -220,7 +222,8 @@ struct RunResults {
   std::string norm;
   double eps = 0;
   std::string protocol, version;
-  std::string budget;  ///< the attacks in words; runs with other budgets are not compared
+  bool changed_settings = false;  ///< of autoattack: the user gave settings in place of the version's
+  std::string budget;             ///< the attacks in words; runs with other budgets are not compared
   std::optional<CompanyResult> company;
   uint64_t seed = 0;
   int64_t threads = 0;

@@ -15,6 +15,10 @@ ConfidenceInterval wilson(int64_t k, int64_t n) {
   return {100 * std::max(0., centre - half), 100 * std::min(1., centre + half)};
 }
 
+double standard_error(double percent, int64_t n) {
+  return n == 0 ? 0 : std::sqrt(percent * (100 - percent) / static_cast<double>(n));
+}
+
 double binomial_upper(int64_t k, int64_t n) {
   if (k >= n) return 100;
   // The largest p at which k or fewer of n still have a probability of 5 %.

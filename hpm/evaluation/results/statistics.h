@@ -1,5 +1,5 @@
-// defines: ConfidenceInterval, wilson(), binomial_upper(), mcnemar(), PairedComparison, compare_paired(),
-// smallest_detectable()
+// defines: ConfidenceInterval, wilson(), standard_error(), binomial_upper(), mcnemar(), PairedComparison,
+// compare_paired(), smallest_detectable()
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -15,6 +15,9 @@ struct ConfidenceInterval {
 
 /// Wilson's 95 % score interval of a proportion k / n, in percent (E. B. Wilson, JASA 1927). n = 0: 0 to 100.
 ConfidenceInterval wilson(int64_t k, int64_t n);
+
+/// The standard error of a share of n images, sqrt(p (1 - p) / n); share and error in percent. n = 0: 0.
+double standard_error(double percent, int64_t n);
 
 /// Exact one-sided 95 % upper bound of a proportion of which a random sample of n showed k, in percent (Clopper and
 /// Pearson, Biometrika 1934). n = 0: 100.

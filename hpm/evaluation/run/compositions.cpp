@@ -12,8 +12,7 @@ struct Composition {
   bool by_class;
 };
 
-/// The sizes asked for. A defence of the user's own has them where its maker takes a size, whatever contexts are asked
-/// for.
+/// The sizes asked for. An own defence is attacked in other batch sizes only if `composed` is set.
 std::vector<int64_t> sizes_of(const Subject& subject, EvaluationOptions options) {
   if (!subject.maker) return options.composition_sizes();
   if (!subject.composed_maker) return {};

@@ -8,14 +8,17 @@ namespace {
 /// Images `rows` [m] that were broken within a smaller radius, and stood in the first context.
 void take_over(const Evaluation& smaller, const Tensor& rows, double eps, Evaluation& headline) {
   auto& context = headline.contexts.front();
+  const auto& finders = smaller.first().broken_by;
   const auto broken = smaller.first().clean_correct & smaller.first().robust.logical_not();
   const auto places = (broken & context.robust.index_select(0, rows)).nonzero().squeeze(1);
   for (int64_t i = 0; i < places.numel(); ++i) {
     const auto from = places.slice(0, i, i + 1), to = rows.index_select(0, from);
     context.adversarial.put(to, smaller.first().adversarial.select(from));
     context.robust.index_fill_(0, to, false);
-    if (!context.broken_by.empty())
-      context.broken_by[static_cast<size_t>(to.item<int64_t>())] = {.target = context.context, .radius = eps};
+    if (context.broken_by.empty()) continue;
+    auto& by = context.broken_by[static_cast<size_t>(to.item<int64_t>())];
+    by = finders.empty() ? Finding{.target = context.context} : finders[static_cast<size_t>(from.item<int64_t>())];
+    by.radius = eps;
   }
   if (places.numel() > 0)
     headline.notes.push_back(
@@ -23,8 +26,7 @@ void take_over(const Evaluation& smaller, const Tensor& rows, double eps, Evalua
 }
 
 RadiusOutcome point_of(double eps, const Tensor& robust) {
-  const double p = percent(robust);
-  return {eps, p, std::sqrt(p * (100 - p) / static_cast<double>(robust.numel()))};
+  return {eps, percent(robust), standard_error(percent(robust), robust.numel())};
 }
 
 }  // namespace
@@ -39,6 +41,7 @@ std::vector<RadiusOutcome> run_curve(const Examined& examined, std::vector<Threa
   const bool joint = target.coupling == Coupling::batch;
   auto narrow_options = options;  // nothing else is studied at the other radii
   narrow_options.sweep.clear(), narrow_options.msa.collusion.colluders.clear();
+  narrow_options.msa.benign.malicious = {0};
   auto robust = headline.first().clean_correct;
   for (const auto& radius : radii) {
     if (radius.eps == first) {

@@ -155,8 +155,9 @@ class ModelRun {
     const auto accuracy = [&](const Evaluation& of_peer) {
       return peer_accuracy(name, evaluation.first().clean_correct, of_peer.first().clean_correct);
     };
-    if (options_
-            .transfer_only) {  // a surrogate alone: but one that sees other inputs than in training transfers nothing
+    if (options_.transfer_only) {
+      // The peer is only a surrogate here. Its clean accuracy is still checked, because a wrongly normalised peer gives
+      // no transfer.
       evaluation.checks.push_back(accuracy(evaluate_clean(*defence, images_, options_.compute.batch_size)));
       return std::nullopt;
     }
@@ -228,6 +229,7 @@ Fingerprint fingerprint(const EvaluationInput& input, const EvaluationOptions& o
 
 EvaluationOutcome evaluate(const EvaluationInput& input, const EvaluationOptions& options, const EvaluationPlan& plan,
                            const RunPlace& place, Monitor& monitor) {
+  require_images(input.index, "evaluate");
   const auto& run = place.run;
   if (place.crew && place.crew->size() > 1) require_shareable(options);
   const auto settings = fingerprint(input, options);
@@ -243,6 +245,7 @@ EvaluationOutcome evaluate(const EvaluationInput& input, const EvaluationOptions
 
 std::string write_results(const EvaluationInput& input, const EvaluationOptions& options,
                           const EvaluationOutcome& outcome, const RunDirectory& run, const std::string& config) {
+  require_images(input.index, "write_results");
   const auto radii = options.radii();
   const auto images = image_set(input.data, input.index, input.model.classifier.device(), run.path());
   std::vector<std::string> own;

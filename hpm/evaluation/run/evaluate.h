@@ -43,8 +43,8 @@ struct EvaluationPlan {
   std::vector<UnusedOption> unused = {};  ///< options without effect; those that were given deserve a warning
 };
 
-/// Looks at options, model and images before anything is attacked. Throws UsageError for what cannot be evaluated: an
-/// attack by gradient on a black box, colluders that no batch has, options that contradict each other.
+/// Looks at options, model and images before anything is attacked. Throws UsageError for what cannot be evaluated: no
+/// images, an attack by gradient on a black box, colluders that no batch has, options that contradict each other.
 EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOptions& options);
 
 /// What an evaluation came to.

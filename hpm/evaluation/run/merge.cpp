@@ -5,12 +5,12 @@
 #include <set>
 
 #include "hpm/core/error.h"
+#include "hpm/evaluation/results/rounding_impl.h"
 #include "hpm/evaluation/run/merge_impl.h"
 
 namespace hpm {
 namespace {
 
-double rounded(double value) { return std::round(value * 1e6) / 1e6; }
 int64_t count_of(const Flags& flags) { return std::accumulate(flags.begin(), flags.end(), int64_t{0}); }
 std::optional<double> share_of(const Flags& flags) {
   if (flags.empty()) return std::nullopt;
@@ -18,8 +18,7 @@ std::optional<double> share_of(const Flags& flags) {
 }
 std::optional<ConfidenceInterval> interval_of(const Flags& flags) {
   if (flags.empty()) return std::nullopt;
-  const auto i = wilson(count_of(flags), static_cast<int64_t>(flags.size()));
-  return ConfidenceInterval{rounded(i.low), rounded(i.high)};
+  return rounded(wilson(count_of(flags), static_cast<int64_t>(flags.size())));
 }
 
 template <class T>
@@ -72,7 +71,7 @@ std::optional<PairedModel> merged_peer(const Parts& parts, const Flags& robust, 
   out.clean_accuracy = clean.value(), out.robust_accuracy = share_of(out.robust);
   out.wins = wins, out.losses = losses;
   out.difference = rounded(paired.difference), out.p = rounded(paired.p);
-  out.difference_interval = ConfidenceInterval{rounded(paired.interval.low), rounded(paired.interval.high)};
+  out.difference_interval = rounded(paired.interval);
   out.smallest_detectable = rounded(paired.detectable);
   return out;
 }
@@ -220,9 +219,6 @@ void merge_fast(const Parts& parts, RunResults& out) {
 
 /// The worst of each check; those that ran in no shard stay so.
 std::vector<CheckResult> merged_checks(const Parts& parts) {
-  const auto rank = [](const CheckResult& c) {
-    return c.status == "failed" ? 3 : c.status == "reported" ? 2 : c.status == "passed" ? 1 : 0;
-  };
   std::vector<CheckResult> all;
   std::vector<int> failures;
   for (const auto* part : parts)
@@ -232,7 +228,8 @@ std::vector<CheckResult> merged_checks(const Parts& parts) {
           found(all, check, [](const auto& a, const auto& b) { return a.name == b.name && a.context == b.context; });
       if (all.size() > before) failures.push_back(0);
       failures[static_cast<size_t>(&worst - all.data())] += check.status == "failed";
-      if (rank(check) > rank(worst) || (rank(check) == rank(worst) && check.value > worst.value)) worst = check;
+      const auto severity = check_severity(check.status), before_it = check_severity(worst.status);
+      if (severity > before_it || (severity == before_it && check.value > worst.value)) worst = check;
     }
   for (size_t i = 0; i < all.size(); ++i)
     if (!all[i].detail.empty())
@@ -333,9 +330,7 @@ void merge_self_test(const Parts& parts, RunResults& out) {
 
 void merge_figures(const Parts& parts, const Flags& robust, RunResults& out) {
   merge_means(parts, out.curve, &RunResults::curve, {&CurvePoint::robust_accuracy});
-  for (auto& point : out.curve)
-    point.standard_error =
-        rounded(std::sqrt(point.robust_accuracy * (100 - point.robust_accuracy) / static_cast<double>(out.n)));
+  for (auto& point : out.curve) point.standard_error = rounded(standard_error(point.robust_accuracy, out.n));
   merge_means(parts, out.sweep, &RunResults::sweep, {&SweepPoint::clean_accuracy, &SweepPoint::robust_accuracy});
   merge_means(parts, out.compositions, &RunResults::compositions,
               {&CompositionResult::clean_accuracy, &CompositionResult::robust_accuracy});
@@ -368,8 +363,8 @@ MergedRun merge_shards(const std::vector<Shard>& shards) {
   set_indices(indices, out);
   merge_contexts(parts, out);
   const auto& headline = out.contexts.empty() ? out.first : out.contexts.front();
-  const auto p = share_of(headline.robust.empty() ? headline.clean_correct : headline.robust).value_or(0) / 100;
-  out.standard_error = rounded(100 * std::sqrt(p * (1 - p) / static_cast<double>(std::max<int64_t>(out.n, 1))));
+  const auto figure = share_of(headline.robust.empty() ? headline.clean_correct : headline.robust).value_or(0);
+  out.standard_error = rounded(standard_error(figure, out.n));
   out.attacks = merged_attacks(parts);
   merge_fast(parts, out);
   merge_figures(parts, headline.robust, out);

@@ -65,8 +65,10 @@ void add_checks(Defence& defence, const EvaluationOptions& options, int64_t n, P
     if (defence.targets()[t].coupling == Coupling::batch && options.is("msa")) {
       const auto company = std::min(options.company, n);
       const auto crowd = static_cast<int64_t>(crowd_surrogates(defence, t).size());
-      add_spread(collusion_passes(options.for_msa().collusion, company, crowd), n, total);
-      total += benign_passes(options.for_msa().benign, options.for_msa().version, company, crowd);
+      const auto msa = options.for_msa();
+      add_spread(collusion_passes(msa.collusion, company, crowd), n, total);
+      const bool may_escalate = msa.version == "fast" && !msa.alarms.no_escalate;
+      total += benign_passes(msa.benign, may_escalate ? "standard" : msa.version, company, crowd);
     }
   }
   add_spread(self_test_passes(defence, options.radii().front().norm, options, n), n, total);
@@ -156,6 +158,7 @@ std::vector<UnusedOption> unused_options(const EvaluationInput& input, const Eva
 }  // namespace
 
 EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOptions& options) {
+  require_images(input.index, "plan_evaluation");
   EvaluationPlan plan;
   plan.unused = unused_options(input, options);
   const auto radii = options.radii();

@@ -23,7 +23,7 @@ class SharedRun {
   /// other settings than these, or where a process would not do the same work as the first one.
   SharedRun(const Fingerprint& settings, const RunPlace& place, Monitor& monitor);
   WorkLog log();
-  /// What to say where finished pieces are another build's, and stay as they were made; "" otherwise. It was warned of.
+  /// A note for the results if another build made some pieces; otherwise empty.
   const std::string& other_build() const { return other_build_; }
   /// The end of the work. The first process holds the store, and stays until the others have read the last piece.
   void end();
