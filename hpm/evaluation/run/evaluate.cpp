@@ -30,7 +30,8 @@ std::unique_ptr<Defence> Subject::make(const ImageSet& images, const std::vector
 
 Evaluation run_protocol(Defence& defence, const AttackedImages& on, const EvaluationOptions& options,
                         const Work& work) {
-  if (options.is("clean") || on.threat.eps == 0) return evaluate_clean(defence, on.images, options.compute.batch_size);
+  if (options.is("clean") || on.threat.eps == 0)
+    return evaluate_clean(defence, on.images, options.compute.batch_size, work.log);
   if (options.is("msa")) return msa(defence, on, options.for_msa(), work);
   const auto& context = defence.targets().front().name;
   if (!context.empty() && context != to_string(ContextKind::reference))
@@ -157,7 +158,7 @@ class ModelRun {
     };
     if (options_
             .transfer_only) {  // a surrogate alone: but one that sees other inputs than in training transfers nothing
-      evaluation.checks.push_back(accuracy(evaluate_clean(*defence, images_, options_.compute.batch_size)));
+      evaluation.checks.push_back(accuracy(evaluate_clean(*defence, images_, options_.compute.batch_size, work.log)));
       return std::nullopt;
     }
     const AttackedImages on{images_, radii_.front()};
