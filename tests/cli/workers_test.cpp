@@ -214,6 +214,12 @@ TEST_F(Workers, AreNotNeededForShardsMadeByHandWhichMergeIntoOneRun) {
   EXPECT_NE(config.find("#   shard-a\n#   shard-b\n"), std::string::npos) << config;
   EXPECT_NE(config.find("apgd-ce"), std::string::npos) << "the settings";
 
+  const auto kept = results("shard-a");
+  EXPECT_NE(run("merge shard-a shard-b --out ./shard-a --overwrite", 2).err.find("is one of the shards"),
+            std::string::npos);
+  EXPECT_EQ(results("shard-a"), kept) << "the shard is still there";
+  EXPECT_NE(run("merge shard-a shard-b --out m1").err.find("images 60 to 9999 are in no shard"), std::string::npos);
+
   shard("overlapping", " --first 50 --count 20");
   EXPECT_NE(run("merge shard-a shard-b overlapping --out m2", 2).err.find("image 50 is in"), std::string::npos);
   shard("far", " --first 70 --count 10");
