@@ -232,7 +232,7 @@ EvaluationOutcome evaluate(const EvaluationInput& input, const EvaluationOptions
   const auto& run = place.run;
   if (place.crew && place.crew->size() > 1) require_shareable(options);
   const auto settings = fingerprint(input, options);
-  SharedRun shared(settings, place, monitor);
+  SharedRun shared(settings, {run, place.resume, place.crew, options.compute.batch_size}, monitor);
   auto outcome = ModelRun(input, options, plan, run, monitor)(shared.log());
   shared.end();
   auto& notes = outcome.evaluation.notes;
