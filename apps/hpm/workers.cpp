@@ -41,8 +41,7 @@ void require_alone(const std::string& verb) {
   if (const auto place = place_from_environment(); place && place->size > 1)
     fail_usage(
         "a launcher (torchrun, srun) has started {} processes, but {} runs in one: each of them would do the whole "
-        "work, "
-        "into one folder; start one process (srun: --ntasks 1)",
+        "work, into one folder; start one process (srun: --ntasks 1)",
         place->size, verb);
 }
 
