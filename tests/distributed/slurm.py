@@ -219,7 +219,7 @@ def main():
     parser.add_argument("--program", required=True)
     parser.add_argument("--model", default=str(ROOT / "checkpoints/fashion-mnist-linf-0.1.safetensors"))
     parser.add_argument("--flags", default="--data fashion-mnist --eps 0.1", help="further flags of hpm evaluate, in one word")
-    parser.add_argument("--images", type=int, default=150)
+    parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--patience", type=float, default=600, help="seconds for each step")
     parser.add_argument("--keep", action="store_true", help="leave the folder with Slurm's logs there")
     arguments = parser.parse_args()
