@@ -10,7 +10,7 @@ SCALE_FLAGS ?= --model checkpoints/fashion-mnist-linf-0.1.safetensors --model-fl
 PREFIX ?= /usr/local
 BUILD := build/$(PRESET)
 
-.PHONY: help setup program build install demo wheel release docs test quick oracles scale mutations chaos fuzz format tidy clean FORCE
+.PHONY: help setup program build install demo wheel release docs test quick oracles scale slurm mutations chaos fuzz format tidy clean FORCE
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ mutations: program  ## the gauntlet with each surrogate and each check turned of
 	  --count $(MUTATION_IMAGES) --workers $(JOBS) --mutations
 scale: program  ## long trials of several workers: kills, ratios (SCALE_FLAGS: another model, --rounds N)
 	@.venv/bin/python tests/distributed/scale.py --program $(BUILD)/hpm $(SCALE_FLAGS)
+
+SLURM_FLAGS ?=
+slurm: program  ## the committed job script under a real Slurm of one node, disturbed (needs slurm-wlm, munge: docs/scaling.md)
+	@.venv/bin/python tests/distributed/slurm.py --program $(BUILD)/hpm $(SLURM_FLAGS) || [ $$? = 77 ]
 
 CHAOS_ROUNDS ?= 200
 chaos: program  ## disturbs the program at its work: kills, full disks, damaged files, failing calls (CHAOS_ROUNDS)

@@ -85,7 +85,7 @@ void CommandLine::with_run_directory(bool resumable) {
   std::vector<CommonFlag> flags = {
       {flag("out", "DIR", fmt::format("run directory (default runs/<date>-{})", verb_), Place::folder), &out},
       {flag("overwrite", "", "replace the run that --out holds"), &overwrite}};
-  if (resumable) flags.push_back({flag("resume", "", "go on with the run that --out holds"), &resume});
+  if ((resumable_ = resumable)) flags.push_back({flag("resume", "", "go on with the run that --out holds"), &resume});
   common_.insert(common_.begin(), flags.begin(), flags.end());
 }
 

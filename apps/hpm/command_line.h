@@ -50,6 +50,7 @@ class CommandLine {
   void with_dry_run();
 
   const std::string& verb() const { return verb_; }
+  bool resumable() const { return resumable_; }
   /// False when help or --print-config was printed and the verb is done. Throws UsageError.
   bool parse(const std::vector<std::string>& arguments);
   Monitor& monitor() { return *monitor_; }
@@ -72,7 +73,7 @@ class CommandLine {
   FieldRules positional_rules_;
   std::vector<std::string> set_, *positional_ = nullptr;
   std::vector<CommonFlag> common_;
-  bool help_ = false, print_config_ = false;
+  bool help_ = false, print_config_ = false, resumable_ = false;
   std::unique_ptr<Monitor> monitor_;
 };
 

@@ -8,6 +8,7 @@
 #include "hpm/core/fields.h"
 #include "hpm/core/progress.h"
 #include "hpm/core/version.h"
+#include "hpm/distributed/crew.h"
 #include "library_warnings.h"
 #include "options.h"
 #include "standard_streams.h"
@@ -90,6 +91,9 @@ int main(int argc, char** argv) {
     failed("interrupted");
     say_resume_command(name, rest);
     status = 130;
+  } catch (const CrewLost& error) {
+    failed(error.what());
+    say_resume_command(name, rest);
   } catch (const c10::Error& error) {
     failed(error.what_without_backtrace());
   } catch (const std::system_error& error) {

@@ -1,10 +1,13 @@
 #include "options.h"
 
+#include <filesystem>
 #include <fstream>
 #include <set>
 #include <sstream>
 
 #include "hpm/core/error.h"
+#include "hpm/distributed/crew.h"
+#include "hpm/io/file_lock.h"
 #include "hpm/io/sha256.h"
 #include "hpm/models/normalisation.h"
 
@@ -118,18 +121,38 @@ std::vector<ThreatModel> threats(const ThreatOptions& options) {
 }
 
 namespace {
+
 std::string open_folder;
+
+/// A launcher that starts a job again repeats its command, which names no --resume. With --overwrite the run of another
+/// job is replaced all the same.
+void resume_after_restart(CommandLine& line) {
+  if (line.resume || !line.resumable() || !is_restart()) return;
+  const auto job = job_name();
+  if (line.out.empty())
+    return line.monitor().warn(
+        "the launcher has started this job again, but without --out there is no run to go on with");
+  const auto owner = lock_owner(line.out + "/lock");
+  if (!std::filesystem::exists(line.out + "/config.toml") || (line.overwrite && !(owner && owner->job == job))) return;
+  line.resume = true, line.overwrite = false;
+  line.monitor().warn(
+      fmt::format("the launcher has started this job again{}: goes on with the run in {}, as --resume does",
+                  job.empty() ? "" : " (" + job + ")", line.out));
 }
 
-const std::string& run_in_progress() { return open_folder; }
+}  // namespace
 
-RunDirectory open_run(const CommandLine& line, const std::string& verb, const ComputeOptions& compute, uint64_t seed) {
+const std::string& run_in_progress() { return open_folder; }
+void set_run_in_progress(const std::string& folder) { open_folder = folder; }
+
+RunDirectory open_run(CommandLine& line, const std::string& verb, const ComputeOptions& compute, uint64_t seed) {
+  resume_after_restart(line);
   const auto existing = line.resume      ? ExistingRun::resume
                         : line.overwrite ? ExistingRun::overwrite
                                          : ExistingRun::refuse;
   RunDirectory run(line.out.empty() ? default_run_directory(verb) : line.out, line.fields,
-                   environment_json(compute, seed), existing);
-  open_folder = run.path();
+                   environment_json(compute, seed), existing, line.monitor());
+  set_run_in_progress(run.path());
   return run;
 }
 

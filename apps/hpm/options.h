@@ -47,11 +47,13 @@ void fields(Fields& f, ThreatOptions& o, bool list);
 /// One threat model for each radius of the list.
 std::vector<ThreatModel> threats(const ThreatOptions& options);
 
-/// --out or the default, with the configuration and environment written.
-RunDirectory open_run(const CommandLine& line, const std::string& verb, const ComputeOptions& compute, uint64_t seed);
+/// --out or the default, with the configuration and environment written. Where a launcher has started its job again,
+/// and the folder holds a run that the job may have begun, --resume is implied and said.
+RunDirectory open_run(CommandLine& line, const std::string& verb, const ComputeOptions& compute, uint64_t seed);
 
-/// The folder of the run that this process has opened; empty before.
+/// The folder of the run that this process has opened or joined; empty before.
 const std::string& run_in_progress();
+void set_run_in_progress(const std::string& folder);
 
 /// Text columns, the first left-aligned, the others right.
 std::string table(const std::vector<std::vector<std::string>>& rows);

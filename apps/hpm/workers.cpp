@@ -12,6 +12,9 @@
 #include <thread>
 
 #include "hpm/core/error.h"
+#include "hpm/evaluation/run/shared_run.h"
+#include "options.h"
+#include "standard_streams.h"
 
 namespace hpm::app {
 namespace {
@@ -34,6 +37,14 @@ void declare_workers(Fields& f, int64_t& workers) {
         {.min = 1, .max = 1024});
 }
 
+void require_alone(const std::string& verb) {
+  if (const auto place = place_from_environment(); place && place->size > 1)
+    fail_usage(
+        "a launcher (torchrun, srun) has started {} processes, but {} runs in one: each of them would do the whole "
+        "work, into one folder; start one process (srun: --ntasks 1)",
+        place->size, verb);
+}
+
 Workers::Workers(int64_t asked, CommandLine& line) : verb_(line.verb()) {
   started_by_hpm_ = std::getenv(kStarted) != nullptr;
   if (const auto place = place_from_environment(); place && place->size > 1) {
@@ -46,6 +57,9 @@ Workers::Workers(int64_t asked, CommandLine& line) : verb_(line.verb()) {
     require(asked == 1 || has_c10d(),
             "--workers {}: this hpm was built with a LibTorch that has no c10d; it runs as one process", asked);
   }
+  if (!launched_ || started_by_hpm_) place_.run = "--workers";
+  else if (place_.run.empty()) place_.run = "a launcher's job";
+  if (!line.out.empty()) place_.run += " with --out " + line.out;
   if (!first()) line.mute();
 }
 
@@ -65,17 +79,26 @@ int64_t Workers::threads() const {
   return std::max<int64_t>(available_cores() / here, 1);
 }
 
-void Workers::share_machine(ComputeOptions& compute) const {
+void Workers::share_machine(ComputeOptions& compute, Monitor& monitor) const {
   if (place_.size == 1) return;
   if (compute.threads == 0) compute.threads = threads();
-  compute.device = device_of_rank(compute.device, place_.local_rank);
+  const auto gpus = visible_gpus();
+  if (compute.device == "cuda" && !launched_ && 0 < gpus && gpus < place_.size)
+    monitor.warn(fmt::format("--workers {} on {} GPU{}: they share, each with a copy of the model in its memory",
+                             place_.size, gpus, gpus == 1 ? "" : "s"));
+  compute.device = device_of_rank(compute.device, place_.local_rank, gpus);
 }
 
 Crew* Workers::begin(const Arguments& arguments) {
   if (place_.size == 1) return nullptr;
-  // A launcher's processes load at different speeds.
-  crew_ = std::make_unique<Crew>(place_,
-                                 launched_ && !started_by_hpm_ ? std::chrono::seconds(600) : std::chrono::seconds(60));
+  CrewWaits waits;
+  if (launched_ && !started_by_hpm_) {
+    waits.reach = std::chrono::minutes(10);  // a launcher's processes load at different speeds
+    waits.say = [verb = verb_, rank = place_.rank](const std::string& text) {
+      say_error(fmt::format("hpm {}: rank {} {}", verb, rank, text));
+    };
+  }
+  crew_ = std::make_unique<Crew>(place_, waits);
   if (!launched_) {
     place_.port = crew_->port();
     for (int64_t rank = 1; rank < place_.size; ++rank) start(rank, arguments);
@@ -86,16 +109,32 @@ Crew* Workers::begin(const Arguments& arguments) {
 int Workers::share(const Arguments& arguments, const std::function<int(Crew*)>& first,
                    const std::function<void(const RunDirectory&, Crew&)>& other) {
   auto* crew = begin(arguments);
-  if (this->first()) return first(crew);
+  return this->first() ? said_to_launcher(first(crew)) : join(other);
+}
+
+/// A worker that was started here says nothing of an end that is not its own: the first one does.
+int Workers::join(const std::function<void(const RunDirectory&, Crew&)>& other) {
+  std::optional<RunDirectory> run;
   try {
-    other(RunDirectory::joined(crew->wait_for("folder")), *crew);
+    run.emplace(RunDirectory::joined(crew_->wait_for("folder", "the first worker to open the run directory")));
+    other(*run, *crew_);
     return 0;
   } catch (const CrewLost&) {
-    if (!started_by_hpm_) throw;  // else the process that started this one has said why
+    if (run && was_finished(*run, *crew_)) return 0;
+    if (run) set_run_in_progress(run->path());
+    if (!started_by_hpm_) throw;
   } catch (const Interrupted&) {
     if (!started_by_hpm_) throw;
   }
   return 1;
+}
+
+/// torchrun knows success and failure: it would end or restart all processes for a 3, and give a 1 itself.
+int Workers::said_to_launcher(int status) const {
+  if (status != 3 || !std::getenv("TORCHELASTIC_RUN_ID")) return status;
+  say_error(fmt::format("hpm {}: finished but suspect: status 0 in place of 3, which torchrun would take for a failure",
+                        verb_));
+  return 0;
 }
 
 void Workers::opened(const RunDirectory& run) {

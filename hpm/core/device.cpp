@@ -26,14 +26,16 @@ at::Device parse_device(const std::string& name) {
   require(at::hasCUDA(), "device: \"{}\" needs a CUDA build of LibTorch and a GPU; this build has none (hpm doctor)",
           name);
   const at::Device device(name);
-  const auto count = static_cast<int64_t>(torch::cuda::device_count());
+  const auto count = visible_gpus();
   require(std::max<int64_t>(device.index(), 0) < count,
           "device: \"{}\" does not exist; this machine has {} CUDA devices", name, count);
   return device;
 }
 
-std::string device_of_rank(const std::string& device, int64_t local_rank) {
-  return device == "cuda" ? fmt::format("cuda:{}", local_rank) : device;
+int64_t visible_gpus() { return at::hasCUDA() ? static_cast<int64_t>(torch::cuda::device_count()) : 0; }
+
+std::string device_of_rank(const std::string& device, int64_t local_rank, int64_t gpus) {
+  return device == "cuda" && gpus > 0 ? fmt::format("cuda:{}", local_rank % gpus) : device;
 }
 
 SearchPrecision parse_precision(const std::string& name, at::Device device) {

@@ -1,4 +1,5 @@
-// defines: ComputeOptions, parse_device(), device_of_rank(), SearchPrecision, parse_precision(), ScopedThreads
+// defines: ComputeOptions, parse_device(), visible_gpus(), device_of_rank(), SearchPrecision, parse_precision(),
+// ScopedThreads
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -20,9 +21,13 @@ void fields(Fields& f, ComputeOptions& o);
 /// The device a name stands for. Throws UsageError for an unknown name, or for CUDA in a build or machine without it.
 at::Device parse_device(const std::string& name);
 
-/// The device of the process with this rank on its machine: "cuda" becomes "cuda:<local_rank>"; a device that was named
-/// by its number, and the CPU, stay.
-std::string device_of_rank(const std::string& device, int64_t local_rank);
+/// The CUDA devices that this process sees; 0 in a build without CUDA.
+int64_t visible_gpus();
+
+/// The device of the process with this rank on its machine, which sees `gpus` CUDA devices: "cuda" becomes
+/// "cuda:<local_rank modulo gpus>", for a launcher may show each process one of its own. A device that was named by its
+/// number, and the CPU, stay.
+std::string device_of_rank(const std::string& device, int64_t local_rank, int64_t gpus);
 
 /// How an attack's search computes. Verdicts are float32.
 struct SearchPrecision {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "hpm/attacks/kept_pass.h"
 #include "hpm/core/error.h"
 #include "hpm/surrogates/model_space.h"
 
@@ -27,15 +28,12 @@ Coupling coupling_of(ContextKind kind) { return kind == ContextKind::joint ? Cou
 }  // namespace
 
 Output clean_pass(const HpmModel& model, const ImageSet& images, int64_t batch_size, const WorkLog& log) {
-  const auto kept = log.once("clean", images.index, [&]() -> NamedTensors {
-    torch::NoGradGuard guard;
-    std::vector<Tensor> z, o;
-    for_chunks(images, batch_size, [&](const Images& chunk, int64_t) {
-      auto out = model.run(chunk.x);
-      z.push_back(out.features), o.push_back(out.logits);
-    });
-    return {{"z", at::cat(z)}, {"o", at::cat(o)}};
-  });
+  const auto kept =
+      kept_pass(log, "clean", images, consecutive_batches(images.size(), batch_size), [&](const Images& batch) {
+        torch::NoGradGuard guard;
+        const auto out = model.run(batch.x);
+        return NamedTensors{{"z", out.features}, {"o", out.logits}};
+      });
   const auto device = images.y.device();
   return {find_tensor(kept, "z").to(device), find_tensor(kept, "o").to(device)};
 }

@@ -56,8 +56,9 @@ class HpmDefence : public Defence {
   std::vector<LogitScales> scales_;          ///< of each target
 };
 
-/// Features [n,D] and FC logits [n,K] of the images as they are, from one pass in fixed chunks. Kept in the log:
-/// another number of threads on resume could move a neighbour's prediction, and with it everyone's verdict.
+/// Features [n,D] and FC logits [n,K] of the images as they are, from one pass in fixed batches. Kept in the log, whose
+/// processes share it: another number of threads on resume could move a neighbour's prediction, and with it everyone's
+/// verdict.
 Output clean_pass(const HpmModel& model, const ImageSet& images, int64_t batch_size, const WorkLog& log);
 
 }  // namespace hpm

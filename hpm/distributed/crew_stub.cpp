@@ -12,7 +12,7 @@ struct Crew::Store {
 
 bool has_c10d() { return false; }
 
-Crew::Crew(const CrewPlace& place, std::chrono::seconds) : place_(place), store_(std::make_unique<Store>()) {
+Crew::Crew(const CrewPlace& place, CrewWaits) : place_(place), store_(std::make_unique<Store>()) {
   require(
       place_.size == 1,
       "this hpm was built with a LibTorch that has no c10d: it runs as one process, not as {} (hpm doctor says what "
@@ -31,9 +31,9 @@ std::optional<std::string> Crew::find(const std::string& key) {
   const auto found = store_->values.find(key);
   return found == store_->values.end() ? std::nullopt : std::optional(found->second);
 }
-std::string Crew::wait_for(const std::string& key, std::chrono::seconds) {
+std::string Crew::wait_for(const std::string& key, const std::string& what, std::chrono::seconds) {
   if (auto value = find(key)) return *value;
-  fail("a process on its own waits for {}, which nobody sets", key);
+  fail("a process on its own waits for {}, and there is nobody else", what);
 }
 
 }  // namespace hpm

@@ -1,5 +1,6 @@
 #include "hpm/evaluation/protocols.h"
 
+#include "hpm/attacks/kept_pass.h"
 #include "hpm/core/error.h"
 #include "hpm/evaluation/staged_attack.h"
 
@@ -46,22 +47,26 @@ double since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-CleanVerdict clean_verdict(Defence& defence, size_t target, const ImageSet& images, int64_t batch_size) {
+CleanVerdict clean_verdict(Defence& defence, size_t target, const ImageSet& images, int64_t batch_size,
+                           const WorkLog& log) {
   require_images(images.index, "clean_verdict");
   ContextOutcome context{.context = defence.targets()[target].name};
-  auto close = at::zeros({images.size()}, at::kBool);
-  if (defence.targets()[target].coupling == Coupling::batch) {
-    context.clean_logits = predict_logits(defence, target, images, batch_size);
-  } else {
-    const auto model = defence.attack_model(target);
-    std::vector<Tensor> logits;
-    for_chunks(images, batch_size, [&](const Images& chunk, int64_t begin) {
-      const auto verdict = verify_model(*model, chunk);
-      close.slice(0, begin, begin + chunk.size()).copy_(verdict.close);
-      logits.push_back(verdict.logits);
-    });
-    context.clean_logits = at::cat(logits);
-  }
+  const auto model = defence.attack_model(target);
+  const bool whole = defence.targets()[target].coupling == Coupling::batch;
+  const auto pass = [&](const Images& batch) -> NamedTensors {
+    if (whole) {
+      torch::NoGradGuard guard;
+      const auto logits = predict_once(defence, {batch.x, batch.index}, target);
+      return {{"logits", logits}, {"close", at::zeros({batch.size()}, at::kBool)}};
+    }
+    const auto verdict = verify_model(*model, batch);
+    return {{"logits", verdict.logits}, {"close", verdict.close}};
+  };
+  const auto kept =
+      kept_pass(model->random() ? WorkLog() : log, fmt::format("clean verdicts/{}", target), images,
+                whole ? batch_places(defence, images) : consecutive_batches(images.size(), batch_size), pass);
+  const auto close = find_tensor(kept, "close");
+  context.clean_logits = find_tensor(kept, "logits").to(images.y.device());
   context.clean_prediction = context.clean_logits.argmax(1).to(at::kCPU);
   context.clean_correct = context.clean_prediction.eq(images.y.to(at::kCPU));
   context.robust = context.clean_correct.clone();
@@ -88,18 +93,18 @@ Tensor predict_logits(Defence& defence, size_t target, const ImageSet& images, i
   return all;
 }
 
-Evaluation evaluate_clean(Defence& defence, const ImageSet& images, int64_t batch_size) {
-  const auto start = std::chrono::steady_clock::now();
+Evaluation evaluate_clean(Defence& defence, const ImageSet& images, int64_t batch_size, const WorkLog& log) {
+  const WorkTimer timer(log);
   Evaluation out;
   auto close = at::zeros({images.size()}, at::kBool);
   for (size_t t = 0; t < defence.targets().size(); ++t) {
     if (defence.targets()[t].beside) continue;
-    auto verdict = clean_verdict(defence, t, images, batch_size);
+    auto verdict = clean_verdict(defence, t, images, batch_size, log);
     out.contexts.push_back(std::move(verdict.context));
     close = close | verdict.close;
   }
   out.borderline = close.sum().item<int64_t>();
-  out.seconds = since(start);
+  out.seconds = timer.seconds();
   return out;
 }
 

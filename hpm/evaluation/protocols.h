@@ -53,10 +53,13 @@ struct CleanVerdict {
   ContextOutcome context;
   Tensor close;  ///< [n] bool: nearly a tie, and decided again alone (in a coupled batch no row stands alone)
 };
-CleanVerdict clean_verdict(Defence& defence, size_t target, const ImageSet& images, int64_t batch_size);
+/// Kept in the log where one is given, and shared by its processes: not for a random model, whose draws go on from one
+/// batch to the next.
+CleanVerdict clean_verdict(Defence& defence, size_t target, const ImageSet& images, int64_t batch_size,
+                           const WorkLog& log = {});
 
 /// Verdicts of every target on the images as they are.
-Evaluation evaluate_clean(Defence& defence, const ImageSet& images, int64_t batch_size);
+Evaluation evaluate_clean(Defence& defence, const ImageSet& images, int64_t batch_size, const WorkLog& log = {});
 
 /// PGD on the first target through its leading surrogate. Throws UsageError for a target whose batch is one object.
 Evaluation evaluate_pgd(Defence& defence, const AttackedImages& on, const PgdOptions& options,

@@ -6,6 +6,7 @@
 
 #include "hpm/core/error.h"
 #include "hpm/core/json_impl.h"
+#include "hpm/distributed/crew.h"
 #include "hpm/evaluation/checks/binarisation.h"
 #include "hpm/report/html.h"
 #include "hpm/report/svg.h"
@@ -119,6 +120,8 @@ NamedTensors row_of(const std::string& name, const GauntletSetting& setting, Gau
   } catch (const Interrupted&) {
     throw;
   } catch (const Abandoned&) {
+    throw;
+  } catch (const CrewLost&) {  // of the run, not of this row
     throw;
   } catch (const std::exception& error) {  // LibTorch's too
     return {{"failure", bytes_of(name + ": " + error.what())}};

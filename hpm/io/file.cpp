@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -236,17 +235,6 @@ void ScratchFile::read(uint64_t offset, std::span<std::byte> out) const {
 
 void ScratchFile::fail_to(const char* what) const {
   fail("{}: a temporary file cannot be {}: {}", folder_, what, reason());
-}
-
-FileLock::FileLock(std::string path) : descriptor_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
-  if (descriptor_ < 0) fail("{}: cannot be made: {}", path, reason());
-  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
-  ::close(descriptor_);
-  fail("{}: another process is writing there; wait for it, or give another --out", path);
-}
-
-FileLock::~FileLock() {
-  if (descriptor_ >= 0) ::close(descriptor_);
 }
 
 void write_file_atomically(const std::string& path, std::span<const std::byte> bytes) {

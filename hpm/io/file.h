@@ -1,4 +1,4 @@
-// defines: FileSource, read_file(), AtomicFile, ScratchFile, FileLock, write_file_atomically(), is_replaceable()
+// defines: FileSource, read_file(), AtomicFile, ScratchFile, write_file_atomically(), is_replaceable()
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -77,19 +77,6 @@ class ScratchFile {
  private:
   [[noreturn]] void fail_to(const char* what) const;
   std::string folder_;
-  int descriptor_ = -1;
-};
-
-/// A file that at most one process holds. The system releases it when the process ends, however that happens.
-class FileLock {
- public:
-  /// Makes the file where it is missing. Throws Error where another process holds it, or it cannot be made.
-  explicit FileLock(std::string path);
-  ~FileLock();
-  FileLock(FileLock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
-  FileLock& operator=(FileLock&&) = delete;
-
- private:
   int descriptor_ = -1;
 };
 

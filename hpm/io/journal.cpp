@@ -1,7 +1,6 @@
 #include "hpm/io/journal.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,6 +13,7 @@
 #include "hpm/core/json_impl.h"
 #include "hpm/io/crc32.h"
 #include "hpm/io/file.h"
+#include "hpm/io/file_lock.h"
 
 namespace hpm {
 namespace {
@@ -118,8 +118,8 @@ void Journal::open(bool resume) {
   lines_ = open_file(lines_path_, O_RDWR | O_CREAT);
   data_ = open_file(data_path_, O_RDWR | O_CREAT);
   if (lines_ < 0 || data_ < 0) fail_to("be opened");
-  if (::flock(lines_, LOCK_EX | LOCK_NB) != 0)
-    fail("{}: another process is writing it; wait until it has ended", lines_path_);
+  // Where the file system has no locks, the record in the run's lock file stands for them.
+  if (try_flock(lines_) == Flock::held) fail("{}: another process is writing it; wait until it has ended", lines_path_);
   if (!resume && (::ftruncate(lines_, 0) != 0 || ::ftruncate(data_, 0) != 0)) fail_to("be emptied");
   recover(fingerprint_);
   if (lines_size_ == 0)

@@ -30,7 +30,8 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 SOURCE = HERE.parent.parent
 BASE = SOURCE / "checkpoints/fashion-mnist-linf-0.1.safetensors"
-ENOSPC, EIO = 28, 5
+ENOSPC, EIO, ENOSYS = 28, 5, 38
+NO_LOCKS = "no file locks"  # Lustre without -o flock
 
 
 class Job:
@@ -116,7 +117,7 @@ class Trials:
         self.troubles = {
             "kill -9": self.killed, "SIGTERM": self.terminated, "file size limit": self.small_files,
             "full disk": self.full_disk, "read-only folder": self.read_only, "memory limit": self.little_memory,
-            "failing call": self.failing_call, "clock jumps": self.clock_jumps, "journal cut": self.journal_cut,
+            "failing call": self.failing_call, "no file locks": self.no_locks, "clock jumps": self.clock_jumps, "journal cut": self.journal_cut,
             "journal bit flip": self.journal_flipped, "last state damaged": self.state_damaged,
         }
 
@@ -221,6 +222,13 @@ class Trials:
                  "HPM_CHAOS_AFTER": str(after), "HPM_CHAOS_ERRNO": str(error)}
         return *self.run(self.command(job, out), environment=where), f"{call} fails with {error} after {after} calls"
 
+    def no_locks(self, job, out):
+        if not job.resumable:
+            return None
+        where = {"LD_PRELOAD": str(self.library), "HPM_CHAOS_FOLDER": str(out), "HPM_CHAOS_CALL": "flock",
+                 "HPM_CHAOS_AFTER": "0", "HPM_CHAOS_ERRNO": str(ENOSYS)}
+        return *self.run(self.command(job, out), environment=where), NO_LOCKS
+
     def clock_jumps(self, job, out):
         every = self.random.choice([3, 10, 50])
         where = {"LD_PRELOAD": str(self.library), "HPM_CHAOS_CLOCK": str(every)}
@@ -280,6 +288,8 @@ class Trials:
         status, said, what = done
         said_at_first, begun = said, (out / "config.toml").exists()
         faults = []
+        if what == NO_LOCKS and status not in (0, 3):
+            faults.append(f"NEEDS LOCKS (status {status})")
         if status in (0, 3):
             self.counts["came to the end all the same"] += 1
             if self.look(job, out) != expected:

@@ -1,9 +1,9 @@
 // Loaded before the C library (LD_PRELOAD), it makes the program's dealings with files fail, and its clock jump.
 //
 //   HPM_CHAOS_FOLDER   the folder whose files are concerned
-//   HPM_CHAOS_CALL     write, fsync, rename, open (for writing) or close
+//   HPM_CHAOS_CALL     write, fsync, rename, open (for writing), close or flock
 //   HPM_CHAOS_AFTER    how many calls of that kind go well; all later ones fail
-//   HPM_CHAOS_ERRNO    with this error (5: EIO, 28: ENOSPC)
+//   HPM_CHAOS_ERRNO    with this error (5: EIO, 28: ENOSPC, 38: ENOSYS)
 //   HPM_CHAOS_CLOCK    after so many looks at the clock, the time of day is a day later, then a day earlier, and so on
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -85,6 +85,12 @@ int close(int fd) {
   if (!failed) return result;
   errno = error;
   return -1;
+}
+
+int flock(int fd, int operation) {
+  NEXT(int, "flock", int, int);
+  if (file_under_folder(fd) && fails("flock")) return -1;
+  return next(fd, operation);
 }
 
 int rename(const char* from, const char* to) {

@@ -40,21 +40,40 @@ class Workers : public testing::Test {
       EXPECT_NEAR(several["attacks"][i]["forward_passes"], passes, .1 * passes) << one["attacks"][i]["name"];
     }
   }
-  /// Two workers on `attack`; `command` is run as soon as the second one has joined ($pid: the first one).
-  /// Afterwards the files `status` and `err` say how it ended.
+  /// The attack that takes some seconds, by one process; done once.
+  nlohmann::json whole_long() {
+    if (!std::filesystem::exists(*folder / "whole-long/results.json"))
+      run("evaluate --quiet --overwrite --out whole-long" + long_attack);
+    return results("whole-long");
+  }
+  /// Runs lines of bash in the folder. $hpm is the program.
+  static void bash(const std::string& lines) {
+    std::ofstream(*folder / "lines.sh") << "cd '" << folder->path.string() << "'\nhpm='"
+                                        << (test::binary_dir() / "hpm").string() << "'\n"
+                                        << lines;
+    ASSERT_EQ(std::system(("bash '" + (*folder / "lines.sh").string() + "' 2> /dev/null").c_str()), 0);
+  }
+  /// Waits until the worker 1 of the run has begun, or the process $pid has ended.
+  static std::string until_begun(const std::string& name) {
+    return "until [ -s " + name + "/events.1.jsonl ] || ! kill -0 $pid; do sleep .01; done\n";
+  }
+  /// Two workers on an attack that takes some seconds; `command` is run as soon as the second one has joined ($pid: the
+  /// first one). Afterwards the files `status` and `err` say how it ended.
   void disturb(const std::string& name, const std::string& command) const {
-    std::ofstream script(*folder / "disturb.sh");
-    script << "cd '" << folder->path.string() << "'\n'" << (test::binary_dir() / "hpm").string()
-           << "' evaluate --quiet --workers 2 --out " << name << attack << " > out 2> err & pid=$!\n";
-    script << "until [ -s " << name << "/events.1.jsonl ] || ! kill -0 $pid; do sleep .01; done\n";
-    script << command << "; wait $pid; echo $? > status\n";
-    script.close();
-    ASSERT_EQ(std::system(("bash '" + (*folder / "disturb.sh").string() + "' 2> /dev/null").c_str()), 0);
+    bash("$hpm evaluate --quiet --workers 2 --out " + name + long_attack + " > out 2> err & pid=$!\n" +
+         until_begun(name) + command + "; wait $pid; echo $? > status\n");
+  }
+  /// The variables of a rank of two, on a port of their own.
+  static std::string rank(int number, int port) {
+    return fmt::format("RANK={} LOCAL_RANK={} WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT={} ",
+                       number, number, port);
   }
   const std::string base = (test::source_dir() / "checkpoints/fashion-mnist-linf-0.1.safetensors").string();
   const std::string data = " --data fashion-mnist --threads 1";
   const std::string attack = data + " --eps 0.1 --count 64 --model '" + base +
                              "' --protocol autoattack --steps 10 --targets 2 --queries 60 --checks none";
+  const std::string long_attack = data + " --eps 0.1 --count 64 --model '" + base +
+                                  "' --protocol autoattack --steps 60 --targets 2 --queries 400 --checks none";
 };
 std::unique_ptr<test::TemporaryFolder> Workers::folder;
 
@@ -64,6 +83,7 @@ TEST_F(Workers, TwoGiveTheFlagsOfOneInEveryProtocol) {
   const std::string model = data + " --eps 0.1 --model '" + base + "'", quiet = " --quiet --checks none";
   std::map<std::string, std::string> protocols;
   protocols["autoattack"] = attack + " --quiet";
+  protocols["clean"] = model + " --count 600 --batch-size 64 --protocol clean" + quiet;
   protocols["pgd"] = model + " --count 64 --protocol pgd --steps 5" + quiet;
   protocols["curve"] = data + " --eps 0.1,0.2 --model '" + base + "' --count 32 --protocol pgd --steps 3" + quiet;
   protocols["fast"] = model + " --count 48 --protocol fast --sample 2 --no-escalate" + quiet;
@@ -78,28 +98,129 @@ TEST_F(Workers, TwoGiveTheFlagsOfOneInEveryProtocol) {
     expect_same(results("one-" + name), results("two-" + name));
     EXPECT_TRUE(std::filesystem::exists(*folder / ("two-" + name + "/events.1.jsonl")));
   }
+  const auto pieces = text_of(*folder / "two-clean/events.jsonl") + text_of(*folder / "two-clean/events.1.jsonl");
+  for (const char* batch : {"clean verdicts/0/0#", "clean verdicts/0/4#", "clean verdicts/0/9#"})
+    EXPECT_NE(pieces.find(batch), std::string::npos) << "a clean pass is shared by its batches: " << batch;
 }
 
 TEST_F(Workers, AKilledOneIsReplacedByTheOthersWork) {
   HPM_NEED_FASHION_MNIST();
-  run("evaluate --quiet --overwrite --out whole" + attack);
+  const auto whole = whole_long();
   disturb("killed", "kill -9 $(pgrep -P $pid)");
   EXPECT_EQ(text_of(*folder / "status"), "0\n") << text_of(*folder / "err");
   EXPECT_NE(text_of(*folder / "err").find("1 of 2 workers had not come to the end"), std::string::npos)
       << text_of(*folder / "err");
-  expect_same(results("whole"), results("killed"));
+  expect_same(whole, results("killed"));
 }
 
 TEST_F(Workers, AnotherNumberGoesOnWhereTheyWereInterrupted) {
   HPM_NEED_FASHION_MNIST();
-  run("evaluate --quiet --overwrite --out whole" + attack);
+  const auto whole = whole_long();
   disturb("part", "kill -TERM $pid");
   EXPECT_EQ(text_of(*folder / "status"), "130\n");
   EXPECT_NE(text_of(*folder / "err").find("--resume"), std::string::npos) << text_of(*folder / "err");
   for (const std::string workers : {"3", "1"}) {
-    run("evaluate --quiet --resume --workers " + workers + " --out part" + attack);
-    expect_same(results("whole"), results("part"));
+    run("evaluate --quiet --resume --workers " + workers + " --out part" + long_attack);
+    expect_same(whole, results("part"));
   }
+}
+
+TEST_F(Workers, OneThatIsLateEndsWellAfterTheFirstHasGone) {
+  HPM_NEED_FASHION_MNIST();
+  const auto whole = whole_long();
+  bash(rank(0, 29661) + "$hpm evaluate --quiet --out late" + long_attack + " > out 2> err & pid=$!\n" + rank(1, 29661) +
+       "$hpm evaluate --quiet --out late" + long_attack + " > out1 2> err1 & late=$!\n" + until_begun("late") +
+       "kill -STOP $late; wait $pid; echo $? > status\n"
+       "kill -CONT $late; wait $late; echo $? >> status\n");
+  EXPECT_EQ(text_of(*folder / "status"), "0\n0\n") << text_of(*folder / "err") << text_of(*folder / "err1");
+  expect_same(whole, results("late"));
+}
+
+TEST_F(Workers, WithoutTheFirstTheOthersSayHowToGoOn) {
+  HPM_NEED_FASHION_MNIST();
+  const auto whole = whole_long();
+  bash(rank(0, 29663) + "$hpm evaluate --quiet --out headless" + long_attack + " > out 2> err & pid=$!\n" +
+       rank(1, 29663) + "$hpm evaluate --quiet --out headless" + long_attack + " > out1 2> err1 & other=$!\n" +
+       until_begun("headless") + "kill -9 $pid; wait $other; echo $? > status\n");
+  EXPECT_EQ(text_of(*folder / "status"), "1\n") << text_of(*folder / "err1");
+  const auto err = text_of(*folder / "err1");
+  EXPECT_NE(err.find("rank 0 has ended"), std::string::npos) << err;
+  EXPECT_NE(err.find("to go on: hpm evaluate --quiet --out headless"), std::string::npos) << err;
+  EXPECT_NE(err.find(" --resume\n"), std::string::npos) << err;
+  run("evaluate --quiet --resume --out headless" + long_attack);
+  expect_same(whole, results("headless"));
+}
+
+TEST_F(Workers, ALaunchersRestartGoesOnByTheSameCommand) {
+  HPM_NEED_FASHION_MNIST();
+  const auto whole = whole_long();
+  const auto command = "$hpm evaluate --quiet --overwrite --out night" + long_attack;
+  bash("export TORCHELASTIC_RUN_ID=night TORCHELASTIC_RESTART_COUNT=0\n" + command + " > out 2> err & pid=$!\n" +
+       "until [ $(wc -l < night/events.jsonl) -ge 2 ] || ! kill -0 $pid; do sleep .01; done\n" +
+       "kill -TERM $pid; wait $pid; echo $? > status\n" + "head -2 night/events.jsonl > before\n" +
+       "TORCHELASTIC_RESTART_COUNT=1 " + command + " > out 2> err; echo $? >> status\n" +
+       "head -2 night/events.jsonl | cmp -s - before && echo kept >> status\n");
+  EXPECT_EQ(text_of(*folder / "status"), "130\n0\nkept\n") << text_of(*folder / "err");
+  const auto err = text_of(*folder / "err");
+  EXPECT_NE(err.find("started this job again (torchrun job night): goes on with the run in night"), std::string::npos)
+      << err;
+  expect_same(whole, results("night"));
+  // Another job's run is replaced, as --overwrite says.
+  const auto other = program("evaluate --quiet --overwrite --out night" + attack, folder->path,
+                             "SLURM_JOB_ID=5 SLURM_RESTART_COUNT=1");
+  EXPECT_EQ(other.status, 0) << other.err;
+  EXPECT_EQ(other.err.find("goes on"), std::string::npos) << other.err;
+}
+
+TEST_F(Workers, UnderTorchrunARestartGoesOnWithTheRun) {
+  HPM_NEED_FASHION_MNIST();
+  const auto torchrun = test::source_dir() / ".venv/bin/torchrun";
+  if (!std::filesystem::exists(torchrun)) GTEST_SKIP() << "needs .venv/bin/torchrun: scripts/setup installs it";
+  const auto whole = whole_long();
+  bash("'" + torchrun.string() +
+       "' --no-python --standalone --nproc-per-node 2 --max-restarts 1 $hpm evaluate --quiet" + " --out restarted" +
+       long_attack + " > out 2> err & pid=$!\n" + until_begun("restarted") +
+       "for child in $(pgrep -P $pid); do grep -qz '^RANK=1$' /proc/$child/environ && kill -9 $child; done\n"
+       "wait $pid; echo $? > status\n");
+  const auto err = text_of(*folder / "err");
+  EXPECT_EQ(text_of(*folder / "status"), "0\n") << err;
+  EXPECT_NE(err.find("goes on with the run in restarted"), std::string::npos) << err;
+  expect_same(whole, results("restarted"));
+}
+
+TEST_F(Workers, TorchrunTakesASuspectRunForASuccessThatIsSaid) {
+  HPM_NEED_FASHION_MNIST();
+  // Pixels in units of 1e-38 of their own: the logits are infinite.
+  const std::string broken =
+      "evaluate --quiet --overwrite --out suspect --protocol clean --count 8 --mean 0 --std 1e-38 --model '" + base +
+      "'" + data;
+  run(broken, 3);
+  const auto launched = program(broken, folder->path, "TORCHELASTIC_RUN_ID=night");
+  EXPECT_EQ(launched.status, 0) << launched.err;
+  EXPECT_NE(launched.err.find("finished but suspect: status 0 in place of 3"), std::string::npos) << launched.err;
+  EXPECT_TRUE(results("suspect")["suspect"].get<bool>());
+}
+
+TEST_F(Workers, TrainingIsNotStartedSideBySide) {
+  const auto variables = rank(1, 29665);
+  for (const std::string verb : {"train", "finetune"}) {
+    const auto refused = program(verb + " --data fashion-mnist --out side-by-side", folder->path, variables);
+    EXPECT_EQ(refused.status, 2) << refused.err;
+    EXPECT_NE(refused.err.find("has started 2 processes, but " + verb + " runs in one"), std::string::npos)
+        << refused.err;
+  }
+  EXPECT_FALSE(std::filesystem::exists(*folder / "side-by-side"));
+}
+
+TEST_F(Workers, ASecondJobInTheDirectoryIsToldWhoWritesThere) {
+  HPM_NEED_FASHION_MNIST();
+  bash("SLURM_JOB_ID=77 $hpm evaluate --quiet --out taken" + long_attack + " > out 2> err & pid=$!\n" +
+       "until [ -s taken/events.jsonl ] || ! kill -0 $pid; do sleep .01; done\n" +
+       "$hpm evaluate --quiet --resume --out taken" + long_attack + " > out1 2> err1; echo $? > status\n" +
+       "kill -TERM $pid; wait $pid; echo $? >> status\n");
+  EXPECT_EQ(text_of(*folder / "status"), "1\n130\n") << text_of(*folder / "err1");
+  EXPECT_NE(text_of(*folder / "err1").find("another process (Slurm job 77, on "), std::string::npos)
+      << text_of(*folder / "err1");
 }
 
 TEST_F(Workers, TwoGoOnWithWhatOneHasDone) {
@@ -130,20 +251,16 @@ TEST_F(Workers, WhatTheyCannotShareIsASentence) {
 
 TEST_F(Workers, OtherSettingsOnAnotherRankAreRefused) {
   HPM_NEED_FASHION_MNIST();
-  const auto rank = [&](int number, const std::string& more) {
-    return fmt::format(
-        "RANK={} WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=29653 '{}' evaluate --quiet --out "
-        "ranks{}{} ",
-        number, (test::binary_dir() / "hpm").string(), attack, more);
+  const auto command = [&](int number, const std::string& more) {
+    return rank(number, 29653) + "$hpm evaluate --quiet --out ranks" + attack + more;
   };
-  std::ofstream(*folder / "ranks.sh") << "cd '" << folder->path.string() << "'\n"
-                                      << rank(0, "") << " > out 2> err & pid=$!\n"
-                                      << rank(1, " --seed 5") << " > out1 2> err1; echo $? > status\n"
-                                      << "wait $pid; echo $? >> status\n";
-  ASSERT_EQ(std::system(("bash '" + (*folder / "ranks.sh").string() + "'").c_str()), 0);
-  EXPECT_EQ(text_of(*folder / "status"), "1\n0\n") << text_of(*folder / "err") << text_of(*folder / "err1");
+  bash(command(0, "") + " > out 2> err & pid=$!\n" + command(1, " --seed 5") + " > out1 2> err1; echo $? > status\n" +
+       command(1, " --batch-size 32") + " > out2 2> err2; echo $? >> status\n" + "wait $pid; echo $? >> status\n");
+  EXPECT_EQ(text_of(*folder / "status"), "1\n1\n0\n") << text_of(*folder / "err") << text_of(*folder / "err1");
   EXPECT_NE(text_of(*folder / "err1").find("are not those of the first worker"), std::string::npos)
       << text_of(*folder / "err1");
+  EXPECT_NE(text_of(*folder / "err2").find("--batch-size is 32, and 256 on the first worker"), std::string::npos)
+      << text_of(*folder / "err2");
 }
 
 TEST_F(Workers, ShareTheStudyOfHeads) {
@@ -213,6 +330,12 @@ TEST_F(Workers, AreNotNeededForShardsMadeByHandWhichMergeIntoOneRun) {
   const auto config = text_of(*folder / "merged/config.toml");
   EXPECT_NE(config.find("#   shard-a\n#   shard-b\n"), std::string::npos) << config;
   EXPECT_NE(config.find("apgd-ce"), std::string::npos) << "the settings";
+
+  const auto kept = results("shard-a");
+  EXPECT_NE(run("merge shard-a shard-b --out ./shard-a --overwrite", 2).err.find("is one of the shards"),
+            std::string::npos);
+  EXPECT_EQ(results("shard-a"), kept) << "the shard is still there";
+  EXPECT_NE(run("merge shard-a shard-b --out m1").err.find("images 60 to 9999 are in no shard"), std::string::npos);
 
   shard("overlapping", " --first 50 --count 20");
   EXPECT_NE(run("merge shard-a shard-b overlapping --out m2", 2).err.find("image 50 is in"), std::string::npos);

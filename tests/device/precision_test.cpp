@@ -24,10 +24,13 @@ TEST(Devices, ANameIsUnderstoodOrRefusedWithWhatIsNeeded) {
 }
 
 TEST(Devices, EachProcessOfAMachineTakesTheGpuOfItsRank) {
-  EXPECT_EQ(device_of_rank("cuda", 0), "cuda:0");
-  EXPECT_EQ(device_of_rank("cuda", 3), "cuda:3");
-  EXPECT_EQ(device_of_rank("cuda:1", 3), "cuda:1") << "a device that the user chose";
-  EXPECT_EQ(device_of_rank("cpu", 3), "cpu");
+  EXPECT_EQ(device_of_rank("cuda", 0, 4), "cuda:0");
+  EXPECT_EQ(device_of_rank("cuda", 3, 4), "cuda:3");
+  EXPECT_EQ(device_of_rank("cuda", 3, 1), "cuda:0") << "srun --gpus-per-task=1 shows each process one";
+  EXPECT_EQ(device_of_rank("cuda", 5, 4), "cuda:1") << "more processes than GPUs share them";
+  EXPECT_EQ(device_of_rank("cuda", 1, 0), "cuda") << "no GPU: parse_device says so";
+  EXPECT_EQ(device_of_rank("cuda:1", 3, 4), "cuda:1") << "a device that the user chose";
+  EXPECT_EQ(device_of_rank("cpu", 3, 4), "cpu");
 }
 
 TEST(Precision, ANameSaysHowTheSearchComputes) {

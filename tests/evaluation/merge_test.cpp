@@ -43,5 +43,25 @@ TEST(Merge, FiguresOfTheBatchAreThoseOfAllShardsByTheirImages) {
   EXPECT_NEAR(*merged.self_test->share, 96, 1e-6);
 }
 
+TEST(Merge, WarnsOfImagesInNoShardBeforeBetweenAndBehindThem) {
+  const auto warnings = [](std::vector<Shard> shards, std::optional<int64_t> split_size) {
+    for (auto& one : shards) one.results.split_size = split_size;
+    const auto merged = merge_shards(shards);
+    EXPECT_EQ(merged.results.split_size, split_size);
+    std::vector<std::string> gaps;
+    for (const auto& line : merged.warnings)
+      if (line.find("in no shard") != std::string::npos) gaps.push_back(line.substr(0, line.find(" in no shard")));
+    return gaps;
+  };
+  using Lines = std::vector<std::string>;
+  EXPECT_EQ(warnings({shard(0, 30), shard(30, 10)}, 40), Lines{});
+  EXPECT_EQ(warnings({shard(0, 9000), shard(9000, 216)}, 10000), Lines{"images 9216 to 9999 are"}) << "the last shard";
+  EXPECT_EQ(warnings({shard(512, 30), shard(542, 10)}, 552), Lines{"images 0 to 511 are"}) << "the first shard";
+  EXPECT_EQ(warnings({shard(1, 9), shard(20, 10), shard(31, 4)}, 40),
+            (Lines{"image 0 is", "images 10 to 19 are", "image 30 is", "images 35 to 39 are"}));
+  EXPECT_EQ(warnings({shard(512, 30), shard(552, 10)}, std::nullopt), Lines{"images 542 to 551 are"})
+      << "results of an earlier version do not say how many there are";
+}
+
 }  // namespace
 }  // namespace hpm

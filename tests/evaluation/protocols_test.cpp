@@ -52,5 +52,36 @@ TEST_F(Protocols, ACompanyIsComputedOnceAndReadBackFromTheJournal) {
   EXPECT_FALSE(at::equal(first->neighbours().products, fresh->neighbours().products));
 }
 
+TEST_F(Protocols, CleanVerdictsAreCutIntoPiecesForSeveralProcessesAndReadBack) {
+  test::TemporaryFolder folder;
+  Journal journal(folder.path, "a test", false);
+  const ImageSet many = test::tiny_labelled_images(model.classifier, 64);
+  PlainDefence plain(model.classifier, {});
+  const auto alone = evaluate_clean(plain, many, 8);
+  const WorkLog log(journal, nullptr, 2);
+  const auto shared = evaluate_clean(plain, many, 8, log);
+  EXPECT_EQ(journal.size(), 4u) << "pieces of 16 images, two batches each";
+  const auto before = plain.passes().forward;
+  const auto again = evaluate_clean(plain, many, 8, log);
+  EXPECT_EQ(plain.passes().forward, before) << "nothing is computed twice";
+  for (const auto* other : {&shared, &again}) {
+    EXPECT_TRUE(other->first().clean_logits.equal(alone.first().clean_logits));
+    EXPECT_TRUE(other->first().clean_correct.equal(alone.first().clean_correct));
+    EXPECT_EQ(other->borderline, alone.borderline);
+  }
+}
+
+TEST_F(Protocols, CleanVerdictsOfFixedBatchesComeInTheOrderOfTheImages) {
+  test::TemporaryFolder folder;
+  Journal journal(folder.path, "a test", false);
+  DefenceOptions options;
+  options.contexts = {"joint"}, options.company_size = 5, options.company_seed = 2, options.batch_size = 16;
+  HpmDefence joint(model, images, options);
+  ASSERT_FALSE(at::cat(batch_places(joint, images)).equal(at::arange(18))) << "companies are drawn";
+  const auto expected = predict_logits(joint, 0, images, 16);
+  EXPECT_TRUE(evaluate_clean(joint, images, 16, WorkLog(journal, nullptr, 2)).first().clean_logits.equal(expected));
+  EXPECT_GT(journal.size(), 0u);
+}
+
 }  // namespace
 }  // namespace hpm

@@ -72,7 +72,7 @@ RunResults full() {
                   .ema = .99,
                   .metric = "learned (R = 9)"};
   x.role = "ours", x.dataset = "cifar10", x.split = "test", x.class_names = {"a", "Gr\u00fcn \\xE8"};
-  x.n = 4, x.indices = {3, 1, 4, 1000}, x.labels = {0, 1, 1, 0};
+  x.n = 4, x.indices = {3, 1, 4, 1000}, x.split_size = 10000, x.labels = {0, 1, 1, 0};
   x.norm = "Linf", x.eps = 8. / 255, x.protocol = "msa", x.version = "quick", x.budget = "msa quick";
   x.changed_settings = true;
   x.company = CompanyResult{128, 5}, x.seed = 18446744073709551615ull, x.threads = 2;

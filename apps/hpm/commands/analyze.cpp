@@ -104,7 +104,7 @@ int analyze(const Arguments& arguments) {
   line.with_dry_run();
   if (!line.parse(arguments)) return 0;
   Workers workers(o.workers, line);
-  workers.share_machine(o.compute);
+  workers.share_machine(o.compute, line.monitor());
   configure_threads(o.compute.threads);
   line.warn_unused("precision", "the study runs in float32");
   const auto radii = threats(o.threat);
@@ -139,7 +139,7 @@ int analyze(const Arguments& arguments) {
   const auto first = [&](Crew* crew) {
     const auto run = open_run(line, "analyze", o.compute, o.seed);
     workers.opened(run);
-    const auto analysis = studied({run, line.resume, crew});
+    const auto analysis = studied({run, line.resume, crew, options.batch_size});
     AnalysisInput input{model, data, images.y, index, threat, options, analysis};
     input.first_index = o.data.first, input.indices_given = !o.data.indices.empty();
     input.config = line.fields.json();
@@ -152,7 +152,7 @@ int analyze(const Arguments& arguments) {
     return reported ? 0 : 1;
   };
   return workers.share(arguments, first, [&](const RunDirectory& run, Crew& crew) {
-    studied({run, line.resume, &crew});
+    studied({run, line.resume, &crew, options.batch_size});
   });
 }
 

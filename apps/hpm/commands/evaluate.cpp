@@ -116,7 +116,7 @@ int evaluate(const Arguments& arguments) {
   auto& options = flags.options;
   use_official_computing(line.fields, options);
   Workers workers(flags.workers, line);
-  workers.share_machine(options.compute);
+  workers.share_machine(options.compute, line.monitor());
   configure_threads(options.compute.threads);
   auto input = load(flags, line);
   if (workers.size() > 1) require_shareable(options);

@@ -4,6 +4,7 @@
 #include "hpm/models/torchscript.h"
 #include "options.h"
 #include "training_options.h"
+#include "workers.h"
 
 namespace hpm::app {
 namespace {
@@ -60,6 +61,7 @@ int finetune(const Arguments& arguments) {
   declare(line.fields, o);
   line.with_run_directory(true);
   if (!line.parse(arguments)) return 0;
+  require_alone(line.verb());
   apply_preset(line, o);
   const bool control = o.finetune.head == "fc";
   if (control)

@@ -158,7 +158,7 @@ int gauntlet(const Arguments& arguments) {
     return show(results, flags, open_run(line, "gauntlet", flags.compute, flags.seed), line);
   }
   Workers workers(flags.workers, line);
-  workers.share_machine(flags.compute);
+  workers.share_machine(flags.compute, line.monitor());
   configure_threads(flags.compute.threads);
   for (const char* unused : {"device", "precision"})
     line.warn_unused(unused, "the gauntlet runs on the CPU, in float32");
@@ -174,10 +174,10 @@ int gauntlet(const Arguments& arguments) {
   const auto first = [&](Crew* crew) {
     const auto run = open_run(line, "gauntlet", flags.compute, flags.seed);
     workers.opened(run);
-    return show(all_rows({run, line.resume, crew}), flags, run, line);
+    return show(all_rows({run, line.resume, crew, flags.compute.batch_size}), flags, run, line);
   };
   return workers.share(arguments, first, [&](const RunDirectory& run, Crew& crew) {
-    all_rows({run, line.resume, &crew});
+    all_rows({run, line.resume, &crew, flags.compute.batch_size});
   });
 }
 

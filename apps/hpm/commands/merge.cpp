@@ -1,10 +1,24 @@
 #include "hpm/evaluation/run/merge.h"
+
+#include <filesystem>
+
 #include "commands/commands.h"
 #include "hpm/core/error.h"
 #include "options.h"
 #include "outputs.h"
 
 namespace hpm::app {
+namespace {
+
+/// --overwrite would take away the shard before it is read.
+void require_other_folder(const std::string& out, const std::vector<std::string>& shards) {
+  std::error_code none;
+  for (const auto& shard : shards)
+    require(out.empty() || !std::filesystem::equivalent(out, shard, none),
+            "--out: {} is one of the shards; the merged run needs a folder of its own", out);
+}
+
+}  // namespace
 
 int merge(const Arguments& arguments) {
   CommandLine line("merge",
@@ -15,6 +29,7 @@ int merge(const Arguments& arguments) {
   line.positional("RUN...", runs, {.place = Place::folder});
   line.with_run_directory(false);
   if (!line.parse(arguments)) return 0;
+  require_other_folder(line.out, runs);
   std::vector<Shard> shards;
   for (const auto& folder : runs) shards.push_back(read_shard(folder));
   const auto merged = merge_shards(shards);

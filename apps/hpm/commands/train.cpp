@@ -6,6 +6,7 @@
 #include "hpm/training/adversarial_training.h"
 #include "options.h"
 #include "training_options.h"
+#include "workers.h"
 
 namespace hpm::app {
 
@@ -26,6 +27,7 @@ int train(const Arguments& arguments) {
   fields(line.fields, o, "ema");
   line.with_run_directory(true);
   if (!line.parse(arguments)) return 0;
+  require_alone(line.verb());
   configure_threads(o.compute.threads);
   o.resolve(line);
   for (const auto& warning : threat_warnings({o.adversary.threat})) line.monitor().warn(warning);

@@ -207,6 +207,7 @@ RunResults setting_of(const ResultsInput& in) {
                  .threads = at::get_num_threads()};
   if (in.indices_given) out.indices = numbers_of(in.images.index);
   else out.first_index = in.first_index;
+  if (in.data.labels.defined()) out.split_size = in.data.size();
   if (!in.config.empty()) out.config = json_text(nlohmann::json::parse(in.config));
   return out;
 }

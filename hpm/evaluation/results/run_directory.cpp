@@ -13,6 +13,7 @@
 #include "hpm/core/error.h"
 #include "hpm/core/json_impl.h"
 #include "hpm/core/version.h"
+#include "hpm/distributed/crew.h"
 #include "hpm/io/file.h"
 
 namespace hpm {
@@ -72,6 +73,7 @@ bool is_of_a_run(const fs::path& file) {
                                               "best.safetensors",
                                               "best.safetensors.toml",
                                               "workers",
+                                              "finished",
                                               "fingerprint.json"};
   // Tables and charts of a study.
   static const std::set<std::string> stems = {"against-eps",      "against-iterations",
@@ -147,8 +149,10 @@ std::string default_run_directory(const std::string& verb) {
 }
 
 RunDirectory::RunDirectory(std::string path, const Fields& options, const std::string& environment,
-                           ExistingRun existing)
-    : path_(std::move(path)), lock_(std::in_place, checked_folder(path_, existing) + "/lock") {
+                           ExistingRun existing, Monitor& monitor)
+    : path_(std::move(path)),
+      lock_(std::in_place, checked_folder(path_, existing) + "/lock",
+            LockOptions{.job = job_name(), .monitor = monitor}) {
   std::error_code error;
   // A stale result must not stand beside a new configuration.
   if (existing == ExistingRun::overwrite)

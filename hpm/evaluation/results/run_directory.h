@@ -7,6 +7,7 @@
 #include "hpm/core/device.h"
 #include "hpm/core/fields.h"
 #include "hpm/io/file.h"
+#include "hpm/io/file_lock.h"
 
 namespace hpm {
 
@@ -25,7 +26,8 @@ class RunDirectory {
  public:
   /// Creates the folder and writes config.toml and environment.json. Throws UsageError where it holds another run,
   /// unless told to overwrite it or to resume it; Error where it cannot be written or another process is writing there.
-  RunDirectory(std::string path, const Fields& options, const std::string& environment, ExistingRun existing);
+  RunDirectory(std::string path, const Fields& options, const std::string& environment, ExistingRun existing,
+               Monitor& monitor = silent());
   /// The folder of a run that another process has opened and writes the results of. Throws Error where it is not there.
   static RunDirectory joined(std::string path);
   bool is_joined() const { return !lock_.has_value(); }

@@ -262,6 +262,7 @@ void describe_setting(V& v, RunResults& x) {
   if (!V::writes || x.indices.empty())
     v.sometimes("first_index", x.first_index, "the number of the first image; the others follow it");
   v.optional("indices", x.indices, "the numbers of the images, in place of first_index");
+  v.optional("split_size", x.split_size, "images that the split holds, of which n were evaluated");
   v.keep("labels", x.labels);
   v.keep("norm", x.norm, "Linf, L2 or L1");
   v.keep("eps", x.eps);

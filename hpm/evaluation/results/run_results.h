@@ -217,7 +217,8 @@ struct RunResults {
   std::string dataset, split;
   std::vector<std::string> class_names;
   int64_t n = 0, first_index = 0;
-  std::vector<int64_t> indices;  ///< empty: from first_index on
+  std::vector<int64_t> indices;       ///< empty: from first_index on
+  std::optional<int64_t> split_size;  ///< images that the split holds
   std::vector<int64_t> labels;
   std::string norm;
   double eps = 0;

@@ -30,7 +30,8 @@ std::unique_ptr<Defence> Subject::make(const ImageSet& images, const std::vector
 
 Evaluation run_protocol(Defence& defence, const AttackedImages& on, const EvaluationOptions& options,
                         const Work& work) {
-  if (options.is("clean") || on.threat.eps == 0) return evaluate_clean(defence, on.images, options.compute.batch_size);
+  if (options.is("clean") || on.threat.eps == 0)
+    return evaluate_clean(defence, on.images, options.compute.batch_size, work.log);
   if (options.is("msa")) return msa(defence, on, options.for_msa(), work);
   const auto& context = defence.targets().front().name;
   if (!context.empty() && context != to_string(ContextKind::reference))
@@ -233,7 +234,7 @@ EvaluationOutcome evaluate(const EvaluationInput& input, const EvaluationOptions
   const auto& run = place.run;
   if (place.crew && place.crew->size() > 1) require_shareable(options);
   const auto settings = fingerprint(input, options);
-  SharedRun shared(settings, place, monitor);
+  SharedRun shared(settings, {run, place.resume, place.crew, options.compute.batch_size}, monitor);
   auto outcome = ModelRun(input, options, plan, run, monitor)(shared.log());
   shared.end();
   auto& notes = outcome.evaluation.notes;

@@ -16,7 +16,7 @@ void require_same_settings(const std::vector<Shard>& shards);
 void require_no_overlap(const std::vector<Shard>& shards);
 /// What shards change about the batches of solo and joint, a line each.
 std::vector<std::string> company_warnings(const Parts& parts);
-/// Images between the shards that none of them has.
+/// Images before, between and behind the shards that none of them has, a line for each gap.
 std::vector<std::string> gap_warnings(const RunResults& merged, const Parts& parts);
 
 }  // namespace hpm

@@ -74,14 +74,24 @@ std::vector<std::string> company_warnings(const Parts& parts) {
 
 std::vector<std::string> gap_warnings(const RunResults& merged, const Parts& parts) {
   if (!std::all_of(parts.begin(), parts.end(), [](const auto* part) { return part->indices.empty(); })) return {};
-  int64_t next = parts.front()->first_index;
+  const auto split_size = parts.front()->split_size;  // unknown in older files, where the ends cannot be seen
+  std::vector<std::string> gaps;
+  auto next = split_size ? 0 : parts.front()->first_index;
+  const auto look = [&](int64_t first) {
+    if (first > next)
+      gaps.push_back(first - 1 == next ? fmt::format("image {} is", next)
+                                       : fmt::format("images {} to {} are", next, first - 1));
+  };
   for (const auto* part : parts) {
-    if (part->first_index != next)
-      return {fmt::format("images {} to {} are in no shard: the figures are of {} images without them", next,
-                          part->first_index - 1, merged.n)};
-    next += part->n;
+    look(part->first_index);
+    next = part->first_index + part->n;
   }
-  return {};
+  if (split_size) look(*split_size);
+  std::vector<std::string> lines;
+  for (const auto& gap : gaps)
+    lines.push_back(fmt::format("{} in no shard: the figures are of {} images without {}", gap, merged.n,
+                                gap.starts_with("images") ? "them" : "it"));
+  return lines;
 }
 
 }  // namespace hpm
