@@ -332,6 +332,28 @@ TEST(Finetune, EveryMethodWithWeightPerturbationAndAverageRunsForHpmAndItsContro
     }
 }
 
+TEST(Finetune, GradAlignReachesHpmWithTheWeightThatTheControlGivesIt) {
+  const auto data = quarters(64);
+  FinetuneOptions options{.fit_images = 48, .metric_steps = 5};
+  options.adversary = {.threat = {Norm::linf, .1}, .steps = 2};
+  options.loop = loop(0);
+  HpmModel attached = fresh_model();
+  attach_head(attached, data, options);
+  const TrainingBatch batch{data.images(0, 32), data.labels.slice(0, 0, 32), at::arange(32), 3};
+  const auto of = [&](double weight) -> MethodOptions { return {.objective = "fgsm-rs", .grad_align = weight}; };
+  const auto hpm = [&](double weight) {
+    HpmFineTuning objective(attached.clone(), {}, options.adversary, 1, of(weight));
+    return objective.loss(batch, objective.adversarial(batch)).loss.item<double>();
+  };
+  const auto control = [&](double weight) {
+    AdversarialTraining objective({attached.classifier.clone(), std::nullopt}, options.adversary, 1, of(weight));
+    return objective.loss(batch, objective.adversarial(batch)).loss.item<double>();
+  };
+  const double term = control(3) - control(0);
+  EXPECT_GT(term, .01) << "the gradients are aligned: nothing is tested";
+  EXPECT_NEAR(hpm(3) - hpm(0), term, 1e-4);
+}
+
 /// Of the convolutions that the fast ones stand in for, some have a batch norm behind them (resnet14: all) and some do
 /// not.
 TEST(Train, FastAndBfloatAdversariesAreNearlyTheExactOnes) {

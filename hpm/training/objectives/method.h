@@ -37,9 +37,8 @@ class TrainingMethod {
                         const RandomStreams& streams) const = 0;
   /// The loss, a scalar.
   virtual Tensor loss(const LossInput& input) const = 0;
-  /// A term that needs passes of its own; undefined where there is none.
-  virtual Tensor regulariser(const Classifier&, const TrainingBatch&, const AdversaryOptions&,
-                             const RandomStreams&) const {
+  /// A term that needs passes of its own (TrainingPasses, in float32); undefined where there is none.
+  virtual Tensor regulariser(Classifier&, const TrainingBatch&, const AdversaryOptions&, const RandomStreams&) const {
     return {};
   }
 };
