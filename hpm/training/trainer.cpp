@@ -263,6 +263,13 @@ void TrainingRun::run() {
 
 }  // namespace
 
+void check_training(const Dataset& data, int64_t classes, const TrainOptions& o) {
+  require_options(o);
+  const auto split = split_images(data.size(), o.images, o.validation.images, o.seed);
+  const TrainingBatches batches(data, split.training, o.batch, o.augment, o.extra, classes, o.seed);
+  const Optimizer optimizer(o.optimizer, {at::zeros({1})});
+}
+
 void train(Objective& objective, const Dataset& data, const TrainOptions& options, Monitor& monitor,
            const std::function<void(const EpochReport&)>& after_epoch) {
   require_options(options);
