@@ -97,6 +97,20 @@ TEST_F(TrainVerb, OptionsThatNobodyReadAreWarnedOf) {
     EXPECT_NE(run.err.find(std::string(name) + " had no effect"), std::string::npos) << name << run.err;
 }
 
+TEST_F(TrainVerb, AnAdversaryOfOneStepWithoutValidationIsWarnedOfOnce) {
+  const auto warnings = [&](const std::string& flags) {
+    const auto run = train("--epochs 2 --overwrite --out unguarded " + flags);
+    EXPECT_EQ(run.status, 0) << run.err;
+    int count = 0;
+    for (size_t at = 0; (at = run.err.find("without held-out images", at)) != std::string::npos; ++at) ++count;
+    return count;
+  };
+  EXPECT_EQ(warnings("--objective n-fgsm"), 1);
+  EXPECT_EQ(warnings("--objective fgsm-rs"), 1);
+  EXPECT_EQ(warnings("--objective n-fgsm --validation 12"), 0);
+  EXPECT_EQ(warnings("--objective trades"), 0);
+}
+
 TEST_F(TrainVerb, ALossThatIsNotFiniteLosesNothing) {
   const auto run = train("--epochs 3 --out broken --optimizer sgd --lr 1000 --momentum 0 --warmup 0 --save-every 1");
   ASSERT_EQ(run.status, 1) << "a rate of 1000 was survived, nothing is tested: " << run.err;

@@ -49,6 +49,7 @@ Tensor cross_entropy(const Tensor& logits, const TrainingBatch& batch, double sm
 struct MethodRow {
   std::string name, summary;
   std::vector<std::string> reads;  ///< options that only some methods read
+  bool one_step;                   ///< its adversary takes one step: such training can overfit catastrophically
   std::unique_ptr<TrainingMethod> (*make)(const MethodOptions& options);
 };
 
