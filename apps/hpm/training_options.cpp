@@ -62,9 +62,20 @@ void warn_unread(CommandLine& line, const TrainingOptions& o) {
   if (o.awp.gamma == 0) line.warn_unused("awp-warmup", "there is no --awp");
   if (o.loop.average.decay == 0)
     for (const char* name : {"average-from", "bn-batches"}) line.warn_unused(name, "no average of the weights is kept");
+  else if (o.adversary.batch_norm == "running")
+    line.warn_unused("bn-batches", "batch norm's statistics are frozen (--batch-norm running)");
   if (o.loop.validation.images == 0)
     for (const char* name : {"validate-every", "validation-steps", "patience"})
       line.warn_unused(name, "no images are held out (--validation)");
+}
+
+/// Training with an adversary of one step can become blind to all others, and only a validation shows it.
+void warn_unguarded(CommandLine& line, const TrainingOptions& o) {
+  const bool one_step = find_method(o.method.objective).one_step || o.adversary.steps == 1;
+  if (!one_step || o.loop.validation.images > 0 || o.loop.epochs == 0) return;
+  line.monitor().warn(
+      "training with an adversary of one step can overfit catastrophically (robust to FGSM, not to PGD), and without "
+      "held-out images nothing notices it; --validation 1000 looks after each epoch and keeps the best weights");
 }
 
 }  // namespace
@@ -86,6 +97,7 @@ void TrainingOptions::resolve(CommandLine& line) {
     loop.extra.data = std::make_shared<const Dataset>(std::move(data));
   }
   warn_unread(line, *this);
+  warn_unguarded(line, *this);
 }
 
 void TrainingOptions::finish(const RunDirectory& run, const CommandLine& line, const Classifier& start,

@@ -25,9 +25,6 @@ StepReport AdversarialTraining::loss(const TrainingBatch& batch, const Tensor& x
     const auto adversarial = logits(x);
     report = {method_->loss({clean, adversarial, batch}), adversarial.detach().argmax(1).eq(batch.y).sum()};
   }
-  auto float32 = adversary_;
-  float32.precision = "float32";
-  const TrainingPasses mode(model_.classifier, float32);
   const auto term = method_->regulariser(model_.classifier, batch, adversary_, streams_);
   if (term.defined()) report.loss = report.loss + term;
   return report;

@@ -101,6 +101,17 @@ void attach_head(HpmModel& model, const Dataset& data, const FinetuneOptions& op
   model.head = std::move(head);
 }
 
+void check_finetune(const HpmModel& model, const Dataset& data, const FinetuneOptions& options) {
+  require_features(model.classifier, "finetune");
+  make_method(options.method);
+  check_training(data, model.classifier.classes(), options.loop);
+  if (options.head == "fc") return;
+  const auto fitted = fit_order(data, options).slice(0, 0, options.fit_images);
+  require_every_class(data.labels.index_select(0, fitted), model.classifier.classes());
+  if (parse_metric(options.metric) == MetricKind::learned && options.rank > 0)
+    require_rank(options.rank, model.classifier.feature_size());
+}
+
 HpmModel finetune(HpmModel model, const Dataset& data, const FinetuneOptions& options, Monitor& monitor,
                   const std::function<void(const EpochReport&)>& after_epoch) {
   const bool control = options.head == "fc";

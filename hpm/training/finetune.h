@@ -1,4 +1,4 @@
-// defines: FinetuneOptions, attach_head(), calibrate(), finetune()
+// defines: FinetuneOptions, attach_head(), calibrate(), finetune(), check_finetune()
 #pragma once
 #include "hpm/training/hpm_fine_tuning.h"
 #include "hpm/training/metric.h"
@@ -39,5 +39,8 @@ void calibrate(HpmModel& model, const Dataset& data, const FinetuneOptions& opti
 /// gradients.
 HpmModel finetune(HpmModel model, const Dataset& data, const FinetuneOptions& options, Monitor& monitor = silent(),
                   const std::function<void(const EpochReport&)>& after_epoch = nullptr);
+
+/// Throws where finetune() would refuse a model, data and options, without computing anything (see check_training()).
+void check_finetune(const HpmModel& model, const Dataset& data, const FinetuneOptions& options);
 
 }  // namespace hpm

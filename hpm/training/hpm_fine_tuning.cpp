@@ -93,8 +93,9 @@ StepReport HpmFineTuning::loss(const TrainingBatch& batch, const Tensor& x) {
   const auto hpm = logits(head.embed(out.features), assign(out.logits, Assignment::ste, head.temperature));
   seen_z_ = at::cat({clean_.features, out.features.detach()});
   seen_y_ = at::cat({batch.y, batch.y});
-  const auto loss =
-      cross_entropy(hpm, batch, smoothing_) + options_.fc_weight * method_->loss({clean, out.logits, batch});
+  auto loss = cross_entropy(hpm, batch, smoothing_) + options_.fc_weight * method_->loss({clean, out.logits, batch});
+  const auto term = method_->regulariser(model_.classifier, batch, adversary_, streams_);
+  if (term.defined()) loss = loss + term;
   return {loss, hpm.detach().argmax(1).eq(batch.y).sum()};
 }
 

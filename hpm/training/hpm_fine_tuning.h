@@ -13,7 +13,8 @@ struct HpmTrainingOptions {
 
 /// HPM fine-tuning, end to end: CE(HPM) + fc_weight L(FC) on adversarial images, L the loss of a method (PGD-AT: the
 /// cross-entropy); backbone, FC layer, metric and tau learn, the means follow by EMA over clean and adversarial
-/// features. With adversary `fc` the images are the method's own; against a surrogate they climb its cross-entropy.
+/// features. A method's further term (GradAlign) is that of the FC classifier, with the weight that the control gives
+/// it. With adversary `fc` the images are the method's own; against a surrogate they climb its cross-entropy.
 class HpmFineTuning : public Objective {
  public:
   HpmFineTuning(HpmModel model, HpmTrainingOptions options, AdversaryOptions adversary, uint64_t seed,

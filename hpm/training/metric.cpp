@@ -6,13 +6,22 @@
 
 namespace hpm {
 
-Tensor class_means(const HpmHead& head, const FeatureSet& features, int64_t classes) {
-  torch::NoGradGuard guard;
-  const auto onehot = at::one_hot(features.y, classes).to(features.z.scalar_type());
-  const auto [sums, counts] = class_statistics(onehot, head.prepare(features.z));
-  const auto absent = counts.eq(0).nonzero();
+void require_every_class(const Tensor& y, int64_t classes) {
+  const auto absent = at::bincount(y, {}, classes).eq(0).nonzero();
   if (absent.numel() > 0)
     fail("class_means: class {} has no training image; give more with --fit-images", absent[0].item<int64_t>());
+}
+
+void require_rank(int64_t rank, int64_t features) {
+  require(rank >= 1 && rank <= features,
+          "lda_directions: needs a rank from 1 to {} (the number of features), but got {}", features, rank);
+}
+
+Tensor class_means(const HpmHead& head, const FeatureSet& features, int64_t classes) {
+  torch::NoGradGuard guard;
+  require_every_class(features.y, classes);
+  const auto onehot = at::one_hot(features.y, classes).to(features.z.scalar_type());
+  const auto [sums, counts] = class_statistics(onehot, head.prepare(features.z));
   return sums / counts.unsqueeze(1);
 }
 
@@ -20,8 +29,7 @@ Tensor lda_directions(const FeatureSet& features, int64_t classes, int64_t rank)
   torch::NoGradGuard guard;
   const auto z = features.z.to(at::kDouble);
   const int64_t d = z.size(1);
-  require(rank >= 1 && rank <= d, "lda_directions: needs a rank from 1 to {} (the number of features), but got {}", d,
-          rank);
+  require_rank(rank, d);
   const auto onehot = at::one_hot(features.y, classes).to(at::kDouble);
   const auto counts = onehot.sum(0).clamp_min(1);
   const auto means = onehot.t().matmul(z) / counts.unsqueeze(1);

@@ -1,4 +1,5 @@
-// defines: FeatureSet, MetricFit, class_means(), lda_directions(), fit_tau(), fit_metric()
+// defines: FeatureSet, MetricFit, class_means(), lda_directions(), fit_tau(), fit_metric(), require_every_class(),
+// require_rank()
 #pragma once
 #include "hpm/core/progress.h"
 #include "hpm/prototypes/head.h"
@@ -10,6 +11,11 @@ struct FeatureSet {
   Tensor z;  ///< [M,D]
   Tensor y;  ///< [M] int64
 };
+
+/// Throws Error where one of `classes` classes is not among the labels y [M].
+void require_every_class(const Tensor& y, int64_t classes);
+/// Throws UsageError for a metric of more rows than features, or of none.
+void require_rank(int64_t rank, int64_t features);
 
 /// The mean of each class's prepared features: z [M,D], y [M] -> [K,D]. Throws Error for a class without images.
 Tensor class_means(const HpmHead& head, const FeatureSet& features, int64_t classes);

@@ -50,7 +50,8 @@ class TrainingRun {
   void begin_epoch(int64_t epoch);
   void step();
   void end_epoch();
-  std::optional<Validation> validated(EpochReport& report);
+  Overfitting validated(EpochReport& report);
+  void warn_of(Overfitting sign, const EpochReport& report);
   std::vector<TrainingBatch> statistics_batches();
   bool out_of_patience() const;
   void finish();
@@ -168,9 +169,9 @@ std::vector<TrainingBatch> TrainingRun::statistics_batches() {
 }
 
 /// Validates the average where there is one, and keeps what was validated where it is the best so far.
-std::optional<Validation> TrainingRun::validated(EpochReport& report) {
+Overfitting TrainingRun::validated(EpochReport& report) {
   const bool wanted = report.epoch % options_.validation.every == 0 || report.epoch == options_.epochs;
-  if (options_.validation.images == 0 || !wanted) return std::nullopt;
+  if (options_.validation.images == 0 || !wanted) return Overfitting::none;
   std::optional<StateSwap> swap;
   if (average_) {
     swap.emplace(objective_.model(), average_->tensors());
@@ -180,14 +181,34 @@ std::optional<Validation> TrainingRun::validated(EpochReport& report) {
   const auto now = validate(objective_, data_, split_.held_out, options_.threat, options_.validation, options_.seed,
                             options_.on_validation ? &seen_ : nullptr);
   report.validation = now;
-  report.overfitting = best_validation_ && overfits_catastrophically(*best_validation_, now);
+  const auto sign = catastrophic_overfitting(best_validation_, now, report.adversarial_accuracy);
+  report.overfitting = sign != Overfitting::none;
   report.best = !best_validation_ || now.pgd > best_validation_->pgd;
   if (report.best) {
     best_validation_ = now, best_ = copy_of(objective_.model().state());
     std::erase_if(best_, [](const auto& item) { return item.first == "hpm.lambda"; });
     if (options_.on_best) options_.on_best(objective_.model(), report);
   }
-  return now;
+  return sign;
+}
+
+void TrainingRun::warn_of(Overfitting sign, const EpochReport& report) {
+  if (sign == Overfitting::none) return;
+  const auto& now = *report.validation;
+  const auto pgd = fmt::format("held-out PGD-{} accuracy", options_.validation.steps);
+  std::string what;
+  if (sign == Overfitting::fall)
+    what = fmt::format("{} fell from {:.1f} to {:.1f} % while FGSM's rose to {:.1f} %", pgd, best_validation_->pgd,
+                       now.pgd, now.fgsm);
+  else if (sign == Overfitting::fgsm)
+    what = fmt::format("{} is {:.1f} %, FGSM's {:.1f} % (clean {:.1f} %)", pgd, now.pgd, now.fgsm, now.clean);
+  else
+    what = fmt::format("{} is {:.1f} %, that on training's own adversarial images {:.1f} %", pgd, now.pgd,
+                       report.adversarial_accuracy);
+  monitor_.warn(
+      fmt::format("catastrophic overfitting in epoch {}: {}; the weights of the best validation are kept. More "
+                  "--attack-steps, a larger --noise-radius or --grad-align may help",
+                  report.epoch, what));
 }
 
 void TrainingRun::end_epoch() {
@@ -198,15 +219,9 @@ void TrainingRun::end_epoch() {
       .adversarial_accuracy = 100. * progress_.correct_sum.item<double>() / images,
       .learning_rate = learning_rate(options_.optimizer, (progress_.epoch + 1) * batches_.steps() - 1, total_steps()),
       .images = batches_.images()};
-  validated(report);
+  const auto sign = validated(report);
   report.seconds = progress_.seconds + since(epoch_start_);
-  if (report.overfitting)
-    monitor_.warn(fmt::format(
-        "catastrophic overfitting in epoch {}: held-out PGD-{} accuracy fell from {:.1f} to {:.1f} % while FGSM's rose "
-        "to {:.1f} %; the weights of the best validation are kept. More --attack-steps, a larger --noise-radius or "
-        "--grad-align may help",
-        report.epoch, options_.validation.steps, best_validation_->pgd, report.validation->pgd,
-        report.validation->fgsm));
+  warn_of(sign, report);
   progress_.history.push_back(report);
   begin_epoch(progress_.epoch + 1);
   save();
@@ -262,6 +277,13 @@ void TrainingRun::run() {
 }
 
 }  // namespace
+
+void check_training(const Dataset& data, int64_t classes, const TrainOptions& o) {
+  require_options(o);
+  const auto split = split_images(data.size(), o.images, o.validation.images, o.seed);
+  const TrainingBatches batches(data, split.training, o.batch, o.augment, o.extra, classes, o.seed);
+  const Optimizer optimizer(o.optimizer, {at::zeros({1})});
+}
 
 void train(Objective& objective, const Dataset& data, const TrainOptions& options, Monitor& monitor,
            const std::function<void(const EpochReport&)>& after_epoch) {

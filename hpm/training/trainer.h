@@ -1,4 +1,4 @@
-// defines: TrainOptions, train()
+// defines: TrainOptions, train(), check_training()
 #pragma once
 #include <functional>
 #include <string>
@@ -45,5 +45,9 @@ struct TrainOptions {
 /// Throws Error where the loss is not finite; the last good state stays on the disk and is named.
 void train(Objective& objective, const Dataset& data, const TrainOptions& options, Monitor& monitor = silent(),
            const std::function<void(const EpochReport&)>& after_epoch = nullptr);
+
+/// Throws UsageError where train() would refuse a network of `classes` classes, data and options: before a run
+/// directory is opened, whose old model would be gone by then.
+void check_training(const Dataset& data, int64_t classes, const TrainOptions& options);
 
 }  // namespace hpm

@@ -1,5 +1,6 @@
-// defines: ValidationOptions, Validation, HeldOut, overfits_catastrophically()
+// defines: ValidationOptions, Validation, HeldOut, validate(), Overfitting, catastrophic_overfitting()
 #pragma once
+#include <optional>
 #include <vector>
 
 #include "hpm/core/fields.h"
@@ -35,8 +36,17 @@ struct HeldOut {
 Validation validate(Objective& objective, const Dataset& data, const Tensor& held_out, const ThreatModel& threat,
                     const ValidationOptions& options, uint64_t seed, HeldOut* seen = nullptr);
 
-/// Catastrophic overfitting (Wong et al., arXiv:2001.03994): since the best validation PGD accuracy has fallen by more
-/// than five points and three standard errors, while FGSM accuracy has risen.
-bool overfits_catastrophically(const Validation& best, const Validation& now);
+/// How catastrophic overfitting (Wong et al., arXiv:2001.03994) shows: attacks of one step meet a robust network, PGD
+/// does not. Each sign needs a difference of three standard errors of the held-out images.
+enum class Overfitting {
+  none,
+  fall,      ///< since the best validation PGD accuracy fell by more than five points, and FGSM accuracy rose
+  fgsm,      ///< FGSM leaves over two thirds of the clean accuracy, and PGD less than a quarter of what FGSM leaves
+  training,  ///< PGD leaves less than a tenth of the accuracy on training's own adversarial images, which is over 20 %
+};
+
+/// The first of these signs. `best` before this validation; accuracy on training's adversarial images in percent.
+Overfitting catastrophic_overfitting(const std::optional<Validation>& best, const Validation& now,
+                                     double training_accuracy);
 
 }  // namespace hpm

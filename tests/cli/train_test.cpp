@@ -36,7 +36,8 @@ class TrainVerb : public testing::Test {
   std::optional<test::TemporaryFolder> folder_;
 };
 
-TEST_F(TrainVerb, BadInputIsASentence) {
+/// Also over a finished run (--overwrite), whose model stays.
+TEST_F(TrainVerb, BadInputIsASentenceAndTakesNoModelAway) {
   const std::vector<std::pair<std::string, std::vector<std::string>>> cases = {
       {"--objective trade", {"--objective", "trades", "mart"}},
       {"--extra-share .5", {"--extra-share", "--extra npz:FILE"}},
@@ -48,11 +49,44 @@ TEST_F(TrainVerb, BadInputIsASentence) {
       {"--validation 60", {"60", "validation"}},
       {"--save-every soon", {"--save-every", "5m"}},
       {"--schedule piecewise --milestones .7,.2", {"--milestones", "ascend"}},
+      {"--optimizer sgd --nesterov --momentum 0", {"--nesterov", "--momentum over 0"}},
+      {"--label-smoothing 1", {"--label-smoothing"}},
   };
+  ASSERT_EQ(train("--epochs 0 --out bad").status, 0);
+  const auto model = text_of(path("bad/model.safetensors"));
+  ASSERT_FALSE(model.empty());
   for (const auto& [flags, parts] : cases) {
     const auto run = train("--epochs 1 --overwrite --out bad " + flags);
     EXPECT_EQ(run.status, 2) << flags << run.err;
     for (const auto& part : parts) EXPECT_NE(run.err.find(part), std::string::npos) << flags << ": " << run.err;
+    EXPECT_EQ(text_of(path("bad/model.safetensors")), model) << flags;
+  }
+}
+
+TEST_F(TrainVerb, BadInputOfFinetuneIsASentenceAndTakesNoModelAway) {
+  ASSERT_EQ(train("--epochs 0 --out base").status, 0);
+  const auto finetune = [&](const std::string& flags) {
+    return program(
+        "finetune --model base/model.safetensors --data npz:images.npz --threads 1 --eps .05 --attack-steps 1 "
+        "--epochs 0 --fit-images 48 --metric-steps 2 --out bad " +
+            flags,
+        folder_->path);
+  };
+  ASSERT_EQ(finetune("").status, 0);
+  const auto model = text_of(path("bad/model.safetensors"));
+  ASSERT_FALSE(model.empty());
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"--validation 60", "validation"},
+      {"--rank 1000", "rank from 1 to 128"},
+      {"--count 2", "class 2 has no training image"},
+      {"--optimizer sgd --nesterov --momentum 0", "--nesterov"},
+      {"--extra gray.npz --extra-share .5", "[1,8,8]"},
+  };
+  for (const auto& [flags, part] : cases) {
+    const auto run = finetune("--overwrite " + flags);
+    EXPECT_NE(run.status, 0) << flags;
+    EXPECT_NE(run.err.find(part), std::string::npos) << flags << ": " << run.err;
+    EXPECT_EQ(text_of(path("bad/model.safetensors")), model) << flags;
   }
 }
 
@@ -61,6 +95,20 @@ TEST_F(TrainVerb, OptionsThatNobodyReadAreWarnedOf) {
   EXPECT_EQ(run.status, 0) << run.err;
   for (const char* name : {"--beta", "--attack-steps", "--patience", "--bn-batches", "--peak"})
     EXPECT_NE(run.err.find(std::string(name) + " had no effect"), std::string::npos) << name << run.err;
+}
+
+TEST_F(TrainVerb, AnAdversaryOfOneStepWithoutValidationIsWarnedOfOnce) {
+  const auto warnings = [&](const std::string& flags) {
+    const auto run = train("--epochs 2 --overwrite --out unguarded " + flags);
+    EXPECT_EQ(run.status, 0) << run.err;
+    int count = 0;
+    for (size_t at = 0; (at = run.err.find("without held-out images", at)) != std::string::npos; ++at) ++count;
+    return count;
+  };
+  EXPECT_EQ(warnings("--objective n-fgsm"), 1);
+  EXPECT_EQ(warnings("--objective fgsm-rs"), 1);
+  EXPECT_EQ(warnings("--objective n-fgsm --validation 12"), 0);
+  EXPECT_EQ(warnings("--objective trades"), 0);
 }
 
 TEST_F(TrainVerb, ALossThatIsNotFiniteLosesNothing) {

@@ -86,14 +86,16 @@ int finetune(const Arguments& arguments) {
   if (model.head && !control) line.monitor().warn("the model has an HPM head already: it is fitted anew");
   model.to(parse_device(o.training.compute.device));
 
-  const auto run = open_run(line, "finetune", o.training.compute, o.training.loop.seed);
-  o.training.finish(run, line, model.classifier, data);
   auto& options = o.finetune;
   options.adversary = o.training.adversary;
   options.method = o.training.method;
   options.awp = o.training.awp;
   options.loop = o.training.loop;
   options.training.context = parse_context(o.context);
+  check_finetune(model, data, options);
+  const auto run = open_run(line, "finetune", o.training.compute, o.training.loop.seed);
+  o.training.finish(run, line, model.classifier, data);
+  options.loop = o.training.loop;  // with the run's state file
   TrainingLog log(run, line, o.training.tensorboard);
   options.loop.on_validation = log.examples();
   auto tuned = hpm::finetune(model, data, options, line.monitor(), log.callback());

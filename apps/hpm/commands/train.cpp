@@ -53,6 +53,9 @@ int train(const Arguments& arguments) {
     model.head.reset();
   }
   model.to(parse_device(o.compute.device));
+  const auto objective =
+      with_awp(std::make_unique<AdversarialTraining>(model, o.adversary, o.loop.seed, o.method), o.awp);
+  check_training(data, model.classifier.classes(), o.loop);
   const auto run = open_run(line, "train", o.compute, o.loop.seed);
   o.finish(run, line, model.classifier, data);
   TrainingLog log(run, line, o.tensorboard);
@@ -63,8 +66,6 @@ int train(const Arguments& arguments) {
                                                  {"training.objective", o.method.objective}};
   o.loop.on_validation = log.examples();
   o.loop.on_best = log.keep_best(source, notes);
-  const auto objective =
-      with_awp(std::make_unique<AdversarialTraining>(model, o.adversary, o.loop.seed, o.method), o.awp);
   hpm::train(*objective, data, o.loop, line.monitor(), log.callback());
   model.to(at::kCPU);
   save_model(model, run.file("model.safetensors"), source, notes);

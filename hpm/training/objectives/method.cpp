@@ -24,11 +24,15 @@ std::unique_ptr<TrainingMethod> make(const MethodOptions& options) {
 
 const std::vector<MethodRow>& training_methods() {
   static const std::vector<MethodRow> table = {
-      {"pgd", "cross-entropy on PGD images", {"attack-steps"}, make<PgdAt>},
-      {"trades", "clean cross-entropy, and agreement of clean and adversarial", {"attack-steps", "beta"}, make<Trades>},
-      {"mart", "margin loss, with agreement where clean images are wrong", {"attack-steps", "beta"}, make<Mart>},
-      {"n-fgsm", "one step from a point of a larger ball, not projected", {"noise-radius"}, make<NoiseFgsm>},
-      {"fgsm-rs", "one step from a random point, with GradAlign", {"grad-align"}, make<RandomStartFgsm>},
+      {"pgd", "cross-entropy on PGD images", {"attack-steps"}, false, make<PgdAt>},
+      {"trades",
+       "clean cross-entropy, and agreement of clean and adversarial",
+       {"attack-steps", "beta"},
+       false,
+       make<Trades>},
+      {"mart", "margin loss, with agreement where clean images are wrong", {"attack-steps", "beta"}, false, make<Mart>},
+      {"n-fgsm", "one step from a point of a larger ball, not projected", {"noise-radius"}, true, make<NoiseFgsm>},
+      {"fgsm-rs", "one step from a random point, with GradAlign", {"grad-align"}, true, make<RandomStartFgsm>},
   };
   return table;
 }

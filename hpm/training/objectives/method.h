@@ -37,9 +37,8 @@ class TrainingMethod {
                         const RandomStreams& streams) const = 0;
   /// The loss, a scalar.
   virtual Tensor loss(const LossInput& input) const = 0;
-  /// A term that needs passes of its own; undefined where there is none.
-  virtual Tensor regulariser(const Classifier&, const TrainingBatch&, const AdversaryOptions&,
-                             const RandomStreams&) const {
+  /// A term that needs passes of its own (TrainingPasses, in float32); undefined where there is none.
+  virtual Tensor regulariser(Classifier&, const TrainingBatch&, const AdversaryOptions&, const RandomStreams&) const {
     return {};
   }
 };
@@ -50,6 +49,7 @@ Tensor cross_entropy(const Tensor& logits, const TrainingBatch& batch, double sm
 struct MethodRow {
   std::string name, summary;
   std::vector<std::string> reads;  ///< options that only some methods read
+  bool one_step;                   ///< its adversary takes one step: such training can overfit catastrophically
   std::unique_ptr<TrainingMethod> (*make)(const MethodOptions& options);
 };
 

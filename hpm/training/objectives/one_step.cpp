@@ -36,9 +36,12 @@ Tensor RandomStartFgsm::loss(const LossInput& input) const {
   return cross_entropy(input.adversarial, input.batch, smoothing_);
 }
 
-Tensor RandomStartFgsm::regulariser(const Classifier& classifier, const TrainingBatch& batch,
-                                    const AdversaryOptions& options, const RandomStreams& streams) const {
+Tensor RandomStartFgsm::regulariser(Classifier& classifier, const TrainingBatch& batch, const AdversaryOptions& options,
+                                    const RandomStreams& streams) const {
   if (grad_align_ == 0) return {};
+  auto exact = options;
+  exact.precision = "float32";  // it is differentiated twice
+  const TrainingPasses mode(classifier, exact);
   const at::AutoGradMode gradients(true);
   const auto gradient = [&](const Tensor& x, bool differentiable) {
     const auto leaf = x.detach().requires_grad_();

@@ -35,7 +35,7 @@ class RandomStartFgsm : public TrainingMethod {
   Tensor search(const Victim& victim, const TrainingBatch& batch, const AdversaryOptions& options,
                 const RandomStreams& streams) const override;
   Tensor loss(const LossInput& input) const override;
-  Tensor regulariser(const Classifier& classifier, const TrainingBatch& batch, const AdversaryOptions& options,
+  Tensor regulariser(Classifier& classifier, const TrainingBatch& batch, const AdversaryOptions& options,
                      const RandomStreams& streams) const override;
 
  private:
