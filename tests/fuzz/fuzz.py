@@ -23,9 +23,10 @@ LIMITS = ["-max_len=20000", "-timeout=20", "-rss_limit_mb=2048", "-malloc_limit_
 
 
 def build(work):
-    compiler = os.environ.get("CXX", "clang++-14")
-    if not shutil.which(compiler):
-        sys.exit(f"fuzz: {compiler} is missing: apt-get install clang-14 libclang-rt-14-dev (CXX names another clang)")
+    known = [os.environ["CXX"]] if "CXX" in os.environ else ["clang++-14", "clang++", *(f"clang++-{n}" for n in range(15, 25))]
+    compiler = next(filter(shutil.which, known), None)
+    if not compiler:
+        sys.exit(f"fuzz: {known[0]} is missing: apt-get install clang-14 libclang-rt-14-dev (CXX names another clang)")
     subprocess.run(["cmake", "-S", HERE / "libfuzzer", "-B", work, "-G", "Ninja", f"-DCMAKE_CXX_COMPILER={compiler}"],
                    check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["cmake", "--build", work], check=True, stdout=subprocess.DEVNULL)
