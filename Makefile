@@ -1,4 +1,4 @@
-# The commands of the project. `make` lists them. PRESET=dev|asan-ubsan works on another build folder, JOBS=n sets the
+# The commands of the project. `make` lists them. PRESET=dev|asan-ubsan|tsan|coverage works on another build folder, JOBS=n sets the
 # number of processes, PREFIX=folder where install puts things.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -10,7 +10,7 @@ SCALE_FLAGS ?= --model checkpoints/fashion-mnist-linf-0.1.safetensors --model-fl
 PREFIX ?= /usr/local
 BUILD := build/$(PRESET)
 
-.PHONY: help setup program build install demo wheel release docs test quick oracles scale slurm mutations chaos fuzz format tidy clean FORCE
+.PHONY: help setup program build install demo wheel release docs test quick oracles scale slurm mutations chaos sanitize coverage fuzz format tidy clean FORCE
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,8 +39,8 @@ wheel: | setup  ## the Python package as a wheel in dist/, audited (docs/python.
 	@.venv/bin/python -m pip wheel --quiet --disable-pip-version-check . --no-build-isolation --no-deps -w dist
 	@.venv/bin/python scripts/audit_wheel.py $$(ls -t dist/*.whl | head -1); echo "wheel: $$SECONDS s"
 
-VERSION ?=
-release: | setup  ## what a release hands out, in dist/, and its tag: make release VERSION=X.Y.Z (docs/releases.md)
+VERSION ?= $(shell sed -n 's/^project.hpm VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt)
+release: | setup  ## what a release hands out, in dist/, and its tag: docs/releases.md (VERSION: that of CMakeLists.txt)
 	@.venv/bin/python scripts/release "$(VERSION)" --tag
 
 docs: program  ## the documentation site: build/docs/index.html (needs pip; doxygen for the C++ reference)
@@ -70,16 +70,26 @@ CHAOS_ROUNDS ?= 200
 chaos: program  ## disturbs the program at its work: kills, full disks, damaged files, failing calls (CHAOS_ROUNDS)
 	@.venv/bin/python tests/chaos/chaos.py --program $(BUILD)/hpm --rounds $(CHAOS_ROUNDS)
 
+SANITIZERS ?= asan-ubsan tsan
+sanitize: | setup  ## the tests under address, undefined-behaviour and thread sanitizers (hours; SANITIZERS: docs/reliability.md)
+	@python3 scripts/sanitize $(SANITIZERS) --jobs $(JOBS)
+
+coverage: | setup  ## which lines of hpm/ the tests run: docs/coverage.md; fails under 90 %
+	@python3 scripts/coverage --jobs $(JOBS)
+
 fuzz:  ## libFuzzer with sanitizers on every reader of files, FUZZ_SECONDS each (needs clang: docs/fuzzing.md)
 	@python3 tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)
 
 format:  ## clang-format on every source file
 	@git ls-files '*.h' '*.cpp' | xargs clang-format -i
 
-tidy: | setup  ## clang-tidy on every source file (slow)
+tidy: SETUP_FLAGS = --with-tidy
+tidy: | setup  ## clang-tidy on every source file (slow); fails on a finding
 	@mkdir -p build; cmake --preset tidy > build/tidy.log 2>&1 || { cat build/tidy.log; exit 1; }
-	@git ls-files 'hpm/*.cpp' 'apps/*.cpp' | xargs -n 1 -P $(JOBS) clang-tidy -p build/tidy --quiet \
-	  --extra-arg=-include --extra-arg=$(CURDIR)/cmake/precompiled.h
+	@command -v clang-tidy > /dev/null || { echo "tidy: clang-tidy is missing: apt-get install clang-tidy"; exit 1; }
+	@status=0; look() { xargs -n 1 -P $(JOBS) clang-tidy -p build/tidy --quiet --extra-arg=-include --extra-arg="$(CURDIR)/$$1" || status=1; }; \
+	  git ls-files 'hpm/*.cpp' 'apps/*.cpp' > build/tidy.files; look cmake/precompiled.h < build/tidy.files; \
+	  git ls-files 'python/src/*.cpp' > build/tidy.files; look python/src/precompiled.h < build/tidy.files; exit $$status
 
 clean:  ## remove every build folder; .venv and runs stay
 	rm -rf build

@@ -19,7 +19,13 @@ install(EXPORT hpm-targets NAMESPACE hpm:: DESTINATION ${hpm_package})
 export(EXPORT hpm-targets NAMESPACE hpm:: FILE ${PROJECT_BINARY_DIR}/hpm-targets.cmake)
 configure_package_config_file(cmake/hpm-config.cmake.in ${PROJECT_BINARY_DIR}/hpm-config.cmake
   INSTALL_DESTINATION ${hpm_package})
-write_basic_package_version_file(${PROJECT_BINARY_DIR}/hpm-config-version.cmake COMPATIBILITY SameMinorVersion)
+# What find_package(hpm X.Y) takes is what docs/releases.md promises: before 1.0.0 a minor version may change anything.
+if(PROJECT_VERSION_MAJOR EQUAL 0)
+  set(hpm_compatibility SameMinorVersion)
+else()
+  set(hpm_compatibility SameMajorVersion)
+endif()
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/hpm-config-version.cmake COMPATIBILITY ${hpm_compatibility})
 install(FILES ${PROJECT_BINARY_DIR}/hpm-config.cmake ${PROJECT_BINARY_DIR}/hpm-config-version.cmake
         DESTINATION ${hpm_package})
 install(FILES LICENSE CITATION.cff CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -13,6 +13,11 @@ function(hpm_configure_target target)
                            -fno-omit-frame-pointer)
     target_link_options(${target} PUBLIC -fsanitize=${HPM_SANITIZE})
   endif()
+  if(HPM_COVERAGE)
+    # Threads count too, hence atomic. With more optimisation lines melt into each other.
+    target_compile_options(${target} PRIVATE --coverage -fprofile-update=atomic -O1)
+    target_link_options(${target} PUBLIC --coverage)
+  endif()
   # Its headers are all there is to it, and only our sources need them: linking it would put it into hpm's package.
   target_include_directories(${target} SYSTEM PRIVATE
     $<TARGET_PROPERTY:nlohmann_json::nlohmann_json,INTERFACE_INCLUDE_DIRECTORIES>)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes a surrogate of one's own as TorchScript: FC logits averaged over three temperatures.
 
-    python examples/annealed_surrogate.py annealed.pt
+    .venv/bin/python examples/annealed_surrogate.py annealed.pt
     hpm evaluate --model MODEL --protocol msa --surrogate annealed.pt --allow-torchscript ...
 
 The module's forward gets images x [N,C,H,W] in [0,1], penultimate features z [N,D] and FC logits o [N,K], and gives

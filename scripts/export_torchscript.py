@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Exports a PyTorch model as TorchScript, for hpm to attack, and with --head to attach Hybrid Prototype Mixing to.
 
-    python scripts/export_torchscript.py --module vit.py:make_vit --arguments '{"depth": 4}' \\
+    .venv/bin/python scripts/export_torchscript.py --module vit.py:make_vit --arguments '{"depth": 4}' \\
         --weights vit.pth --head head --input-shape 3,32,32 --to vit.pt
     hpm evaluate --model vit.pt --data cifar10
 

@@ -1,6 +1,6 @@
 """HPM in a training loop of one's own: attach, train, evaluate beside a control, save, judge in the program.
 
-    python examples/python/finetune.py [--images 4000] [--count 200] [--out runs/python]
+    .venv/bin/python examples/python/finetune.py [--images 4000] [--count 200] [--out runs/python]
 
 What `hpm finetune` does, as a loop in PyTorch: adversarial images by PGD on the FC layer, the loss CE(HPM) + .5 CE(FC) in
 the context solo, means that follow by EMA, and a control that trains on the same batches without HPM.

@@ -124,7 +124,7 @@ class ValueParser {
 
  private:
   [[noreturn]] void wrong(const std::string& needed) const {
-    fail_usage("{}: needs {}, but got \"{}\"", where_, needed, text_);
+    fail_usage("{}: needs {}, but got \"{}\"", where_, needed, printable(text_));
   }
   void check_range(double value) const {
     const auto min = field_.rules.min, max = field_.rules.max;
@@ -298,7 +298,7 @@ Field& Fields::known_field(const std::string& name, const std::string& where) {
   const auto dot = name.rfind('.');
   const auto nearest = nearest_name(dot == std::string::npos ? name : name.substr(dot + 1), names);
   const Field* known = nearest.empty() ? nullptr : find(nearest);
-  fail_usage("{}: unknown key \"{}\"{}", where, name,
+  fail_usage("{}: unknown key \"{}\"{}", where, printable(name),
              known ? fmt::format("; the nearest known one is \"{}\" in [{}]", known->name, known->section) : "");
 }
 
@@ -330,7 +330,7 @@ void Fields::read_toml(const std::string& path) {
   }
   const auto where = [&](const toml::node& node) { return fmt::format("{}:{}", path, node.source().begin.line); };
   const auto take = [&](const std::string& name, const toml::node& node) {
-    const auto place = where(node) + ": " + name;
+    const auto place = where(node) + ": " + printable(name);
     std::vector<std::string> parts;
     if (const auto* array = node.as_array())
       for (const auto& element : *array) parts.push_back(toml_text(element, where(node)));

@@ -1,11 +1,22 @@
-// defines: json_text()
+// defines: json_text(), parse_json(), parse_json_object()
 #pragma once
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 #include "hpm/core/text.h"
 
 namespace hpm {
+
+/// Levels of lists and objects in a file. What walks a document by recursion (json_text among others) needs a bound on
+/// its depth, or a file of brackets ends the process.
+inline constexpr int kMostJsonLevels = 64;
+
+/// The one way to read the JSON of a file, which may be a stranger's. Throws Error that names `where` for a text that
+/// is not JSON or has more levels.
+nlohmann::json parse_json(std::string_view text, const std::string& where);
+/// The same for a text that needs to be an object.
+nlohmann::json parse_json_object(std::string_view text, const std::string& where);
 
 /// Whether every string and key of a document is UTF-8.
 template <class Json>

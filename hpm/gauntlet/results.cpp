@@ -157,7 +157,7 @@ std::string gauntlet_json(const std::vector<GauntletResult>& rows) {
 
 std::vector<GauntletResult> read_gauntlet(std::string_view json, const std::string& where) {
   try {
-    const auto all = nlohmann::json::parse(json);
+    const auto all = parse_json(json, where);
     if (all.at("schema") != 1) fail("{}: needs schema 1 of the gauntlet", where);
     return all.at("rows").get<std::vector<GauntletResult>>();
   } catch (const nlohmann::json::exception& error) {

@@ -20,16 +20,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::string_view kChecksum = ",\"crc\":\"";
-
-uint32_t crc(uint32_t before, std::string_view bytes) { return crc32_of(std::as_bytes(std::span(bytes)), before); }
-
-/// {...} -> {...,"crc":"0123abcd"}: the checksum of the line up to there, continued over the bytes of its tensors.
-std::string sealed(std::string line, std::string_view payload) {
-  line.pop_back();
-  return fmt::format("{}{}{:08x}\"}}\n", line, kChecksum, crc(crc(0, line), payload));
-}
-
 int open_file(const std::string& path, int flags) { return ::open(path.c_str(), flags | O_CLOEXEC, 0644); }
 
 /// events.jsonl, or events.3.jsonl of the worker 3.
@@ -123,7 +113,8 @@ void Journal::open(bool resume) {
   if (!resume && (::ftruncate(lines_, 0) != 0 || ::ftruncate(data_, 0) != 0)) fail_to("be emptied");
   recover(fingerprint_);
   if (lines_size_ == 0)
-    append(lines_, sealed(json_text(Json{{"journal", 1}, {"fingerprint", fingerprint_}}), ""), lines_size_);
+    append(lines_, sealed_journal_line(json_text(Json{{"journal", 1}, {"fingerprint", fingerprint_}}), ""),
+           lines_size_);
   if (resume)
     for (const auto& entry : std::filesystem::directory_iterator(folder_))
       if (const auto found = worker_of(entry.path()); found && *found != worker_) other(*found);
@@ -154,35 +145,24 @@ void Journal::recover(const std::string& fingerprint) {
 
 /// False for a line that is broken, or whose tensors are: here the journal was cut off.
 bool Journal::recover_line(std::string_view line, const std::string& fingerprint) {
-  const auto seal = line.rfind(kChecksum);
-  const auto json = Json::parse(line, nullptr, false);
-  if (seal == std::string_view::npos || !json.is_object()) return false;
   if (lines_size_ == 0) {
-    if (sealed(std::string(line.substr(0, seal)) + "}", "") != std::string(line) + "\n") return false;
-    if (json.value("fingerprint", "") != fingerprint)
+    const auto found = read_journal_head(line);
+    if (found && *found != fingerprint)
       fail("{}: belongs to a run with other settings, data or model; give --overwrite, or another --out", lines_path_);
-    return true;
+    return found.has_value();
   }
-  Piece piece{data_size_, {}};
-  uint64_t bytes = 0;
   try {
-    for (const auto& part : json.at("tensors")) {
-      const auto type = scalar_type_of(part.at("dtype").get<std::string>());
-      piece.parts.push_back({part.at("name"), type.value(), part.at("shape").get<std::vector<int64_t>>()});
-      bytes = bytes + saturating_product(count_of(piece.parts.back().shape), item_size(*type));
-    }
-    const FileSource data(data_path_);
-    if (bytes > data.size() || data_size_ > data.size() - bytes) return false;
-    const auto payload = data.read(data_size_, bytes);
-    if (sealed(std::string(line.substr(0, seal)) + "}", payload.text()) != std::string(line) + "\n") return false;
-    piece.was_there = opening_;
-    if (opening_) piece.earlier_seconds = json.value("seconds", 0.);
-    pieces_[json.at("key").get<std::string>()] = std::move(piece);
-  } catch (const std::exception&) {
+    auto found = read_journal_piece(line, FileSource(data_path_), data_size_);
+    if (!found) return false;
+    pieces_[found->key] = {.offset = data_size_,
+                           .tensors = std::move(found->tensors),
+                           .earlier_seconds = opening_ ? found->seconds : 0,
+                           .was_there = opening_};
+    data_size_ += found->bytes;
+    return true;
+  } catch (const Error&) {  // the file of the tensors is not there
     return false;
   }
-  data_size_ += bytes;
-  return true;
 }
 
 NamedTensors Journal::read(const std::string& key) {
@@ -193,9 +173,9 @@ NamedTensors Journal::read(const std::string& key) {
   const FileSource data(from->data_path_);
   NamedTensors tensors;
   auto offset = found->second.offset;
-  for (const auto& part : found->second.parts) {
-    const auto bytes = count_of(part.shape) * item_size(part.type);
-    tensors.emplace_back(part.name, to_tensor(StoredTensor{part.type, part.shape, data.read(offset, bytes)}));
+  for (const auto& tensor : found->second.tensors) {
+    const auto bytes = tensor.bytes();
+    tensors.emplace_back(tensor.name, to_tensor(StoredTensor{tensor.type, tensor.shape, data.read(offset, bytes)}));
     offset += bytes;
   }
   return tensors;
@@ -208,12 +188,12 @@ void Journal::write(const std::string& key, const NamedTensors& tensors, double 
   for (const auto& [name, tensor] : tensors) {
     const auto stored = to_stored(tensor);
     line["tensors"].push_back({{"name", name}, {"dtype", name_of(stored.type)}, {"shape", stored.shape}});
-    piece.parts.push_back({name, stored.type, stored.shape});
+    piece.tensors.push_back({name, stored.type, stored.shape});
     payload += stored.data.text();
   }
   // Tensors are written before their line, so that a line proves that its tensors are there.
   append(data_, payload, data_size_);
-  append(lines_, sealed(json_text(line), payload), lines_size_);
+  append(lines_, sealed_journal_line(json_text(line), payload), lines_size_);
   pieces_[printable_utf8(key)] = std::move(piece);
   taken_from_[printable_utf8(key)] = worker_;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "hpm/core/text.h"
+#include "hpm/io/journal_line.h"
 #include "hpm/io/tensors.h"
 
 namespace hpm {
@@ -42,14 +43,9 @@ class Journal {
   double earlier_seconds() const { return earlier_seconds_; }
 
  private:
-  struct Part {
-    std::string name;
-    ScalarType type;
-    std::vector<int64_t> shape;
-  };
   struct Piece {
     uint64_t offset = 0;
-    std::vector<Part> parts;
+    std::vector<JournalTensor> tensors;
     mutable double earlier_seconds = 0;  ///< not yet counted
     bool was_there = false;              ///< when the journal was opened
   };

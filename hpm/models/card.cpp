@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "hpm/core/text.h"
 #include "hpm/io/file.h"
 
 namespace hpm {
@@ -12,7 +13,7 @@ void fields(Fields& f, ModelCard& c) {
   f.add("classes", c.classes, "number of classes (0: as the last layer has)", {.min = 0, .max = 1000000});
   f.add("mean", c.mean, "input mean per channel (none: identity)", {.unit = "input range"});
   f.add("std", c.std, "input standard deviation per channel", {.unit = "input range"});
-  f.add("input-shape", c.input, "input shape C,H,W (none: as the data has)");
+  f.add("input-shape", c.input, "input shape C,H,W (none: as the data has)", {.min = 1, .max = 1000000});
   f.add("source", c.source, "where the weights come from");
   f.add("activation", c.activation, "where weights cannot tell: DeepMind's variants (none: silu)",
         {.choices = {"", "relu", "silu"}});
@@ -44,6 +45,15 @@ ModelCard read_card_file(const std::string& path) {
   Fields known;
   fields(known, card);
   known.read_toml(path);
+  return card;
+}
+
+ModelCard card_of_metadata(const std::map<std::string, std::string>& metadata, const std::string& path) {
+  ModelCard card;
+  Fields known;
+  fields(known, card);
+  for (const auto& [key, text] : metadata)
+    if (key.starts_with("model.")) known.set(key, text, Origin::file, path + ": metadata " + printable(key));
   return card;
 }
 

@@ -1,5 +1,6 @@
-// defines: ModelCard, completed(), read_card(), read_card_file(), write_card(), card_path()
+// defines: ModelCard, completed(), read_card(), read_card_file(), card_of_metadata(), write_card(), card_path()
 #pragma once
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,6 +31,9 @@ std::string card_path(const std::string& checkpoint);
 std::optional<ModelCard> read_card(const std::string& checkpoint);
 /// Reads a card. Unknown keys and impossible values are errors with file and line.
 ModelCard read_card_file(const std::string& path);
+/// What the metadata of a checkpoint say under "model.arch" and so on; other keys are left alone. The same errors, with
+/// the checkpoint's `path`.
+ModelCard card_of_metadata(const std::map<std::string, std::string>& metadata, const std::string& path);
 /// None is written beside a device or a FIFO.
 void write_card(const std::string& checkpoint, const ModelCard& card);
 

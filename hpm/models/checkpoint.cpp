@@ -49,6 +49,8 @@ bool has_imagenet_stem(const NamedTensors& tensors) {
 Shape input_shape_of(const ModelCard& card, const Shape& data_shape, const NamedTensors& tensors, Notes& notes) {
   if (!card.input.empty()) {
     require(card.input.size() == 3, "input-shape: needs C,H,W, but got {} numbers", card.input.size());
+    for (const double size : card.input)
+      require(size == std::floor(size), "input-shape: needs whole numbers C,H,W, but got {}", size);
     return {card.input.begin(), card.input.end()};
   }
   if (!data_shape.empty()) return data_shape;
@@ -61,15 +63,6 @@ Shape input_shape_of(const ModelCard& card, const Shape& data_shape, const Named
   notes.push_back(
       fmt::format("input shape [{},{},{}] assumed from the first layer (--input-shape)", channels, size, size));
   return {channels, size, size};
-}
-
-ModelCard card_of_metadata(const std::map<std::string, std::string>& metadata, const std::string& path) {
-  ModelCard card;
-  Fields known;
-  fields(known, card);
-  for (const auto& [key, text] : metadata)
-    if (key.starts_with("model.")) known.set(key, text, Origin::file, path + ": metadata " + key);
-  return card;
 }
 
 bool has_normalisation(const ModelCard& card) { return !card.mean.empty() || !card.std.empty(); }

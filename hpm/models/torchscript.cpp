@@ -229,7 +229,7 @@ std::string torchscript_program(const std::string& architecture, const std::stri
 void require_features(const Classifier& classifier, std::string_view caller) {
   require(!classifier.is_black_box(),
           "{}: HPM needs the penultimate features and the last linear layer behind them, but {} gives logits alone. "
-          "Export it with both:\n  python scripts/export_torchscript.py --module FILE.py:FACTORY --weights FILE "
+          "Export it with both:\n  python3 scripts/export_torchscript.py --module FILE.py:FACTORY --weights FILE "
           "--head NAME_OF_LAST_LINEAR --input-shape {} --to FILE.pt",
           caller, classifier.info().file.empty() ? classifier.info().architecture : classifier.info().file,
           fmt::join(classifier.info().input_shape, ","));

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "hpm/core/error.h"
-#include "hpm/core/text.h"
+#include "hpm/core/json_impl.h"
 #include "hpm/io/file.h"
 #include "hpm/io/safetensors.h"
 #include "hpm/report/analysis_impl.h"
@@ -46,13 +46,7 @@ namespace {
 
 std::string read_text(const std::filesystem::path& path) { return std::string(read_file(path.string()).text()); }
 
-nlohmann::json parse_json(const std::filesystem::path& path) {
-  try {
-    return nlohmann::json::parse(read_text(path));
-  } catch (const nlohmann::json::exception& error) {
-    fail("{}: is not JSON ({})", path.string(), error.what());
-  }
-}
+nlohmann::json read_json(const std::filesystem::path& path) { return parse_json(read_text(path), path.string()); }
 
 /// gallery.safetensors: "original" and "adversarial", float32 [G,C,H,W].
 GalleryImages read_gallery(const std::string& path) {
@@ -194,12 +188,12 @@ RunFiles read_run(const std::string& directory) {
   if (!analysis && !std::filesystem::exists(root / "results.json") && std::filesystem::exists(root / "events.jsonl"))
     fail("{}: the run is not finished; its own command with --resume goes on with it", directory);
   RunFiles out{.directory = directory,
-               .results = parse_json(root / (analysis ? "analysis.json" : "results.json")),
+               .results = read_json(root / (analysis ? "analysis.json" : "results.json")),
                .environment = {},
                .config = {},
                .gallery = {}};
   while (out.directory.size() > 1 && out.directory.back() == '/') out.directory.pop_back();
-  if (std::filesystem::exists(root / "environment.json")) out.environment = parse_json(root / "environment.json");
+  if (std::filesystem::exists(root / "environment.json")) out.environment = read_json(root / "environment.json");
   if (std::filesystem::exists(root / "config.toml")) out.config = read_text(root / "config.toml");
   const auto gallery = root / "gallery.safetensors";
   if (std::filesystem::exists(gallery)) out.gallery = read_gallery(gallery.string());

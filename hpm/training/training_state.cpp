@@ -35,7 +35,7 @@ Json to_json(const EpochReport& e) {
   return j;
 }
 
-EpochReport report_of(const Json& j) {
+EpochReport report_of(const nlohmann::json& j) {
   EpochReport e{.epoch = j.at("epoch"),
                 .loss = j.at("loss"),
                 .adversarial_accuracy = j.at("adversarial_accuracy"),
@@ -59,7 +59,7 @@ Json to_json(const TrainingProgress& p) {
   return j;
 }
 
-TrainingProgress progress_of(const Json& j) {
+TrainingProgress progress_of(const nlohmann::json& j) {
   TrainingProgress p{
       .epoch = j.at("epoch"), .step = j.at("step"), .seconds = j.at("seconds"), .averaged = j.at("averaged")};
   for (const auto& e : j.at("history")) p.history.push_back(report_of(e));
@@ -102,7 +102,8 @@ TrainingState read_state(const std::string& path, const Settings& settings) {
   };
   try {
     Settings stored;
-    const auto settings_json = Json::parse(metadata("settings")), order = Json::parse(metadata("order"));
+    const auto json = [&](const std::string& key) { return parse_json(metadata(key), path + ": metadata " + key); };
+    const auto settings_json = json("settings"), order = json("order");
     for (auto s = settings_json.begin(); s != settings_json.end(); ++s)
       stored[s.key()] = {s->at("value").get<std::string>(), s->at("default").get<bool>()};
     require_same(path, stored, settings);
@@ -115,7 +116,7 @@ TrainingState read_state(const std::string& path, const Settings& settings) {
       state.tensors.emplace_back(name, by_name[name]);
     }
     if (checksum(state.tensors) != metadata("crc32")) fail("{}: its tensors do not have their checksum", path);
-    state.progress = progress_of(Json::parse(metadata("progress")));
+    state.progress = progress_of(json("progress"));
     state.progress.loss_sum = by_name.at("loss_sum"), state.progress.correct_sum = by_name.at("correct_sum");
     return state;
   } catch (const Json::exception& error) {

@@ -169,6 +169,19 @@ TEST(FingerprintTest, NamesEachSettingThatDiffers) {
   EXPECT_EQ(message.find("--steps"), std::string::npos) << message;
 }
 
+TEST(FingerprintTest, RefusesAFileThatIsNoneAndSaysWhatToDo) {
+  test::TemporaryFolder folder;
+  Fingerprint settings;
+  settings.set("--seed", "0");
+  const std::string deep = "{\"--seed\": " + std::string(200000, '[') + std::string(200000, ']') + "}";
+  for (const auto& text : {deep, std::string("[]"), std::string("{")}) {
+    std::ofstream(folder / "fingerprint.json") << text;
+    const auto message = test::message_of<Error>([&] { settings.require_same(folder.path); });
+    EXPECT_NE(message.find("fingerprint.json: "), std::string::npos) << message;
+    EXPECT_TRUE(message.ends_with("give --overwrite, or another --out")) << message;
+  }
+}
+
 /// A model without a head, attacked through other networks.
 class PlainMsa : public test::MsaFixture {
  protected:

@@ -2,8 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include "hpm/core/error.h"
+#include "support/support.h"
+
 namespace hpm {
 namespace {
+
+using test::message_of;
 
 /// A shard of `n` images from `first` on, all right and none broken.
 Shard shard(int64_t first, int64_t n) {
@@ -16,6 +21,25 @@ Shard shard(int64_t first, int64_t n) {
   r.contexts = {r.first};
   r.contexts[0].context = "joint";
   return s;
+}
+
+TEST(Merge, ReadsShardsAndNamesTheFileThatIsNone) {
+  const auto whole = results_text(shard(5, 3).results);
+  const auto read = parse_shard("a", whole, R"({"--eps": "0.1", "--steps": 10})");
+  EXPECT_EQ(read.indices(), (std::vector<int64_t>{5, 6, 7}));
+  EXPECT_EQ(read.settings.at("--eps"), "0.1");
+  EXPECT_EQ(read.settings.at("--steps"), "10");
+  const auto message = [](const std::string& results, const std::string& settings) {
+    return message_of<Error>([&] { parse_shard("a", results, settings); });
+  };
+  const std::string deep = std::string(200000, '[') + std::string(200000, ']');
+  EXPECT_NE(message(whole, "{\"--eps\": " + deep + "}").find("a/fingerprint.json: needs JSON of at most 64 levels"),
+            std::string::npos);
+  EXPECT_EQ(message(whole, "[]"), "a/fingerprint.json: needs a JSON object, but holds array");
+  // A file of 30 bytes takes no memory for as many images as it claims.
+  EXPECT_EQ(
+      message(R"({"schema": 1, "n": 100000000})", "{}"),
+      "a/results.json: needs \"clean_correct\" for each of its 100000000 images, but has 0; was the run finished?");
 }
 
 TEST(Merge, FiguresOfTheBatchAreThoseOfAllShardsByTheirImages) {

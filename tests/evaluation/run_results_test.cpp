@@ -191,8 +191,43 @@ TEST(RunResults, ThatDoNotFitAreRefusedWithFileAndField) {
   EXPECT_EQ(message("/contexts/0/control/p", "small"),
             "run/results.json: contexts[0]: control: \"p\" needs a number, but holds \"small\"");
   EXPECT_EQ(message("/robust/1", 2), "run/results.json: \"robust\" needs flags of 0 and 1, but holds [1,2,0,0]");
-  EXPECT_EQ(message("/labels/0", -1), "run/results.json: \"labels\" needs classes from 0, but holds -1");
+  EXPECT_EQ(message("/labels/0", -1), "run/results.json: \"labels\" needs a number from 0 to 999999, but holds -1");
   EXPECT_NE(message_of<Error>([] { read_results("{", "x.json"); }).find("x.json: is not JSON"), std::string::npos);
+}
+
+TEST(RunResults, OfMoreThanAnyEvaluationHasAreRefusedBeforeMemoryIsTaken) {
+  const auto message = [](const char* place, const nlohmann::json& value) {
+    auto json = nlohmann::json::parse(results_text(full()));
+    json[nlohmann::json::json_pointer(place)] = value;
+    return message_of<Error>([&] { read_results(json.dump(), "x.json"); });
+  };
+  const int64_t huge = 1'000'000'000'000'000'000;
+  EXPECT_EQ(message("/n", huge), "x.json: \"n\" needs an integer from -10^15 to 10^15, but holds 1000000000000000000");
+  EXPECT_EQ(message("/n", 1'000'000'000), "x.json: \"n\" needs a number from 1 to 100000000, but holds 1000000000");
+  EXPECT_EQ(message("/n", 0), "x.json: \"n\" needs a number from 1 to 100000000, but holds 0");
+  EXPECT_EQ(message("/borderline", -huge),
+            "x.json: \"borderline\" needs an integer from -10^15 to 10^15, but holds -1000000000000000000");
+  EXPECT_EQ(message("/borderline", 18446744073709551615u).find("x.json: \"borderline\" needs an integer from"), 0u);
+  EXPECT_EQ(message("/seed", -1), "x.json: \"seed\" needs an integer from 0, but holds -1");
+  EXPECT_EQ(message("/model_info/classes", 1'000'000'000),
+            "x.json: \"model_info.classes\" needs a number from 0 to 1000000, but holds 1000000000");
+  EXPECT_EQ(message("/first_index", -1),
+            "x.json: \"first_index\" needs a number from 0 to 1000000000000, but holds -1");
+  EXPECT_EQ(message("/indices/3", -1), "x.json: \"indices\" needs a number from 0 to 1000000000000, but holds -1");
+  EXPECT_EQ(message("/indices", {3, 1}), "x.json: \"indices\" needs one value for each of the 4 images, but has 2");
+  EXPECT_EQ(message("/attacks/0/robust", {1}),
+            "x.json: attacks[0]: \"robust\" needs one value for each of the 4 images, but has 1");
+  EXPECT_EQ(message("/base/wins", 1'000'000'000),
+            "x.json: base: \"wins\" and \"losses\" need to be of the 4 images, but are 1000000000 and 1");
+  EXPECT_EQ(message("/contexts/1/control/losses", -1),
+            "x.json: contexts[1]: control: \"wins\" and \"losses\" need to be of the 4 images, but are 2 and -1");
+}
+
+TEST(RunResults, NestedBeyondAnyStackAreRefused) {
+  const std::string deep = std::string(200000, '[') + std::string(200000, ']');
+  for (const auto& text : {deep, "{\"schema\": 1, \"n\": 1, \"config\": " + deep + "}"})
+    EXPECT_NE(message_of<Error>([&] { read_results(text, "x.json"); }).find("x.json: needs JSON of at most 64 levels"),
+              std::string::npos);
 }
 
 TEST(RunResults, HaveTheSchemaThatIsCommitted) {

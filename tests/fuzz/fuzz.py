@@ -1,10 +1,11 @@
 """Builds the libFuzzer programs with address and undefined-behaviour sanitizers and runs them, one after another.
 
-    python3 tests/fuzz/fuzz.py [--seconds 600] [--targets pickle,zip] [--work build/fuzz] [--minimise]
+    python3 tests/fuzz/fuzz.py [--seconds 600] [--targets pickle,zip] [--work build/fuzz] [--minimise | --seeds]
 
 Each starts from the committed corpus and the files of tests/io/make_broken.py, and goes on from where the last run ended
 (WORK/corpus). A finding ends the run with status 1 and stays in WORK/findings. --minimise only packs a small corpus with
-the same coverage into tests/fuzz/corpus.
+the same coverage into tests/fuzz/corpus. --seeds packs the script's own files there, as the first corpus of a new target;
+it needs no clang.
 Needs clang 14 or newer with its sanitizers: apt-get install clang-14 libclang-rt-14-dev (CXX names another one).
 """
 import argparse
@@ -22,25 +23,33 @@ LIMITS = ["-max_len=20000", "-timeout=20", "-rss_limit_mb=2048", "-malloc_limit_
 
 
 def build(work):
-    compiler = os.environ.get("CXX", "clang++-14")
-    if not shutil.which(compiler):
-        sys.exit(f"fuzz: {compiler} is missing: apt-get install clang-14 libclang-rt-14-dev (CXX names another clang)")
+    known = [os.environ["CXX"]] if "CXX" in os.environ else ["clang++-14", "clang++", *(f"clang++-{n}" for n in range(15, 25))]
+    compiler = next(filter(shutil.which, known), None)
+    if not compiler:
+        sys.exit(f"fuzz: {known[0]} is missing: apt-get install clang-14 libclang-rt-14-dev (CXX names another clang)")
     subprocess.run(["cmake", "-S", HERE / "libfuzzer", "-B", work, "-G", "Ninja", f"-DCMAKE_CXX_COMPILER={compiler}"],
                    check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["cmake", "--build", work], check=True, stdout=subprocess.DEVNULL)
 
 
-def seed(work):
-    """The starting points, in WORK/corpus/<target>."""
+def make_seeds(work, place):
+    """The script's files, in WORK/<place>/<target>."""
     made = work / "made"
     shutil.rmtree(made, ignore_errors=True)
     subprocess.run([sys.executable, HERE.parent / "io/make_broken.py", made], check=True)
     for target in TARGETS:
-        folder = work / "corpus" / target
+        folder = work / place / target
         folder.mkdir(parents=True, exist_ok=True)
         for path in (made / target).rglob("*"):  # a fuzzer cuts and flips by itself
             if path.is_file() and path.stat().st_size <= 20000 and not re.search(r"cut-at-|\.byte-", path.name):
                 shutil.copy(path, folder / f"made-{path.name}"[:200])
+
+
+def seed(work):
+    """The starting points, in WORK/corpus/<target>."""
+    make_seeds(work, "corpus")
+    for target in TARGETS:
+        folder = work / "corpus" / target
         packed = HERE / "corpus" / f"{target}.zip"
         if packed.exists():
             zipfile.ZipFile(packed).extractall(folder)
@@ -63,16 +72,11 @@ def fuzz(work, target, seconds):
     return run.returncode
 
 
-def minimise(work, target, limit=45000):
-    """The smallest files first that keep the coverage, up to `limit` bytes packed."""
-    small = work / "minimised" / target
-    shutil.rmtree(small, ignore_errors=True)
-    small.mkdir(parents=True)
-    subprocess.run([work / f"fuzz_{target}", "-merge=1", *LIMITS[:4], small, work / "corpus" / target], check=True,
-                   stderr=subprocess.DEVNULL)
+def pack(target, folder, limit=45000):
+    """The smallest files of a folder first, up to `limit` bytes packed, as the committed corpus."""
     (HERE / "corpus").mkdir(exist_ok=True)
     packed = HERE / "corpus" / f"{target}.zip"
-    names = sorted(small.iterdir(), key=lambda p: (p.stat().st_size, p.name))
+    names = sorted(folder.iterdir(), key=lambda p: (p.stat().st_size, p.name))
     kept = 0
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as out:
         for i, path in enumerate(names):
@@ -85,16 +89,33 @@ def minimise(work, target, limit=45000):
     print(f"{target}: {kept} of {len(names)} files, {packed.stat().st_size} bytes")
 
 
+def minimise(work, target):
+    """Packs files that keep the coverage."""
+    small = work / "minimised" / target
+    shutil.rmtree(small, ignore_errors=True)
+    small.mkdir(parents=True)
+    subprocess.run([work / f"fuzz_{target}", "-merge=1", *LIMITS[:4], small, work / "corpus" / target], check=True,
+                   stderr=subprocess.DEVNULL)
+    pack(target, small)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--seconds", type=int, default=600, help="for each target")
     p.add_argument("--targets", default=",".join(TARGETS))
     p.add_argument("--work", type=pathlib.Path, default=HERE.parent.parent / "build/fuzz")
     p.add_argument("--minimise", action="store_true")
+    p.add_argument("--seeds", action="store_true")
     a = p.parse_args()
     targets = a.targets.split(",")
     if unknown := set(targets) - set(TARGETS):
         sys.exit(f"fuzz: unknown targets {', '.join(unknown)}; known are {', '.join(TARGETS)}")
+    if a.seeds:
+        shutil.rmtree(a.work / "seeds", ignore_errors=True)
+        make_seeds(a.work, "seeds")
+        for target in targets:
+            pack(target, a.work / "seeds" / target)
+        return
     build(a.work)
     for target in [t for t in targets if not (a.work / f"fuzz_{t}").exists()]:
         print(f"{target}: not built, its library is missing (scripts/setup installs it)")

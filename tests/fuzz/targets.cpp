@@ -4,17 +4,21 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <memory>
 #include <stdexcept>
 
 #include "hpm/data/cifar.h"
 #include "hpm/data/idx.h"
+#include "hpm/evaluation/results/run_results.h"
+#include "hpm/evaluation/run/merge.h"
 #include "hpm/io/archive.h"
 #include "hpm/io/file.h"
 #include "hpm/io/gzip.h"
 #include "hpm/io/image.h"
 #include "hpm/io/image_impl.h"
+#include "hpm/io/journal_line.h"
 #include "hpm/io/mat.h"
 #include "hpm/io/npy.h"
 #include "hpm/io/npz.h"
@@ -115,6 +119,62 @@ void mat(Input bytes) { read_mat(MemorySource("fuzz.mat", bytes), {"X", "y"}, 1 
 
 void image(Input bytes) { decode_image(MemorySource("fuzz.image", bytes)); }
 
+std::string_view text_of(Input bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+
+// What was read is written, and read again to the same text.
+void results(Input bytes) {
+  const auto text = results_text(read_results(text_of(bytes), "fuzz.results.json"));
+  if (results_text(read_results(text, "fuzz.results.json")) != text)
+    throw std::logic_error("results change their text");
+}
+
+/// How much of the lines the journal of a run reads; the rest is cut off.
+size_t whole_lines(std::string_view lines, const ByteSource& data) {
+  size_t done = 0, offset = 0;
+  for (size_t end; (end = lines.find('\n', done)) != std::string_view::npos; done = end + 1) {
+    const auto line = lines.substr(done, end - done);
+    parse_journal_line(line);  // also behind a wrong checksum, of which a fuzzer guesses none
+    if (done == 0 && !read_journal_head(line)) break;
+    if (done == 0) continue;
+    const auto piece = read_journal_piece(line, data, offset);
+    if (!piece) break;
+    for (const auto& tensor : piece->tensors) {
+      if (StoredTensor{tensor.type, tensor.shape, data.read(offset, tensor.bytes())}.count() != count_of(tensor.shape))
+        throw std::logic_error("a tensor without all its values");
+      offset += tensor.bytes();
+    }
+  }
+  return done;
+}
+
+// The lines, a byte 0, the bytes of the tensors. A journal is never refused: it ends at its first broken line.
+void journal(Input bytes) {
+  const auto text = text_of(bytes);
+  const auto lines = text.substr(0, text.find('\0'));
+  const MemorySource data("fuzz.bin", bytes.subspan(std::min(lines.size() + 1, bytes.size())));
+  const auto read = whole_lines(lines, data);
+  if (lines.empty() || read < lines.size()) fail("fuzz.jsonl: the journal is broken (at byte {})", read);
+}
+
+// results.json and fingerprint.json of one shard, then of another, with a byte 30 between them.
+void merge(Input bytes) {
+  std::array<std::string_view, 4> texts;
+  auto rest = text_of(bytes);
+  for (auto& text : texts) {
+    text = rest.substr(0, rest.find('\x1e'));
+    rest.remove_prefix(std::min(text.size() + 1, rest.size()));
+  }
+  const auto merged =
+      merge_shards({parse_shard("fuzz.1", texts[0], texts[1]), parse_shard("fuzz.2", texts[2], texts[3])});
+  results_text(merged.results);
+}
+
+// What the metadata of a checkpoint say of its model.
+void card_keys(Input bytes) {
+  const MemorySource source("fuzz.safetensors", bytes);
+  card_of_metadata(read_safetensors(source).metadata, source.name());
+}
+
 }  // namespace
 
 const std::vector<FuzzTarget>& fuzz_targets() {
@@ -130,6 +190,10 @@ const std::vector<FuzzTarget>& fuzz_targets() {
       {"card", card, kPath, ""},
       {"gzip", gzip, kPath},
       {"mat", mat},
+      {"results", results, "fuzz.", ""},
+      {"journal", journal},
+      {"merge", merge, "fuzz.", ""},
+      {"card_keys", card_keys, "fuzz.", ""},
   };
   static const std::vector<FuzzTarget> all = [] {
     auto targets = table;

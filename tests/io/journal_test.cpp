@@ -72,6 +72,26 @@ TEST(Journal, DropsPiecesWhoseBytesAreWrongOrMissing) {
   }
 }
 
+TEST(Journal, IsCutOffAtALineThatIsSealedButHostile) {
+  const auto tensors = [](const std::string& shape) {
+    return R"({"key":"bad","seconds":1,"tensors":[{"name":"a","dtype":"uint8","shape":)" + shape + "}]}";
+  };
+  const std::string deep = std::string(200000, '[') + std::string(200000, ']');
+  // Their bytes are 2^64 together, which would be none.
+  const std::string most = R"({"name":"a","dtype":"uint8","shape":[9223372036854775807]},)";
+  const auto wraps = R"({"key":"bad","tensors":[)" + most + most + R"({"name":"a","dtype":"uint8","shape":[2]}]})";
+  for (const auto& line : {wraps, tensors(deep), "{\"key\":" + deep + "}", tensors("[-1]"), tensors("[-2,-2]"),
+                           tensors("[2.5]"), tensors("[18446744073709551615]"), tensors("[9223372036854775807,3]"),
+                           tensors("[0,4611686018427387904,8]"), tensors("\"4\""), std::string(R"({"key":"bad"})")}) {
+    test::TemporaryFolder folder;
+    Journal(folder.path, "print", false).write("good", piece(3));
+    std::ofstream(folder / "events.jsonl", std::ios::app) << sealed_journal_line(line, "");
+    Journal again(folder.path, "print", true);
+    EXPECT_EQ(again.size(), 1u) << line.substr(0, 200);
+    EXPECT_TRUE(find_tensor(again.read("good"), "flags").equal(piece(3)[0].second));
+  }
+}
+
 TEST(Journal, OfAnotherRunIsRefused) {
   test::TemporaryFolder folder;
   Journal(folder.path, "one", false).write("piece", piece(3));

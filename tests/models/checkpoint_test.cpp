@@ -192,6 +192,19 @@ TEST_F(CheckpointTest, FoldedModelPredictsAsTheReferenceContextFromTheOriginalAr
   EXPECT_FALSE(at::equal(plain.weight(), model.weight())) << "the original keeps its own layer";
 }
 
+TEST_F(CheckpointTest, MetadataThatDescribeNoModelAreRefusedWithTheirKey) {
+  const auto refused = [&](const std::string& key, const std::string& text) {
+    const auto path = save(model.state(), {{"model.arch", kStack}, {key, text}});
+    return message_of<Error>([&] { load_model(path); });
+  };
+  EXPECT_NE(refused("model.classes", "ten").find("model.safetensors: metadata model.classes: needs a whole number"),
+            std::string::npos);
+  for (const char* shape : {"1e300,1,1", "0,16,16", "-3,16,16", "3.5,16,16", "nan,1,1"})
+    EXPECT_NE(refused("model.input-shape", shape).find("input-shape: needs "), std::string::npos) << shape;
+  EXPECT_LT(refused("model." + std::string(20000, 'x'), "1").size(), 3000u) << "a sentence shows little of a long key";
+  EXPECT_LT(refused("model.classes", std::string(20000, '9')).size(), 3000u);
+}
+
 TEST_F(CheckpointTest, NanFeaturesAreAnErrorThatNamesTheLayer) {
   HpmModel broken{model.clone(), std::nullopt};
   broken.classifier.state()[4].second.fill_(std::nan(""));

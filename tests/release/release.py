@@ -28,8 +28,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         clone, out = Path(folder) / "clone", Path(folder) / "dist"
         assert run("git", "clone", "-q", str(source), str(clone)).returncode == 0
-        # What is tested is the script of this tree.
-        (clone / "scripts/release").write_bytes((source / "scripts/release").read_bytes())
+        # What is tested are the script and the Makefile of this tree.
+        for name in ("scripts/release", "Makefile"):
+            (clone / name).write_bytes((source / name).read_bytes())
         for setting in ("user.name", "user.email"):
             run("git", "config", setting, "test", cwd=clone)
 
@@ -47,6 +48,7 @@ def main():
         lists.write_text(re.sub(r"project\(hpm VERSION [0-9.]+", "project(hpm VERSION 9.9.9", lists.read_text()))
         assert "changes that no commit holds" in release("9.9.9").stderr
         commit("the version")
+        assert 'scripts/release "9.9.9" --tag' in run("make", "-n", "release", cwd=clone).stdout, "make takes the version of CMakeLists.txt"
         assert "no section" in release("9.9.9").stderr
         log = clone / "CHANGELOG.md"
         log.write_text(log.read_text().replace("## [Unreleased]", "## [Unreleased]\n\n## [9.9.9] - 2030-01-02\n\n### Added\n\n- A line of the test.\n", 1))

@@ -268,6 +268,27 @@ TEST(Page, OfABrokenRunDirectoryIsAClearErrorAndLeavesTheOldReport) {
   EXPECT_TRUE(contains(test::message_of<Error>([&] { read_run("/no/such"); }), "/no/such: needs a run directory"));
 }
 
+TEST(Page, OfAHostileRunDirectoryNamesTheFileAndDoesNotCrash) {
+  const test::TemporaryFolder folder;
+  const std::string deep = std::string(200000, '[') + std::string(200000, ']');
+  const auto message = [&] {
+    return test::message_of<Error>([&] { write_report({folder.path.string()}, (folder / "report.html").string()); });
+  };
+  test::write_sample(test::sample_run("hpm"), folder.path);
+  auto results = test::read_json(folder / "results.json");
+  test::write_text(folder / "environment.json", "{\"cpu\": " + deep + "}");
+  EXPECT_TRUE(contains(message(), "environment.json: needs JSON of at most 64 levels")) << message();
+  std::filesystem::remove(folder / "environment.json");
+  results["model_info"]["classes"] = 1'000'000'000'000;
+  test::write_text(folder / "results.json", results.dump());
+  EXPECT_TRUE(contains(message(), "results.json: \"model_info.classes\" needs a number from 0 to 1000000"))
+      << message();
+  results["model_info"]["classes"] = 10, results["config"] = "here";
+  auto text = results.dump();
+  test::write_text(folder / "results.json", text.replace(text.find("\"here\""), 6, deep));
+  EXPECT_TRUE(contains(message(), "results.json: needs JSON of at most 64 levels")) << message();
+}
+
 TEST(Html, EscapesMarkupControlCharactersAndBrokenUtf8) {
   EXPECT_EQ(escape_html("<a href=\"x\">&'"), "&lt;a href=&quot;x&quot;&gt;&amp;&#39;");
   EXPECT_EQ(escape_html("a\x01\xff\xc3(\xed\xa0\x80z"), "a�\\xFF\\xC3(\\xED\\xA0\\x80z");

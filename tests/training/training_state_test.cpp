@@ -135,6 +135,19 @@ TEST_F(States, TwoDamagedStatesAreAnError) {
   EXPECT_NE(message_of<Error>([&] { resumed(monitor); }).find("--overwrite"), std::string::npos);
 }
 
+TEST_F(States, AStateWhoseMetadataAreNestedTooDeeplyIsDamaged) {
+  const std::string deep = std::string(200000, '[') + std::string(200000, ']');
+  for (const auto* name : {"state.safetensors", "state.previous.safetensors"}) {
+    auto file = read_checkpoint(path(name));
+    file.metadata["progress"] = deep;
+    write_safetensors(path(name), file.tensors, file.metadata);
+  }
+  Stopper monitor(1000);
+  const auto message = message_of<Error>([&] { resumed(monitor); });
+  EXPECT_NE(message.find("state.safetensors: metadata progress: needs JSON of at most 64 levels"), std::string::npos)
+      << message;
+}
+
 TEST_F(States, OtherSettingsAreNamedAndNewOptionsAtTheirDefaultsAreNot) {
   options_.settings["new-option"] = {"0", true};
   options_.settings["lr"].value = "0.1";

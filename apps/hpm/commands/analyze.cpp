@@ -1,15 +1,11 @@
-#include <nlohmann/json.hpp>
-
 #include "commands/commands.h"
 #include "cost.h"
 #include "hpm/core/error.h"
-#include "hpm/core/json_impl.h"
 #include "hpm/evaluation/analysis/analysis_results.h"
 #include "hpm/evaluation/analysis/analysis_summary.h"
 #include "hpm/evaluation/checks/input_warnings.h"
 #include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/evaluation/run/shared_run.h"
-#include "hpm/io/file.h"
 #include "options.h"
 #include "outputs.h"
 #include "workers.h"
@@ -143,8 +139,7 @@ int analyze(const Arguments& arguments) {
     AnalysisInput input{model, data, images.y, index, threat, options, analysis};
     input.first_index = o.data.first, input.indices_given = !o.data.indices.empty();
     input.config = line.fields.json();
-    input.started =
-        nlohmann::json::parse(std::string(read_file(run.file("environment.json")).text())).value("started", "");
+    input.started = run.environment("started");
     write_analysis(run, input);
     const bool reported = write_run_report(run, RunKind::study);
     if (line.json) fmt::print("{}", analysis_json(input));

@@ -14,6 +14,14 @@ namespace {
 
 std::string path_in(const std::string& folder) { return folder + "/fingerprint.json"; }
 
+nlohmann::json read_kept(const std::string& folder) {
+  try {
+    return parse_json_object(read_file(path_in(folder)).text(), path_in(folder));
+  } catch (const Error& error) {
+    fail("{}; give --overwrite, or another --out", error.what());
+  }
+}
+
 std::string shown(const std::string& value) { return value.empty() ? "not given" : value; }
 
 }  // namespace
@@ -41,8 +49,7 @@ void Fingerprint::add_model(const std::string& whose, const Classifier& classifi
 
 void Fingerprint::require_same(const std::string& folder, NewOptions new_options) const {
   if (!std::filesystem::exists(path_in(folder))) return;
-  const auto kept = nlohmann::json::parse(read_file(path_in(folder)).text(), nullptr, false);
-  if (!kept.is_object()) fail("{}: is no JSON object; give --overwrite, or another --out", path_in(folder));
+  const auto kept = read_kept(folder);
   std::map<std::string, std::pair<std::string, std::string>> both;  // then and now
   for (const auto& [name, value] : kept.items())
     both[name].first = value.is_string() ? value.get<std::string>() : json_text(value);

@@ -130,6 +130,9 @@ class JsonFieldReader {
   }
 
  private:
+  // Counts are added up, over a run's attacks and over merged runs: so far below what 64 bits hold.
+  static constexpr int64_t kMost = 1'000'000'000'000'000;
+
   const Json* find(const char* name) const {
     const auto found = json_.find(name);
     return found == json_.end() || found->is_null() ? nullptr : &*found;
@@ -154,9 +157,11 @@ class JsonFieldReader {
   void convert(const Json& v, const char* name, int64_t& out, const std::string&) const {
     if (!v.is_number_integer()) wrong(name, "an integer");
     out = v.get<int64_t>();
+    const bool wraps = v.is_number_unsigned() && v.get<uint64_t>() > uint64_t{kMost};
+    if (wraps || out < -kMost || out > kMost) wrong(name, "an integer from -10^15 to 10^15");
   }
   void convert(const Json& v, const char* name, uint64_t& out, const std::string&) const {
-    if (!v.is_number_integer()) wrong(name, "an integer");
+    if (!v.is_number_integer() || (!v.is_number_unsigned() && v.get<int64_t>() < 0)) wrong(name, "an integer from 0");
     out = v.get<uint64_t>();
   }
   void convert(const Json& v, const char* name, int& out, const std::string&) const {

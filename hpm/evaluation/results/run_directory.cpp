@@ -177,4 +177,11 @@ void RunDirectory::write(const std::string& name, const std::string& text) const
   write_file_atomically(file(name), text);
 }
 
+std::string RunDirectory::environment(const std::string& name) const {
+  const auto path = file("environment.json");
+  const auto json = parse_json_object(read_file(path).text(), path);
+  const auto found = json.find(name);
+  return found != json.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
 }  // namespace hpm

@@ -34,6 +34,8 @@ class RunDirectory {
   std::string file(const std::string& name) const { return path_ + "/" + name; }
   const std::string& path() const { return path_; }
   void write(const std::string& name, const std::string& text) const;
+  /// A text of environment.json, which is that of the process that began the run; "" where it has none of that name.
+  std::string environment(const std::string& name) const;
 
  private:
   RunDirectory() = default;

@@ -326,23 +326,44 @@ void take_from_words(BrokenBy& x) {
   x.attack = words.substr(slash == std::string_view::npos ? 0 : slash + 1);
 }
 
+// Beyond these no evaluation goes. Whoever reads results takes memory for as many classes and images.
+constexpr int64_t kMostImages = 100'000'000, kMostClasses = 1'000'000, kLastIndex = 1'000'000'000'000;
+
 void check(const RunResults& x, const std::string& where) {
-  if (x.n < 1) fail("{}: \"n\" needs at least 1 image, but holds {}", where, x.n);
+  const auto within = [&](const char* name, int64_t value, int64_t least, int64_t most) {
+    if (value < least || value > most)
+      fail("{}: \"{}\" needs a number from {} to {}, but holds {}", where, name, least, most, value);
+  };
+  within("n", x.n, 1, kMostImages);
+  within("model_info.classes", x.model_info.classes, 0, kMostClasses);
+  within("first_index", x.first_index, 0, kLastIndex);
+  for (const auto index : x.indices) within("indices", index, 0, kLastIndex);
+  for (const auto label : x.labels) within("labels", label, 0, kMostClasses - 1);
   const auto length = [&](const std::string& place, const char* name, size_t got) {
     if (got != 0 && got != static_cast<size_t>(x.n))
       fail("{}: \"{}\" needs one value for each of the {} images, but has {}", place, name, x.n, got);
   };
+  length(where, "indices", x.indices.size());
   length(where, "labels", x.labels.size());
   length(where, "predictions.clean", x.predictions.clean.size());
   length(where, "predictions.adversarial", x.predictions.adversarial.size());
+  const auto peer = [&](const std::string& place, const std::optional<PairedModel>& other) {
+    if (!other) return;
+    length(place, "robust", other->robust.size());
+    if (other->wins < 0 || other->losses < 0 || other->wins + other->losses > x.n)
+      fail("{}: \"wins\" and \"losses\" need to be of the {} images, but are {} and {}", place, x.n, other->wins,
+           other->losses);
+  };
   const auto flags = [&](const std::string& place, const ContextResult& c) {
     length(place, "clean_correct", c.clean_correct.size());
     length(place, "robust", c.robust.size());
+    peer(place + ": control", c.control);
   };
   flags(where, x.first);
   for (size_t i = 0; i < x.contexts.size(); ++i) flags(fmt::format("{}: contexts[{}]", where, i), x.contexts[i]);
-  for (const auto label : x.labels)
-    if (label < 0 || label > 1000000) fail("{}: \"labels\" needs classes from 0, but holds {}", where, label);
+  peer(where + ": base", x.base);
+  for (size_t i = 0; i < x.attacks.size(); ++i)
+    length(fmt::format("{}: attacks[{}]", where, i), "robust", x.attacks[i].robust.size());
 }
 
 /// Files of earlier versions say it in the reason alone: "needs --base FILE".
@@ -414,11 +435,7 @@ RunResults parse_run_results(const nlohmann::json& json, const std::string& wher
 }
 
 RunResults read_results(std::string_view json, const std::string& where) {
-  try {
-    return parse_run_results(nlohmann::json::parse(json), where);
-  } catch (const nlohmann::json::exception& error) {
-    fail("{}: is not JSON ({})", where, error.what());
-  }
+  return parse_run_results(parse_json(json, where), where);
 }
 
 std::string results_schema() {

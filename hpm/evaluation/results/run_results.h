@@ -258,7 +258,8 @@ struct RunResults {
 std::string results_text(const RunResults& results);
 
 /// The results that a results.json holds, of this version or an earlier one. Throws Error, naming `where` and the
-/// field, for another schema, a field of the wrong type, or flags that are not one an image.
+/// field, for another schema, a field of the wrong type, flags that are not one an image, or more images, classes,
+/// counts or levels of nesting than any evaluation has: the file may be a stranger's.
 RunResults read_results(std::string_view json, const std::string& where);
 
 /// The JSON Schema (draft 2020-12) of results_text(), from the same list of fields.

@@ -1,6 +1,7 @@
 #include "hpm/evaluation/results/statistics.h"
 
-#include "hpm/core/error.h"
+#include <algorithm>
+#include <cmath>
 
 namespace hpm {
 namespace {
@@ -68,13 +69,6 @@ PairedComparison compare_paired(int64_t wins, int64_t losses, int64_t n) {
   c.p = mcnemar(wins, losses);
   c.detectable = smallest_detectable(n, std::max(w + l, 1.) / m);
   return c;
-}
-
-PairedComparison compare_paired(const at::Tensor& a, const at::Tensor& b) {
-  require(a.sizes() == b.sizes() && a.dim() == 1, "compare_paired: needs flags of the same images, but got {} and {}",
-          a.numel(), b.numel());
-  return compare_paired((a & b.logical_not()).sum().item<int64_t>(), (b & a.logical_not()).sum().item<int64_t>(),
-                        a.numel());
 }
 
 }  // namespace hpm

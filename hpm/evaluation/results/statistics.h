@@ -1,9 +1,11 @@
 // defines: ConfidenceInterval, wilson(), standard_error(), binomial_upper(), mcnemar(), PairedComparison,
 // compare_paired(), smallest_detectable()
 #pragma once
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
+
+namespace at {
+class Tensor;
+}
 
 namespace hpm {
 

@@ -1,7 +1,6 @@
 #include "hpm/evaluation/run/evaluate.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "hpm/attacks/quantise.h"
 #include "hpm/core/error.h"
@@ -159,7 +158,7 @@ class ModelRun {
     if (options_.transfer_only) {
       // The peer is only a surrogate here. Its clean accuracy is still checked, because a wrongly normalised peer gives
       // no transfer.
-      evaluation.checks.push_back(accuracy(evaluate_clean(*defence, images_, options_.compute.batch_size)));
+      evaluation.checks.push_back(accuracy(evaluate_clean(*defence, images_, options_.compute.batch_size, work.log)));
       return std::nullopt;
     }
     const AttackedImages on{images_, radii_.front()};
@@ -261,8 +260,7 @@ std::string write_results(const EvaluationInput& input, const EvaluationOptions&
       !at::equal(input.index, at::arange(results.first_index, results.first_index + input.index.numel()));
   results.company_size = options.company, results.company_seed = options.company_seed, results.seed = options.seed;
   results.config = config;
-  results.started =
-      nlohmann::json::parse(std::string(read_file(run.file("environment.json")).text())).value("started", "");
+  results.started = run.environment("started");
   results.base = outcome.base, results.control = outcome.control, results.curve = outcome.curve;
   return write_run(run, results);
 }

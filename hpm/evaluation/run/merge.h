@@ -1,13 +1,15 @@
-// defines: Shard, read_shard(), MergedRun, merge_shards(), write_merged()
+// defines: Shard, parse_shard(), read_shard(), MergedRun, merge_shards(), write_merged()
 #pragma once
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "hpm/evaluation/results/run_directory.h"
 #include "hpm/evaluation/results/run_results.h"
 
 namespace hpm {
+
+class RunDirectory;
 
 /// Images of the merged gallery, an equal share of each shard.
 inline constexpr size_t kMergedGallery = 24;
@@ -21,7 +23,10 @@ struct Shard {
   std::vector<int64_t> indices() const;
 };
 
-/// Throws Error for a folder without a finished evaluation.
+/// A shard of the texts of its results.json and fingerprint.json. Throws Error that names the file of `folder` for what
+/// is no finished evaluation.
+Shard parse_shard(const std::string& folder, std::string_view results, std::string_view settings);
+/// The same of the files in a folder.
 Shard read_shard(const std::string& folder);
 
 struct MergedRun {

@@ -1,35 +1,12 @@
-#include <nlohmann/json.hpp>
-
 #include <filesystem>
-#include <numeric>
 
-#include "hpm/core/error.h"
-#include "hpm/core/json_impl.h"
+#include "hpm/evaluation/results/run_directory.h"
 #include "hpm/evaluation/run/merge.h"
 #include "hpm/io/file.h"
 #include "hpm/io/journal.h"
 #include "hpm/io/tensors.h"
 
 namespace hpm {
-
-std::vector<int64_t> Shard::indices() const {
-  if (!results.indices.empty()) return results.indices;
-  std::vector<int64_t> all(static_cast<size_t>(results.n));
-  std::iota(all.begin(), all.end(), results.first_index);
-  return all;
-}
-
-Shard read_shard(const std::string& folder) {
-  const auto file = folder + "/results.json", settings = folder + "/fingerprint.json";
-  for (const auto& needed : {file, settings})
-    if (!std::filesystem::exists(needed)) fail("{} is missing: is {} a finished run of hpm evaluate?", needed, folder);
-  Shard shard{folder, read_results(read_file(file).text(), file), {}};
-  const auto kept = nlohmann::json::parse(read_file(settings).text(), nullptr, false);
-  if (!kept.is_object()) fail("{}: is no JSON object", settings);
-  for (const auto& [name, value] : kept.items())
-    shard.settings[name] = value.is_string() ? value.get<std::string>() : json_text(value);
-  return shard;
-}
 
 std::string write_merged(const std::vector<Shard>& shards, const MergedRun& merged, const RunDirectory& run) {
   std::map<std::string, std::vector<at::Tensor>> verdicts;

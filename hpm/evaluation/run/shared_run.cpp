@@ -78,12 +78,10 @@ void part(Crew& crew, Monitor& monitor) {
                              crew.size() - parted, crew.size()));
 }
 
-/// environment.json is that of the process that began the run.
 std::string begun_by_another_build(const RunDirectory& run) {
   std::error_code none;
   if (!std::filesystem::exists(run.file("environment.json"), none)) return "";
-  const auto begun =
-      nlohmann::json::parse(std::string(read_file(run.file("environment.json")).text())).value("commit", "");
+  const auto begun = run.environment("commit");
   return begun == this_build().commit ? ""
                                       : fmt::format(
                                             "begun by commit {}, resumed by {}: what was finished before is "
