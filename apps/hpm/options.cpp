@@ -123,13 +123,14 @@ std::string open_folder;
 
 const std::string& run_in_progress() { return open_folder; }
 
-RunDirectory open_run(const CommandLine& line, const std::string& verb, const ComputeOptions& compute, uint64_t seed) {
+RunDirectory open_run(CommandLine& line, const std::string& verb, const ComputeOptions& compute, uint64_t seed) {
   const auto existing = line.resume      ? ExistingRun::resume
                         : line.overwrite ? ExistingRun::overwrite
                                          : ExistingRun::refuse;
   RunDirectory run(line.out.empty() ? default_run_directory(verb) : line.out, line.fields,
                    environment_json(compute, seed), existing);
   open_folder = run.path();
+  line.keep_progress(run.path());
   return run;
 }
 

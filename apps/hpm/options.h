@@ -47,8 +47,9 @@ void fields(Fields& f, ThreatOptions& o, bool list);
 /// One threat model for each radius of the list.
 std::vector<ThreatModel> threats(const ThreatOptions& options);
 
-/// --out or the default, with the configuration and environment written.
-RunDirectory open_run(const CommandLine& line, const std::string& verb, const ComputeOptions& compute, uint64_t seed);
+/// --out or the default, with the configuration and environment written. What the line's monitor is told from now on
+/// stands in the folder's progress.json too.
+RunDirectory open_run(CommandLine& line, const std::string& verb, const ComputeOptions& compute, uint64_t seed);
 
 /// The folder of the run that this process has opened; empty before.
 const std::string& run_in_progress();

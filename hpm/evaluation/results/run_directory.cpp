@@ -72,6 +72,8 @@ bool is_of_a_run(const fs::path& file) {
                                               "best.safetensors",
                                               "best.safetensors.toml",
                                               "workers",
+                                              "progress.json",
+                                              "progress.json.next",
                                               "fingerprint.json"};
   // Tables and charts of a study.
   static const std::set<std::string> stems = {"against-eps",      "against-iterations",
