@@ -141,9 +141,7 @@ RunFolder::Kept& RunFolder::kept(const std::string& name) {
 RunFolder::Row RunFolder::finished_row(const fs::path& folder) const {
   const auto files = read_run(folder.string(), false);
   const bool study = is_analysis(files);
-  const auto* file = study ? "analysis.json" : "results.json";
-  check_document(files.results, file);
-  const auto run = parse_results(files.results, file);
+  const auto run = parse_results(files.results, study ? "analysis.json" : "results.json");
   Row row{.state = RunState::finished, .words = {}, .what = run.protocol, .n = run.n};
   if (!run.version.empty()) row.what += " " + run.version;
   row.what += " on " + (run.dataset.empty() ? "its data" : run.dataset);

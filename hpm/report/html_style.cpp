@@ -83,7 +83,7 @@ thead button:focus-visible{outline:2px solid var(--hpm);outline-offset:2px}
 [aria-sort=ascending] button::after{content:" \2191"}[aria-sort=descending] button::after{content:" \2193"}
 .sortable thead th{position:sticky;top:0;background:var(--paper);white-space:normal}.sortable tbody th,.runs tbody th{overflow-wrap:anywhere}
 .sortable tbody th a{color:inherit;text-decoration-color:var(--line)}
-tr[hidden]{display:none!important}@media print{.filter{display:none}}
+tr[hidden]{display:none!important}
 .filter{display:block;margin:1rem 0 0;font-size:.82rem;color:var(--soft)}
 .filter input{font:inherit;color:var(--ink);background:var(--paper);border:1px solid var(--line);border-radius:3px;padding:.15rem .4rem}
 tbody th{font-weight:600}
@@ -147,7 +147,7 @@ tr.mine th:first-child{padding-left:0}tr.mine td:last-child{padding-right:0}
 }
 @media print{
 :root{color-scheme:light}
-body{max-width:none;padding:0;font-size:10pt}nav{display:none}
+body{max-width:none;padding:0;font-size:10pt}nav,.filter{display:none}
 h2{break-after:avoid}figure,.verdict,tr{break-inside:avoid}
 details:not(.run)::details-content{content-visibility:visible;display:block;height:auto}
 .sortable thead th{position:static}

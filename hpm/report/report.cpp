@@ -55,12 +55,16 @@ namespace {
 
 std::string read_text(const std::filesystem::path& path) { return std::string(read_file(path.string()).text()); }
 
+/// Checked before anything is copied or walked through: both go as deep as the document does.
 nlohmann::json parse_json(const std::filesystem::path& path) {
+  nlohmann::json json;
   try {
-    return nlohmann::json::parse(read_text(path));
+    json = nlohmann::json::parse(read_text(path));
   } catch (const nlohmann::json::exception& error) {
     fail("{}: is not JSON ({})", path.string(), error.what());
   }
+  check_document(json, path.string());
+  return json;
 }
 
 /// gallery.safetensors: "original" and "adversarial", float32 [G,C,H,W].
