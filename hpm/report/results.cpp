@@ -1,6 +1,7 @@
 #include "hpm/report/results_impl.h"
 
 #include "hpm/core/error.h"
+#include "hpm/core/json_impl.h"
 #include "hpm/core/text.h"
 #include "hpm/evaluation/results/run_results_impl.h"
 
@@ -37,7 +38,7 @@ void check_level(const nlohmann::json& json, const std::string& name, const std:
     const bool large = json.is_number_unsigned()
                            ? json.get<uint64_t>() > static_cast<uint64_t>(kLargestCount)
                            : json.get<int64_t>() > kLargestCount || json.get<int64_t>() < -kLargestCount;
-    if (large) fail("{}: \"{}\" holds {}, which no count of a run is", where, printable(name), json.dump());
+    if (large) fail("{}: \"{}\" holds {}, which no count of a run is", where, printable(name), json_text(json));
   }
   if (json.is_object())
     for (const auto& [key, value] : json.items()) check_level(value, key, where, depth + 1);

@@ -31,9 +31,8 @@ std::string differences_text(const Comparison& c) {
   const auto& name = c.runs[*c.reference].title;
   if (compared == 0) return fmt::format("No run can be compared with the reference, {}, image by image.", name);
   auto text = fmt::format(
-      "Against the reference, {}, on the same images: of {} {} detectably more robust, {} less robust, {} not "
-      "detectably "
-      "different",
+      "Against the reference, {}, on the same images: of {} {} are detectably more robust, {} less robust, {} not "
+      "detectably different",
       name, number_of_runs(compared), gains, losses, compared - gains - losses - suspect);
   if (suspect > 0) text += fmt::format("; {} not judged, for a run of the pair is suspect", suspect);
   if (compared > 1)
