@@ -173,7 +173,7 @@ RunFolder::Row RunFolder::row_of(const std::string& name) {
     if (has(folder, "results.json") || has(folder, "analysis.json")) row = finished_row(folder);
     else if (const auto [what, words] = without_report(folder); *what)
       row = {.state = RunState::finished, .words = words, .what = what};
-    else row.words = progress ? progress_text(*progress) : "";
+    else row.words = progress ? progress_text(*progress) : "it says nothing of its progress";
   } catch (const std::exception& error) {
     row = broken_row(folder, error);
   }

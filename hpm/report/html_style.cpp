@@ -56,7 +56,7 @@ p{margin:.5rem 0 .9rem;max-width:42rem}
 a{color:var(--hpm)}
 .meta{color:var(--soft);font-size:.86rem;margin:.15rem 0 0}
 nav{font-size:.86rem;margin:1.6rem 0 0;display:flex;flex-wrap:wrap;gap:.2rem 1.1rem}
-nav a{text-decoration:none;padding:.25rem 0}nav a:hover{text-decoration:underline}
+nav a{text-decoration:none;padding:.25rem 0;min-width:0;overflow-wrap:anywhere}nav a:hover{text-decoration:underline}
 .verdict{margin:1.6rem 0 0;padding:1.3rem 1.5rem 1.1rem;background:var(--panel);border-left:5px solid var(--tone);
 border-radius:3px}
 .verdict .say{font-size:1.42rem;line-height:1.38;margin:.5rem 0 .3rem;max-width:none;text-wrap:pretty}
@@ -69,7 +69,7 @@ border:1px solid var(--tone);color:var(--tone);white-space:nowrap}
 .s-passed{--tone:var(--good)}.s-failed{--tone:var(--bad)}.s-reported,.s-other{--tone:var(--warn)}
 .s-not-run{--tone:var(--soft)}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(10.5rem,1fr));gap:.9rem 1.6rem;margin:1.1rem 0 .4rem}
-.tiles div{border-top:2px solid var(--c,var(--line));padding-top:.35rem}
+.tiles div{min-width:0;border-top:2px solid var(--c,var(--line));padding-top:.35rem}
 .tiles b{display:block;font-size:1.75rem;line-height:1.2;font-weight:600;font-variant-numeric:tabular-nums;
 letter-spacing:-.01em}
 .tiles span{display:block;color:var(--soft);font-size:.8rem;line-height:1.4;font-variant-numeric:tabular-nums}
@@ -95,6 +95,7 @@ tr.mine th,tr.mine td{background:var(--panel)}
 tr.mine th:first-child{padding-left:.5rem}tr.mine td:last-child{padding-right:.5rem}
 td small,th small{display:block;color:var(--soft);font-weight:400;font-size:.8rem}
 .key{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:.82rem;color:var(--soft);margin:.6rem 0 0}
+.key span{min-width:0;overflow-wrap:anywhere}
 .key i{display:inline-block;width:.8rem;height:.8rem;border-radius:2px;margin-right:.4rem;vertical-align:-.06rem;
 background:var(--c)}
 .key i.pale{opacity:.3}
