@@ -6,6 +6,7 @@
 #include <map>
 
 #include "hpm/core/error.h"
+#include "progress_file.h"
 
 namespace hpm::app {
 namespace {
@@ -181,6 +182,10 @@ bool CommandLine::parse(const std::vector<std::string>& arguments) {
   if (print_config_) return fmt::print("{}", fields.toml()), false;
   monitor_ = std::make_unique<Monitor>(quiet ? Monitor::Style::quiet : Monitor::Style::automatic);
   return true;
+}
+
+void CommandLine::keep_progress(const std::string& folder) {
+  monitor_ = std::make_unique<ProgressFile>(std::move(monitor_), folder, verb_);
 }
 
 void CommandLine::warn_unused(const std::string& name, const std::string& why) {

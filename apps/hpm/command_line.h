@@ -54,6 +54,8 @@ class CommandLine {
   /// False when help or --print-config was printed and the verb is done. Throws UsageError.
   bool parse(const std::vector<std::string>& arguments);
   Monitor& monitor() { return *monitor_; }
+  /// From now on progress is also kept in `folder`, a run's (ProgressFile).
+  void keep_progress(const std::string& folder);
   /// Nothing is said from now on: another process speaks for this one.
   void mute() { monitor_ = std::make_unique<Monitor>(Monitor::Style::mute); }
   /// Warns that an option the user gave had no effect, and why.

@@ -153,6 +153,7 @@ RunDirectory open_run(CommandLine& line, const std::string& verb, const ComputeO
   RunDirectory run(line.out.empty() ? default_run_directory(verb) : line.out, line.fields,
                    environment_json(compute, seed), existing, line.monitor());
   set_run_in_progress(run.path());
+  line.keep_progress(run.path());
   return run;
 }
 

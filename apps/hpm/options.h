@@ -49,6 +49,7 @@ std::vector<ThreatModel> threats(const ThreatOptions& options);
 
 /// --out or the default, with the configuration and environment written. Where a launcher has started its job again,
 /// and the folder holds a run that the job may have begun, --resume is implied and said.
+/// What the line's monitor is told from now on stands in the folder's progress.json too.
 RunDirectory open_run(CommandLine& line, const std::string& verb, const ComputeOptions& compute, uint64_t seed);
 
 /// The folder of the run that this process has opened or joined; empty before.

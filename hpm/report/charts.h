@@ -1,4 +1,4 @@
-// defines: bar_chart(), interval_chart(), line_chart(), heat_map() and what they draw
+// defines: bar_chart(), interval_chart(), line_chart(), scatter_chart(), heat_map() and what they draw
 #pragma once
 #include <optional>
 #include <string>
@@ -59,6 +59,7 @@ struct LineSeries {
   std::string name = {}, tone = {};
   std::vector<LinePoint> points = {};  ///< by rising x
   bool band = true;                    ///< intervals as a band, otherwise as error bars
+  bool pale = false;                   ///< a thin line behind the others, without points, intervals or a name
 };
 
 /// Lines over a common axis, y from 0 to `maximum`. Series are named at their ends.
@@ -70,6 +71,25 @@ struct LineChart {
   std::vector<std::pair<double, std::string>> x_ticks = {};  ///< empty: round numbers
 };
 std::string line_chart(const LineChart& chart);
+
+/// One point of a scatter chart. Those on the front are full, those of another kind are rings.
+struct ScatterPoint {
+  enum class Mark { pale, front, ring };
+  double x = 0, y = 0;
+  Mark mark = Mark::pale;
+  std::string title = {};  ///< shown on hovering
+  std::string tone = "t-base";
+  std::string name = {}, short_name = {};  ///< written beside it in wide and in narrow pictures; empty: nothing
+};
+
+/// Points of two values that are both better the higher they are. A dashed line separates what the front leaves open
+/// from what it dominates.
+struct ScatterChart {
+  ChartFrame frame = {};
+  std::vector<ScatterPoint> points = {};
+  std::string x_axis = {}, y_axis = {};
+};
+std::string scatter_chart(const ScatterChart& chart);
 
 /// A matrix of values in [0, maximum]; darker is more. NaN leaves a cell empty.
 struct HeatMap {

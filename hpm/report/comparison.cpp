@@ -1,6 +1,7 @@
 #include "hpm/report/comparison_impl.h"
 
 #include "hpm/core/error.h"
+#include "hpm/core/fields.h"
 
 namespace hpm {
 namespace {
@@ -37,8 +38,7 @@ void note_differences(const ReportedRun& reference, const ReportedRun& run, std:
 }
 
 bool comparable(const ReportedRun& a, const ReportedRun& b) {
-  return same_images(a, b) && a.norm == b.norm && a.eps == b.eps && a.budget == b.budget &&
-         !a.headline().robust.empty() && !b.headline().robust.empty();
+  return same_evaluation(a, b) && !a.headline().robust.empty() && !b.headline().robust.empty();
 }
 
 /// Fills in what evaluation did not record, from the flags of the control's own run.
@@ -69,8 +69,11 @@ void complete_intervals(ReportedRun& run) {
     auto& paired = context.control;
     if (paired && !paired->difference && context.robust_accuracy && paired->robust_accuracy)
       paired->difference = *context.robust_accuracy - *paired->robust_accuracy;
-    if (paired && !paired->smallest_detectable && paired->p)
-      paired->smallest_detectable = compare_paired(paired->wins, paired->losses, run.n).detectable;
+    if (paired && !paired->smallest_detectable && paired->p) {
+      const double discordant = static_cast<double>(paired->wins) + static_cast<double>(paired->losses);
+      paired->smallest_detectable = smallest_detectable(
+          run.n, std::max(discordant, 1.) / static_cast<double>(run.n));  // as compare_paired has it
+    }
     if (context.leading_accuracy && context.robust_accuracy && !context.obfuscation_gap)
       context.obfuscation_gap = *context.leading_accuracy - *context.robust_accuracy;
   }
@@ -100,6 +103,35 @@ void name_runs(std::vector<ReportedRun>& runs, bool has_heads) {
     if (const auto settings = settings_text(run); !settings.empty()) run.title += ", " + settings;
     if (same_settings(run) && run.title != run.folder && !run.folder.empty()) run.title += ", " + run.folder;
   }
+}
+
+size_t find_run(const std::vector<ReportedRun>& runs, std::string name) {
+  while (name.size() > 1 && name.back() == '/') name.pop_back();
+  using Key = std::string ReportedRun::*;
+  const Key keys[] = {&ReportedRun::directory, &ReportedRun::label, &ReportedRun::title, &ReportedRun::folder};
+  for (const auto key : keys) {
+    std::vector<size_t> found;
+    for (size_t i = 0; i < runs.size(); ++i)
+      if (runs[i].*key == name) found.push_back(i);
+    if (found.size() == 1) return found.front();
+    if (found.size() > 1)
+      fail_usage("report: needs a reference that is one run, but \"{}\" names {} of them; give its folder's path", name,
+                 found.size());
+  }
+  std::vector<std::string> names;
+  for (const auto& run : runs) names.insert(names.end(), {run.title, run.folder});
+  const auto nearest = nearest_name(name, names);
+  fail_usage("report: no run is called \"{}\"{}; a reference is named by its folder, its label or its title", name,
+             nearest.empty() ? "" : " (did you mean \"" + nearest + "\"?)");
+}
+
+std::optional<size_t> choose_reference(const Comparison& c, const std::string& name) {
+  if (!name.empty()) return find_run(c.runs, name);
+  std::optional<size_t> first;
+  if (!is_overview(c)) return first;
+  for (size_t i = 0; i < c.runs.size(); ++i)
+    if (!c.runs[i].headline().robust.empty() && (!first || c.runs[i].source < c.runs[*first].source)) first = i;
+  return first;
 }
 
 void choose_subjects(Comparison& c) {
@@ -132,6 +164,16 @@ ModelRow summary_row(const std::string& role, const PairedModel& model, int64_t 
   return row;
 }
 
+/// The row of a context of run `i`. The reference itself is its first context.
+void pair_with_reference(const Comparison& c, size_t i, const ContextResult& context, ModelRow& row) {
+  if (!c.reference || context.robust.empty()) return;
+  const auto& run = c.runs[i];
+  const auto& reference = c.runs[*c.reference];
+  if (&context == &reference.headline() || !comparable(run, reference)) return;
+  row.reference = compare_flags(context.robust, reference.headline().robust);
+  row.reference_doubtful = is_suspect(run) || is_suspect(reference);
+}
+
 void collect_rows(Comparison& c) {
   const auto has_role = [&](const std::string& role) {
     return std::any_of(c.runs.begin(), c.runs.end(), [&](const ReportedRun& run) { return run.role == role; });
@@ -161,6 +203,7 @@ void collect_rows(Comparison& c) {
       row.suspect = is_suspect(run);
       row.doubtful = row.suspect || (c.control && is_suspect(c.runs[*c.control]));
       if (run.role != "control") row.control = context.control;
+      pair_with_reference(c, i, context, row);
       row.subject = std::find(c.subjects.begin(), c.subjects.end(), i) != c.subjects.end();
       c.rows.push_back(row);
     }
@@ -170,6 +213,10 @@ void collect_rows(Comparison& c) {
 }
 
 }  // namespace
+
+bool same_evaluation(const ReportedRun& a, const ReportedRun& b) {
+  return same_images(a, b) && a.norm == b.norm && a.eps == b.eps && a.budget == b.budget;
+}
 
 PairedModel compare_flags(const Flags& ours, const Flags& theirs) {
   require(ours.size() == theirs.size() && !ours.empty(),
@@ -191,7 +238,7 @@ PairedModel compare_flags(const Flags& ours, const Flags& theirs) {
           .smallest_detectable = paired.detectable};
 }
 
-Comparison compare_runs(std::vector<ReportedRun> runs) {
+Comparison compare_runs(std::vector<ReportedRun> runs, const std::string& reference) {
   require(!runs.empty(), "compare_runs: needs at least one run, but got none");
   Comparison c;
   std::stable_sort(runs.begin(), runs.end(),
@@ -202,9 +249,12 @@ Comparison compare_runs(std::vector<ReportedRun> runs) {
   });
   name_runs(c.runs, c.has_heads);
   choose_subjects(c);
-  const auto& reference = c.runs[c.subjects.front()];
+  c.reference = choose_reference(c, reference);
+  const auto& other = c.runs[c.reference.value_or(c.subjects.front())];
+  if (c.reference && other.headline().robust.empty())
+    c.warnings.push_back(other.title + " was not attacked, or its results hold no flags: nothing is compared with it.");
   for (auto& run : c.runs)
-    if (&run != &reference) note_differences(reference, run, c.warnings);
+    if (&run != &other) note_differences(other, run, c.warnings);
   for (auto& run : c.runs) {
     if (c.control && &run != &c.runs[*c.control]) pair_with_control(run, c.runs[*c.control], c.warnings);
     complete_intervals(run);

@@ -83,15 +83,21 @@ bool is_page(std::string_view beginning) {
          beginning.find("<meta name=\"generator\" content=\"hpm\">") != std::string_view::npos;
 }
 
-std::string html_page(const std::string& title, const std::string& body) {
+std::string page_policy(bool with_script) {
+  return "default-src 'none'; style-src 'unsafe-inline'; img-src data:" +
+         (with_script ? "; " + table_script_policy() : "");
+}
+
+std::string html_page(const std::string& title, const std::string& body, int refresh) {
   const bool scripted = body.find(kSortable) != std::string::npos;
-  return fmt::format(R"(<!DOCTYPE html>
+  return fmt::format(
+      R"(<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="generator" content="hpm">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:{}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{}">
+{}<meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{}</title>
 <link rel="icon" href="data:,">
@@ -102,8 +108,8 @@ std::string html_page(const std::string& title, const std::string& body) {
 {}{}</body>
 </html>
 )",
-                     scripted ? "; " + table_script_policy() : "", escape_html(title), page_style(), body,
-                     scripted ? "<script>" + table_script() + "</script>\n" : "");
+      page_policy(scripted), refresh > 0 ? fmt::format("<meta http-equiv=\"refresh\" content=\"{}\">\n", refresh) : "",
+      escape_html(title), page_style(), body, scripted ? "<script>" + table_script() + "</script>\n" : "");
 }
 
 }  // namespace hpm

@@ -1,4 +1,5 @@
-// defines: escape_html(), typeset(), HtmlTable, html_page(), is_page(), responsive(), page_style(), chart_style()
+// defines: escape_html(), typeset(), HtmlTable, html_page(), page_policy(), is_page(), responsive(), page_style(),
+// chart_style()
 #pragma once
 #include <functional>
 #include <string>
@@ -35,8 +36,12 @@ std::string responsive(const std::function<std::string(double width)>& chart);
 bool is_page(std::string_view beginning);
 
 /// A complete, self-contained document: no external resource, and no script but the one that sorts tables, where there
-/// is one to be sorted. A content security policy forbids everything else.
-std::string html_page(const std::string& title, const std::string& body);
+/// is one to be sorted. A content security policy forbids everything else. `refresh`: the browser loads the page anew
+/// after so many seconds; 0: never.
+std::string html_page(const std::string& title, const std::string& body, int refresh = 0);
+
+/// The content security policy of a page, with or without the script that sorts tables.
+std::string page_policy(bool with_script);
 
 std::string page_style();   ///< the style sheet of the page, charts included
 std::string chart_style();  ///< the part that an SVG file of its own needs

@@ -15,10 +15,11 @@ Plane plane_of(const LineChart& chart, double height) {
   Plane p{.left = 40, .right = 0, .top = 24, .bottom = height - 40, .x_low = 0, .x_high = 0, .y_high = chart.maximum};
   double name = 0;
   for (const auto& series : chart.series) {
-    name = std::max(name, text_width(series.name));
+    if (!series.pale) name = std::max(name, text_width(series.name));
     for (const auto& point : series.points) p.x_high = std::max(p.x_high, point.x);
   }
   if (p.x_high <= 0) p.x_high = 1;
+  name = std::min(name, chart.frame.width * .38);  // longer names are cut
   p.right = chart.frame.width < kNarrow ? chart.frame.width - 12 : chart.frame.width - name - 16;
   return p;
 }
@@ -68,12 +69,21 @@ void draw_series(Svg& svg, const LineSeries& series, const Plane& p) {
   svg.close_group();
 }
 
+void draw_pale(Svg& svg, const LineSeries& series, const Plane& p) {
+  if (series.points.size() < 2) return;
+  std::vector<double> line;
+  for (const auto& point : series.points) line.insert(line.end(), {p.x(point.x), p.y(point.y)});
+  svg.open_group(series.name);
+  svg.path(line, series.tone + " hair");
+  svg.close_group();
+}
+
 /// Names at the ends of the lines, pushed apart where lines end close together.
 void draw_names(Svg& svg, const LineChart& chart, const Plane& p) {
   constexpr double kGap = 16;
   std::vector<std::pair<double, const LineSeries*>> names;
   for (const auto& series : chart.series)
-    if (!series.points.empty()) names.emplace_back(p.y(series.points.back().y), &series);
+    if (!series.points.empty() && !series.pale) names.emplace_back(p.y(series.points.back().y), &series);
   std::sort(names.begin(), names.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   for (int round = 0; round < 200; ++round)
     for (size_t i = 1; i < names.size(); ++i) {
@@ -82,7 +92,12 @@ void draw_names(Svg& svg, const LineChart& chart, const Plane& p) {
       names[i - 1].first -= missing / 2;
       names[i].first += missing / 2;
     }
-  for (const auto& [y, series] : names) svg.text(p.right + 10, y + 4, series->name, "strong named " + series->tone);
+  double lowest = p.bottom;  // the lines of the axis stay free
+  for (auto name = names.rbegin(); name != names.rend(); ++name)
+    name->first = std::min(name->first, lowest), lowest = name->first - kGap;
+  const double room = chart.frame.width - p.right - 10;
+  for (const auto& [y, series] : names)
+    svg.text(p.right + 10, y + 4, fitted(series->name, room), "strong named " + series->tone);
 }
 
 }  // namespace
@@ -94,7 +109,10 @@ std::string line_chart(const LineChart& chart) {
   const auto p = plane_of(chart, height);
   Svg svg(chart.frame, height);
   draw_grid(svg, chart, p);
-  for (const auto& series : chart.series) draw_series(svg, series, p);
+  for (const auto& series : chart.series)
+    if (series.pale) draw_pale(svg, series, p);
+  for (const auto& series : chart.series)
+    if (!series.pale) draw_series(svg, series, p);
   if (!narrow) draw_names(svg, chart, p);
   return svg.inline_element();
 }

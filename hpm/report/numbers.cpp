@@ -1,5 +1,7 @@
 #include "hpm/report/numbers.h"
 
+#include <cstdlib>
+
 namespace hpm {
 
 std::string one_decimal(double value) {
@@ -30,8 +32,9 @@ std::string p_text(double p) {
 std::string radius_text(double eps) {
   const double parts = eps * 255;
   const auto decimal = fmt::format("{:.3g}", eps);
-  if (std::stod(decimal) != eps && parts > .5 && std::abs(parts - std::round(parts)) < 1e-6 * parts)
-    return fmt::format("{}/255", std::lround(parts));
+  // strtod, since stod throws for numbers near 0; beyond a million the quotient would say nothing.
+  const bool quotient = parts > .5 && parts < 1e6 && std::abs(parts - std::round(parts)) < 1e-6 * parts;
+  if (quotient && std::strtod(decimal.c_str(), nullptr) != eps) return fmt::format("{}/255", std::lround(parts));
   return fmt::format("{:.6g}", eps);
 }
 

@@ -8,6 +8,9 @@ namespace hpm {
 struct ReportOptions {
   std::string title = {};                ///< headline; empty: made from what was evaluated
   std::vector<std::string> labels = {};  ///< what the runs are called, one each; empty: their roles or files
+  /// The run that the others are compared with, image by image: its folder, label or title. Empty: from eight runs on
+  /// the first that was attacked, else none.
+  std::string reference = {};
 };
 
 /// Reads the runs and writes the page, complete or not at all.

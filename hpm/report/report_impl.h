@@ -25,14 +25,15 @@ struct RunFiles {
   std::string label = {};      ///< what the user calls the run; empty: nothing
 };
 
-/// Reads results.json (or else analysis.json) and, where they exist, the other files. Throws Error naming the file that
-/// cannot be read.
-RunFiles read_run(const std::string& directory);
+/// Reads results.json (or else analysis.json) and, where they exist, the other files; a page of many runs does without
+/// their galleries. Throws Error naming the file that cannot be read.
+RunFiles read_run(const std::string& directory, bool with_gallery = true);
 
 /// One self-contained HTML page, with the verdict first: a report on one run, or a comparison of several (base,
 /// control, l2 and HPM side by side, told apart by the field "role"). Runs of hpm analyze have
-/// sections of their own. An empty title names the page after what was
-/// evaluated.
-std::string make_report(const std::vector<RunFiles>& runs, const std::string& title = {});
+/// sections of their own. From kManyRuns runs on the page begins with an overview. An empty title names the page after
+/// what was evaluated. `reference`: as ReportOptions.
+std::string make_report(const std::vector<RunFiles>& runs, const std::string& title = {},
+                        const std::string& reference = {});
 
 }  // namespace hpm

@@ -4,7 +4,6 @@
 #include "hpm/report/sections_impl.h"
 
 namespace hpm::sections {
-namespace {
 
 LineSeries curve_of(const ReportedRun& run, bool intervals) {
   LineSeries series{.name = run.title, .tone = role_tone(run.role)};
@@ -21,6 +20,8 @@ LineSeries curve_of(const ReportedRun& run, bool intervals) {
     for (auto& point : series.points) point.interval.reset();
   return series;
 }
+
+namespace {
 
 /// Correct predictions by class, clean and robust, in percent; -1 for a class without images.
 struct ClassShares {
@@ -145,13 +146,16 @@ std::string curves(const Comparison& c) {
          "</figcaption></figure>\n";
 }
 
+std::string classes_of(const Comparison& c, size_t i) {
+  const auto& run = c.runs[i];
+  const bool known = !run.labels.empty() && !run.headline().clean_correct.empty() && !run.headline().robust.empty();
+  return known ? class_figures(c, run) : "";
+}
+
 std::string classes(const Comparison& c) {
   std::string out;
-  for (size_t i : c.subjects) {
-    const auto& run = c.runs[i];
-    if (run.labels.empty() || run.headline().clean_correct.empty() || run.headline().robust.empty()) continue;
-    out += subject_title(c, i) + class_figures(c, run);
-  }
+  for (size_t i : c.subjects)
+    if (const auto part = classes_of(c, i); !part.empty()) out += subject_title(c, i) + part;
   return out.empty() ? "" : heading("classes", "By class") + out;
 }
 

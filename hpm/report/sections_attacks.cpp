@@ -45,15 +45,17 @@ BarChart chart_of(const std::vector<Step>& steps, int64_t n, double width) {
 
 }  // namespace
 
+std::string attacks_of(const ReportedRun& run) {
+  const auto steps = steps_of(run);
+  if (steps.empty()) return "";
+  return "<figure>" + responsive([&](double width) { return bar_chart(chart_of(steps, run.n, width)); }) +
+         "</figure>\n";
+}
+
 std::string attacks(const Comparison& c) {
   std::string out;
-  for (size_t i : c.subjects) {
-    const auto& run = c.runs[i];
-    const auto steps = steps_of(run);
-    if (steps.empty()) continue;
-    out += subject_title(c, i) + "<figure>" +
-           responsive([&](double width) { return bar_chart(chart_of(steps, run.n, width)); }) + "</figure>\n";
-  }
+  for (size_t i : c.subjects)
+    if (const auto part = attacks_of(c.runs[i]); !part.empty()) out += subject_title(c, i) + part;
   if (out.empty()) return "";
   return heading("attacks", "What each attack broke") +
          paragraph(

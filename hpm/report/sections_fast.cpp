@@ -71,13 +71,15 @@ std::string bound_text(const ReportedRun& run) {
 
 }  // namespace
 
+std::string fast_of(const ReportedRun& run) {
+  if (!run.escalated) return "";
+  return paragraph(what_followed(run)) + bound_text(run) + stage_table(run) + alarm_table(run);
+}
+
 std::string fast(const Comparison& c) {
   std::string out;
-  for (size_t i : c.subjects) {
-    const auto& run = c.runs[i];
-    if (!run.escalated) continue;
-    out += subject_title(c, i) + paragraph(what_followed(run)) + bound_text(run) + stage_table(run) + alarm_table(run);
-  }
+  for (size_t i : c.subjects)
+    if (const auto part = fast_of(c.runs[i]); !part.empty()) out += subject_title(c, i) + part;
   if (out.empty()) return "";
   return heading("fast", "The fast evaluation") +
          paragraph(

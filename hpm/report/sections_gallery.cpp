@@ -9,7 +9,10 @@ namespace {
 
 constexpr size_t kMostImages = 24;
 
-uint8_t to_byte(double value) { return static_cast<uint8_t>(std::lround(255 * std::clamp(value, 0., 1.))); }
+/// What is no number, as in a file that nobody checked, is black.
+uint8_t to_byte(double value) {
+  return std::isnan(value) ? 0 : static_cast<uint8_t>(std::lround(255 * std::clamp(value, 0., 1.)));
+}
 
 /// [C,H,W] in [0,1] as a PNG; `value(i)` gives element i.
 template <class F>
@@ -57,7 +60,7 @@ std::string entry_figure(const ReportedRun& run, const GalleryImages& images, si
   const auto& entry = run.gallery[i];
   const size_t start = i * values_of_an_image(images);
   const double largest = largest_change(images, i);
-  const double factor = largest > 0 ? .5 / largest : 1;
+  const double factor = largest > 0 && std::isfinite(largest) ? .5 / largest : 1;
   const auto clean = [&](size_t k) { return static_cast<double>(images.original[start + k]); };
   const auto attacked = [&](size_t k) { return static_cast<double>(images.adversarial[start + k]); };
   const auto change = [&](size_t k) { return .5 + factor * (attacked(k) - clean(k)); };
@@ -79,14 +82,20 @@ std::string entry_figure(const ReportedRun& run, const GalleryImages& images, si
 }
 
 void check_images(const ReportedRun& run, const GalleryImages& images, const std::string& where) {
-  const auto size = static_cast<size_t>(images.count * images.channels * images.height * images.width);
+  constexpr int64_t kLargestSide = 1 << 14;  // of a PNG (encode_png)
+  for (const auto side : {images.height, images.width})
+    if (side < 1 || side > kLargestSide)
+      fail("make_report: the gallery of {} needs images with sides of 1 to {} pixels, but has {} x {}", where,
+           kLargestSide, images.height, images.width);
+  if (images.channels != 1 && images.channels != 3)
+    fail("make_report: the gallery of {} needs 1 or 3 channels, but has {}", where, images.channels);
+  // Sides and channels are bounded by now, and the entries are in memory: their product cannot overflow.
+  const auto size = run.gallery.size() * values_of_an_image(images);
   if (images.count != static_cast<int64_t>(run.gallery.size()) || images.original.size() != size ||
       images.adversarial.size() != size)
     fail("make_report: the gallery of {} needs {} images of {} x {} x {} in both tensors, but has {} and {} values",
          where, run.gallery.size(), images.channels, images.height, images.width, images.original.size(),
          images.adversarial.size());
-  if (images.channels != 1 && images.channels != 3)
-    fail("make_report: the gallery of {} needs 1 or 3 channels, but has {}", where, images.channels);
 }
 
 std::string run_gallery(const ReportedRun& run, const RunFiles& files) {
@@ -106,17 +115,18 @@ std::string run_gallery(const ReportedRun& run, const RunFiles& files) {
 
 }  // namespace
 
+std::string gallery_of(const ReportedRun& run, const RunFiles& files) {
+  return run.gallery.empty() || files.gallery.count == 0 ? "" : run_gallery(run, files);
+}
+
 std::string gallery(const Comparison& c, const std::vector<RunFiles>& files) {
   std::string out, others;
   for (size_t i = 0; i < c.runs.size(); ++i) {
     const auto& run = c.runs[i];
-    const auto& source = files[run.source];
-    if (run.gallery.empty() || source.gallery.count == 0) continue;
-    if (std::find(c.subjects.begin(), c.subjects.end(), i) != c.subjects.end())
-      out += subject_title(c, i) + run_gallery(run, source);
-    else
-      others +=
-          "<details><summary>" + escape_html(run.title) + "</summary>" + run_gallery(run, source) + "</details>\n";
+    const auto part = gallery_of(run, files[run.source]);
+    const bool subject = std::find(c.subjects.begin(), c.subjects.end(), i) != c.subjects.end();
+    if (!subject) others += folded(escape_html(run.title), part);
+    else if (!part.empty()) out += subject_title(c, i) + part;
   }
   if (out.empty() && others.empty()) return "";
   const bool attacked = (out + others).find("<div class=\"triple\">") != std::string::npos;

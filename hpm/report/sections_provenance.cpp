@@ -32,7 +32,10 @@ std::string seen_and_meant(const CheckResult& check) {
   return out;
 }
 
-std::string check_table(const ReportedRun& run) {
+}  // namespace
+
+std::string checks_of(const ReportedRun& run) {
+  if (run.checks.empty()) return "";
   auto checks = run.checks;
   std::stable_sort(checks.begin(), checks.end(),
                    [](const auto& a, const auto& b) { return check_severity(a.status) > check_severity(b.status); });
@@ -44,7 +47,7 @@ std::string check_table(const ReportedRun& run) {
   return html_table(table);
 }
 
-std::string summary_of(const ReportedRun& run) {
+std::string check_summary(const ReportedRun& run) {
   std::map<std::string, int> counts;
   for (const auto& check : run.checks) ++counts[check.status];
   std::string out;
@@ -52,6 +55,8 @@ std::string summary_of(const ReportedRun& run) {
     if (counts[status]) out += (out.empty() ? "" : ", ") + fmt::format("{} {}", counts[status], status);
   return out;
 }
+
+namespace {
 
 std::string attack_table(const ReportedRun& run) {
   if (run.attacks.empty()) return "";
@@ -110,7 +115,8 @@ std::string model_table(const ReportedRun& run) {
   return pairs_table(rows);
 }
 
-/// As a POSIX shell reads it back.
+}  // namespace
+
 std::string shell_word(const std::string& word) {
   const bool plain = !word.empty() && word.find_first_not_of(
                                           "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -121,26 +127,31 @@ std::string shell_word(const std::string& word) {
   return out + "'";
 }
 
+namespace {
+
 std::string reproduce_command(const ReportedRun& run, const RunFiles& files) {
   return std::string(run.protocol == "analysis" ? "hpm analyze" : "hpm evaluate") + " --config " +
          shell_word(files.directory + "/config.toml") + " --out " + shell_word(files.directory + "-again");
 }
 
+}  // namespace
+
 std::string folded(const std::string& title, const std::string& content) {
   return content.empty() ? "" : "<details><summary>" + title + "</summary>" + content + "</details>\n";
 }
 
-std::string run_provenance(const ReportedRun& run, const RunFiles& files) {
+std::string settings_of(const ReportedRun& run, const RunFiles& files) {
+  return model_table(run) +
+         (files.config.empty() ? "" : "<pre>" + escape_html(reproduce_command(run, files)) + "</pre>\n");
+}
+
+std::string provenance_of(const ReportedRun& run, const RunFiles& files) {
   std::vector<std::vector<std::string>> environment;
   if (files.environment.is_object()) flatten(files.environment, "", environment);
-  return model_table(run) +
-         (files.config.empty() ? "" : "<pre>" + escape_html(reproduce_command(run, files)) + "</pre>\n") +
-         folded("Attacks, passes and seconds", attack_table(run)) +
+  return settings_of(run, files) + folded("Attacks, passes and seconds", attack_table(run)) +
          folded("config.toml", files.config.empty() ? "" : "<pre>" + escape_html(files.config) + "</pre>") +
          folded("Environment", environment.empty() ? "" : pairs_table(environment));
 }
-
-}  // namespace
 
 std::string checks(const Comparison& c) {
   std::string out, others;
@@ -148,8 +159,8 @@ std::string checks(const Comparison& c) {
     const auto& run = c.runs[i];
     if (run.checks.empty()) continue;
     const bool subject = std::find(c.subjects.begin(), c.subjects.end(), i) != c.subjects.end();
-    if (subject) out += subject_title(c, i) + check_table(run);
-    else others += folded(escape_html(run.title) + ": " + escape_html(summary_of(run)), check_table(run));
+    if (subject) out += subject_title(c, i) + checks_of(run);
+    else others += folded(escape_html(run.title) + ": " + escape_html(check_summary(run)), checks_of(run));
   }
   out += others;
   if (out.empty()) return "";
@@ -165,7 +176,7 @@ std::string provenance(const Comparison& c, const std::vector<RunFiles>& files) 
   std::string others;
   for (size_t i = 0; i < c.runs.size(); ++i) {
     const auto& run = c.runs[i];
-    const auto content = run_provenance(run, files[run.source]);
+    const auto content = provenance_of(run, files[run.source]);
     const bool subject = std::find(c.subjects.begin(), c.subjects.end(), i) != c.subjects.end();
     if (subject) out += "<h3>" + escape_html(run.title) + "</h3>\n" + content;
     else others += folded(escape_html(run.title), content);

@@ -82,37 +82,42 @@ std::string surrogate_context(const ContextResult& c) {
 }
 
 /// Explains the surrogates that occur, in the order in which they attacked.
-std::string surrogate_glossary(const Comparison& c) {
+std::string surrogate_glossary(const Comparison& c, const std::vector<size_t>& runs) {
   std::string out;
   std::set<std::string> seen;
-  for (size_t i : c.subjects)
+  for (size_t i : runs)
     for (const auto& context : c.runs[i].contexts)
       for (const auto& s : context.surrogates)
         if (!s.summary.empty() && seen.insert(s.name).second)
           out += fmt::format("<dt>{}</dt><dd>{}</dd>\n", escape_html(s.name), typeset(escape_html(s.summary)));
-  return out.empty() ? "" : "<details><summary>What the surrogates are</summary><dl>" + out + "</dl></details>\n";
+  return out.empty() ? "" : folded("What the surrogates are", "<dl>" + out + "</dl>");
 }
 
 }  // namespace
 
+std::string surrogates_of(const ReportedRun& run) {
+  std::string out;
+  for (const auto& context : run.contexts)
+    if (!context.surrogates.empty()) out += surrogate_context(context);
+  return out + composition_table(run);
+}
+
+std::string surrogate_key(const Comparison& c, const std::vector<size_t>& runs) {
+  return "<p class=\"key\">" + key_entry("t-hpm", "broken by it first") + key_entry("t-hpm", "broken by it", true) +
+         key_entry("t-base", "images it was given", true) + "</p>\n" + surrogate_glossary(c, runs);
+}
+
 std::string surrogates(const Comparison& c) {
   std::string out;
-  for (size_t i : c.subjects) {
-    const auto& run = c.runs[i];
-    std::string contexts;
-    for (const auto& context : run.contexts)
-      if (!context.surrogates.empty()) contexts += surrogate_context(context);
-    contexts += composition_table(run);
-    if (!contexts.empty()) out += subject_title(c, i) + contexts;
-  }
+  for (size_t i : c.subjects)
+    if (const auto part = surrogates_of(c.runs[i]); !part.empty()) out += subject_title(c, i) + part;
   if (out.empty()) return "";
   return heading("surrogates", "What each surrogate broke") +
          paragraph(
              "A surrogate is a differentiable stand-in that the attacker follows; whether it succeeded is always "
              "judged "
              "on the true prediction. An image counts as robust only if every surrogate failed on it.") +
-         "<p class=\"key\">" + key_entry("t-hpm", "broken by it first") + key_entry("t-hpm", "broken by it", true) +
-         key_entry("t-base", "images it was given", true) + "</p>\n" + surrogate_glossary(c) + out;
+         surrogate_key(c, c.subjects) + out;
 }
 
 }  // namespace hpm::sections

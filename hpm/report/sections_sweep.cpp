@@ -42,20 +42,22 @@ std::string sweep_table(const ReportedRun& run) {
 
 }  // namespace
 
+std::string sweep_of(const ReportedRun& run) {
+  if (run.sweep.empty()) return "";
+  auto chart = sweep_chart(run);
+  std::string key;
+  for (const auto& series : chart.series) key += key_entry(series.tone, series.name);
+  const auto figure = responsive([&](double width) {
+    chart.frame.width = width;
+    return line_chart(chart);
+  });
+  return "<figure>" + figure + "<p class=\"key\">" + key + "</p></figure>\n" + sweep_table(run);
+}
+
 std::string sweeps(const Comparison& c) {
   std::string out;
-  for (size_t i : c.subjects) {
-    const auto& run = c.runs[i];
-    if (run.sweep.empty()) continue;
-    auto chart = sweep_chart(run);
-    std::string key;
-    for (const auto& series : chart.series) key += key_entry(series.tone, series.name);
-    const auto figure = responsive([&](double width) {
-      chart.frame.width = width;
-      return line_chart(chart);
-    });
-    out += subject_title(c, i) + "<figure>" + figure + "<p class=\"key\">" + key + "</p></figure>\n" + sweep_table(run);
-  }
+  for (size_t i : c.subjects)
+    if (const auto part = sweep_of(c.runs[i]); !part.empty()) out += subject_title(c, i) + part;
   if (out.empty()) return "";
   return heading("lambda", "Accuracy against lambda") +
          paragraph(

@@ -34,22 +34,21 @@ std::string tiles(const ReportedRun& run, const ReportedRun* control) {
   return "<div class=\"tiles\">" + out + "</div>";
 }
 
-std::string verdict_panel(const Comparison& c, size_t i) {
-  const auto& run = c.runs[i];
-  const auto* control = c.control && *c.control != i ? &c.runs[*c.control] : nullptr;
-  const auto verdict = verdict_of(run, control);
-  std::string remarks;
-  for (const auto& remark : verdict.remarks) remarks += "<li>" + typeset(remark) + "</li>\n";
-  return fmt::format(
-      "<section class=\"verdict is-{}\">{}<span class=\"chip\">{}</span>\n<p class=\"say\">{}</p>\n{}<ul>\n{}"
-      "</ul>\n</section>\n",
-      verdict.name(), subject_title(c, i), verdict.title(), typeset(verdict.sentence), tiles(run, control), remarks);
-}
+/// What a difference is to: the control, or the reference.
+struct Against {
+  std::optional<PairedModel> ModelRow::*paired;
+  bool ModelRow::*doubtful;
+  bool of_any(const Comparison& c) const {
+    return std::any_of(c.rows.begin(), c.rows.end(), [&](const ModelRow& row) { return (row.*paired).has_value(); });
+  }
+};
+constexpr Against kControl{&ModelRow::control, &ModelRow::doubtful};
+constexpr Against kReference{&ModelRow::reference, &ModelRow::reference_doubtful};
 
 /// What the table says of a difference; the chart's dots say the same.
-const char* difference_words(const ModelRow& row) {
-  if (row.doubtful) return "suspect";
-  switch (difference_of(*row.control)) {
+const char* difference_words(const PairedModel& paired, bool doubtful) {
+  if (doubtful) return "suspect";
+  switch (difference_of(paired)) {
     case Difference::gain: return "more robust";
     case Difference::loss: return "less robust";
     case Difference::not_detectable: return "not detectable";
@@ -58,29 +57,91 @@ const char* difference_words(const ModelRow& row) {
   return "not tested";
 }
 
-std::string difference_cell(const ModelRow& row) {
-  if (row.role == "control") return "<small>is the control</small>";
-  if (!row.control || !row.control->difference) return "–";
-  auto out = typeset(points(*row.control->difference));
+std::string difference_cell(const ModelRow& row, const Against& against) {
+  const auto& paired = row.*against.paired;
+  if (!paired || !paired->difference) return "–";
+  auto out = typeset(points(*paired->difference));
   std::string evidence;
-  if (row.control->difference_interval) evidence = range_text(*row.control->difference_interval);
-  if (row.control->p) evidence += (evidence.empty() ? "" : ", ") + p_text(*row.control->p);
+  if (paired->difference_interval) evidence = range_text(*paired->difference_interval);
+  if (paired->p) evidence += (evidence.empty() ? "" : ", ") + p_text(*paired->p);
   if (!evidence.empty()) out += "<small>" + typeset(evidence) + "</small>";
-  return out + "<small>" + difference_words(row) + "</small>";
+  return out + "<small>" + difference_words(*paired, row.*against.doubtful) + "</small>";
+}
+
+std::string control_cell(const ModelRow& row) {
+  return row.role == "control" ? "<small>is the control</small>" : difference_cell(row, kControl);
+}
+
+std::string reference_cell(const Comparison& c, const ModelRow& row) {
+  const bool itself = c.reference && row.run == c.reference && !row.reference;
+  return itself ? "<small>is the reference</small>" : difference_cell(row, kReference);
 }
 
 std::string row_label(const ModelRow& row) { return row.title + (row.context.empty() ? "" : ", " + row.context); }
 
-std::string name_cell(const ModelRow& row) {
-  auto name = fmt::format("<i class=\"dot {}\"></i>{}", role_tone(row.role), escape_html(row.title));
+/// With an overview the name leads to the run's own part.
+std::string name_cell(const Comparison& c, const ModelRow& row) {
+  auto title = escape_html(row.title);
+  if (is_overview(c) && row.run) title = fmt::format("<a href=\"#run-{}\">{}</a>", *row.run + 1, title);
+  auto name = fmt::format("<i class=\"dot {}\"></i>{}", role_tone(row.role), title);
   if (row.suspect) name += " <span class=\"chip s-failed\">suspect</span>";
   if (row.context == kEveryContext) return name + "<small>" + kEveryContext + "</small>";
   return name + (row.context.empty() ? "" : "<small>context " + escape_html(row.context) + "</small>");
 }
 
-std::string side_table(const Comparison& c) {
-  const bool compared =
-      std::any_of(c.rows.begin(), c.rows.end(), [](const ModelRow& row) { return row.control.has_value(); });
+std::string difference_chart(const Comparison& c, const Against& against, IntervalChart chart,
+                             const std::function<std::string(const ModelRow&)>& tone_of, std::string caption) {
+  chart.axis = "points of robust accuracy";
+  for (const auto& row : c.rows) {
+    const auto& paired = row.*against.paired;
+    const auto tone = tone_of(row);
+    if (tone.empty() || !paired || !paired->difference) continue;
+    const auto shown = difference_of(*paired);
+    const bool doubtful = row.*against.doubtful;
+    const bool detected = !doubtful && (shown == Difference::gain || shown == Difference::loss);
+    chart.rows.push_back({row_label(row), tone, points(*paired->difference) + (doubtful ? ", suspect" : ""),
+                          *paired->difference, paired->difference_interval, detected});
+    if (row.subject && !chart.band) chart.band = paired->smallest_detectable;
+  }
+  if (chart.rows.empty()) return "";
+  const auto figure = responsive([&](double width) {
+    chart.frame.width = width;
+    return interval_chart(chart);
+  });
+  caption +=
+      std::string(chart.band ? "; a true difference inside the grey band is found with less than 80 % probability."
+                             : ".") +
+      " A full dot is a detectable difference (the interval excludes 0 and McNemar's p is under .05), a ring is "
+      "none, or a suspect one.";
+  return "<figure>" + figure + "<figcaption>" + typeset(caption) + "</figcaption></figure>\n";
+}
+
+std::string control_chart(const Comparison& c) {
+  return difference_chart(
+      c, kControl,
+      {.frame = {"Difference to the matched control", "Points of robust accuracy with 95 % intervals."},
+       .left = "worse than the control",
+       .right = "better"},
+      [](const ModelRow& row) { return role_tone(row.role); },
+      "Robust accuracy minus the control's, on the same images. The zero line is the model that was fine-tuned in the "
+      "same way without the defence");
+}
+
+}  // namespace
+
+std::string reference_chart(const Comparison& c, const std::function<std::string(const ModelRow&)>& tone_of) {
+  if (!c.reference) return "";
+  const auto& name = c.runs[*c.reference].title;
+  return difference_chart(c, kReference,
+                          {.frame = {"Difference to " + name, "Points of robust accuracy with 95 % intervals."},
+                           .left = "worse than the reference",
+                           .right = "better"},
+                          tone_of,
+                          fmt::format("Robust accuracy minus that of the reference, {}, on the same images", name));
+}
+
+std::string models_table(const Comparison& c) {
+  const bool compared = kControl.of_any(c), referred = kReference.of_any(c);
   HtmlTable table{.columns = {"Model", "n", "Clean", "Robust, worst case"}, .sortable = true};
   std::string caption =
       "Percent of the images, with 95 % Wilson intervals. Robust: still classified correctly after "
@@ -90,17 +151,25 @@ std::string side_table(const Comparison& c) {
     caption +=
         " Difference: points against the matched control on the same images, 95 % interval, McNemar's exact test.";
   }
+  if (referred) {
+    table.columns.push_back("Difference to reference");
+    caption += fmt::format(" Reference: {}, on the same images, in the same way.", c.runs[*c.reference].title);
+  }
   table.caption = typeset(caption);
   for (const auto& row : c.rows) {
     const auto& run = c.runs[row.run.value_or(c.subjects.front())];
-    std::vector<std::string> cells = {name_cell(row), count_text(run.n), with_interval(row.clean, row.clean_interval),
+    std::vector<std::string> cells = {name_cell(c, row), count_text(run.n),
+                                      with_interval(row.clean, row.clean_interval),
                                       with_interval(row.robust, row.interval)};
-    if (compared) cells.push_back(difference_cell(row));
+    if (compared) cells.push_back(control_cell(row));
+    if (referred) cells.push_back(reference_cell(c, row));
     table.rows.push_back(cells);
-    table.row_classes.push_back(row.subject ? "mine" : "");
+    table.row_classes.push_back(row.subject && !is_overview(c) ? "mine" : "");
   }
   return html_table(table);
 }
+
+namespace {
 
 std::string accuracy_chart(const Comparison& c) {
   const auto figure = responsive([&](double width) {
@@ -126,37 +195,6 @@ std::string accuracy_chart(const Comparison& c) {
          "</figcaption></figure>\n";
 }
 
-std::string difference_chart(const Comparison& c) {
-  IntervalChart chart{.frame = {"Difference to the matched control", "Points of robust accuracy with 95 % intervals."},
-                      .axis = "points of robust accuracy",
-                      .left = "worse than the control",
-                      .right = "better"};
-  for (const auto& row : c.rows) {
-    if (!row.control || !row.control->difference) continue;
-    const auto shown = difference_of(*row.control);
-    const bool detected = !row.doubtful && (shown == Difference::gain || shown == Difference::loss);
-    chart.rows.push_back({row_label(row), role_tone(row.role),
-                          points(*row.control->difference) + (row.doubtful ? ", suspect" : ""),
-                          *row.control->difference, row.control->difference_interval, detected});
-    if (row.subject && !chart.band) chart.band = row.control->smallest_detectable;
-  }
-  if (chart.rows.empty()) return "";
-  const auto figure = responsive([&](double width) {
-    chart.frame.width = width;
-    return interval_chart(chart);
-  });
-  return "<figure>" + figure + "<figcaption>" +
-         typeset(
-             "Robust accuracy minus the control's, on the same images. The zero "
-             "line is the model that was fine-tuned in the same way without the defence" +
-             std::string(chart.band
-                             ? "; a true difference inside the grey band is found with less than 80 % probability."
-                             : ".") +
-             " A full dot is a detectable difference (the interval excludes 0 and McNemar's p is under .05), a ring is "
-             "none, or a suspect one.") +
-         "</figcaption></figure>\n";
-}
-
 const char* context_meaning(const std::string& context) {
   if (context == "reference")
     return "prototypes of a stored calibration set: deployment, exactly a re-fitted linear layer";
@@ -167,7 +205,10 @@ const char* context_meaning(const std::string& context) {
   return "";
 }
 
-std::string faces_table(const ReportedRun& run) {
+}  // namespace
+
+std::string faces_of(const ReportedRun& run) {
+  if (run.role != "hpm" || run.contexts.size() < 2) return "";
   HtmlTable table{.columns = {"Context", "Clean", "Robust, worst case", "Leading surrogate alone", "Masked"}};
   for (const auto& c : run.contexts)
     table.rows.push_back({escape_html(c.context) + "<small>" + context_meaning(c.context) + "</small>",
@@ -178,11 +219,22 @@ std::string faces_table(const ReportedRun& run) {
   return html_table(table);
 }
 
-}  // namespace
+std::string verdict_of_run(const Comparison& c, size_t i, const std::string& title, bool with_tiles) {
+  const auto& run = c.runs[i];
+  const auto* control = c.control && *c.control != i ? &c.runs[*c.control] : nullptr;
+  const auto verdict = verdict_of(run, control);
+  std::string remarks;
+  for (const auto& remark : verdict.remarks) remarks += "<li>" + typeset(remark) + "</li>\n";
+  return fmt::format(
+      "<section class=\"verdict is-{}\">{}<span class=\"chip\">{}</span>\n<p class=\"say\">{}</p>\n{}<ul>\n{}"
+      "</ul>\n</section>\n",
+      verdict.name(), title, verdict.title(), typeset(verdict.sentence), with_tiles ? tiles(run, control) : "",
+      remarks);
+}
 
 std::string verdicts(const Comparison& c) {
   std::string out;
-  for (size_t i : c.subjects) out += verdict_panel(c, i);
+  for (size_t i : c.subjects) out += verdict_of_run(c, i, subject_title(c, i));
   if (c.subjects.size() > 1)
     out += "<p class=\"note\">" +
            typeset(fmt::format("{} models are judged at 5 % each: with that many, a difference by "
@@ -194,15 +246,15 @@ std::string verdicts(const Comparison& c) {
 }
 
 std::string side_by_side(const Comparison& c) {
-  return heading("models", c.rows.size() > 1 ? "Side by side" : "Accuracy") + side_table(c) + difference_chart(c) +
-         accuracy_chart(c);
+  return heading("models", c.rows.size() > 1 ? "Side by side" : "Accuracy") + models_table(c) + control_chart(c) +
+         reference_chart(c, [](const ModelRow& row) { return role_tone(row.role); }) + accuracy_chart(c);
 }
 
 std::string faces(const Comparison& c) {
   std::string out;
   for (size_t i : c.subjects) {
-    const auto& run = c.runs[i];
-    if (run.role != "hpm" || run.contexts.size() < 2) continue;
+    const auto table = faces_of(c.runs[i]);
+    if (table.empty()) continue;
     if (out.empty())
       out = heading("faces", "The faces of one model") +
             paragraph(
@@ -210,7 +262,7 @@ std::string faces(const Comparison& c) {
                 "reference context HPM is a re-fitted linear layer; what is dynamic lives in the other contexts. "
                 "Alone, with a small lambda, it predicts as the FC layer does on nearly every image, with masked "
                 "gradients; in large batches it behaves like a nearest-mean classifier.");
-    out += subject_title(c, i) + faces_table(run);
+    out += subject_title(c, i) + table;
   }
   return out;
 }

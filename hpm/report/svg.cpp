@@ -88,6 +88,7 @@ std::vector<double> nice_ticks(double low, double high, int count) {
   if (!(high > low)) high = low + 1;
   const double raw = (high - low) / count, power = std::pow(10, std::floor(std::log10(raw))), f = raw / power;
   const double step = power * (f < 1.5 ? 1 : f < 3.5 ? 2 : f < 7.5 ? 5 : 10);
+  if (!(step > 0) || !std::isfinite(step)) return {low, high};  // a range too narrow or too wide to be divided
   std::vector<double> ticks;
   const auto last = std::llround(std::ceil(high / step - 1e-9));
   for (auto i = std::llround(std::floor(low / step + 1e-9)); i <= last; ++i)

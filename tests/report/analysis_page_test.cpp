@@ -12,57 +12,8 @@ using Json = nlohmann::json;
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
-Json sample_head(const std::string& name, double robust) {
-  Json spread{{"mean", 1.2}, {"p5", .1}, {"p25", .5}, {"median", 1.}, {"p75", 1.5}, {"p95", 2.}, {"max", 3.}};
-  Json head{{"name", name},
-            {"clean_accuracy", 80.},
-            {"robust_accuracy", robust},
-            {"clean_interval", {76., 84.}},
-            {"interval", {robust - 4, robust + 4}},
-            {"against_eps", Json::array()},
-            {"against_iterations", Json::array()},
-            {"beyond", {{"clean", {80., 30., 5.}}, {"attacked", {robust, 10., 1.}}}}};
-  for (double eps : {.05, .1})
-    head["against_eps"].push_back({{"eps", eps}, {"accuracy", robust}, {"interval", {robust - 4, robust + 4}}});
-  for (int steps : {1, 10, 100})
-    head["against_iterations"].push_back(
-        {{"iterations", steps}, {"accuracy", robust + 1}, {"interval", {robust - 3, robust + 5}}});
-  for (const char* measure :
-       {"distance", "attacked_distance", "change", "local_slope", "model_slope", "feature_gain", "head_slope"})
-    head["measures"][measure] = spread;
-  for (int r = 0; r < 3; ++r)
-    head["prototype_distances"].push_back({std::abs(r - 0.), std::abs(r - 1.), std::abs(r - 2.)});
-  return head;
-}
-
-/// Three heads on 100 images; every figure made up.
-RunFiles sample_study() {
-  auto files = test::sample_run("hpm");
-  Json j;
-  for (const char* field : {"schema", "hpm_version", "model", "model_info", "dataset", "split", "seed", "threads"})
-    j[field] = files.results[field];
-  j.update(
-      {{"n", 100}, {"norm", "Linf"}, {"eps", .1}, {"protocol", "analysis"}, {"budget", "apgd-ce, 100 steps, 1 start"}});
-  j["class_names"] = {"cat", "dog", "owl"};
-  j["common_images"] = 70;
-  j["distance_grid"] = {0., .5, 1.};
-  j["heads"] = {sample_head("fc", 60), sample_head("l2", 50), sample_head("hpm", 55)};
-  for (const char* images : {"clean", "fc", "l2", "hpm"})
-    j["scatter"].push_back({{"images", images}, {"space", "z"}, {"within", 2.}, {"between", 1.}, {"ratio", 2.}});
-  j["transfer"] = {{60., 55., 56.}, {70., 50., 52.}, {69., 51., 55.}};
-  for (const char* images : {"clean", "attacked"})
-    j["agreement"][images] = {{{"wrong", Json::array()}, {"images", 40}},
-                              {{"wrong", {"fc"}}, {"images", 10}},
-                              {{"wrong", {"l2"}}, {"images", 20}},
-                              {{"wrong", {"fc", "l2", "hpm"}}, {"images", 30}}};
-  files.results = j;
-  files.gallery = {};
-  files.directory = "runs/study";
-  return files;
-}
-
 TEST(AnalysisPage, HasAPartForEachMeasurement) {
-  const auto page = make_report({sample_study()});
+  const auto page = make_report({test::sample_study()});
   for (const char* id :
        {"against-eps", "against-iterations", "distances", "slopes", "scatter", "prototypes", "agreement", "provenance"})
     EXPECT_TRUE(contains(page, std::string("<h2 id=\"") + id + "\"")) << id;
@@ -73,7 +24,7 @@ TEST(AnalysisPage, HasAPartForEachMeasurement) {
 
 TEST(AnalysisPage, SharedFailuresAreSharesOfTheRowsFailures) {
   // FC is wrong on 10 + 30 images, l2 on 20 + 30, both on 30.
-  const auto chart = analysis::agreement(parse_analysis(sample_study().results, "here"), 800);
+  const auto chart = analysis::agreement(parse_analysis(test::sample_study().results, "here"), 800);
   EXPECT_TRUE(contains(chart, "FC → l2: 75<"));
   EXPECT_TRUE(contains(chart, "l2 → FC: 60<"));
   EXPECT_TRUE(contains(chart, "HPM → HPM: 100<"));
@@ -82,8 +33,8 @@ TEST(AnalysisPage, SharedFailuresAreSharesOfTheRowsFailures) {
 TEST(AnalysisPage, StandsBesideEvaluationsAndOtherStudies) {
   HPM_NEED_PYTHON();
   auto runs = test::sample_runs(60);
-  runs.push_back(sample_study());
-  runs.push_back(sample_study());
+  runs.push_back(test::sample_study());
+  runs.push_back(test::sample_study());
   runs.back().directory = "runs/other";
   runs.back().results["heads"].erase(1), runs.back().results["heads"].erase(1);
   runs.back().results["transfer"] = {{60.}};
@@ -97,7 +48,7 @@ TEST(AnalysisPage, StandsBesideEvaluationsAndOtherStudies) {
 
 TEST(AnalysisPage, EscapesNamesAndSurvivesMeasuresOfNothing) {
   HPM_NEED_PYTHON();
-  auto study = sample_study();
+  auto study = test::sample_study();
   study.results["class_names"] = {"<script>", "&", "\"'"};
   study.results["norm"] = study.results["budget"] = study.results["dataset"] = "<script>alert(1)</script>";
   study.results["scatter"][0]["images"] = study.results["agreement"]["attacked"][1]["wrong"][0] = "<b>";
@@ -114,7 +65,7 @@ TEST(AnalysisPage, EscapesNamesAndSurvivesMeasuresOfNothing) {
 
 TEST(AnalysisPage, BrokenStudiesAreErrorsThatNameTheFile) {
   const auto message = [](const std::function<void(Json&)>& damage) {
-    auto study = sample_study();
+    auto study = test::sample_study();
     damage(study.results);
     return test::message_of<Error>([&] { make_report({study}); });
   };
@@ -128,7 +79,7 @@ TEST(AnalysisPage, BrokenStudiesAreErrorsThatNameTheFile) {
 TEST(AnalysisPage, WritesItsPicturesIntoTheRunDirectory) {
   HPM_NEED_PYTHON();
   const test::TemporaryFolder folder;
-  test::write_text(folder / "analysis.json", sample_study().results.dump());
+  test::write_text(folder / "analysis.json", test::sample_study().results.dump());
   write_analysis_charts(folder.path.string());
   for (const char* name : {"against-eps", "against-iterations", "distances-clean", "distances-attacked", "slopes",
                            "scatter", "prototypes-fc", "prototypes-l2", "prototypes-hpm", "agreement", "transfer"})

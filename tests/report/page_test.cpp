@@ -6,6 +6,7 @@
 #include "hpm/report/charts.h"
 #include "hpm/report/html.h"
 #include "hpm/report/png.h"
+#include "report/hostile.h"
 #include "report/sample.h"
 #include "report/tools.h"
 
@@ -22,13 +23,6 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 size_t position(const std::string& text, const std::string& part) {
   EXPECT_TRUE(contains(text, part)) << part;
   return text.find(part);
-}
-
-/// Every string of a JSON document replaced, keys too where they are the user's.
-void poison(nlohmann::json& json) {
-  if (json.is_string()) json = kHostile;
-  else if (json.is_structured())
-    for (auto& element : json) poison(element);
 }
 
 TEST(Page, HasTheSectionsInOrderWithTheVerdictFirst) {
@@ -73,17 +67,7 @@ TEST(Page, IsWellFormedAndLoadsNothing) {
 
 TEST(Page, EscapesEveryStringOfTheRun) {
   HPM_NEED_PYTHON();
-  auto runs = test::sample_runs(60);
-  for (auto& run : runs) {
-    const auto role = run.results["role"];
-    poison(run.results), poison(run.environment);
-    run.results["role"] = role, run.results["model_info"]["head"] = kHostile;
-    run.results["class_names"] = std::vector<std::string>(10, kHostile);
-    run.config = run.directory = kHostile;
-    run.environment[kHostile] = 1;
-  }
-  runs[2].results["role"] = kHostile;
-  const auto page = make_report(runs, kHostile);
+  const auto page = make_report(test::poisoned_runs(kHostile), kHostile);
   EXPECT_FALSE(contains(page, "<script"));
   EXPECT_FALSE(contains(page, "<img src=\"http"));
   EXPECT_TRUE(contains(page, "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;"));

@@ -14,6 +14,9 @@ RunFiles sample_run(const std::string& role, int64_t n = 500, double hpm_shift =
 /// base, control, l2 and HPM.
 std::vector<RunFiles> sample_runs(int64_t n = 500, double hpm_shift = 0);
 
+/// A run of hpm analyze: three heads on 100 images; every figure made up.
+RunFiles sample_study();
+
 /// Writes a run as a run directory, gallery.safetensors included.
 void write_sample(const RunFiles& run, const std::string& directory);
 

@@ -74,6 +74,8 @@ bool is_of_a_run(const fs::path& file) {
                                               "best.safetensors.toml",
                                               "workers",
                                               "finished",
+                                              "progress.json",
+                                              "progress.json.next",
                                               "fingerprint.json"};
   // Tables and charts of a study.
   static const std::set<std::string> stems = {"against-eps",      "against-iterations",
