@@ -39,14 +39,6 @@ Tensor rows_that_differ(const Tensor& a, const Tensor& b, double share) {
   return (a - b).abs().amax(1).le(share * range).logical_not();
 }
 
-namespace {
-
-double since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-}  // namespace
-
 CleanVerdict clean_verdict(Defence& defence, size_t target, const ImageSet& images, int64_t batch_size,
                            const WorkLog& log) {
   require_images(images.index, "clean_verdict");
