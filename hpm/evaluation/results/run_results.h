@@ -1,4 +1,4 @@
-// defines: RunResults and its parts, results_text(), read_results(), results_schema()
+// defines: RunResults and its parts, check_severity(), results_text(), read_results(), results_schema()
 #pragma once
 #include <cstdint>
 #include <optional>
