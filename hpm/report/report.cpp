@@ -91,11 +91,14 @@ bool alike(const ReportedRun& a, const ReportedRun& b) {
 /// The run that title and data of the page are taken from.
 const ReportedRun& shown_run(const Comparison& c) { return c.runs[c.reference.value_or(c.subjects.front())]; }
 
+bool all_alike(const Comparison& c) {
+  return std::all_of(c.runs.begin(), c.runs.end(), [&](const auto& run) { return alike(run, shown_run(c)); });
+}
+
 std::string overview_title(const Comparison& c) {
   const auto& run = shown_run(c);
-  const bool all = std::all_of(c.runs.begin(), c.runs.end(), [&](const auto& other) { return alike(other, run); });
   auto title = fmt::format("{} runs", c.runs.size());
-  if (!all) return title;
+  if (!all_alike(c)) return title;
   title += " on " + (run.dataset.empty() ? "their data" : run.dataset);
   return run.protocol == "clean" ? title : title + fmt::format(", {} {}", run.norm, radius_text(run.eps));
 }
@@ -231,8 +234,9 @@ std::string make_report(const std::vector<RunFiles>& files, const std::string& t
   const bool many = compares && is_overview(c);
   auto shown = title;
   if (shown.empty()) shown = many ? overview_title(c) : (compares ? "" : "Sensitivity study: ") + default_title(c);
-  const auto head = fmt::format("<header><h1>{}</h1><p class=\"meta\">{}</p></header>\n", escape_html(shown),
-                                meta_line(many ? shown_run(c) : c.runs[c.subjects.front()]));
+  const auto meta =
+      !many ? meta_line(c.runs[c.subjects.front()]) : (all_alike(c) ? "" : "the reference: ") + meta_line(shown_run(c));
+  const auto head = fmt::format("<header><h1>{}</h1><p class=\"meta\">{}</p></header>\n", escape_html(shown), meta);
   const auto [first, body] = many       ? parts_of_many(c, files, studies)
                              : compares ? parts_of_few(c, files, studies)
                                         : parts_of_studies(c, files, studies);
