@@ -18,9 +18,10 @@ def environment(run):
             lines = subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.strip().split("\n")
             found[name] = lines[-1] if name == "nvcc" else lines[0]
     found["commit"] = found.get("commit") or commit or "unknown"
-    with contextlib.suppress(ImportError):
-        import torch
-        found["torch"], found["torch_cuda"] = torch.__version__, torch.version.cuda
+    with contextlib.suppress(OSError, TypeError):
+        version = {}
+        exec((torch_folder() / "version.py").read_text(), version)  # to import PyTorch would take seconds
+        found["torch"], found["torch_cuda"] = version["__version__"], version["cuda"]
     run.results["environment"] = found
 
 
@@ -74,7 +75,8 @@ def build(run, limit):
             run.program, run.device_test = folder / "hpm", folder / "tests/device/device_test"
             run.results["programs"] = [str(run.program), str(run.device_test)]
             doctor = run_doctor(run)
-            return {"status": 0 if doctor else 1, "seconds": round(seconds, 1), "tried": tried, "doctor": doctor}
+            failed = {} if doctor else {"failed": "hpm doctor, which must run and see a GPU"}
+            return {"status": 0 if doctor else 1, "seconds": round(seconds, 1), "tried": tried, "doctor": doctor, **failed}
     return {"status": max(configured.status, 1), "seconds": round(seconds, 1), "tried": tried, "failed": "no build succeeded"}
 
 
@@ -107,6 +109,9 @@ def use_carried(run):
         return None
     run.environment = carried_environment(run.packed, program, torch)
     run.program, run.device_test = program, run.packed / "measure/device_test"
+    for file in (run.program, run.device_test):
+        with contextlib.suppress(OSError):  # copying may have lost that they are programs
+            file.chmod(0o755)
     doctor = run_doctor(run)
     if not doctor:
         run.environment = {}

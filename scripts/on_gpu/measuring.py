@@ -64,7 +64,7 @@ def finished_pieces(folder):
     return attacks
 
 
-def evaluate(run, limit, name, *flags, count, device=None, model=None, arch=None):
+def evaluate(run, limit, name, *flags, count, device=None, model=None):
     """`hpm evaluate` as one measurement. What was stopped goes on in a further call."""
     checkpoint, data = inputs(run)
     absent = missing(model or checkpoint, data)
@@ -73,7 +73,7 @@ def evaluate(run, limit, name, *flags, count, device=None, model=None, arch=None
     out = run.work / name
     before = run.results["items"].get(name, {})
     again = "--resume" if before.get("status") == CUT and (out / "events.jsonl").exists() else "--overwrite"
-    command = [run.program, "evaluate", "--model", model or checkpoint, *(["--arch", arch or run.sizes.arch] if not model else []),
+    command = [run.program, "evaluate", "--model", model or checkpoint, *(["--arch", run.sizes.arch] if not model else []),
                *(normalisation() if not model else []), "--data", f"npz:{data}", "--split", "test", "--count", count, "--eps",
                run.sizes.eps, "--device", device or run.device, "--batch-size", run.sizes.batch, "--checks", "none", "--quiet",
                again, "--out", out, *flags]
@@ -215,6 +215,6 @@ def msa_beside_the_cpu(run, limit):
     if failed:
         return failed
     size = ["--context", "solo", "--steps", "1", "--queries", "2"] if run.sizes.dry else \
-        ["--context", "reference,solo", "--steps", "15", "--queries", "50"]
-    flags = ["--protocol", "msa", "--version", "fast", "--company", "8", "--sample", "0", "--no-escalate", *size]
-    return beside_the_cpu(run, 2 * limit / 3, "msa-beside-cpu", flags, 4 if run.sizes.dry else 8, model)
+        ["--context", "reference,solo"]
+    flags = ["--protocol", "msa", "--version", "fast", "--company", "4" if run.sizes.dry else "12", "--sample", "0", "--no-escalate", *size]
+    return beside_the_cpu(run, 2 * limit / 3, "msa-beside-cpu", flags, 4 if run.sizes.dry else 24, model)

@@ -124,9 +124,8 @@ def train(run, limit):
 
 def trained_fast(run, limit):
     """What the trained network withstands: the fast protocol on the test images that came along."""
-    folder = run.work / "train"
-    model = next((folder / n for n in ("model.safetensors", "best.safetensors") if (folder / n).exists()), None)
-    if not model:
-        return {"skipped": "no training has ended, or validated, here"}
+    model = run.work / "train/model.safetensors"
+    if not model.exists():
+        return {"status": CUT, "left_out": "the training has not ended"}
     own = ["--sample", "0", "--no-escalate"] if run.sizes.dry else []
-    return evaluate(run, limit, "trained-fast", "--protocol", "fast", *own, count=run.sizes.many, model=model, arch=run.sizes.arch)
+    return evaluate(run, limit, "trained-fast", "--protocol", "fast", *own, count=run.sizes.many, model=model)

@@ -116,6 +116,20 @@ def what_is_cut_keeps_something(folder):
     result, log = gpu(folder, *training, status=124)
     need("--resume" in log and result["items"]["train"]["epochs_done"] > row["epochs_done"], "it goes on", row, log)
 
+    cut = ["--items", "device-tests", "--longest", "1"]  # GoogleTest cannot go on where it was
+    slow = folder / "slow/tests/device/device_test"
+    slow.parent.mkdir(parents=True)
+    slow.write_text("#!/bin/sh\necho '[ RUN      ] A.One'\nexec sleep 60\n")
+    slow.chmod(0o755)
+    (folder / "slow/hpm").symlink_to(BUILD / "hpm")
+    result, log = gpu(folder, *cut, "--fresh", "--build", folder / "slow", status=124)
+    need(result["items"]["device-tests"]["cut_in"] == ["A.One"], "the test in which the time was up is named", result)
+    result, log = gpu(folder, *cut, "--build", folder / "slow", status=124)
+    need("device-tests: done in an earlier call" in log, "it is not begun anew, and still counts as cut", log)
+
+    items = gpu(folder, "--plan", "train", "--epochs", "1", "--fresh")[0]["items"]
+    need(items["train"]["weights"] == "model.safetensors" and items["trained-fast"]["robust"] is not None, "the result is evaluated", items)
+
     result, log = gpu(folder, "--items", "ours-fast", "--minutes", ".01", "--fresh", status=124)
     need("left_out" in result["items"]["build"], "what does not fit is left out, and that is said", result)
 
