@@ -1,7 +1,7 @@
 # LibTorch by its files alone: HPM_LIBTORCH names a folder torch/ with include/ and lib/, as pip installs it. The
 # TorchConfig.cmake of a CUDA build asks for nvcc and the CUDA toolkit; hpm has no CUDA sources and needs neither.
 # Gives what TorchConfig.cmake gives: the target torch, TORCH_INCLUDE_DIRS and TORCH_INSTALL_PREFIX.
-file(REAL_PATH ${HPM_LIBTORCH} TORCH_INSTALL_PREFIX)
+file(REAL_PATH "${HPM_LIBTORCH}" TORCH_INSTALL_PREFIX)
 set(TORCH_INCLUDE_DIRS ${TORCH_INSTALL_PREFIX}/include ${TORCH_INSTALL_PREFIX}/include/torch/csrc/api/include)
 foreach(needed include/torch/version.h lib/libtorch.so lib/libtorch_cpu.so lib/libc10.so)
   if(NOT EXISTS ${TORCH_INSTALL_PREFIX}/${needed})
