@@ -18,13 +18,18 @@ if(DEFINED HPM_TORCH_CHOICE AND NOT hpm_torch_choice STREQUAL "  " AND NOT hpm_t
                       "To build with another one, remove that folder (make clean).")
 endif()
 
-if(NOT Torch_DIR AND HPM_PYTHON_EXECUTABLE)
-  execute_process(
-    COMMAND ${HPM_PYTHON_EXECUTABLE} -c
-            "import importlib.util as u, os; print(os.path.dirname(u.find_spec('torch').origin))"
-    OUTPUT_VARIABLE hpm_python_torch OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+set(HPM_LIBTORCH "" CACHE PATH "A folder torch/ (include, lib): LibTorch without its CMake files, which want CUDA's toolkit")
+if(HPM_LIBTORCH)
+  include(HpmLibTorch)
+else()
+  if(NOT Torch_DIR AND HPM_PYTHON_EXECUTABLE)
+    execute_process(
+      COMMAND ${HPM_PYTHON_EXECUTABLE} -c
+              "import importlib.util as u, os; print(os.path.dirname(u.find_spec('torch').origin))"
+      OUTPUT_VARIABLE hpm_python_torch OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  endif()
+  find_package(Torch REQUIRED HINTS ${hpm_python_torch}/share/cmake)
 endif()
-find_package(Torch REQUIRED HINTS ${hpm_python_torch}/share/cmake)
 set(HPM_TORCH_CHOICE ${hpm_torch_choice} CACHE INTERNAL "")
 
 find_package(ZLIB REQUIRED)

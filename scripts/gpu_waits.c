@@ -7,11 +7,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+// The function of libcudart, which Python may have loaded out of the reach of RTLD_NEXT.
+static void* find_next(const char* name) {
+  void* found = dlsym(RTLD_NEXT, name);
+  const char* libraries[] = {"libcudart.so.13", "libcudart.so.12"};
+  for (size_t i = 0; !found && i < sizeof libraries / sizeof *libraries; ++i) {
+    void* library = dlopen(libraries[i], RTLD_LAZY | RTLD_NOLOAD);
+    if (library) found = dlsym(library, name);
+  }
+  return found;
+}
+
 #define COUNTED(name, parameters, arguments)                                            \
   static atomic_long name##_count;                                                      \
   int name parameters {                                                                 \
     static int(*next) parameters;                                                       \
-    if (!next) *(void**)&next = dlsym(RTLD_NEXT, #name);                                \
+    if (!next) *(void**)&next = find_next(#name);                                       \
     atomic_fetch_add(&name##_count, 1);                                                 \
     return next ? next arguments : 3; /* cudaErrorInitializationError */                \
   }
