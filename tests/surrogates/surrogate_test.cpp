@@ -143,6 +143,17 @@ TEST_F(Surrogates, RegionObjectiveIsWonExactlyWhenTheRegionAndTheMarginAre) {
   EXPECT_TRUE(at::equal(value.eq(0), won));
 }
 
+TEST_F(Surrogates, OneRowLeadsWhereverItStandsAndTwinsAreTheSameAsThatOne) {
+  const auto& rows = hpm_surrogates();
+  EXPECT_EQ(std::count_if(rows.begin(), rows.end(), [](const auto& row) { return row.leads; }), 1);
+  EXPECT_EQ(leading_hpm_surrogate().name, "ste");
+  for (const auto& row : rows) {
+    const auto same = bound(row, *model.head, context(ContextKind::reference)).same_as;
+    EXPECT_TRUE(same.empty() || same == leading_hpm_surrogate().name) << row.name;
+    EXPECT_EQ(same.empty(), !row.same_as_ste.in_reference) << row.name;
+  }
+}
+
 TEST_F(Surrogates, UnavailableOnesSayWhatTheyNeed) {
   EXPECT_EQ(transfer_surrogate("base", "", {}, "--base FILE").unavailable, "needs --base FILE");
   EXPECT_EQ(transfer_surrogate("base", "", model.classifier, "--base FILE").unavailable, "");
