@@ -63,6 +63,7 @@ struct Surrogate {
   std::string same_as = {};      ///< an earlier surrogate that gives the same logits for this target: it runs once
   std::string unavailable = {};  ///< why it cannot run here
   std::string needs = {};        ///< the option that would make it run, where there is one
+  std::string note = {};         ///< what a reader of the results must know about it
 };
 
 /// Which surrogates are asked for.
