@@ -50,8 +50,9 @@ Surrogate torchscript_surrogate(const std::string& path, bool allow) {
     if (elsewhere(module->parameters()) || elsewhere(module->buffers())) module->to(in.x.device());
     if (!images_alone && !in.z.defined())
       fail(
-          "surrogate {}: its forward reads features, but the model is a black box and has none; give one that takes "
-          "images alone",
+          "surrogate {}: its forward reads the features and FC logits of the model's pass, but a black box has no "
+          "features, and a model that is random (--random) or depends on its batch (--coupling batch) has no such "
+          "pass; give one that takes images alone",
           path);
     c10::IValue out;
     try {
@@ -76,6 +77,7 @@ Surrogate torchscript_surrogate(const std::string& path, bool allow) {
           .summary =
               fmt::format("from {}, SHA-256 {}", std::filesystem::path(path).filename().string(), sha256_of_file(path)),
           .logits = logits,
+          .own_passes = images_alone ? 1 : 0,
           .through_network = !images_alone,
           .note = std::move(read.note)};
 }

@@ -5,6 +5,7 @@
 #include "hpm/attacks/apgd.h"
 #include "hpm/core/error.h"
 #include "hpm/defences/attacked_defence.h"
+#include "hpm/defences/function_defence.h"
 #include "hpm/defences/hpm_defence.h"
 #include "hpm/defences/plain_defence.h"
 #include "hpm/models/operations.h"
@@ -262,6 +263,20 @@ TEST_F(OwnSurrogate, OfImagesAloneIsAnyModelAndAttacksOneWithAHeadAndOneWithout)
               constant.ask({clean, at::arange(24)}, &loss);
             }).find("no gradient"),
             std::string::npos);
+}
+
+TEST_F(OwnSurrogate, OfFeaturesIsRefusedWhereTheModelHasNoPassOfItsOwn) {
+  const auto own = torchscript_surrogate(file("of_features", "return o + z[:, :5]"), true);
+  const auto logits = [this](const Tensor& images) { return model.classifier.logits(images); };
+  const Loss loss{LossKind::ce, y, {}};
+  for (const bool random : {false, true}) {
+    const PredictionFunction function{
+        .logits = logits, .classes = 5, .coupling = random ? Coupling::rows : Coupling::batch, .random = random};
+    FunctionDefence defence(function, Images{clean, y, at::arange(24)}, {.surrogates = {own}});
+    AttackedDefence attacked(defence, 0, defence.surrogates(0, {.names = {own.name}}).front());
+    const auto message = test::message_of<Error>([&] { attacked.ask({clean, at::arange(24)}, &loss); });
+    EXPECT_NE(message.find("give one that takes images alone"), std::string::npos) << message;
+  }
 }
 
 TEST_F(OwnSurrogate, IsRefusedUnlessTrustedReadableAndOfTheRightShape) {
