@@ -170,7 +170,9 @@ class Driver {
     return {fresh.wrong, fresh.close, fresh.wrong, fresh.logits, fresh.logits.argmax(1)};
   }
 
-  /// A random model's verdict: what most of ten draws say. An attack starts from the logits of one of them.
+  /// A random model's verdict: the vote of ten draws, each from a seed of its own. Its answer is the class that more
+  /// draws give than any other, and the largest mean logit decides a tie: the rule of FunctionDefence and solo-eot. An
+  /// attack starts from the logits of one draw.
   SequenceVerdict verify_draws(const Images& images) {
     const auto votes = votes_of_draws(options_.seed, kVerdictDraws, [&](int64_t draw) {
       return model_.ask({images.x, images.index, draw}, nullptr).target_logits;

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "hpm/core/error.h"
-#include "hpm/core/kept_generator_impl.h"
 #include "hpm/defences/function_defence.h"
 #include "hpm/defences/hpm_defence.h"
 #include "hpm/defences/plain_defence.h"
@@ -11,16 +9,6 @@
 
 namespace hpm {
 namespace {
-
-/// A surrogate of a random model draws the same numbers each time, and leaves the generator as it was.
-std::function<Tensor(const SurrogateInput&)> with_fixed_draws(std::function<Tensor(const SurrogateInput&)> logits,
-                                                              uint64_t seed) {
-  return [logits = std::move(logits), seed](const SurrogateInput& in) {
-    const KeptGenerator kept;
-    torch::manual_seed(seed + 0xd4a3);
-    return logits(in);
-  };
-}
 
 /// A model whose answer depends on its batch, or is random.
 std::unique_ptr<Defence> function_defence(const Classifier& classifier, const ImageSet& images,
@@ -35,9 +23,6 @@ std::unique_ptr<Defence> function_defence(const Classifier& classifier, const Im
   if (options.contexts != DefenceOptions{}.contexts) settings.contexts = options.contexts;
   settings.company_size = options.company_size, settings.company_seed = options.company_seed;
   settings.by_class = options.by_class, settings.seed = options.seed;
-  if (options.random)
-    for (auto& surrogate : settings.surrogates)
-      if (surrogate.logits) surrogate.logits = with_fixed_draws(surrogate.logits, options.seed);
   return std::make_unique<FunctionDefence>(std::move(function), images, std::move(settings));
 }
 
@@ -45,9 +30,12 @@ std::unique_ptr<Defence> function_defence(const Classifier& classifier, const Im
 
 std::vector<Surrogate> stand_ins(const Classifier& classifier, const DefenceOptions& options) {
   auto all = options.more_surrogates;
-  if (options.differentiable)
+  if (options.differentiable) {
     all.push_back(smoothed_surrogate([classifier](const Tensor& x) { return classifier.logits(x); },
                                      {.sigma = options.smoothing, .seed = options.seed}));
+    // A random model is often not smooth either: padding and cropping move the image by whole pixels.
+    all.back().only_named = !options.random || options.coupling == Coupling::batch;
+  }
   for (auto& surrogate : peer_surrogates(options.peers)) all.push_back(std::move(surrogate));
   all.push_back(query_surrogate());
   all.push_back(decision_surrogate());

@@ -11,6 +11,46 @@
 #include "hpm/surrogates/model_space.h"
 
 namespace hpm {
+namespace {
+
+/// Whether anything has been drawn since from the generators of functions of tensors on this device.
+class WatchedGenerators {
+ public:
+  explicit WatchedGenerators(at::Device device) : device_(device), before_(states()) {}
+  bool moved() const {
+    if (!device_.is_cpu() && !device_.is_cuda()) return true;  // not known
+    const auto now = states();
+    for (size_t i = 0; i < now.size(); ++i)
+      if (!at::equal(now[i], before_[i])) return true;
+    return false;
+  }
+
+ private:
+  std::vector<Tensor> states() const {
+    std::vector<Tensor> all{at::globalContext().defaultGenerator(at::kCPU).get_state()};
+    if (device_.is_cuda()) all.push_back(at::globalContext().defaultGenerator(device_).get_state());
+    return all;
+  }
+  at::Device device_;
+  std::vector<Tensor> before_;
+};
+
+/// The mean of what `one` gives in so many draws, the same ones for every query. Where `watched` is given, what draws
+/// nothing from the generators there is asked once.
+Tensor mean_over_draws(uint64_t seed, int64_t draws, const std::function<Tensor()>& one,
+                       const std::optional<at::Device>& watched = {}) {
+  const KeptGenerator kept;
+  std::vector<Tensor> all;
+  for (int64_t draw = 0; draw < draws; ++draw) {
+    torch::manual_seed(seed + 0x9aad + static_cast<uint64_t>(draw));
+    const WatchedGenerators generators(watched.value_or(at::kCPU));
+    all.push_back(one());
+    if (draw == 0 && watched && !generators.moved()) break;
+  }
+  return all.size() == 1 ? all.front() : at::stack(all).mean(0);
+}
+
+}  // namespace
 
 /// The fixed batches of solo and joint.
 struct FunctionDefence::Company {
@@ -124,6 +164,29 @@ std::vector<Tensor> FunctionDefence::predict_all(const Output& pass, const Tenso
   return all;
 }
 
+/// A stand-in where the pass is the images. A random defence may be attacked through one that is as random: averaged
+/// over as many draws as its own gradient. Another network keeps one draw.
+Surrogate FunctionDefence::of_images(Surrogate surrogate) const {
+  if (!surrogate.logits && !surrogate.objective) return surrogate;  // it only queries
+  const bool averaged = function_.random && surrogate.kind != SurrogateKind::transfer;
+  const int64_t draws = averaged ? (options_.draws + surrogate.averages - 1) / surrogate.averages : 1;
+  const auto in_draws = [draws, random = function_.random, seed = options_.seed](const Tensor& x, const auto& ask) {
+    return random ? mean_over_draws(seed, draws, ask, x.device()) : ask();
+  };
+  const Tensor none;
+  if (surrogate.logits)
+    surrogate.logits = [one = std::move(surrogate.logits), in_draws, none](const SurrogateInput& in) {
+      return in_draws(in.x, [&] { return one({in.x, none, none, in.index}); });
+    };
+  if (surrogate.objective)
+    surrogate.objective = [one = std::move(surrogate.objective), in_draws, none](const SurrogateInput& in,
+                                                                                 const Loss& loss) {
+      return in_draws(in.x, [&] { return one({in.x, none, none, in.index}, loss); });
+    };
+  surrogate.own_passes = draws * std::max<int64_t>(surrogate.own_passes, 1);
+  return surrogate;
+}
+
 Surrogate FunctionDefence::own_gradient(size_t target) const {
   auto own = own_surrogate("its own gradient");
   if (function_.random) own.name = "eot", own.summary = "its own gradient, averaged over draws";
@@ -136,14 +199,8 @@ Surrogate FunctionDefence::own_gradient(size_t target) const {
     own.logits = [*this, target](const SurrogateInput& in) {
       // The pass holds the images: those of the rows, or of a whole batch of which some rows are attacked.
       const auto& x = in.z;
-      if (!function_.random) return in_context(x, in.index, target);
-      const KeptGenerator kept;
-      std::vector<Tensor> draws;
-      for (int64_t draw = 0; draw < options_.draws; ++draw) {
-        torch::manual_seed(options_.seed + 0x9aad + static_cast<uint64_t>(draw));
-        draws.push_back(in_context(x, in.index, target));
-      }
-      return at::stack(draws).mean(0);
+      const auto ask = [&] { return in_context(x, in.index, target); };
+      return function_.random ? mean_over_draws(options_.seed, options_.draws, ask) : ask();
     };
   return own;
 }
@@ -153,7 +210,7 @@ std::vector<Surrogate> FunctionDefence::surrogates(size_t target, const Surrogat
   if (function_.coupling == Coupling::batch)
     for (auto& surrogate : model_space_surrogates(all.front(), targets_[target].coupling == Coupling::batch))
       all.push_back(std::move(surrogate));
-  all.insert(all.end(), options_.surrogates.begin(), options_.surrogates.end());
+  for (const auto& surrogate : options_.surrogates) all.push_back(by_images_ ? of_images(surrogate) : surrogate);
   const auto has = [&](SurrogateKind kind) {
     return std::any_of(all.begin(), all.end(), [&](const auto& s) { return s.kind == kind; });
   };

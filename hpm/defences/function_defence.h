@@ -23,21 +23,24 @@ struct PredictionFunction {
 };
 
 struct FunctionDefenceOptions {
-  std::vector<Surrogate> surrogates = {};  ///< of this defence, after its own gradient
-  std::vector<std::string> always = {};    ///< names of those that attack also where others are named
+  /// Of this defence, after its own gradient. Where a prediction needs the images (Coupling::batch, random) they get
+  /// images alone, no features and no logits; of a random function, each is averaged over `draws`.
+  std::vector<Surrogate> surrogates = {};
+  std::vector<std::string> always = {};  ///< names of those that attack also where others are named
   /// Of Coupling::batch: alone (in a batch of its own), solo (among the clean images of its fixed batch), joint (its
   /// fixed batch is one object). Otherwise there is one target, without a name.
   std::vector<std::string> contexts = {"alone", "solo", "joint"};
   int64_t company_size = 128;  ///< images in a batch of solo and joint
   uint64_t company_seed = 0;   ///< order of the images in those batches; 0: as they come
   bool by_class = false;       ///< the batches are made of images sorted by class
-  int64_t draws = 10;          ///< of a random function: each verdict is what most of so many draws say
+  int64_t draws = 10;          ///< of a random function: for a verdict, and for a gradient
   uint64_t seed = 0;           ///< of those draws
 };
 
 /// Any function of images as a defence: with rows that depend on each other, with random numbers, or without a
-/// gradient. A random function is judged by the votes of fixed draws, and its own gradient is the average over draws
-/// (expectation over transformation; Athalye et al., arXiv:1707.07397), the surrogate `eot`.
+/// gradient. A random function is judged by the votes of fixed draws: its answer is the class that more draws give than
+/// any other, and the largest mean logit decides a tie. Its own gradient is the average over draws (expectation over
+/// transformation; Athalye et al., arXiv:1707.07397), the surrogate `eot`; its stand-ins are averaged likewise.
 ///
 /// Example: examples/04_own_defence.cpp
 class FunctionDefence : public Defence {
@@ -65,6 +68,7 @@ class FunctionDefence : public Defence {
   Tensor in_context(const Tensor& x, const Tensor& index, size_t target) const;
   Tensor votes(const Tensor& x, const Tensor& index, size_t target) const;
   Surrogate own_gradient(size_t target) const;
+  Surrogate of_images(Surrogate surrogate) const;
 
   PredictionFunction function_;
   FunctionDefenceOptions options_;

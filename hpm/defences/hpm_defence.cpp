@@ -153,7 +153,8 @@ std::vector<Surrogate> HpmDefence::surrogates(size_t target, const SurrogateSele
   std::vector<Surrogate> all;
   for (const auto* rows : {&hpm_surrogates(), &options_.own_surrogates})
     for (const auto& row : *rows) all.push_back(bound(row, head, judged_[target].context, scales_[target]));
-  for (auto& surrogate : model_space_surrogates(all.front(), targets_[target].coupling == Coupling::batch))
+  const auto leading = bound(leading_hpm_surrogate(), head, judged_[target].context, scales_[target]);
+  for (auto& surrogate : model_space_surrogates(leading, targets_[target].coupling == Coupling::batch))
     all.push_back(std::move(surrogate));
   all.insert(all.end(), options_.more_surrogates.begin(), options_.more_surrogates.end());
   for (auto& surrogate : peer_surrogates(options_.peers)) all.push_back(std::move(surrogate));

@@ -388,6 +388,10 @@ std::vector<const GauntletEntry*> chosen_entries(const GauntletOptions& options)
 void require_possible(const GauntletSetting& setting, const GauntletOptions& options) {
   chosen_entries(options);
   require(setting.images.size() > 0, "gauntlet: needs at least one image");
+  require(
+      setting.threat.eps > 0,
+      "gauntlet: needs a radius above 0, but got {}: within it nothing can be attacked, and nothing told of a defence",
+      setting.threat.eps);
   require_guards(options);
   require(!setting.base.is_black_box(), "gauntlet: needs a network with its penultimate features as the base");
 }

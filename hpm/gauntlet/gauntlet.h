@@ -97,7 +97,7 @@ struct GauntletRow {
 /// name.
 std::vector<const GauntletEntry*> chosen_entries(const GauntletOptions& options);
 
-/// Throws UsageError for what run_gauntlet() refuses: unknown names, no images, a base without features.
+/// Throws UsageError for what run_gauntlet() refuses: unknown names, no images, a radius of 0, a base without features.
 void require_possible(const GauntletSetting& setting, const GauntletOptions& options);
 
 /// Runs the gauntlet. Throws UsageError for an unknown name.

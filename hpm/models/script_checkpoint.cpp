@@ -28,6 +28,8 @@ LoadedClassifier load_script(LoadedClassifier loaded, const std::string& path, c
                              ? fmt::format("TorchScript, {} logits alone: attacks only", classifier.classes())
                              : fmt::format("TorchScript, D = {} features, last layer {}", classifier.feature_size(),
                                            classifier.head_name()));
+  if (!training_mode_note(classifier).empty())
+    loaded.notes.emplace_back("saved in training mode; runs in evaluation mode, as if eval() had been called before");
   if (options.normalisation.identity())
     loaded.notes.push_back(
         "images go into the module as they are, in [0,1] (--mean, --std where it does not normalise)");

@@ -1,6 +1,5 @@
 #include "hpm/models/torchscript.h"
 
-#include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/script.h>
 
 #include <sstream>
@@ -9,6 +8,7 @@
 #include "hpm/io/file.h"
 #include "hpm/io/sha256.h"
 #include "hpm/models/card.h"
+#include "hpm/models/script_module_impl.h"
 #include "hpm/models/torchscript_impl.h"
 
 namespace hpm {
@@ -48,18 +48,6 @@ void check_trust(const std::string& path, const TorchScriptOptions& options) {
         "load_torchscript: {} has SHA-256 {}, but {} was asked for; the file was changed, or the card belongs to "
         "another",
         path, found, options.sha256);
-}
-
-torch::jit::Module read_module(const std::string& path) {
-  torch::jit::getProfilingMode() = false;
-  torch::jit::getExecutorMode() = false;
-  try {
-    auto module = torch::jit::load(path, at::kCPU);
-    module.eval();
-    return module;
-  } catch (const c10::Error& error) {
-    fail("load_torchscript: {} is no readable TorchScript archive: {}", path, error.what_without_backtrace());
-  }
 }
 
 NetworkOutput outputs_of(torch::jit::Module& module, const Tensor& x) {
@@ -123,8 +111,8 @@ std::string find_head(const torch::jit::Module& module, const NetworkOutput& out
 
 }  // namespace
 
-ScriptNetwork::ScriptNetwork(torch::jit::Module module, std::string head)
-    : module_(std::move(module)), head_name_(std::move(head)) {
+ScriptNetwork::ScriptNetwork(torch::jit::Module module, std::string head, std::string note)
+    : module_(std::move(module)), head_name_(std::move(head)), note_(std::move(note)) {
   const ScopedGenerator untouched;
   adopt(*this, module_, "");
   seen_.clear();
@@ -164,7 +152,7 @@ NetworkOutput ScriptNetwork::run(const Tensor& x) {
 }
 
 std::shared_ptr<Network> ScriptNetwork::fresh() const {
-  return std::make_shared<ScriptNetwork>(module_.deepcopy(), head_name_);
+  return std::make_shared<ScriptNetwork>(module_.deepcopy(), head_name_, note_);
 }
 
 const ScriptNetwork* script_network(const std::shared_ptr<Network>& network) {
@@ -173,9 +161,14 @@ const ScriptNetwork* script_network(const std::shared_ptr<Network>& network) {
 
 bool is_torchscript(const Classifier& classifier) { return script_network(classifier.network()) != nullptr; }
 
+std::string training_mode_note(const Classifier& classifier) {
+  const auto* script = script_network(classifier.network());
+  return script ? script->note() : std::string();
+}
+
 Classifier load_torchscript(const std::string& path, const TorchScriptOptions& options) {
   check_trust(path, options);
-  auto module = read_module(path);
+  auto [module, note] = read_script(path, "load_torchscript");
   ClassifierInfo info{"torchscript", 0, options.input_shape, options.normalisation, path, sha256_of_file(path)};
   NetworkOutput out;
   {
@@ -197,7 +190,7 @@ Classifier load_torchscript(const std::string& path, const TorchScriptOptions& o
         out.features.defined() ? fmt::format(" after [{}]", fmt::join(out.features.sizes(), ",")) : "");
   info.classes = out.logits.size(1);
   const auto head = find_head(module, out);
-  return {std::make_shared<ScriptNetwork>(std::move(module), head), info};
+  return {std::make_shared<ScriptNetwork>(std::move(module), head, std::move(note)), info};
 }
 
 void save_torchscript(const Classifier& classifier, const std::string& path, const std::string& source) {

@@ -1,5 +1,5 @@
-// defines: TorchScriptOptions, load_torchscript(), save_torchscript(), is_torchscript(), torchscript_program(),
-// require_features()
+// defines: TorchScriptOptions, load_torchscript(), save_torchscript(), is_torchscript(), training_mode_note(),
+// torchscript_program(), require_features()
 #pragma once
 #include <string>
 #include <string_view>
@@ -34,6 +34,10 @@ Classifier load_torchscript(const std::string& path, const TorchScriptOptions& o
 void save_torchscript(const Classifier& classifier, const std::string& path, const std::string& source);
 
 bool is_torchscript(const Classifier& classifier);
+
+/// What a reader of results must know of a module that was saved in training mode, where code of it asks for that mode
+/// (batch norm, dropout): it is evaluated in evaluation mode. "" for every other classifier.
+std::string training_mode_note(const Classifier& classifier);
 
 /// The TorchScript file whose weights `checkpoint` holds: for the architecture "torchscript:NAME" the file NAME beside
 /// it, for others "". Throws UsageError for a NAME that leads elsewhere.

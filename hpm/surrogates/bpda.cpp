@@ -10,8 +10,8 @@
 
 #include "hpm/core/error.h"
 #include "hpm/core/fields.h"
-#include "hpm/io/file.h"
 #include "hpm/io/sha256.h"
+#include "hpm/models/script_module_impl.h"
 #include "hpm/models/torchscript.h"
 #include "hpm/models/torchscript_impl.h"
 
@@ -47,7 +47,7 @@ Tensor straight_through(const Tensor& x, const Tensor& y, int64_t twin) {
   if (twin != 0 && !x.is_cpu()) twins().at(twin).to(x.device());
   const auto soft = twin == 0 ? x : twins().at(twin).forward({x}).toTensor();
   if (soft.sizes() != y.sizes())
-    fail("bpda: the twin of a layer gives [{}], but the layer [{}]; a twin needs the layer's shape",
+    fail("the twin of a layer gives [{}], but the layer [{}]; a twin needs the layer's shape",
          fmt::join(soft.sizes(), ","), fmt::join(y.sizes(), ","));
   return y.detach() + (soft - soft.detach());
 }
@@ -63,30 +63,12 @@ std::vector<std::string> parts_of(const std::string& path) {
   return parts;
 }
 
-/// The names that lead from the module that a graph belongs to, to the module that `value` is.
-std::vector<std::string> path_of(const torch::jit::Value* value) {
-  std::vector<std::string> path;
-  for (; value->node()->kind() == c10::prim::GetAttr; value = value->node()->input(0))
-    path.insert(path.begin(), value->node()->s(c10::attr::name));
-  return path;
-}
-
-/// Every call in a block and the blocks within it.
-void collect_calls(torch::jit::Block* block, std::vector<torch::jit::Node*>& calls) {
-  for (auto* node : block->nodes()) {
-    if (node->kind() == c10::prim::CallMethod) calls.push_back(node);
-    for (auto* inner : node->blocks()) collect_calls(inner, calls);
-  }
-}
-
 /// Puts the twin behind every call of the submodule `path` in the methods of `module`; how many there were.
 int64_t rewrite(torch::jit::Module module, const std::vector<std::string>& path, int64_t twin) {
   int64_t found = 0;
   for (const auto& method : module.get_methods()) {
     auto graph = method.graph();
-    std::vector<torch::jit::Node*> calls;
-    collect_calls(graph->block(), calls);
-    for (auto* call : calls) {
+    for (auto* call : nodes_of(*graph, c10::prim::CallMethod)) {
       if (call->inputs().size() < 2 || path_of(call->input(0)) != path) continue;
       require(call->output()->type()->isSubtypeOf(*c10::TensorType::get()) &&
                   call->input(1)->type()->isSubtypeOf(*c10::TensorType::get()),
@@ -110,20 +92,16 @@ std::vector<std::string> submodules(const torch::jit::Module& module) {
   return names;
 }
 
-int64_t twin_of(const BpdaLayer& layer, bool allow) {
+/// The number of a layer's twin; what a reader must know about its file goes into `notes`.
+int64_t twin_of(const BpdaLayer& layer, bool allow, std::vector<std::string>& notes) {
   if (layer.twin == "identity") return 0;
   require(allow,
           "bpda: {} is a TorchScript file, a program that loading runs. If you trust it, give --allow-torchscript",
           layer.twin);
-  read_file(layer.twin);  // says what is wrong with it where it is no readable file
-  try {
-    auto module = torch::jit::load(layer.twin, at::kCPU);
-    module.eval();
-    for (auto parameter : module.parameters()) parameter.requires_grad_(false);
-    return twins().add(std::move(module));
-  } catch (const c10::Error& error) {
-    fail("bpda: {} is no readable TorchScript archive: {}", layer.twin, error.what_without_backtrace());
-  }
+  auto [module, note] = read_script(layer.twin, "bpda");
+  for (auto parameter : module.parameters()) parameter.requires_grad_(false);
+  if (!note.empty()) notes.push_back(std::move(note));
+  return twins().add(std::move(module));
 }
 
 /// What was put where: the code of a class serves all its instances.
@@ -156,17 +134,19 @@ void check_instances(const torch::jit::Module& model, const std::vector<Rewritte
     }
 }
 
-void put_twin(torch::jit::Module& model, const BpdaLayer& layer, bool allow, const std::string& file,
-              std::vector<Rewritten>& done) {
+void require_submodule(const torch::jit::Module& model, const std::string& name, const std::string& file) {
   const auto names = submodules(model);
-  if (std::find(names.begin(), names.end(), layer.name) == names.end()) {
-    const auto nearest = nearest_name(layer.name, names);
-    fail_usage("--bpda: {} has no submodule \"{}\"{}; it has {}", file, layer.name,
-               nearest.empty() ? "" : ", did you mean " + nearest + "?",
-               names.empty() ? "none (a frozen or inlined model has no submodules left)"
-                             : fmt::format("{}", fmt::join(names, ", ")));
-  }
-  const auto twin = twin_of(layer, allow);
+  if (std::find(names.begin(), names.end(), name) != names.end()) return;
+  const auto nearest = nearest_name(name, names);
+  fail_usage("--bpda: {} has no submodule \"{}\"{}; it has {}", file, name,
+             nearest.empty() ? "" : ", did you mean " + nearest + "?",
+             names.empty() ? "none (a frozen or inlined model has no submodules left)"
+                           : fmt::format("{}", fmt::join(names, ", ")));
+}
+
+/// Puts the twin of that number behind every call of the layer; none is an error.
+void put_twin(torch::jit::Module& model, const BpdaLayer& layer, int64_t twin, const std::string& file,
+              std::vector<Rewritten>& done) {
   auto path = parts_of(layer.name);
   auto at = model;
   int64_t found = 0;
@@ -200,17 +180,25 @@ Surrogate bpda_surrogate(const Classifier& model, const std::vector<BpdaLayer>& 
           model.info().file, model.info().architecture);
   require(!layers.empty(), "bpda_surrogate: needs at least one layer");
   auto copy = script->module().clone();
-  std::vector<std::string> words;
+  std::vector<std::string> words, notes;
   std::vector<Rewritten> done;
   for (const auto& layer : layers) {
-    put_twin(copy, layer, allow, model.info().file, done);
+    require_submodule(copy, layer.name, model.info().file);
+    put_twin(copy, layer, twin_of(layer, allow, notes), model.info().file, done);
     const bool file = layer.twin != "identity";
     words.push_back(layer.name + "=" + (file ? "SHA-256 " + sha256_of_file(layer.twin) : layer.twin));
   }
   check_instances(copy, done, layers);
   const Classifier twin(std::make_shared<ScriptNetwork>(std::move(copy), ""), model.info());
   Surrogate bpda{.name = "bpda", .summary = fmt::format("backward through {}", fmt::join(words, ", "))};
-  bpda.logits = [twin](const SurrogateInput& in) { return twin.logits(in.x); };
+  bpda.note = fmt::format("{}", fmt::join(notes, "; "));
+  bpda.logits = [twin](const SurrogateInput& in) {
+    try {
+      return twin.logits(in.x);
+    } catch (const std::exception& error) {  // of a twin: the interpreter puts its traceback before it
+      fail("surrogate bpda: {}", script_reason(error));
+    }
+  };
   bpda.passes = [twin] { return twin.passes(); };
   bpda.through_network = false;
   bpda.own_passes = 1;

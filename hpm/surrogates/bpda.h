@@ -20,7 +20,8 @@ BpdaLayer parse_bpda(const std::string& text);
 /// give a false sense of security", ICML 2018, arXiv:1802.00420). Forward, the layers compute what they compute;
 /// backward, each has the gradient of its twin. `model` came from a TorchScript file, and `allow` says that the twins'
 /// files are trusted. Throws UsageError for a name that is no submodule with a call of its own in the model (the
-/// nearest names are listed), for another kind of model, and Error for a twin whose output has another shape.
+/// nearest names are listed), for another kind of model, and Error for a twin that is no readable file; its logits
+/// throw Error for one whose output has another shape.
 Surrogate bpda_surrogate(const Classifier& model, const std::vector<BpdaLayer>& layers, bool allow);
 
 }  // namespace hpm

@@ -1,5 +1,6 @@
 #include "hpm/surrogates/hpm_surrogates.h"
 
+#include <algorithm>
 #include <memory>
 
 #include "hpm/core/error.h"
@@ -111,6 +112,11 @@ const HpmSurrogate& hpm_surrogate(const std::string& name) {
              nearest.empty() ? "" : "; did you mean " + nearest + "?");
 }
 
+const HpmSurrogate& leading_hpm_surrogate() {
+  const auto& rows = hpm_surrogates();
+  return *std::find_if(rows.begin(), rows.end(), [](const auto& row) { return row.leads; });
+}
+
 Surrogate bound(const HpmSurrogate& row, const HpmHead& head, const Context& context, LogitScales scales) {
   require(!row.name.empty() && (row.logits || row.objective),
           "surrogate \"{}\": needs a name, and logits or an objective", row.name);
@@ -119,7 +125,7 @@ Surrogate bound(const HpmSurrogate& row, const HpmHead& head, const Context& con
   surrogate.in_crowds = row.in_crowds;
   const bool reference = context.kind == ContextKind::reference, static_head = head.lambda == 1;
   if ((row.same_as_ste.in_reference && reference) || (row.same_as_ste.at_lambda_one && static_head))
-    surrogate.same_as = hpm_surrogates().front().name;
+    surrogate.same_as = leading_hpm_surrogate().name;
   if (row.one_sample && context.kind == ContextKind::joint)
     surrogate.unavailable = "it is one sample's; in joint the assignment of all moves the prototypes";
   const auto shared = std::make_shared<const std::pair<HpmHead, Context>>(head, context);
@@ -134,7 +140,7 @@ Surrogate bound(const HpmSurrogate& row, const HpmHead& head, const Context& con
   } else {
     surrogate.logits = [f = row.logits, input](const SurrogateInput& in) { return f(input(in)); };
     // In these cases the prediction is an ordinary function of the image, and ste's gradient is its own.
-    surrogate.exact = (reference || static_head) && (row.leads || surrogate.same_as == hpm_surrogates().front().name);
+    surrogate.exact = (reference || static_head) && (row.leads || surrogate.same_as == leading_hpm_surrogate().name);
   }
   return surrogate;
 }

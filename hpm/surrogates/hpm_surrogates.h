@@ -1,4 +1,4 @@
-// defines: HpmSurrogate, HpmSurrogateInput, hpm_surrogates(), bound()
+// defines: HpmSurrogate, HpmSurrogateInput, hpm_surrogates(), hpm_surrogate(), leading_hpm_surrogate(), bound()
 #pragma once
 #include <functional>
 #include <string>
@@ -48,6 +48,8 @@ struct HpmSurrogate {
 const std::vector<HpmSurrogate>& hpm_surrogates();
 /// The row of that name. Throws UsageError with the nearest known name.
 const HpmSurrogate& hpm_surrogate(const std::string& name);
+/// The one row that leads: ste, which the others may be the same as.
+const HpmSurrogate& leading_hpm_surrogate();
 
 /// Scales of the clean logits (see HpmSurrogateInput).
 struct LogitScales {

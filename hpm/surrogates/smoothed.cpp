@@ -24,7 +24,7 @@ Surrogate smoothed_surrogate(std::function<Tensor(const Tensor& x)> logits, cons
     return sum / static_cast<double>(options.samples);
   };
   smoothed.through_network = false;
-  smoothed.own_passes = options.samples;
+  smoothed.own_passes = smoothed.averages = options.samples;
   smoothed.only_named = true;
   return smoothed;
 }

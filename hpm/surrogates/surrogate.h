@@ -36,6 +36,8 @@ struct SurrogateInput {
 struct Surrogate {
   std::string name = {};     ///< as on the command line
   std::string summary = {};  ///< what it approximates, one line
+  /// What tells it from another one of the same name and summary: a run is resumed with the same alone.
+  std::string identity = {};
   SurrogateKind kind = SurrogateKind::white_box;
   /// Logits [N,K]; white_box and transfer.
   std::function<Tensor(const SurrogateInput&)> logits = nullptr;
@@ -50,6 +52,7 @@ struct Surrogate {
   /// Passes that one gradient takes beside the target's verdict, of this network or another one; 0: the verdict's own
   /// pass is differentiated.
   int64_t own_passes = 0;
+  int64_t averages = 1;         ///< passes, each with random numbers of its own, that one gradient is the mean of
   bool through_network = true;  ///< it differentiates the defended network's own pass; false: images alone reach it
   /// Its gradient is the target's exact gradient: attacked as often as an undefended network is.
   bool exact = false;
@@ -65,6 +68,7 @@ struct Surrogate {
   std::string same_as = {};      ///< an earlier surrogate that gives the same logits for this target: it runs once
   std::string unavailable = {};  ///< why it cannot run here
   std::string needs = {};        ///< the option that would make it run, where there is one
+  std::string note = {};         ///< what a reader of the results must know about it
 };
 
 /// Which surrogates are asked for.

@@ -1,24 +1,13 @@
 #include "hpm/surrogates/torchscript_surrogate.h"
 
-#include <torch/csrc/jit/api/module.h>
-#include <torch/csrc/jit/serialization/import.h>
-
 #include <filesystem>
 
 #include "hpm/core/error.h"
-#include "hpm/io/file.h"
 #include "hpm/io/sha256.h"
+#include "hpm/models/script_module_impl.h"
 
 namespace hpm {
 namespace {
-
-/// What went wrong in a script, in a line: the interpreter's message has it at its end, after the traceback.
-std::string reason_of(const std::exception& error) {
-  const auto* from_torch = dynamic_cast<const c10::Error*>(&error);
-  std::string text = from_torch ? from_torch->what_without_backtrace() : error.what();
-  if (const auto at = text.rfind("Error: "); at != std::string::npos) text.erase(0, at + 7);
-  return text.substr(0, text.find('\n'));
-}
 
 /// Whether forward takes images, rather than images, features and FC logits. Throws Error for anything else.
 bool takes_images_alone(const torch::jit::Module& module, const std::string& path) {
@@ -48,14 +37,8 @@ Surrogate torchscript_surrogate(const std::string& path, bool allow) {
           "torchscript_surrogate: {} is a TorchScript file, a program that loading runs. If you trust it, give "
           "--allow-torchscript",
           path);
-  read_file(path);  // says what is wrong with it where it is no readable file
-  auto module = std::make_shared<torch::jit::Module>();
-  try {
-    *module = torch::jit::load(path, at::kCPU);
-  } catch (const c10::Error& error) {
-    fail("torchscript_surrogate: {} is no readable TorchScript archive: {}", path, error.what_without_backtrace());
-  }
-  module->eval();
+  auto read = read_script(path, "torchscript_surrogate");
+  const auto module = std::make_shared<torch::jit::Module>(std::move(read.module));
   for (auto parameter : module->parameters()) parameter.requires_grad_(false);
   const bool images_alone = takes_images_alone(*module, path);
   const auto logits = [module, path, images_alone](const SurrogateInput& in) {
@@ -67,15 +50,17 @@ Surrogate torchscript_surrogate(const std::string& path, bool allow) {
     if (elsewhere(module->parameters()) || elsewhere(module->buffers())) module->to(in.x.device());
     if (!images_alone && !in.z.defined())
       fail(
-          "surrogate {}: its forward reads features, but the model is a black box and has none; give one that takes "
-          "images alone",
+          "surrogate {}: its forward reads the features and FC logits of the model's pass, but a black box has no "
+          "features, and a model that is random (--random) or depends on its batch (--coupling batch) has no such "
+          "pass; give one that takes images alone",
           path);
     c10::IValue out;
     try {
       out = images_alone ? module->forward({in.x}) : module->forward({in.x, in.z, in.o});
     } catch (const std::exception& error) {
       fail("surrogate {}: its forward takes {}, and failed on images [{}]: {}", path,
-           images_alone ? "images" : "images, features and FC logits", fmt::join(in.x.sizes(), ","), reason_of(error));
+           images_alone ? "images" : "images, features and FC logits", fmt::join(in.x.sizes(), ","),
+           script_reason(error));
     }
     const auto tensor = logits_in(out);
     const auto shape = [](const Tensor& t) { return fmt::format("[{}]", fmt::join(t.sizes(), ",")); };
@@ -92,9 +77,11 @@ Surrogate torchscript_surrogate(const std::string& path, bool allow) {
           .summary =
               fmt::format("from {}, SHA-256 {}", std::filesystem::path(path).filename().string(), sha256_of_file(path)),
           .logits = logits,
+          .own_passes = images_alone ? 1 : 0,
           .through_network = !images_alone,
           .checked = true,
-          .stand_in = true};
+          .stand_in = true,
+          .note = std::move(read.note)};
 }
 
 }  // namespace hpm

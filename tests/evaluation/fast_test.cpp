@@ -9,6 +9,7 @@
 #include "evaluation/msa_fixture.h"
 #include "hpm/core/device.h"
 #include "hpm/core/error.h"
+#include "hpm/defences/function_defence.h"
 #include "hpm/defences/plain_defence.h"
 #include "hpm/evaluation/fast/alarms.h"
 
@@ -245,6 +246,20 @@ TEST_F(FastTest, ADeclaredRandomModelEscalatesToAveragedGradients) {
               evaluate_fast(defence, {images, threat}, {.alarms = {.no_escalate = true}}, {});
             }).find("version rand"),
             std::string::npos);
+}
+
+TEST_F(FastTest, AGradientThatSaysItIsAnApproximationIsAnAlarm) {
+  images = images.select(at::arange(6));
+  PredictionFunction function{.logits = [this](const Tensor& x) { return honest.logits(x); }, .classes = 10};
+  const auto fired = [&](bool exact) {
+    function.exact_gradient = exact;
+    FunctionDefence defence(function, images);
+    const auto names =
+        evaluate_fast(defence, {images, threat}, {.alarms = {.sample = 0, .no_escalate = true}}, {}).fast->fired();
+    return std::find(names.begin(), names.end(), "stand-in gradient") != names.end();
+  };
+  EXPECT_TRUE(fired(false));
+  EXPECT_FALSE(fired(true));
 }
 
 TEST_F(FastTest, WhatTransfersFromAnotherModelIsAnAlarm) {

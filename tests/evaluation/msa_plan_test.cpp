@@ -41,6 +41,22 @@ TEST_F(MsaPlan, SurrogatesComeInTheOrderOfTheirYieldThenTransferThenQueries) {
   }
 }
 
+TEST_F(MsaPlan, ARandomModelIsAttackedThroughItsSmoothedSelfToo) {
+  const auto o = options({"reference"});
+  DefenceOptions defence{.random = true, .by_votes = true};
+  const auto random = make_defence(plain, images, defence);
+  EXPECT_EQ(names(msa_plan(*random, 0, Norm::linf, o)), "eot smoothed base control ");
+  // 50 steps and the start, in three attacks; eot takes ten passes for each gradient, smoothed twice eight.
+  auto one = o, other = o;
+  one.surrogates = {"eot"}, other.surrogates = {"smoothed"};
+  const auto eot = msa_passes(*random, Norm::linf, one), smoothed = msa_passes(*random, Norm::linf, other);
+  EXPECT_GT(smoothed.backward, eot.backward * 3 / 2);
+  EXPECT_LT(smoothed.backward, eot.backward * 2);
+  defence.coupling = Coupling::batch, defence.contexts = {"joint"};
+  EXPECT_EQ(names(msa_plan(*make_defence(plain, images, defence), 0, Norm::linf, o)), "eot base control ")
+      << "whole batches of a random model cost enough";
+}
+
 TEST_F(MsaPlan, NoContextGivesHpmFewerStartsThanAPlainModelGets) {
   const auto result = msa(plain, {}, images, threat, options({"reference"}));
   EXPECT_TRUE(result.first().context.empty());

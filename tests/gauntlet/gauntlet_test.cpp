@@ -77,6 +77,13 @@ TEST(Gauntlet, EveryRowNamesItselfItsMechanismAndWhatAFlagMustSay) {
   EXPECT_NE(message.find("bit-depth"), std::string::npos) << message;
 }
 
+TEST(Gauntlet, ARadiusOfZeroIsRefusedBeforeAnyRow) {
+  const GauntletSetting setting{.images = {at::rand({1, 1, 28, 28}), at::zeros({1}, at::kLong), at::arange(1)},
+                                .threat = {Norm::linf, 0}};
+  const auto message = test::message_of<UsageError>([&] { require_possible(setting, {}); });
+  EXPECT_NE(message.find("needs a radius above 0"), std::string::npos) << message;
+}
+
 TEST(Gauntlet, EverySurrogateIsShownWithWhatItDoesAndWhatStandsWithoutIt) {
   HPM_NEED_FASHION();
   auto options = small_options({"bit-depth"});

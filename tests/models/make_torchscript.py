@@ -1,7 +1,8 @@
 """Runs scripts/export_torchscript.py on the modules of small_vit.py: make_torchscript.py FOLDER.
 
 Writes vit.pt and logits_only.pt with their cards, tied.pt, what Python computes (expected.pth), and for each module that
-must be refused the exporter's message (NAME.txt).
+must be refused the exporter's message (NAME.txt). training.pt: batch norm and dropout, scripted in training mode;
+wrapped.pt: the same in evaluation mode, inside a module that nobody told.
 """
 import contextlib
 import importlib.util
@@ -54,6 +55,11 @@ for name, words in {
 }.items():
     with open(os.path.join(folder, name + ".txt"), "w", encoding="utf-8") as file:
         file.write(run_here(arguments(*words)))
+
+dropping = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 4, 4), torch.nn.BatchNorm2d(8), torch.nn.Flatten(),
+                               torch.nn.Dropout(.5), torch.nn.Linear(128, 4))
+torch.jit.script(dropping.train()).save(os.path.join(folder, "training.pt"))
+torch.jit.script(torch.nn.Sequential(dropping.eval())).save(os.path.join(folder, "wrapped.pt"))
 
 x = torch.rand(7, 3, 16, 16, generator=torch.Generator().manual_seed(9), requires_grad=True)
 features = []

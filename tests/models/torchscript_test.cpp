@@ -100,6 +100,23 @@ TEST_F(TorchScript, IsRefusedWithoutPermissionAndBothWaysAreSaid) {
       std::string::npos);
 }
 
+TEST_F(TorchScript, SavedInTrainingModeItRunsInEvaluationModeAndThatIsSaid) {
+  const std::vector<int64_t> shape{3, 16, 16};
+  const auto loaded = load_classifier(path("training.pt"), {}, shape, true);
+  const auto x = expected("x"), logits = loaded.classifier.logits(x);
+  EXPECT_TRUE(at::equal(loaded.classifier.logits(x), logits)) << "nothing is dropped";
+  EXPECT_TRUE(close(loaded.classifier.logits(x.slice(0, 0, 1)), logits.slice(0, 0, 1), 1e-5)) << "no batch statistics";
+  const auto note = training_mode_note(loaded.classifier);
+  EXPECT_NE(note.find("saved in training mode (1, 3)"), std::string::npos) << "batch norm and dropout: " << note;
+  EXPECT_NE(note.find("--coupling batch or --random"), std::string::npos) << note;
+  EXPECT_EQ(training_mode_note(loaded.classifier.clone()), note);
+  EXPECT_TRUE(std::any_of(loaded.notes.begin(), loaded.notes.end(),
+                          [](const auto& line) { return line.find("training mode") != std::string::npos; }));
+  // Around a network in evaluation mode there is a module that nobody told, and that does nothing by its mode.
+  EXPECT_EQ(training_mode_note(load_classifier(path("wrapped.pt"), {}, shape, true).classifier), "");
+  EXPECT_EQ(training_mode_note(load_classifier(path("vit.pt")).classifier), "");
+}
+
 TEST_F(TorchScript, LogitsAloneAreForAttacksAndHpmIsRefusedWithTheExportersCommand) {
   const auto model = load_classifier(path("logits_only.pt")).classifier;
   EXPECT_TRUE(model.is_black_box());

@@ -5,6 +5,7 @@
 #include "hpm/attacks/apgd.h"
 #include "hpm/core/error.h"
 #include "hpm/defences/attacked_defence.h"
+#include "hpm/defences/function_defence.h"
 #include "hpm/defences/hpm_defence.h"
 #include "hpm/defences/plain_defence.h"
 #include "hpm/models/operations.h"
@@ -143,6 +144,17 @@ TEST_F(Surrogates, RegionObjectiveIsWonExactlyWhenTheRegionAndTheMarginAre) {
   EXPECT_TRUE(at::equal(value.eq(0), won));
 }
 
+TEST_F(Surrogates, OneRowLeadsWhereverItStandsAndTwinsAreTheSameAsThatOne) {
+  const auto& rows = hpm_surrogates();
+  EXPECT_EQ(std::count_if(rows.begin(), rows.end(), [](const auto& row) { return row.leads; }), 1);
+  EXPECT_EQ(leading_hpm_surrogate().name, "ste");
+  for (const auto& row : rows) {
+    const auto same = bound(row, *model.head, context(ContextKind::reference)).same_as;
+    EXPECT_TRUE(same.empty() || same == leading_hpm_surrogate().name) << row.name;
+    EXPECT_EQ(same.empty(), !row.same_as_ste.in_reference) << row.name;
+  }
+}
+
 TEST_F(Surrogates, UnavailableOnesSayWhatTheyNeed) {
   EXPECT_EQ(transfer_surrogate("base", "", {}, "--base FILE").unavailable, "needs --base FILE");
   EXPECT_EQ(transfer_surrogate("base", "", model.classifier, "--base FILE").unavailable, "");
@@ -251,6 +263,20 @@ TEST_F(OwnSurrogate, OfImagesAloneIsAnyModelAndAttacksOneWithAHeadAndOneWithout)
               constant.ask({clean, at::arange(24)}, &loss);
             }).find("no gradient"),
             std::string::npos);
+}
+
+TEST_F(OwnSurrogate, OfFeaturesIsRefusedWhereTheModelHasNoPassOfItsOwn) {
+  const auto own = torchscript_surrogate(file("of_features", "return o + z[:, :5]"), true);
+  const auto logits = [this](const Tensor& images) { return model.classifier.logits(images); };
+  const Loss loss{LossKind::ce, y, {}};
+  for (const bool random : {false, true}) {
+    const PredictionFunction function{
+        .logits = logits, .classes = 5, .coupling = random ? Coupling::rows : Coupling::batch, .random = random};
+    FunctionDefence defence(function, Images{clean, y, at::arange(24)}, {.surrogates = {own}});
+    AttackedDefence attacked(defence, 0, defence.surrogates(0, {.names = {own.name}}).front());
+    const auto message = test::message_of<Error>([&] { attacked.ask({clean, at::arange(24)}, &loss); });
+    EXPECT_NE(message.find("give one that takes images alone"), std::string::npos) << message;
+  }
 }
 
 TEST_F(OwnSurrogate, IsRefusedUnlessTrustedReadableAndOfTheRightShape) {

@@ -156,7 +156,8 @@ class Fast {
       alarms.push_back({.name = "further alarms", .evidence = "the time was up before they were looked at"});
       out_of_time_ = true;
     }
-    if (!defence_.targets().front().name.empty()) alarms.push_back(stand_in_alarm(stand_in()));
+    const bool has_contexts = !defence_.targets().front().name.empty();
+    if (has_contexts || !stand_in().empty()) alarms.push_back(stand_in_alarm(stand_in()));
   }
 
   /// The leading surrogate where its gradient is not the prediction's own.
