@@ -18,12 +18,15 @@ class Defence:
         surrogates: name -> images [N,C,H,W] -> logits [N,K], differentiable in the images.
         coupling: "rows" where an image's prediction depends on that image alone; "batch" where it depends on the whole
             batch, which is then attacked as one object.
-        random: refused: a Defence is deterministic; `hpm.msa(target, ..., random=True)` judges a random function.
+        random: the target draws random numbers, from PyTorch's default generator (torch.rand and its like). A verdict
+            is the vote of ten fixed draws; its own gradient (the surrogate eot) and each surrogate are averaged over
+            ten.
         batch_size: with coupling="batch" the images in a batch, in the order in which they come.
 
     Example:
         defence = hpm.Defence(target=lambda x: model(quantise(x)), surrogates={"straight-through": model})
         result = hpm.msa(defence, x, y, eps=8/255)
+        noisy = hpm.Defence(target=lambda x: model(x + 0.1 * torch.randn_like(x)), random=True)
     """
 
     target: Callable[[Tensor], Tensor]
@@ -36,13 +39,15 @@ class Defence:
         """Raises ValueError or TypeError for a defence that cannot be judged."""
         if self.coupling not in ("rows", "batch"):
             raise ValueError(f'Defence: coupling needs to be "rows" or "batch", but is "{self.coupling}"')
-        if self.random:
-            raise ValueError(
-                "Defence: the Mixed Surrogate Attack judges deterministic defences; for a random one use "
-                'hpm.AutoAttack(target, version="rand") or hpm.evaluate(target, ..., version="rand", random=True)'
-            )
         if self.batch_size < 1:
             raise ValueError(f"Defence: batch_size needs to be at least 1, but is {self.batch_size}")
         for name, call in {"target": self.target, **self.surrogates}.items():
             if not callable(call):
                 raise TypeError(f"Defence: {name} needs to be callable, images -> logits, but is {type(call).__name__}")
+
+    def options(self) -> dict[str, str]:
+        """The options of an evaluation, by their names on the command line, that this defence needs."""
+        needed = {"random": "true"} if self.random else {}
+        if self.coupling == "batch":
+            needed |= {"coupling": "batch", "context": "joint", "company": str(self.batch_size)}
+        return needed

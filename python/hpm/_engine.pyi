@@ -100,7 +100,7 @@ class EvaluatedImages:
     def __init__(self, x: Tensor, y: Tensor, name: str, split: str, class_names: list[str]) -> None: ...
 
 class Surrogate:
-    def __init__(self, name: str, summary: str, call: Callable[[Tensor], Tensor]) -> None: ...
+    def __init__(self, name: str, summary: str, identity: str, call: Callable[[Tensor], Tensor]) -> None: ...
 
 class EvaluationCall:
     def __init__(self) -> None: ...
@@ -111,7 +111,6 @@ class EvaluationCall:
     base: Model | None
     control: Model | None
     surrogates: list[Surrogate]
-    coupled: bool
 
 class FitCall:
     def __init__(self) -> None: ...

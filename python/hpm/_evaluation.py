@@ -13,6 +13,7 @@ from torch import Tensor
 from hpm import _engine
 from hpm._defence import Defence
 from hpm._engine_model import engine_model
+from hpm._identity import identity_of
 from hpm._inputs import Model, check_images, check_labels, check_mode, device_of, logits_of
 from hpm._progress import Progress
 from hpm._result import Result
@@ -179,10 +180,10 @@ def evaluate(
     call.options = options
     if defence is not None:
         defence.check()
-        call.surrogates = [_engine.Surrogate(n, f"{n}, written in Python", s) for n, s in defence.surrogates.items()]
-        call.coupled = defence.coupling == "batch"
-        if call.coupled and company is None:
-            call.options = {**options, "company": str(defence.batch_size)}
+        call.surrogates = [
+            _engine.Surrogate(n, f"{n}, written in Python", identity_of(s), s) for n, s in defence.surrogates.items()
+        ]
+        call.options = {**defence.options(), **options}
     images = _engine.EvaluatedImages(x, y, data_name, "all", list(class_names))
     with ExitStack() as stack:
         made = stack.enter_context(engine_model(target, x, place, classes))

@@ -14,9 +14,10 @@ Surrogate as_surrogate(const CallableSurrogate& given, int64_t classes) {
       throw py::value_error(what + " gives logits without a gradient; a stand-in must be differentiable in the images");
     return out;
   };
-  Surrogate surrogate{.name = given.name, .summary = given.summary, .logits = logits};
+  Surrogate surrogate{.name = given.name, .summary = given.summary, .identity = given.identity, .logits = logits};
   surrogate.through_network = false;
   surrogate.checked = surrogate.stand_in = true;
+  surrogate.own_passes = 1;
   return surrogate;
 }
 

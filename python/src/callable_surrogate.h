@@ -7,7 +7,7 @@ namespace hpm::python {
 
 /// A differentiable stand-in written in Python: images [N,C,H,W] -> logits [N,K].
 struct CallableSurrogate {
-  std::string name, summary;
+  std::string name, summary, identity;
   SharedObject call;
 };
 Surrogate as_surrogate(const CallableSurrogate& surrogate, int64_t classes);

@@ -3,7 +3,6 @@
 #include "callable_surrogate.h"
 #include "engine.h"
 #include "hpm/core/error.h"
-#include "hpm/defences/function_defence.h"
 #include "hpm/evaluation/analysis/analysis_results.h"
 #include "hpm/evaluation/checks/input_warnings.h"
 #include "hpm/evaluation/run/dataset_images.h"
@@ -39,7 +38,6 @@ struct EvaluationCall {
   bool resume = false, overwrite = false;
   std::optional<HpmModel> base, control;
   std::vector<CallableSurrogate> surrogates;
-  bool coupled = false;  ///< the model's prediction for an image depends on the whole batch
 };
 
 void set_all(Fields& declared, const OptionTexts& texts) {
@@ -64,22 +62,6 @@ EvaluationInput input_of(const HpmModel& model, const EvaluatedImages& images, c
   if (call.control) input.peers.control = call.control->classifier;
   for (const auto& surrogate : call.surrogates)
     input.surrogates.push_back(as_surrogate(surrogate, model.classifier.classes()));
-  if (call.coupled) {
-    const PredictionFunction function{
-        .logits = [classifier = model.classifier](const Tensor& x) { return classifier.logits(x); },
-        .classes = model.classifier.classes(),
-        .coupling = Coupling::batch};
-    auto stand_ins = input.surrogates;
-    for (auto& surrogate : peer_surrogates(input.peers)) stand_ins.push_back(std::move(surrogate));
-    input.composed = [function, stand_ins](const ImageSet& set, int64_t batch_size) -> std::unique_ptr<Defence> {
-      const FunctionDefenceOptions in_batches{
-          .surrogates = stand_ins, .contexts = {"joint"}, .company_size = batch_size};
-      return std::make_unique<FunctionDefence>(function, set, in_batches);
-    };
-    input.defence = [composed = input.composed, company = options.company](const ImageSet& set) {
-      return composed(set, company);
-    };
-  }
   return input;
 }
 
@@ -192,8 +174,9 @@ void declare_evaluation(py::module_& module) {
         return EvaluatedImages{std::move(x), std::move(y), std::move(name), std::move(split), std::move(names)};
       }));
   py::class_<CallableSurrogate>(module, "Surrogate")
-      .def(py::init([](std::string name, std::string summary, py::object call) {
-        return CallableSurrogate{std::move(name), std::move(summary), shared_object(std::move(call))};
+      .def(py::init([](std::string name, std::string summary, std::string identity, py::object call) {
+        return CallableSurrogate{std::move(name), std::move(summary), std::move(identity),
+                                 shared_object(std::move(call))};
       }));
   py::class_<EvaluationCall>(module, "EvaluationCall")
       .def(py::init<>())
@@ -203,8 +186,7 @@ void declare_evaluation(py::module_& module) {
       .def_readwrite("overwrite", &EvaluationCall::overwrite)
       .def_readwrite("base", &EvaluationCall::base)
       .def_readwrite("control", &EvaluationCall::control)
-      .def_readwrite("surrogates", &EvaluationCall::surrogates)
-      .def_readwrite("coupled", &EvaluationCall::coupled);
+      .def_readwrite("surrogates", &EvaluationCall::surrogates);
   module.def("evaluate", run_evaluation);
   module.def("analyze", run_analysis);
   module.def("option_names", option_names);

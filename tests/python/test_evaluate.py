@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import hpm
+from hpm._identity import identity_of
 
 
 def test_evaluation_and_autoattack_come_to_the_same_flags(tiny: Any, x: Any, y: Any) -> None:
@@ -144,9 +145,100 @@ def test_msa_attacks_a_coupled_batch_as_one_object(tiny: Any, x: Any) -> None:
     assert greedy.robust_accuracy < 100
 
 
+def test_a_coupled_black_box_is_attacked_through_its_stand_ins_alone(tiny: Any, x: Any) -> None:
+    def centred(images: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            logits = tiny(images)
+            return logits - 0.5 * logits.mean(0, keepdim=True)
+
+    labels = torch.cat([centred(part).argmax(1) for part in x.split(12)])
+    settings: Any = {"eps": 0.06, "checks": "none", "steps": 10}
+    with pytest.raises(ValueError, match="not differentiable"):
+        hpm.msa(hpm.Defence(target=centred, coupling="batch", batch_size=12), x, labels, **settings)
+    defence = hpm.Defence(target=centred, surrogates={"plain": tiny}, coupling="batch", batch_size=12)
+    with pytest.warns(RuntimeWarning, match="through stand-ins alone"):
+        result = hpm.msa(defence, x, labels, **settings)
+    surrogates = {s["name"]: s for s in result.contexts[0].surrogates}
+    assert surrogates["self"]["unavailable"] == "the model has no gradient"
+    assert {attack["surrogate"] for attack in result.results["attacks"]} == {"plain"}
+    assert result.contexts[0].name == "joint" and result.robust_accuracy < 100
+
+
+def test_msa_judges_a_random_defence_by_the_votes_of_its_draws(tiny: Any, x: Any, y: Any) -> None:
+    def rounded(images: torch.Tensor) -> torch.Tensor:
+        return tiny(((images + 0.05 * torch.randn_like(images)) * 31).round() / 31)
+
+    def noisy(images: torch.Tensor) -> torch.Tensor:  # the same without the rounding
+        return tiny(images + 0.05 * torch.randn_like(images))
+
+    defence = hpm.Defence(target=rounded, surrogates={"unrounded": noisy}, random=True)
+    state = torch.get_rng_state()
+    settings: Any = {"eps": 0.06, "checks": "none", "steps": 5}
+    with pytest.warns(RuntimeWarning, match="exactly zero"):
+        result = hpm.msa(defence, x, y, **settings)
+        again = hpm.msa(defence, x, y, **settings)
+    assert [s["name"] for s in result.contexts[0].surrogates][:3] == ["eot", "unrounded", "smoothed"]
+    broke = {s["name"]: s.get("broke", 0) for s in result.contexts[0].surrogates}
+    assert broke["unrounded"] > broke["eot"]
+    assert bool((result.flags == again.flags).all())  # the draws come from the seed
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_draws_that_no_seed_fixes_are_told(tiny: Any, x: Any, y: Any) -> None:
+    own = torch.Generator()
+    defence = hpm.Defence(lambda images: tiny(images + 0.1 * torch.rand(images.shape, generator=own)), random=True)
+    with pytest.warns(RuntimeWarning, match="does not draw from PyTorch's default generator alone"):
+        hpm.msa(defence, x[:2], y[:2], eps=0.01, checks="none", steps=1, surrogates=["query"], queries=2)
+
+
+def test_a_run_does_not_go_on_with_another_surrogate_of_the_same_name(
+    tiny: Any, x: Any, y: Any, tmp_path: Path
+) -> None:
+    def scaled(factor: float) -> Any:
+        return lambda images: tiny(factor * images)
+
+    def judged(factor: float, resume: bool) -> hpm.Result:
+        defence = hpm.Defence(target=tiny, surrogates={"scaled": scaled(factor)})
+        return hpm.msa(defence, x, y, eps=0.06, steps=2, checks="none", out=tmp_path / "run", resume=resume)
+
+    flags = judged(2.0, False).flags
+    assert bool((judged(2.0, True).flags == flags).all())
+    with pytest.raises(RuntimeError, match="surrogate scaled was .*, is now"):
+        judged(3.0, True)
+
+
+LEVELS = 8
+
+
+class _Scaled(torch.nn.Module):
+    def __init__(self, net: Any, factor: float) -> None:
+        super().__init__()
+        self.net, self.factor = net, factor
+
+    def forward(self, images: torch.Tensor) -> Any:
+        return self.net(self.factor * images)
+
+
+def test_functions_are_told_apart_by_their_code_and_what_it_refers_to(tiny: Any, monkeypatch: Any) -> None:
+    def rounded(images: torch.Tensor) -> Any:
+        return tiny((images * LEVELS).round() / LEVELS)
+
+    def made(factor: float) -> Any:
+        return lambda images: tiny(factor * images)
+
+    assert identity_of(made(2)) == identity_of(made(2)) != identity_of(made(3))
+    assert identity_of(_Scaled(tiny, 2)) == identity_of(_Scaled(tiny, 2)) != identity_of(_Scaled(tiny, 3))
+    assert identity_of(lambda images: tiny(images)) != identity_of(lambda images: tiny(images + 0.1))
+    of_rounded, of_model = identity_of(rounded), identity_of(tiny)
+    monkeypatch.setitem(globals(), "LEVELS", 16)
+    assert identity_of(rounded) != of_rounded
+    monkeypatch.setitem(globals(), "LEVELS", 8)
+    assert identity_of(rounded) == of_rounded
+    tiny.fc.bias.data[0] += 1
+    assert identity_of(tiny) != of_model and identity_of(rounded) != of_rounded
+
+
 def test_a_defence_that_cannot_be_judged_is_refused(tiny: Any, x: Any, y: Any) -> None:
-    with pytest.raises(ValueError, match="deterministic"):
-        hpm.msa(hpm.Defence(target=tiny, random=True), x, y)
     with pytest.raises(ValueError, match='"rows" or "batch"'):
         hpm.msa(hpm.Defence(target=tiny, coupling="pairs"), x, y)
     with pytest.raises(ValueError, match="judged by protocol"):

@@ -84,12 +84,15 @@ std::vector<std::string> logits_warnings(const Tensor& logits, const Tensor& lab
 
 std::vector<std::string> look_before_attacks(const HpmModel& model, const ImageSet& images, int64_t batch_size,
                                              const WorkLog& log) {
-  const auto logits = clean_fc_logits(model, images, batch_size, log);
+  return look_before_attacks(clean_fc_logits(model, images, batch_size, log), images, model.classifier.info().file);
+}
+
+std::vector<std::string> look_before_attacks(const Tensor& logits, const ImageSet& images, const std::string& whose) {
   if (const auto bad = not_finite(logits, images.index))
     fail(
         "{}: {}: nothing that an attack finds would mean anything. Mend the weights or the input, or leave the images "
         "out (--indices); --protocol clean gives the accuracy as it is",
-        model.classifier.info().file, bad->text());
+        whose, bad->text());
   return logits_warnings(logits, images.y);
 }
 

@@ -38,6 +38,8 @@ std::vector<std::string> logits_warnings(const Tensor& logits, const Tensor& lab
 /// anything; else logits_warnings().
 std::vector<std::string> look_before_attacks(const HpmModel& model, const ImageSet& images, int64_t batch_size,
                                              const WorkLog& log = {});
+/// The same of the logits [n,K] of any prediction; `whose`: as a message names it.
+std::vector<std::string> look_before_attacks(const Tensor& logits, const ImageSet& images, const std::string& whose);
 /// The same of an evaluation without attacks, by the logits of its verdicts. What is not finite there is a failed
 /// check.
 std::vector<std::string> look_at_verdicts(const HpmModel& model, const ImageSet& images, int64_t batch_size,

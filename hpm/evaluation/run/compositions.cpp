@@ -40,7 +40,7 @@ std::vector<std::string> contexts_of(const Composition& composition) {
 
 std::unique_ptr<Defence> composed(const Subject& subject, const ImageSet& images, const Composition& composition,
                                   const WorkLog& log) {
-  if (subject.maker) return subject.composed_maker(images, composition.size);
+  if (subject.maker) return subject.composed_maker(images, subject.stand_ins(), composition.size);
   auto narrowed = subject;
   narrowed.defence.company_size = composition.size, narrowed.defence.sweep.clear();
   narrowed.defence.by_class = false;
@@ -48,12 +48,20 @@ std::unique_ptr<Defence> composed(const Subject& subject, const ImageSet& images
   return narrowed.make(images, contexts_of(composition), log);
 }
 
-/// The leading surrogate alone, with the attacks of the version quick.
+/// The leading surrogate; where it cannot attack (a black box), the first one that can.
+std::vector<std::string> first_surrogate(const Defence& defence) {
+  const auto all = defence.surrogates(0, {.quick = false});
+  const auto runs = [](const auto& surrogate) { return surrogate.unavailable.empty(); };
+  auto found = std::find_if(all.begin(), all.end(), [&](const auto& s) { return s.leads && runs(s); });
+  if (found == all.end()) found = std::find_if(all.begin(), all.end(), runs);
+  return found == all.end() ? std::vector<std::string>() : std::vector<std::string>{found->name};
+}
+
+/// That surrogate alone, with the attacks of the version quick.
 MsaOptions leading_alone(const Defence& defence, const EvaluationOptions& options) {
   auto msa = options.for_msa();
-  msa.version = "quick", msa.surrogates.clear(), msa.joint_surrogates.clear();
+  msa.version = "quick", msa.surrogates = first_surrogate(defence), msa.joint_surrogates.clear();
   msa.full_matrix = false, msa.collusion = {}, msa.benign = {};
-  if (const auto leading = leading_surrogate(defence, 0)) msa.surrogates = {leading->name};
   return msa;
 }
 

@@ -4,6 +4,7 @@
 
 #include "hpm/attacks/quantise.h"
 #include "hpm/core/error.h"
+#include "hpm/core/kept_generator_impl.h"
 #include "hpm/distributed/shared_work.h"
 #include "hpm/evaluation/checks/gradient_probe.h"
 #include "hpm/evaluation/checks/input_warnings.h"
@@ -20,11 +21,26 @@ namespace hpm {
 
 std::unique_ptr<Defence> Subject::make(const ImageSet& images, const std::vector<std::string>& contexts,
                                        const WorkLog& log) const {
-  if (maker) return maker(images);
+  if (maker) return maker(images, stand_ins());
   auto options = defence;
   options.contexts = contexts;
   options.differentiable = differentiable;
   return make_defence(model, images, options, log);
+}
+
+StandIns Subject::stand_ins() const {
+  StandIns all{.surrogates = defence.more_surrogates};
+  for (const auto& surrogate : all.surrogates) all.always.push_back(surrogate.name);
+  for (auto& surrogate : peer_surrogates(defence.peers)) all.surrogates.push_back(std::move(surrogate));
+  return all;
+}
+
+Subject subject_of(const EvaluationInput& input, const EvaluationOptions& options, bool differentiable) {
+  Subject subject{input.model, options.for_defence(), "model", differentiable, input.defence, input.composed};
+  subject.defence.peers = input.peers;
+  subject.defence.more_surrogates = input.surrogates;
+  subject.defence.own_surrogates = input.hpm_surrogates;
+  return subject;
 }
 
 Evaluation run_protocol(Defence& defence, const AttackedImages& on, const EvaluationOptions& options,
@@ -65,17 +81,19 @@ class ModelRun {
 
   EvaluationOutcome operator()(const WorkLog& log) {
     log_ = log;
-    const auto model = subject(input_.model, "model");
+    const auto model = subject_of(input_, options_, plan_.differentiable);
     EvaluationOutcome outcome;
     if (options_.attacks_anything()) look_at_logits();
     const Work work{monitor_, log_.below(model.part), deadline_};
     const auto defence = model.make(images_, options_.evaluated_contexts(), work.log);
+    if (options_.attacks_anything() && model.maker) look_at_logits(*defence, work.log);
     const AttackedImages on{images_, radii_.front()};
     const Examined examined{model, *defence, on, options_, work};
     auto& evaluation = outcome.evaluation = run_protocol(*defence, on, options_, work);
     if (!options_.attacks_anything())
       for (const auto& line :
-           look_at_verdicts(input_.model, images_, options_.compute.batch_size, work.log, evaluation))
+           look_at_verdicts(input_.defence ? HpmModel{input_.model.classifier, std::nullopt} : input_.model, images_,
+                            options_.compute.batch_size, work.log, evaluation))
         note(line);
     if (options_.attacks_anything()) evaluation.compositions = run_compositions(model, on, options_, work);
     outcome.curve = run_curve(examined, radii_, evaluation);
@@ -88,17 +106,6 @@ class ModelRun {
   }
 
  private:
-  Subject subject(const HpmModel& model, const std::string& part) const {
-    Subject all{model, options_.for_defence(), part, true};
-    if (part != "model") return all;  // stand-ins are for the model asked about
-    all.differentiable = plan_.differentiable;
-    all.defence.peers = input_.peers;
-    all.defence.more_surrogates = input_.surrogates;
-    all.defence.own_surrogates = input_.hpm_surrogates;
-    all.maker = input_.defence, all.composed_maker = input_.composed;
-    return all;
-  }
-
   void note(const std::string& line) {
     monitor_.warn(line);
     notes_.push_back(line);
@@ -111,9 +118,19 @@ class ModelRun {
       for (const auto& line : look_before_attacks(model, images_, options_.compute.batch_size, log_.below(part)))
         note(part == "model" ? line : part + ": " + line);
     };
-    look("model", input_.model);
+    if (!input_.defence) look("model", input_.model);
     look("base", {input_.peers.base, std::nullopt});
     look("control", {input_.peers.control, std::nullopt});
+  }
+
+  /// The same of a defence that stands in the model's place, by its own prediction.
+  void look_at_logits(Defence& defence, const WorkLog& log) {
+    const auto kept = log.once("clean logits", images_.index, [&]() -> NamedTensors {
+      const KeptGenerator generator;
+      return {{"logits", predict_logits(defence, 0, images_, options_.compute.batch_size)}};
+    });
+    const auto logits = find_tensor(kept, "logits").to(images_.y.device());
+    for (const auto& line : look_before_attacks(logits, images_, input_.model.classifier.info().file)) note(line);
   }
 
   /// Predictions on the adversarial images, what is kept of them, and the checks.
@@ -149,7 +166,7 @@ class ModelRun {
   std::optional<PeerResult> evaluate_peer(const std::string& name, const Classifier& classifier,
                                           Evaluation& evaluation) {
     if (!classifier || options_.is("clean")) return std::nullopt;
-    const auto peer = subject({classifier, std::nullopt}, name);
+    const Subject peer{{classifier, std::nullopt}, options_.for_defence(), name, true};
     const Work work{monitor_, log_.below(name), deadline_};
     const auto defence = peer.make(images_, options_.evaluated_contexts(), work.log);
     const auto accuracy = [&](const Evaluation& of_peer) {
@@ -220,7 +237,8 @@ Fingerprint fingerprint(const EvaluationInput& input, const EvaluationOptions& o
   if (input.defence) all.set("the defence", input.defence_identity);
   if (input.peers.base) all.add_model("the base", input.peers.base);
   if (input.peers.control) all.add_model("the control", input.peers.control);
-  for (const auto& surrogate : input.surrogates) all.set("surrogate " + surrogate.name, surrogate.summary);
+  for (const auto& s : input.surrogates)
+    all.set("surrogate " + s.name, s.identity.empty() ? s.summary : s.summary + ", " + s.identity);
   for (const auto& surrogate : input.hpm_surrogates) all.set("surrogate " + surrogate.name, surrogate.summary);
   return all;
 }
@@ -240,6 +258,12 @@ EvaluationOutcome evaluate(const EvaluationInput& input, const EvaluationOptions
   notes.insert(notes.begin(), plan.notes.begin(), plan.notes.end());
   notes.insert(notes.begin(), input.notes.begin(), input.notes.end());
   if (!shared.other_build().empty()) notes.push_back(shared.other_build());
+  if (place.resume && input.defence && input.defence_identity.empty()) {
+    notes.emplace_back(
+        "the run went on with a defence that has no identity (EvaluationInput::defence_identity): whether it is the "
+        "one that the run was begun with cannot be told");
+    monitor.warn(notes.back());
+  }
   return outcome;
 }
 

@@ -1,4 +1,4 @@
-// defines: EvaluationInput, EvaluationPlan, plan_evaluation(), EvaluationOutcome, evaluate(), write_results()
+// defines: StandIns, EvaluationInput, EvaluationPlan, plan_evaluation(), EvaluationOutcome, evaluate(), write_results()
 #pragma once
 #include <functional>
 #include <memory>
@@ -12,10 +12,18 @@
 
 namespace hpm {
 
-/// Makes a defence for the images to be evaluated.
-using DefenceMaker = std::function<std::unique_ptr<Defence>(const ImageSet& images)>;
+/// What attacks a defence beside what it has itself.
+struct StandIns {
+  std::vector<Surrogate> surrogates = {};  ///< the user's own, then those that transfer from peers
+  std::vector<std::string> always = {};    ///< names of the user's own: they attack also where others are named
+};
+
+/// Makes a defence for the images to be evaluated. Its Defence::surrogates() has to know the stand-ins
+/// (FunctionDefenceOptions takes them): an evaluation refuses a defence that left one out.
+using DefenceMaker = std::function<std::unique_ptr<Defence>(const ImageSet& images, const StandIns& stand_ins)>;
 /// Makes the same defence in other batches, each attacked whole: of so many images, in the order of `images`.
-using ComposedDefenceMaker = std::function<std::unique_ptr<Defence>(const ImageSet& images, int64_t batch_size)>;
+using ComposedDefenceMaker =
+    std::function<std::unique_ptr<Defence>(const ImageSet& images, const StandIns& stand_ins, int64_t batch_size)>;
 
 /// What is evaluated.
 struct EvaluationInput {
@@ -24,7 +32,7 @@ struct EvaluationInput {
   Tensor index;                                   ///< [n] int64: the numbers of the images
   Peers peers = {};                               ///< the model before the defence, and the matched control
   std::vector<Surrogate> surrogates = {};         ///< of the user's own, for any defence
-  std::vector<HpmSurrogate> hpm_surrogates = {};  ///< further rows of HPM's table
+  std::vector<HpmSurrogate> hpm_surrogates = {};  ///< further rows of HPM's table, for a model with an HPM head
   std::vector<std::string> notes = {};            ///< what a reader of the results must know about these
   DefenceMaker defence = {};  ///< judged in place of `model`, which then gives name, classes and input shape alone
   std::string defence_identity = {};  ///< what tells it from another one: a run is resumed with the same alone
@@ -43,8 +51,9 @@ struct EvaluationPlan {
   std::vector<UnusedOption> unused = {};  ///< options without effect; those that were given deserve a warning
 };
 
-/// Looks at options, model and images before anything is attacked. Throws UsageError for what cannot be evaluated: no
-/// images, an attack by gradient on a black box, colluders that no batch has, options that contradict each other.
+/// Looks at options, model and images before anything is attacked, and asks each of the user's surrogates once for a
+/// gradient. Throws UsageError for what cannot be evaluated: no images, an attack by gradient on a black box, colluders that no
+/// batch has, options that contradict each other. Throws Error for a surrogate that cannot be attacked.
 EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOptions& options);
 
 /// What an evaluation came to.

@@ -1,5 +1,5 @@
-// defines: Subject, Examined, run_protocol(), run_curve(), check_contexts(), run_compositions(), composition_passes(),
-// self_test(), self_test_passes()
+// defines: Subject, subject_of(), Examined, run_protocol(), run_curve(), check_contexts(), run_compositions(),
+// composition_passes(), self_test(), self_test_passes()
 #pragma once
 #include <memory>
 #include <string>
@@ -21,7 +21,11 @@ struct Subject {
 
   std::unique_ptr<Defence> make(const ImageSet& images, const std::vector<std::string>& contexts,
                                 const WorkLog& log) const;
+  StandIns stand_ins() const;  ///< what a maker is given
 };
+
+/// The model asked about, with everything that attacks it.
+Subject subject_of(const EvaluationInput& input, const EvaluationOptions& options, bool differentiable);
 
 /// A subject as it is evaluated at the first radius.
 struct Examined {
@@ -46,7 +50,8 @@ std::vector<RadiusOutcome> run_curve(const Examined& examined, std::vector<Threa
 void check_contexts(const Examined& examined, const std::optional<ImageSet>& saved, Evaluation& evaluation);
 
 /// Accuracy of a batch-dependent defence in the context joint, in batches of every size of
-/// EvaluationOptions::composition_sizes(), as the images come and sorted by class, under its leading surrogate.
+/// EvaluationOptions::composition_sizes(), as the images come and sorted by class, under its leading surrogate (of a
+/// black box, the first one that can attack).
 std::vector<CompositionOutcome> run_compositions(const Subject& subject, const AttackedImages& on,
                                                  const EvaluationOptions& options, const Work& work);
 /// Image passes of that for an image of `n`, at most; `sample`: some of them.

@@ -8,6 +8,7 @@
 #include "hpm/evaluation/checks/input_warnings.h"
 #include "hpm/evaluation/run/dataset_images.h"
 #include "hpm/evaluation/run/evaluate_impl.h"
+#include "hpm/models/torchscript.h"
 
 namespace hpm {
 namespace {
@@ -91,6 +92,12 @@ void probe_answers(const EvaluationInput& input, const EvaluationOptions& option
         "{} gives other logits when the same images are asked again: it draws random numbers, and attacks on one draw "
         "tell little of the next; give --random (with --protocol msa, or autoattack --version rand)",
         classifier.info().file));
+  const auto seeded = [&] { return torch::manual_seed(0), classifier.logits(sample.x); };
+  if (random && options.random && differ(seeded(), seeded()))
+    plan.notes.push_back(fmt::format(
+        "{} does not draw from PyTorch's default generator alone (torch.manual_seed): the ten draws that judge it are "
+        "other ones each time, and its verdicts do not repeat",
+        classifier.info().file));
   if (!random && options.random)
     plan.notes.push_back(
         fmt::format("{} gives the same logits when asked again: --random costs many times the passes and changes "
@@ -109,18 +116,86 @@ void probe_answers(const EvaluationInput& input, const EvaluationOptions& option
                     classifier.info().file));
 }
 
-/// Asks every surrogate of the user's own once: logits of another shape are an error before anything is attacked.
-void probe_surrogates(const EvaluationInput& input, const EvaluationOptions& options, const Images& sample) {
-  if (input.surrogates.empty()) return;
-  Subject subject{input.model, options.for_defence(), "", true};
-  const auto defence = subject.make(sample, {options.evaluated_contexts().front()}, {});
-  for (const auto& surrogate : input.surrogates) {
-    if (!surrogate.logits) continue;
-    AttackedDefence attacked(*defence, 0, surrogate);
+std::string first_line(std::string_view text) { return std::string(text.substr(0, text.find('\n'))); }
+
+/// One gradient of a user's surrogate. What cannot be attacked is told before something else was attacked for hours.
+void ask_for_gradient(Defence& defence, const Surrogate& surrogate, const Images& sample) {
+  AttackedDefence attacked(defence, 0, surrogate);
+  const auto classes = defence.classes();
+  if (surrogate.logits) {
     const auto logits = attacked.surrogate_logits({sample.x, sample.index});
-    require(logits.dim() == 2 && logits.size(0) == sample.size() && logits.size(1) == defence->classes(),
+    require(logits.dim() == 2 && logits.size(0) == sample.size() && logits.size(1) == classes,
             "surrogate {}: needs to give logits [{},{}] for {} images, but gives [{}]", surrogate.name, sample.size(),
-            defence->classes(), sample.size(), fmt::join(logits.sizes(), ","));
+            classes, sample.size(), fmt::join(logits.sizes(), ","));
+  }
+  const Loss loss{surrogate.objective ? LossKind::own : LossKind::ce, sample.y, (sample.y + 1).remainder(classes)};
+  try {
+    attacked.ask({sample.x, sample.index}, &loss);
+  } catch (const c10::Error& error) {
+    fail("surrogate {}: it cannot be differentiated: {}; a stand-in must have a gradient in the images", surrogate.name,
+         first_line(error.what_without_backtrace()));
+  }
+}
+
+/// The surrogate as the defence has it. Throws UsageError where it has none, or another one of that name.
+Surrogate surrogate_of(const Defence& defence, const std::string& name, const std::string& summary) {
+  std::vector<Surrogate> all;
+  try {
+    all = defence.surrogates(0, {.names = {name}});
+  } catch (const UsageError&) {  // no such name
+  }
+  const auto found =
+      std::find_if(all.begin(), all.end(), [&](const auto& surrogate) { return surrogate.name == name; });
+  require(found != all.end(),
+          "surrogate {}: the defence that EvaluationInput::defence made does not have it; hand on what that is given "
+          "(StandIns), or leave the surrogate out",
+          name);
+  require(found->summary == summary, "surrogate {}: the name is that of another one ({}); give it a name of its own",
+          name, found->summary);
+  return *found;
+}
+
+/// Asks every surrogate of the user's own once.
+void probe_surrogates(const EvaluationInput& input, const EvaluationOptions& options, const ImageSet& images,
+                      const EvaluationPlan& plan) {
+  std::vector<std::pair<std::string, std::string>> all;  // name and summary
+  for (const auto& surrogate : input.surrogates) all.emplace_back(surrogate.name, surrogate.summary);
+  for (const auto& row : input.hpm_surrogates) all.emplace_back(row.name, row.summary);
+  if (all.empty()) return;
+  const KeptGenerator kept;
+  const auto two = images.slice(0, std::min<int64_t>(images.size(), 2));
+  const auto defence =
+      subject_of(input, options, plan.differentiable).make(two, {options.evaluated_contexts().front()}, {});
+  for (const auto& [name, summary] : all) {
+    const auto surrogate = surrogate_of(*defence, name, summary);
+    const bool differentiated = surrogate.logits || surrogate.objective;
+    if (differentiated && surrogate.unavailable.empty() && !surrogate.adapt) ask_for_gradient(*defence, surrogate, two);
+  }
+}
+
+/// What a defence of the user's own says of its gradient, and whether that is so. Throws UsageError where it is not.
+GradientProbe probe_defence(Defence& defence, const ImageSet& images) {
+  const auto leading = leading_surrogate(defence, 0);
+  if (!defence.differentiable()) return {GradientProbe::Kind::absent, "so says the defence", images.size()};
+  if (!leading || !leading->unavailable.empty()) return {.images = images.size()};
+  const bool whole = defence.targets().front().coupling == Coupling::batch;
+  const auto sample =
+      whole ? images.select(batch_places(defence, images).front()) : images.select(at::arange(images.size()));
+  AttackedDefence attacked(defence, 0, *leading);
+  const std::vector kinds =
+      leading->objective ? std::vector{LossKind::own} : std::vector{LossKind::ce, LossKind::difference};
+  try {
+    for (const auto kind : kinds) {
+      const Loss loss{kind, sample.y, (sample.y + 1).remainder(defence.classes())};
+      const auto gradient = attacked.ask({sample.x, sample.index}, &loss).gradient;
+      if (gradient.ne(0).any().item<bool>()) return {.images = sample.size()};
+    }
+    return {GradientProbe::Kind::zero, {}, sample.size()};
+  } catch (const c10::Error& error) {
+    fail_usage(
+        "the defence says that it is differentiable, but its gradient fails: {}; say that it is not "
+        "(PredictionFunction::differentiable), and give it stand-ins",
+        first_line(error.what_without_backtrace()));
   }
 }
 
@@ -129,28 +204,51 @@ void probe(const EvaluationInput& input, const EvaluationOptions& options, const
            EvaluationPlan& plan) {
   const auto sample = images.slice(0, std::min<int64_t>(images.size(), kProbed));
   const auto threat = options.radii().front();
-  const auto look = [&](const HpmModel& model, bool stand_ins) {
-    const auto found = probe_gradient(model.classifier, sample);
-    Subject subject{model, options.for_defence(), "", true};
-    if (&model == &input.model) subject.maker = input.defence;
+  const KeptGenerator kept;
+  const auto look = [&](const Subject& subject, bool stand_ins) {
+    const auto& classifier = subject.model.classifier;
     const auto defence = subject.make(sample, {options.contexts.front()}, {});
+    const auto found = subject.maker ? probe_defence(*defence, sample) : probe_gradient(classifier, sample);
     const bool asks = options.is("pgd") || attacks_ask_for_gradients(attacks_on(*defence, threat, options));
-    for (const auto& line : require_gradient(model.classifier, found, asks ? options.protocol : "", stand_ins))
+    for (const auto& line : require_gradient(classifier, found, asks ? options.protocol : "", stand_ins))
       plan.notes.push_back(line);
     return found.differentiable();
   };
-  const bool peers = (input.peers.base || input.peers.control) && options.msa.surrogates.empty();
-  const bool stand_ins = options.is("msa") && !input.model.head && (peers || !input.surrogates.empty());
-  plan.differentiable = look(input.model, stand_ins);
+  const auto& named = options.msa.surrogates;
+  const auto attacks = [&](const Classifier& peer, const char* name) {
+    return peer && (named.empty() || std::find(named.begin(), named.end(), name) != named.end());
+  };
+  const bool peers = attacks(input.peers.base, "base") || attacks(input.peers.control, "control");
+  // A defence without a gradient attacks through what it has beside it, or has nothing to attack with.
+  const bool stand_ins =
+      options.is("msa") && (input.defence || (!input.model.head && (peers || !input.surrogates.empty())));
+  plan.differentiable = look(subject_of(input, options, true), stand_ins);
   for (const auto* peer : {&input.peers.base, &input.peers.control})
-    if (*peer) look({*peer, std::nullopt}, false);
+    if (*peer) look({{*peer, std::nullopt}, options.for_defence(), "", true}, false);
+}
+
+/// What a reader of the results must know of the files that the model and its stand-ins came from.
+std::vector<std::string> file_notes(const EvaluationInput& input) {
+  std::vector<std::string> all;
+  if (!input.defence) all.push_back(training_mode_note(input.model.classifier));
+  for (const auto* peer : {&input.peers.base, &input.peers.control}) all.push_back(training_mode_note(*peer));
+  for (const auto& surrogate : input.surrogates) all.push_back(surrogate.note);
+  std::erase(all, "");
+  return all;
 }
 
 /// A defence of the user's own has contexts and batches of its own.
 std::vector<UnusedOption> unused_options(const EvaluationInput& input, const EvaluationOptions& options) {
   const bool peers = input.peers.base || input.peers.control;
-  auto all = check_options(options, {input.model.head.has_value(), input.defence != nullptr, peers});
-  if (input.defence)
+  const bool own = input.defence != nullptr;
+  require(input.hpm_surrogates.empty() || (input.model.head && !own),
+          "EvaluationInput::hpm_surrogates: rows of HPM's table need a model with an HPM head; give `surrogates`");
+  require(options.is("msa") || options.is("clean") || (input.surrogates.empty() && input.hpm_surrogates.empty()),
+          "EvaluationInput::surrogates: only --protocol msa attacks through a stand-in; {} differentiates the model "
+          "itself",
+          options.protocol);
+  auto all = check_options(options, {input.model.head && !own, own, peers});
+  if (own)
     std::erase_if(all, [](const auto& option) { return option.name == "company" || option.name == "company-sizes"; });
   return all;
 }
@@ -162,6 +260,7 @@ EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOpt
   EvaluationPlan plan;
   plan.unused = unused_options(input, options);
   const auto radii = options.radii();
+  plan.notes = file_notes(input);
   for (const auto& line : threat_warnings(radii)) plan.notes.push_back(line);
   for (const auto& line : setting_notes(options)) plan.notes.push_back(line);
   const auto images = image_set(input.data, input.index, input.model.classifier.device());
@@ -178,33 +277,23 @@ EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOpt
   probe(input, options, images, plan);
   const auto few = images.slice(0, std::min<int64_t>(images.size(), kProbed));
   probe_answers(input, options, few, plan);
-  probe_surrogates(input, options, few);
+  probe_surrogates(input, options, images, plan);
   // The plan of a few images is that of all: only contexts and surrogates count.
   const auto sample = images.subset(at::arange(std::min<int64_t>(images.size(), kProbed)));
-  const auto add = [&](const HpmModel& model, const Peers& peers, bool attacked) {
-    Subject subject{model, options.for_defence(), "", plan.differentiable};
-    subject.defence.peers = peers;
-    if (&model == &input.model) {
-      subject.defence.more_surrogates = input.surrogates, subject.defence.own_surrogates = input.hpm_surrogates;
-      subject.maker = input.defence, subject.composed_maker = input.composed;
-    } else {
-      subject.differentiable = true;
-    }
+  const auto add = [&](const Subject& subject) {
     const auto defence = subject.make(sample, options.evaluated_contexts(), {});
-    if (attacked) {
-      plan.passes += protocol_passes(*defence, radii.front(), options, images.size());
-      if (options.is("fast"))
-        plan.usual =
-            plan.usual.value_or(Passes{}) + fast_cost_of(*defence, radii.front().norm, options, images.size()).usual;
-      add_checks(*defence, options, images.size(), plan.passes);
-      if (&model == &input.model)
-        plan.passes += composition_passes(subject, sample, radii.front().norm, options, images.size());
-    }
+    plan.passes += protocol_passes(*defence, radii.front(), options, images.size());
+    if (options.is("fast"))
+      plan.usual =
+          plan.usual.value_or(Passes{}) + fast_cost_of(*defence, radii.front().norm, options, images.size()).usual;
+    add_checks(*defence, options, images.size(), plan.passes);
   };
   plan.passes = {0, 0};
-  add(input.model, input.peers, true);
+  const auto model = subject_of(input, options, plan.differentiable);
+  add(model);
+  plan.passes += composition_passes(model, sample, radii.front().norm, options, images.size());
   for (const auto* peer : {&input.peers.base, &input.peers.control})
-    if (*peer) add({*peer, std::nullopt}, {}, !options.transfer_only);
+    if (*peer && !options.transfer_only) add({{*peer, std::nullopt}, options.for_defence(), "", true});
   if (!plan.differentiable) plan.passes.backward = 0;  // stand-ins alone have any
   return plan;
 }
