@@ -52,8 +52,8 @@ struct EvaluationPlan {
 };
 
 /// Looks at options, model and images before anything is attacked, and asks each of the user's surrogates once for a
-/// gradient. Throws UsageError for what cannot be evaluated: no images, an attack by gradient on a black box, colluders that no
-/// batch has, options that contradict each other. Throws Error for a surrogate that cannot be attacked.
+/// gradient. Throws UsageError for what cannot be evaluated: no images, an attack by gradient on a black box, colluders
+/// that no batch has, options that contradict each other. Throws Error for a surrogate that cannot be attacked.
 EvaluationPlan plan_evaluation(const EvaluationInput& input, const EvaluationOptions& options);
 
 /// What an evaluation came to.
