@@ -142,10 +142,10 @@ TEST(Compositions, OfADefenceOfOnesOwnAreMadeByAMakerThatTakesTheSize) {
         PredictionFunction{.logits = half_of_the_batch, .classes = 2, .coupling = Coupling::batch}, on,
         FunctionDefenceOptions{.contexts = {"joint"}, .company_size = size});
   };
-  Subject subject{.part = "model", .maker = [&](const ImageSet& on) { return of_size(on, 12); }};
+  Subject subject{.part = "model", .maker = [&](const ImageSet& on, const StandIns&) { return of_size(on, 12); }};
   const ThreatModel threat{Norm::linf, .1};
   EXPECT_TRUE(run_compositions(subject, {images, threat}, o, {}).empty()) << "the maker takes no size";
-  subject.composed_maker = of_size;
+  subject.composed_maker = [&](const ImageSet& on, const StandIns&, int64_t size) { return of_size(on, size); };
   const auto found = run_compositions(subject, {images, threat}, o, {});
   ASSERT_EQ(found.size(), 3u) << "1, 4, 4 by class";
   const auto sorted = images.select(std::get<1>(images.y.sort(std::optional<bool>(true), 0, false)));

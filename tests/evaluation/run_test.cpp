@@ -154,7 +154,7 @@ std::vector<AttackRecord> attacks_of(const Evaluation& evaluation, const std::st
 TEST_F(EvaluationRun, AnEscalatedFastAttackIsWrittenWithOneMatrixOfEachAttack) {
   // Probabilities instead of logits are an alarm, whatever the attacks find.
   const auto probabilities = [net = model.classifier](const Tensor& x) { return net.logits(x).softmax(1); };
-  input.defence = [&](const ImageSet& on) -> std::unique_ptr<Defence> {
+  input.defence = [&](const ImageSet& on, const StandIns&) -> std::unique_ptr<Defence> {
     return std::make_unique<FunctionDefence>(
         PredictionFunction{.logits = probabilities, .classes = 5, .coupling = Coupling::batch}, on,
         FunctionDefenceOptions{.contexts = {"alone"}});
