@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "hpm/attacks/kept_pass.h"
 #include "hpm/core/error.h"
 #include "hpm/core/kept_generator_impl.h"
 #include "hpm/defences/hpm_defence.h"
@@ -31,14 +32,12 @@ bool are_probabilities(const Tensor& logits) {
 
 Tensor clean_fc_logits(const HpmModel& model, const ImageSet& images, int64_t batch_size, const WorkLog& log) {
   if (model.head) return clean_pass(model, images, batch_size, log).logits;
-  const auto kept = log.once("clean logits", images.index, [&]() -> NamedTensors {
-    const KeptGenerator generator;
+  const KeptGenerator generator;
+  const auto pass = [&](const Images& batch) -> NamedTensors {
     torch::NoGradGuard guard;
-    std::vector<Tensor> logits;
-    for_chunks(images, batch_size,
-               [&](const Images& chunk, int64_t) { logits.push_back(model.classifier.logits(chunk.x)); });
-    return {{"logits", at::cat(logits)}};
-  });
+    return {{"logits", model.classifier.logits(batch.x)}};
+  };
+  const auto kept = kept_pass(log, "clean logits", images, consecutive_batches(images.size(), batch_size), pass);
   return find_tensor(kept, "logits").to(images.y.device());
 }
 
