@@ -2,6 +2,7 @@
 #include <torch/script.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "hpm/core/error.h"
 #include "hpm/io/file.h"
@@ -19,6 +20,12 @@ bool in_training_mode(const torch::jit::Module& module) {
   return mode.isBool() && mode.toBool();
 }
 
+std::optional<torch::jit::Module> submodule(const torch::jit::Module& module, const std::string& name) {
+  if (!module.hasattr(name)) return std::nullopt;
+  const auto value = module.attr(name);
+  return value.isModule() ? std::optional(value.toModule()) : std::nullopt;
+}
+
 /// The submodules in training mode whose mode some code asks for, by name. (Around a network in evaluation mode there
 /// is often a module that nobody told: nothing depends on its mode. A trace has its mode in its code.)
 std::vector<std::string> modules_that_train(const torch::jit::Module& module) {
@@ -27,15 +34,16 @@ std::vector<std::string> modules_that_train(const torch::jit::Module& module) {
     for (const auto& method : holder.value.get_methods())
       for (const auto* node : nodes_of(*method.graph(), c10::prim::GetAttr)) {
         if (node->s(c10::attr::name) != kMode) continue;
-        auto asked = holder.value;
         auto name = holder.name;
+        auto asked = std::optional(holder.value);
         for (const auto& part : path_of(node->input(0))) {
-          asked = asked.attr(part).toModule();
+          asked = submodule(*asked, part);
+          if (!asked) break;
           name += (name.empty() ? "" : ".") + part;
         }
         if (name.empty()) name = "the module itself";
         const bool fresh = std::find(names.begin(), names.end(), name) == names.end();
-        if (fresh && in_training_mode(asked)) names.push_back(name);
+        if (fresh && asked && in_training_mode(*asked)) names.push_back(name);
       }
   return names;
 }

@@ -26,8 +26,8 @@ def identity_of(function: Any) -> str:
 
     Of a torch.nn.Module: its parameters and buffers, the class, the code and the settings of each submodule. Of any
     other function: its bytecode, its defaults, and the values that it refers to, among them modules, tensors, numbers,
-    texts, lists, dictionaries and further functions. What is not seen: code of installed packages (its name counts), the
-    contents of other objects (their type counts), files, and what compiled code keeps to itself. Another release of
+    texts, lists, dictionaries and further functions. What is not seen: code of installed packages (its name counts),
+    the contents of other objects (their type counts), files, what compiled code keeps to itself. Another release of
     Python has other bytecode.
     """
     parts = _Parts()
