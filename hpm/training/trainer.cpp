@@ -147,7 +147,7 @@ void TrainingRun::step() {
   const int64_t at_step = progress_.step, overall = progress_.epoch * batches_.steps() + at_step;
   const auto batch = batches_.get(progress_.epoch, at_step, device_);
   const auto report = objective_.loss(batch, objective_.adversarial(batch));
-  progress_.loss_sum += report.loss.detach() * batch.x.size(0);
+  progress_.loss_sum += (report.loss_here.defined() ? report.loss_here : report.loss).detach() * batch.x.size(0);
   // A look at the device makes it wait: on a GPU, every sixteenth step.
   const bool look = device_.is_cpu() || at_step % 16 == 15 || at_step + 1 == batches_.steps();
   if (look && !std::isfinite(progress_.loss_sum.item<double>())) fail_not_finite("the loss is not finite");
