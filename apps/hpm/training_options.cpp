@@ -49,8 +49,8 @@ namespace {
 
 void warn_unread(CommandLine& line, const TrainingOptions& o) {
   const auto& reads = find_method(o.method.objective).reads;
-  for (const char* name : {"attack-steps", "beta", "noise-radius", "grad-align"})
-    if (std::find(reads.begin(), reads.end(), name) == reads.end())
+  for (const std::string name : {"attack-steps", "beta", "noise-radius", "grad-align"})
+    if (std::find(reads.begin(), reads.end(), name) == reads.end() && !(o.fits_head && name == "attack-steps"))
       line.warn_unused(name, fmt::format("--objective {} does not read it", o.method.objective));
   const auto& [optimizer, schedule] = std::tie(o.loop.optimizer.optimizer, o.loop.optimizer.schedule);
   if (optimizer != "sgd")

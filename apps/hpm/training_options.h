@@ -15,6 +15,7 @@ struct TrainingOptions {
   ComputeOptions compute;
   std::string extra, save_every = "5m";
   bool tensorboard = false;
+  bool fits_head = false;  ///< the adversary also makes the images that a head is fitted to and calibrated on
 
   /// Threat model, loop and extra images from what was given; warns of options without effect.
   void resolve(CommandLine& line);
