@@ -47,7 +47,7 @@ class TrainingLog {
   std::optional<EventFile> events_;
   std::string csv_ =
       "epoch,loss,adversarial_accuracy,seconds,learning_rate,images_per_second,validation_clean,validation_fgsm,"
-      "validation_pgd,best,overfitting\n";
+      "validation_pgd,best,overfitting,seconds_outside\n";
 };
 
 }  // namespace hpm::app

@@ -1,4 +1,6 @@
 // The loop: batches, averages, optimiser, what the fast convolutions keep.
+#include <thread>
+
 #include "training/trainer_fixture.h"
 
 namespace hpm {
@@ -206,6 +208,28 @@ TEST(Optimizer, EveryMoveOfAParameterIsCounted) {
     const auto before = w._version();
     optimizer.step(w.square().sum(), 0, 10);
     EXPECT_GT(w._version(), before) << name;
+  }
+}
+
+TEST(Train, SaysHowLongItWasOutsideOfPasses) {
+  struct Slow : ImageReader {
+    explicit Slow(Tensor of) : pixels(std::move(of)) {}
+    std::vector<int64_t> shape() const override { return pixels.sizes().slice(1).vec(); }
+    Tensor read(const Tensor& index) const override {
+      std::this_thread::sleep_for(std::chrono::milliseconds(40));
+      return pixels.index_select(0, index);
+    }
+    Tensor pixels;
+  };
+  auto data = quarters(96);
+  data.reader = std::make_shared<Slow>(data.pixels);
+  std::vector<EpochReport> reports;
+  auto o = objective();
+  train(*o, data, loop(2), silent(), [&](const EpochReport& e) { reports.push_back(e); });
+  ASSERT_EQ(reports.size(), 2u);
+  for (const auto& e : reports) {
+    EXPECT_GE(e.outside, 3 * .04) << "three batches were waited for";
+    EXPECT_LT(e.outside, e.seconds) << "passes take time too";
   }
 }
 
