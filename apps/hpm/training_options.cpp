@@ -49,8 +49,8 @@ namespace {
 
 void warn_unread(CommandLine& line, const TrainingOptions& o) {
   const auto& reads = find_method(o.method.objective).reads;
-  for (const char* name : {"attack-steps", "beta", "noise-radius", "grad-align"})
-    if (std::find(reads.begin(), reads.end(), name) == reads.end())
+  for (const std::string name : {"attack-steps", "beta", "noise-radius", "grad-align"})
+    if (std::find(reads.begin(), reads.end(), name) == reads.end() && !(o.fits_head && name == "attack-steps"))
       line.warn_unused(name, fmt::format("--objective {} does not read it", o.method.objective));
   const auto& [optimizer, schedule] = std::tie(o.loop.optimizer.optimizer, o.loop.optimizer.schedule);
   if (optimizer != "sgd")
@@ -179,10 +179,10 @@ std::function<void(const EpochReport&)> TrainingLog::callback() {
   return [this](const EpochReport& e) {
     const double rate = static_cast<double>(e.images) / std::max(e.seconds, 1e-9);
     const auto& v = e.validation;
-    csv_ += fmt::format("{},{:.6g},{:.3f},{:.1f},{:.6g},{:.1f},{},{},{}\n", e.epoch, e.loss, e.adversarial_accuracy,
-                        e.seconds, e.learning_rate, rate,
+    csv_ += fmt::format("{},{:.6g},{:.3f},{:.1f},{:.6g},{:.1f},{},{},{},{:.3f}\n", e.epoch, e.loss,
+                        e.adversarial_accuracy, e.seconds, e.learning_rate, rate,
                         v ? fmt::format("{:.3f},{:.3f},{:.3f}", v->clean, v->fgsm, v->pgd) : ",,", int(e.best),
-                        int(e.overfitting));
+                        int(e.overfitting), e.outside);
     run_.write("log.csv", csv_);
     if (e.restored) return;
     if (events_) write_scalars(*events_, e, rate);

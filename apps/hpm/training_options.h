@@ -15,6 +15,7 @@ struct TrainingOptions {
   ComputeOptions compute;
   std::string extra, save_every = "5m";
   bool tensorboard = false;
+  bool fits_head = false;  ///< the adversary also makes the images that a head is fitted to and calibrated on
 
   /// Threat model, loop and extra images from what was given; warns of options without effect.
   void resolve(CommandLine& line);
@@ -46,7 +47,7 @@ class TrainingLog {
   std::optional<EventFile> events_;
   std::string csv_ =
       "epoch,loss,adversarial_accuracy,seconds,learning_rate,images_per_second,validation_clean,validation_fgsm,"
-      "validation_pgd,best,overfitting\n";
+      "validation_pgd,best,overfitting,seconds_outside\n";
 };
 
 }  // namespace hpm::app

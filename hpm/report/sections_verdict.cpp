@@ -200,7 +200,7 @@ const char* context_meaning(const std::string& context) {
     return "prototypes of a stored calibration set: deployment, exactly a re-fitted linear layer";
   if (context == "alone") return "a batch of one: no neighbours";
   if (context == "solo") return "one attacker among the clean images of its batch";
-  if (context == "solo-eot") return "the same in a batch drawn at random: majority over ten draws";
+  if (context == "solo-eot") return "the same in a batch drawn at random: the vote of ten draws";
   if (context == "joint") return "the whole batch attacked together: the paper's forward pass";
   return "";
 }

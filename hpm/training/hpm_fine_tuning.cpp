@@ -47,6 +47,7 @@ std::vector<Tensor> HpmFineTuning::parameters() {
 
 Tensor HpmFineTuning::adversarial(const TrainingBatch& batch) {
   const AdversaryPasses passes(model_.classifier, adversary_);
+  seen_z_.reset();
   {
     torch::NoGradGuard guard;
     clean_ = model_.run(batch.x);
@@ -91,8 +92,12 @@ StepReport HpmFineTuning::loss(const TrainingBatch& batch, const Tensor& x) {
   }
   const auto& head = *model_.head;
   const auto hpm = logits(head.embed(out.features), assign(out.logits, Assignment::ste, head.temperature));
-  seen_z_ = at::cat({clean_.features, out.features.detach()});
-  seen_y_ = at::cat({batch.y, batch.y});
+  // A weight perturbation asks twice. The first time is at the weights as they are: the prototypes follow these
+  // features.
+  if (!seen_z_.defined()) {
+    seen_z_ = at::cat({clean_.features, out.features.detach()});
+    seen_y_ = at::cat({batch.y, batch.y});
+  }
   auto loss = cross_entropy(hpm, batch, smoothing_) + options_.fc_weight * method_->loss({clean, out.logits, batch});
   const auto term = method_->regulariser(model_.classifier, batch, adversary_, streams_);
   if (term.defined()) loss = loss + term;

@@ -38,7 +38,7 @@ class HpmFineTuning : public Objective {
   std::unique_ptr<TrainingMethod> method_;
   double smoothing_;
   Output clean_;            // of the batch that adversarial() saw, at the weights of then
-  Tensor seen_z_, seen_y_;  // of the last batch, for the EMA
+  Tensor seen_z_, seen_y_;  // of the last batch, for the EMA; undefined between adversarial() and loss()
 };
 
 }  // namespace hpm

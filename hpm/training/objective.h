@@ -10,8 +10,9 @@ namespace hpm {
 
 /// What an objective gives for a batch.
 struct StepReport {
-  Tensor loss;  ///< scalar, to be differentiated
-  Tensor correct_adversarial;
+  Tensor loss;                 ///< scalar, to be differentiated
+  Tensor correct_adversarial;  ///< how many images are right, at the weights as they are
+  Tensor loss_here = {};       ///< the loss at the weights as they are, where `loss` is taken at others
 };
 
 /// What a step of training minimises, in two parts: the adversarial images, found at the weights as they are, and the

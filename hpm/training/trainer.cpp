@@ -81,7 +81,7 @@ class TrainingRun {
 };
 
 void TrainingRun::begin_epoch(int64_t epoch) {
-  progress_.epoch = epoch, progress_.step = 0, progress_.seconds = 0;
+  progress_.epoch = epoch, progress_.step = 0, progress_.seconds = progress_.outside = 0;
   progress_.loss_sum = at::zeros({}, at::TensorOptions(device_));
   progress_.correct_sum = at::zeros({}, at::TensorOptions(device_).dtype(at::kLong));
   epoch_start_ = Clock::now();
@@ -145,18 +145,24 @@ void TrainingRun::fail_not_finite(const std::string& what) const {
 
 void TrainingRun::step() {
   const int64_t at_step = progress_.step, overall = progress_.epoch * batches_.steps() + at_step;
+  auto outside = Clock::now();
   const auto batch = batches_.get(progress_.epoch, at_step, device_);
+  progress_.outside += since(outside);
   const auto report = objective_.loss(batch, objective_.adversarial(batch));
-  progress_.loss_sum += report.loss.detach() * batch.x.size(0);
+  progress_.loss_sum += (report.loss_here.defined() ? report.loss_here : report.loss).detach() * batch.x.size(0);
   // A look at the device makes it wait: on a GPU, every sixteenth step.
   const bool look = device_.is_cpu() || at_step % 16 == 15 || at_step + 1 == batches_.steps();
   if (look && !std::isfinite(progress_.loss_sum.item<double>())) fail_not_finite("the loss is not finite");
   progress_.correct_sum += report.correct_adversarial;
-  optimizer_.step(report.loss, overall, total_steps(), [&] { objective_.after_backward(); });
+  optimizer_.step(report.loss, overall, total_steps(), [&] {
+    outside = Clock::now();
+    objective_.after_backward();
+  });
   objective_.after_step();
   if (average_)
     average_->update(objective_.model(),
                      static_cast<double>(overall + 1) < options_.average.from * static_cast<double>(total_steps()));
+  progress_.outside += since(outside);
   ++progress_.step, ++steps_unsaved_;
   images_done_ += batch.x.size(0);
 }
@@ -218,7 +224,8 @@ void TrainingRun::end_epoch() {
       .loss = progress_.loss_sum.item<double>() / images,
       .adversarial_accuracy = 100. * progress_.correct_sum.item<double>() / images,
       .learning_rate = learning_rate(options_.optimizer, (progress_.epoch + 1) * batches_.steps() - 1, total_steps()),
-      .images = batches_.images()};
+      .images = batches_.images(),
+      .outside = progress_.outside};
   const auto sign = validated(report);
   report.seconds = progress_.seconds + since(epoch_start_);
   warn_of(sign, report);

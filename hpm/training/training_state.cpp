@@ -28,6 +28,7 @@ Json to_json(const EpochReport& e) {
          {"seconds", e.seconds},
          {"learning_rate", e.learning_rate},
          {"images", e.images},
+         {"outside", e.outside},
          {"best", e.best},
          {"overfitting", e.overfitting}};
   if (const auto& v = e.validation)
@@ -42,6 +43,7 @@ EpochReport report_of(const nlohmann::json& j) {
                 .seconds = j.at("seconds"),
                 .learning_rate = j.at("learning_rate"),
                 .images = j.at("images"),
+                .outside = j.value("outside", 0.),
                 .best = j.at("best"),
                 .overfitting = j.at("overfitting"),
                 .restored = true};
@@ -53,15 +55,25 @@ EpochReport report_of(const nlohmann::json& j) {
 }
 
 Json to_json(const TrainingProgress& p) {
-  Json j{{"epoch", p.epoch}, {"step", p.step}, {"seconds", p.seconds}, {"averaged", p.averaged}};
+  Json j{
+      {"epoch", p.epoch}, {"step", p.step}, {"seconds", p.seconds}, {"outside", p.outside}, {"averaged", p.averaged}};
   j["history"] = Json::array();
   for (const auto& e : p.history) j["history"].push_back(to_json(e));
   return j;
 }
 
+<<<<<<< HEAD
 TrainingProgress progress_of(const nlohmann::json& j) {
   TrainingProgress p{
       .epoch = j.at("epoch"), .step = j.at("step"), .seconds = j.at("seconds"), .averaged = j.at("averaged")};
+=======
+TrainingProgress progress_of(const Json& j) {
+  TrainingProgress p{.epoch = j.at("epoch"),
+                     .step = j.at("step"),
+                     .seconds = j.at("seconds"),
+                     .outside = j.value("outside", 0.),  // older states have none
+                     .averaged = j.at("averaged")};
+>>>>>>> 9f776083ab0643de2b80c0a7983a4893e693db83
   for (const auto& e : j.at("history")) p.history.push_back(report_of(e));
   return p;
 }

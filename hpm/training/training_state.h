@@ -16,6 +16,7 @@ struct EpochReport {
   double loss = 0, adversarial_accuracy = 0, seconds = 0;  ///< accuracy in percent, of the training batches as seen
   double learning_rate = 0;                                ///< of its last step
   int64_t images = 0;
+  double outside = 0;  ///< of `seconds`, those outside of adversary and loss: batches, optimiser, average (the host's)
   std::optional<Validation> validation = {};
   bool best = false;         ///< the best validation so far: these weights are kept
   bool overfitting = false;  ///< catastrophic overfitting was noticed
@@ -42,6 +43,7 @@ struct TrainingProgress {
   int64_t epoch = 0;     ///< under way, from 0
   int64_t step = 0;      ///< the next one of it
   double seconds = 0;    ///< spent in it
+  double outside = 0;    ///< of these, see EpochReport
   Tensor loss_sum;       ///< over its images
   Tensor correct_sum;    ///< images that were right under attack
   int64_t averaged = 0;  ///< steps in the weight average

@@ -38,13 +38,14 @@ WeightPerturbation::WeightPerturbation(std::unique_ptr<Objective> inner, const A
           options.gamma);
 }
 
-void WeightPerturbation::perturb(const TrainingBatch& batch, const Tensor& x) {
+/// Moves the weights to w + v. Returns the report at w.
+StepReport WeightPerturbation::perturb(const TrainingBatch& batch, const Tensor& x) {
   std::vector<Tensor> weights;
   for (const auto& p : inner_->parameters())
     if (p.requires_grad() && p.dim() >= 2) weights.push_back(p);
   const auto statistics = copies_of_buffers(inner_->model());
-  const auto gradients =
-      torch::autograd::grad({inner_->loss(batch, x).loss}, weights, {}, c10::nullopt, false, /*allow_unused=*/true);
+  const auto here = inner_->loss(batch, x);
+  const auto gradients = torch::autograd::grad({here.loss}, weights, {}, c10::nullopt, false, /*allow_unused=*/true);
   put_back(statistics);
   torch::NoGradGuard guard;
   for (size_t l = 0; l < weights.size(); ++l) {
@@ -52,13 +53,16 @@ void WeightPerturbation::perturb(const TrainingBatch& batch, const Tensor& x) {
     originals_.emplace_back(weights[l], weights[l].clone());
     weights[l].add_(gradients[l] * (options_.gamma * weights[l].norm() / (gradients[l].norm() + 1e-20)));
   }
+  return here;
 }
 
 StepReport WeightPerturbation::loss(const TrainingBatch& batch, const Tensor& x) {
   if (options_.gamma == 0 || batch.epoch < options_.warmup) return inner_->loss(batch, x);
-  perturb(batch, x);
+  const auto here = perturb(batch, x);
   try {
-    return inner_->loss(batch, x);
+    auto report = inner_->loss(batch, x);
+    report.loss_here = here.loss.detach(), report.correct_adversarial = here.correct_adversarial;
+    return report;
   } catch (...) {
     restore();
     throw;

@@ -18,7 +18,8 @@ void fields(Fields& f, AwpOptions& o);
 ///     v_l = gamma |w_l| g_l / |g_l|,   g = the loss's gradient at w, for each weight l of two or more dimensions
 ///
 /// and moves w. As in the authors' code biases and batch norm's factors stay, and the adversarial images are those
-/// found at w. Running statistics do not see the pass that finds v.
+/// found at w. Running statistics do not see the pass that finds v; what is reported beside the loss, and the features
+/// that HPM's prototypes follow, are those of that pass.
 class WeightPerturbation : public Objective {
  public:
   WeightPerturbation(std::unique_ptr<Objective> inner, const AwpOptions& options);
@@ -33,7 +34,7 @@ class WeightPerturbation : public Objective {
   std::vector<std::unique_ptr<AttackModel>> attacked() override { return inner_->attacked(); }
 
  private:
-  void perturb(const TrainingBatch& batch, const Tensor& x);
+  StepReport perturb(const TrainingBatch& batch, const Tensor& x);
   void restore();
 
   std::unique_ptr<Objective> inner_;

@@ -97,6 +97,32 @@ TEST_F(TrainVerb, OptionsThatNobodyReadAreWarnedOf) {
     EXPECT_NE(run.err.find(std::string(name) + " had no effect"), std::string::npos) << name << run.err;
 }
 
+TEST_F(TrainVerb, FinetuneKeepsTheBestModelAndWarnsOfWhatNobodyReadsAlone) {
+  ASSERT_EQ(train("--epochs 0 --out base").status, 0);
+  const auto finetune = [&](const std::string& head) {
+    return program(
+        "finetune --model base/model.safetensors --data npz:images.npz --threads 1 --eps .05 --epochs 1 "
+        "--train-batch 16 --objective n-fgsm --attack-steps 2 --fit-images 48 --metric-steps 2 --validation 12 "
+        "--validation-steps 2 --out " +
+            head + " --head " + head,
+        folder_->path);
+  };
+  const auto unread = [](const test::ProgramRun& run) { return run.err.find("--attack-steps had no effect"); };
+  const auto hpm = finetune("hpm"), control = finetune("fc");
+  ASSERT_EQ(hpm.status, 0) << hpm.err;
+  ASSERT_EQ(control.status, 0) << control.err;
+  EXPECT_EQ(unread(hpm), std::string::npos) << "the fit and the calibration read it: " << hpm.err;
+  EXPECT_NE(unread(control), std::string::npos) << control.err;
+  for (const std::string flags : {"fc/best.safetensors", "hpm/best.safetensors --context alone"}) {
+    const auto run = program(
+        "evaluate --protocol clean --overwrite --quiet --data npz:images.npz --split train --out "
+        "clean --model " +
+            flags,
+        folder_->path);
+    EXPECT_EQ(run.status, 0) << flags << run.err;
+  }
+}
+
 TEST_F(TrainVerb, AnAdversaryOfOneStepWithoutValidationIsWarnedOfOnce) {
   const auto warnings = [&](const std::string& flags) {
     const auto run = train("--epochs 2 --overwrite --out unguarded " + flags);

@@ -50,6 +50,19 @@ void apply_preset(CommandLine& line, FinetuneFlags& o) {
     if (!line.fields.given(name)) line.fields.set(name, value, Origin::file, "--preset paper");
 }
 
+void warn_unread(CommandLine& line, const FinetuneOptions& o) {
+  if (o.head == "fc")
+    for (const char* name : {"preset", "metric", "rank", "lambda", "tau", "assign-temperature", "ema", "train-context",
+                             "adversary", "fc-weight", "fit-images", "fit-rounds", "metric-steps"})
+      line.warn_unused(name, "the matched control (--head fc) has no HPM head");
+  if (o.head == "l2") line.warn_unused("lambda", "--head l2 means lambda = 1");
+  if (o.metric != "learned")
+    for (const char* name : {"rank", "metric-steps", "fit-rounds"})
+      line.warn_unused(name, "only --metric learned reads it");
+  for (const char* name : {"first", "indices"})
+    line.warn_unused(name, "training reads the images from 0 on (--count limits them)");
+}
+
 }  // namespace
 
 int finetune(const Arguments& arguments) {
@@ -64,17 +77,9 @@ int finetune(const Arguments& arguments) {
   require_alone(line.verb());
   apply_preset(line, o);
   const bool control = o.finetune.head == "fc";
-  if (control)
-    for (const char* name : {"preset", "metric", "rank", "lambda", "tau", "assign-temperature", "ema", "train-context",
-                             "adversary", "fc-weight", "fit-images", "fit-rounds", "metric-steps"})
-      line.warn_unused(name, "the matched control (--head fc) has no HPM head");
-  if (o.finetune.head == "l2") line.warn_unused("lambda", "--head l2 means lambda = 1");
-  if (o.finetune.metric != "learned")
-    for (const char* name : {"rank", "metric-steps", "fit-rounds"})
-      line.warn_unused(name, "only --metric learned reads it");
-  for (const char* name : {"first", "indices"})
-    line.warn_unused(name, "training reads the images from 0 on (--count limits them)");
+  warn_unread(line, o.finetune);
   configure_threads(o.training.compute.threads);
+  o.training.fits_head = !control;
   o.training.resolve(line);
   for (const auto& warning : threat_warnings({o.training.adversary.threat})) line.monitor().warn(warning);
   const auto data = load(o.data, line);
@@ -97,16 +102,17 @@ int finetune(const Arguments& arguments) {
   o.training.finish(run, line, model.classifier, data);
   options.loop = o.training.loop;  // with the run's state file
   TrainingLog log(run, line, o.training.tensorboard);
+  const auto source = fmt::format("hpm finetune --head {} of {}, {} eps {}", options.head, o.model.model,
+                                  o.training.threat.norm, o.training.threat.eps);
+  const std::map<std::string, std::string> notes{{"training.norm", o.training.threat.norm},
+                                                 {"training.eps", o.training.threat.eps},
+                                                 {"training.data", data.name},
+                                                 {"training.head", options.head}};
   options.loop.on_validation = log.examples();
+  options.loop.on_best = log.keep_best(source, notes);
   auto tuned = hpm::finetune(model, data, options, line.monitor(), log.callback());
   tuned.to(at::kCPU);
-  save_model(tuned, run.file("model.safetensors"),
-             fmt::format("hpm finetune --head {} of {}, {} eps {}", options.head, o.model.model, o.training.threat.norm,
-                         o.training.threat.eps),
-             {{"training.norm", o.training.threat.norm},
-              {"training.eps", o.training.threat.eps},
-              {"training.data", data.name},
-              {"training.head", options.head}});
+  save_model(tuned, run.file("model.safetensors"), source, notes);
   log.done("model.safetensors");
   return 0;
 }

@@ -17,11 +17,13 @@ Tensor Trades::search(const Victim& victim, const TrainingBatch& batch, const Ad
   if (!victim.classifier)
     return climb(start, batch, options,
                  [&](const Tensor& x, int64_t i) { return cross_entropy_gradient(victim, batch, x, i); });
-  Tensor clean;
-  {
-    torch::NoGradGuard guard;
-    clean = victim.classifier->logits(batch.x);
-  }
+  // The target goes the climb's own way: a pass whose images take a gradient is a search (bfloat16, fast convolutions),
+  // one without is not. At .001 from the image the two differ by more than the network does, and the first gradient
+  // would be one of rounding.
+  const auto clean = [&] {
+    const at::AutoGradMode gradients(true);
+    return victim.classifier->logits(batch.x.detach().requires_grad_()).detach();
+  }();
   return climb(start, batch, options, [&](const Tensor& x, int64_t) {
     const at::AutoGradMode gradients(true);
     const auto leaf = x.detach().requires_grad_();
