@@ -62,18 +62,12 @@ Json to_json(const TrainingProgress& p) {
   return j;
 }
 
-<<<<<<< HEAD
 TrainingProgress progress_of(const nlohmann::json& j) {
-  TrainingProgress p{
-      .epoch = j.at("epoch"), .step = j.at("step"), .seconds = j.at("seconds"), .averaged = j.at("averaged")};
-=======
-TrainingProgress progress_of(const Json& j) {
   TrainingProgress p{.epoch = j.at("epoch"),
                      .step = j.at("step"),
                      .seconds = j.at("seconds"),
                      .outside = j.value("outside", 0.),  // older states have none
                      .averaged = j.at("averaged")};
->>>>>>> 9f776083ab0643de2b80c0a7983a4893e693db83
   for (const auto& e : j.at("history")) p.history.push_back(report_of(e));
   return p;
 }
