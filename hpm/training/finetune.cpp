@@ -106,8 +106,8 @@ void check_finetune(const HpmModel& model, const Dataset& data, const FinetuneOp
   make_method(options.method);
   check_training(data, model.classifier.classes(), options.loop);
   if (options.head == "fc") return;
-  const auto fitted = fit_order(data, options).slice(0, 0, options.fit_images);
-  require_every_class(data.labels.index_select(0, fitted), model.classifier.classes());
+  const auto fitted = data.labels.index_select(0, fit_order(data, options).slice(0, 0, options.fit_images));
+  require_every_class(at::bincount(fitted, {}, model.classifier.classes()));
   if (parse_metric(options.metric) == MetricKind::learned && options.rank > 0)
     require_rank(options.rank, model.classifier.feature_size());
 }

@@ -6,8 +6,8 @@
 
 namespace hpm {
 
-void require_every_class(const Tensor& y, int64_t classes) {
-  const auto absent = at::bincount(y, {}, classes).eq(0).nonzero();
+void require_every_class(const Tensor& counts) {
+  const auto absent = counts.eq(0).nonzero();
   if (absent.numel() > 0)
     fail("class_means: class {} has no training image; give more with --fit-images", absent[0].item<int64_t>());
 }
@@ -19,9 +19,9 @@ void require_rank(int64_t rank, int64_t features) {
 
 Tensor class_means(const HpmHead& head, const FeatureSet& features, int64_t classes) {
   torch::NoGradGuard guard;
-  require_every_class(features.y, classes);
   const auto onehot = at::one_hot(features.y, classes).to(features.z.scalar_type());
   const auto [sums, counts] = class_statistics(onehot, head.prepare(features.z));
+  require_every_class(counts);
   return sums / counts.unsqueeze(1);
 }
 

@@ -12,8 +12,8 @@ struct FeatureSet {
   Tensor y;  ///< [M] int64
 };
 
-/// Throws Error where one of `classes` classes is not among the labels y [M].
-void require_every_class(const Tensor& y, int64_t classes);
+/// Throws Error where a class has no image; counts [K].
+void require_every_class(const Tensor& counts);
 /// Throws UsageError for a metric of more rows than features, or of none.
 void require_rank(int64_t rank, int64_t features);
 
