@@ -43,7 +43,7 @@ def need(condition, what, *shown):
 def gpu(folder, *flags, status=0, script=SOURCE / "scripts/gpu", env=None):
     """A call of scripts/gpu --dry-run. What it wrote: the results, and the log."""
     out = folder / "out"
-    done = subprocess.run([sys.executable, script, "--dry-run", "--out", out, "--build", BUILD, "--packed", folder / "packed", *flags],
+    done = subprocess.run([sys.executable, script, "--dry-run", "--out", out, "--build", BUILD, "--packed", folder / "packed", "--minutes", "60", *flags],
                           text=True, capture_output=True, env={**os.environ, **(env or {})})
     log = (out / "gpu.log").read_text() if (out / "gpu.log").exists() else ""
     need(done.returncode == status, f"exit status {done.returncode} in place of {status}", done.stdout, done.stderr, log[-4000:])
@@ -95,6 +95,14 @@ def every_item_measures(folder):
     need({n: r for n, r in again["items"].items() if n != "build"} == {n: r for n, r in items.items() if n != "build"}, "and keeps the rest")
 
 
+def place(folder):
+    """(epoch, step) that the state of a training stands for."""
+    from on_gpu.training import read_safetensors
+    header, _ = read_safetensors(folder / "out/gpu-runs/train/training.safetensors")
+    progress = json.loads(header["__metadata__"]["progress"])
+    return progress["epoch"], progress["step"]
+
+
 def what_is_cut_keeps_something(folder):
     """An attack of the official code, and a training, whose time is up: 124, said, and gone on with by a further call."""
     official = ["--items", "official-standard"]
@@ -106,15 +114,16 @@ def what_is_cut_keeps_something(folder):
     need(row["status"] == 0 and row["complete"] and row["attacks"]["apgd-ce"] == before and "square" in row["attacks"],
          "a further call goes on after it", row)
 
-    training = ["--plan", "train", "--items", "train", "--epochs", "100000", "--longest", "11"]
+    training = ["--plan", "train", "--items", "train", "--epochs", "100000", "--longest", "14"]
     result, log = gpu(folder, *training, status=124)
     row = result["items"]["train"]
     need(row["status"] == 124 and "cut" in row and "its time was up" in log and "cut, or left out: train" in log, "it says so", row, log)
-    need(0 < row["epochs_done"] < row["epochs"] == 100000, "training was under way", row)
+    need(0 <= row["epochs_done"] < row["epochs"] == 100000 and place(folder) > (0, 0), "training was under way", row)
     need(row["weights"] in ("best.safetensors", "average of training.safetensors"), "the weights so far", row)
     reads_the_weights(folder / "out", row)
+    before = place(folder)
     result, log = gpu(folder, *training, status=124)
-    need("--resume" in log and result["items"]["train"]["epochs_done"] > row["epochs_done"], "it goes on", row, log)
+    need("--resume" in log and place(folder) > before, "it goes on", before, place(folder), log)
 
     cut = ["--items", "device-tests", "--longest", "1"]  # GoogleTest cannot go on where it was
     slow = folder / "slow/tests/device/device_test"
