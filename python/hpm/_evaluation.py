@@ -163,7 +163,8 @@ def evaluate(
     check_images(x, y, "evaluate")
     check_mode(target, "evaluate", random or (defence is not None and defence.random))
     place = device_of(target, x, device)
-    classes = logits_of(target, x[: min(len(x), 2)].to(place)).shape[1]
+    with torch.random.fork_rng(devices=[]):  # the caller draws as if a random model had not been asked
+        classes = logits_of(target, x[: min(len(x), 2)].to(place)).shape[1]
     check_labels(y, classes, "evaluate")
     if place.type == "cuda":
         options["device"] = str(place)
@@ -186,6 +187,7 @@ def evaluate(
         call.options = {**defence.options(), **options}
     images = _engine.EvaluatedImages(x, y, data_name, "all", list(class_names))
     with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
         made = stack.enter_context(engine_model(target, x, place, classes))
         if base is not None:
             call.base = stack.enter_context(engine_model(base, x, place, classes))

@@ -386,8 +386,8 @@ TEST_F(Slice, DryRunPrintsTheCostAndRunsNothing) {
             .out;
     return nlohmann::json::parse(out)["backward_passes_per_image"].get<int64_t>();
   };
-  EXPECT_EQ(passes(" --checks full") - passes(" --checks none"), 3 * (201 + 54) + 1 + 8 * 3 * 40 / 40)
-      << "checks are part of the cost: three surrogates, the fidelity of one gradient, and FAB-T for 8 of 40 images";
+  EXPECT_EQ(passes(" --checks full") - passes(" --checks none"), 3 * (201 + 54) + 4 + 16 * 3 * 40 / 40)
+      << "checks are part of the cost: three surrogates, one gradient at four places, and FAB-T for 16 of 40 images";
   EXPECT_GT(passes(" --restarts 2"), 3 * passes("") / 2);
   EXPECT_FALSE(std::filesystem::exists(*folder / "dry"));
 }
