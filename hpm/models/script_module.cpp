@@ -1,4 +1,3 @@
-#include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/script.h>
 
 #include <algorithm>
@@ -70,8 +69,6 @@ void collect_nodes(torch::jit::Block* block, torch::jit::NodeKind kind, std::vec
 
 ScriptModule read_script(const std::string& path, const std::string& caller) {
   const FileSource readable(path);  // says what is wrong with it where it is none
-  torch::jit::getProfilingMode() = false;
-  torch::jit::getExecutorMode() = false;
   try {
     auto module = torch::jit::load(path, at::kCPU);
     auto note = note_of(path, modules_that_train(module));

@@ -16,8 +16,7 @@ struct ScriptModule {
   std::string note = {};
 };
 
-/// Turns LibTorch's profiling executor off for the process, because it specialises code during its first calls, which
-/// changes last bits. `caller`: whom a message names. Throws Error for a file that is no readable archive.
+/// `caller`: whom a message names. Throws Error for a file that is no readable archive.
 ScriptModule read_script(const std::string& path, const std::string& caller);
 
 /// What went wrong in a script, in a line: the interpreter's message has it at its end, after the traceback.

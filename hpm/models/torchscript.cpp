@@ -1,5 +1,6 @@
 #include "hpm/models/torchscript.h"
 
+#include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/script.h>
 
 #include <sstream>
@@ -168,6 +169,9 @@ std::string training_mode_note(const Classifier& classifier) {
 
 Classifier load_torchscript(const std::string& path, const TorchScriptOptions& options) {
   check_trust(path, options);
+  // The profiling executor specialises code during its first calls, which changes last bits.
+  torch::jit::getProfilingMode() = false;
+  torch::jit::getExecutorMode() = false;
   auto [module, note] = read_script(path, "load_torchscript");
   ClassifierInfo info{"torchscript", 0, options.input_shape, options.normalisation, path, sha256_of_file(path)};
   NetworkOutput out;

@@ -173,11 +173,15 @@ TEST_F(EvaluationRun, AnEscalatedFastAttackIsWrittenWithOneMatrixOfEachAttack) {
   EXPECT_EQ(written.attacks.size(), outcome.evaluation.attacks.size());
   const auto verdicts = read_checkpoint((folder / "run/verdicts.safetensors").string());
   const std::vector<std::pair<std::string, std::string>> twice{
-      {"self", "fab-t"}, {"query", "square"}, {"decision", "rays"}};
+      {"self", "fab-t"}, {"query", "square"}};
   for (const auto& [surrogate, name] : twice) {
     const auto ran = attacks_of(outcome.evaluation, surrogate, name);
     ASSERT_EQ(ran.size(), 2u) << surrogate << "/" << name;
-    const auto matrix = find_tensor(verdicts.tensors, fmt::format("alone.matrix.{}/{}", surrogate, name));
+    // (The reader of checkpoints leaves out a prefix that all tensors share.)
+    Tensor matrix;
+    for (const auto& [key, tensor] : verdicts.tensors)
+      if (key.ends_with(fmt::format("matrix.{}/{}", surrogate, name))) matrix = tensor;
+    ASSERT_TRUE(matrix.defined()) << surrogate << "/" << name;
     EXPECT_TRUE(at::equal(matrix, at::maximum(ran[0].matrix, ran[1].matrix))) << surrogate << "/" << name;
     EXPECT_GT(matrix.max().item<int64_t>(), 0) << "nothing was attacked, nothing is tested";
   }

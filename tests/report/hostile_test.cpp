@@ -103,11 +103,11 @@ TEST_F(HostileRun, IsNotReadBeyondWhatThePageShows) {
 TEST_F(HostileRun, NestedWithoutEndIsRefusedAndEndsNothing) {
   const auto deep = std::string(200'000, '[') + std::string(200'000, ']');
   test::write_text(folder / "environment.json", "{\"a\": " + deep + "}");
-  EXPECT_TRUE(contains(refusal(), "environment.json: is nested deeper than 64 levels"));
+  EXPECT_TRUE(contains(refusal(), "environment.json: needs JSON of at most 64 levels"));
   auto results = run.results.dump();
   results.insert(1, "\"config\": " + deep + ",");
   test::write_text(folder / "results.json", results);
-  EXPECT_TRUE(contains(refusal(), "results.json: is nested deeper"));
+  EXPECT_TRUE(contains(refusal(), "results.json: needs JSON of at most 64 levels"));
 }
 
 TEST_F(HostileRun, WithCountsAndAccuraciesThatCannotBeIsRefused) {
@@ -117,20 +117,20 @@ TEST_F(HostileRun, WithCountsAndAccuraciesThatCannotBeIsRefused) {
     test::write_text(folder / "results.json", results.dump());
     return refusal();
   };
-  EXPECT_TRUE(contains(with("/model_info/classes", 9'000'000'000), "\"classes\" needs a number up to"));
+  EXPECT_TRUE(contains(with("/model_info/classes", 9'000'000'000), "classes"));
   EXPECT_TRUE(
       contains(with("/attacks/0/forward_passes", std::numeric_limits<int64_t>::max()), "which no count of a run"));
   EXPECT_TRUE(contains(with("/contexts/0/robust_accuracy", 1e300), "needs a percentage from 0 to 100"));
   EXPECT_TRUE(contains(with("/contexts/1/control/robust_accuracy", -3), "needs a percentage from 0 to 100"));
 }
 
-TEST_F(HostileRun, WithWinsWithoutEndIsDoneAtOnce) {
+TEST_F(HostileRun, WithMoreWinsThanImagesIsRefused) {
   auto results = run.results;
   for (auto& context : results["contexts"])
     context["control"]["wins"] = 900'000'000'000, context["control"]["losses"] = 900'000'000'000,
     context["control"].erase("smallest_detectable");
   test::write_text(folder / "results.json", results.dump());
-  EXPECT_TRUE(contains(page(), "</html>")) << "no sum over the images that a file merely claims";
+  EXPECT_TRUE(contains(refusal(), "need to be of the 60 images")) << "no sum over what a file merely claims";
 }
 
 TEST_F(HostileRun, WithASeedOfSixtyFourBitsIsAnOrdinaryOne) {
