@@ -70,23 +70,26 @@ CheckOutcome PredictionChecks::consistency(const Tensor& adversarial) const {
   compare(all.slice(0, 0, half));
   compare(at::cat({all, all}));
   compare(at::cat({all, at::zeros({5}, at::kLong)}));
-  // An image beside the boundary of two classes may change its prediction by rounding: logits alone count.
-  const bool mixed = adversarial.defined() && !view_.subject.votes && n > 1;
-  if (mixed) {
-    const auto others = logits_of(adversarial, all);
+  // The other half of the batch are other versions of the images. One beside the boundary of two classes may change its
+  // prediction by rounding: logits alone count.
+  const auto compare_beside = [&](const Tensor& others) {
     const auto& x = view_.sample.x;
-    const auto first = [half](const Tensor& t) { return t.slice(0, 0, half); };
-    const auto last = [half](const Tensor& t) { return t.slice(0, half); };
-    for (const bool adversarial_first : {true, false}) {
-      const auto& a = adversarial_first ? adversarial : x;
-      const auto& b = adversarial_first ? x : adversarial;
-      const auto expected = at::cat({first(adversarial_first ? others : logits), last(adversarial_first ? logits : others)});
-      note(all, moved(expected, logits_of(at::cat({first(a), last(b)}), all)));
-    }
+    const auto halves = [half](const Tensor& a, const Tensor& b) {
+      return at::cat({a.slice(0, 0, half), b.slice(0, half)});
+    };
+    const auto other_logits = logits_of(others, all);
+    note(all, moved(halves(logits, other_logits), logits_of(halves(x, others), all)));
+    note(all, moved(halves(other_logits, logits), logits_of(halves(others, x), all)));
+  };
+  if (!view_.subject.votes && n > 1) {
+    compare_beside(1 - view_.sample.x);
+    if (adversarial.defined()) compare_beside(adversarial);
   }
   const auto count = changed.sum().item<int64_t>();
-  auto detail = fmt::format("{} of {} predictions change when the batch is permuted, split, duplicated or padded{}",
-                            count, n, mixed ? ", or holds adversarial images" : "");
+  auto detail = fmt::format(
+      "{} of {} predictions change when the batch is permuted, split, duplicated or padded, or holds inverted or "
+      "adversarial images",
+      count, n);
   if (view_.subject.batch_dependent)
     return {"consistency", Status::reported, static_cast<double>(count), {}, "images", detail + " (expected here)"};
   return showing(Cause::batch, judged("consistency", static_cast<double>(count), 0, "images", detail));

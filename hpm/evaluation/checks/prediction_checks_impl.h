@@ -11,7 +11,7 @@ class PredictionChecks {
 
   /// The same images twice.
   CheckOutcome determinism() const;
-  /// Permuted, split, duplicated and padded batches, and batches in which some images are adversarial, must not change
+  /// Permuted, split, duplicated and padded batches, and batches of which half is inverted or adversarial, must not change
   /// a prediction, nor its logits by more than rounding: a defence that makes its own answer surer changes those alone.
   /// `adversarial` [N,C,H,W]: other versions of the sample, where there are some. Of a model that is declared random
   /// only this is asked: do the first images keep their answers when the others, which draw after them, change places?
