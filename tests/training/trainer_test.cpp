@@ -293,22 +293,34 @@ TEST(Finetune, EveryMethodWithWeightPerturbationAndAverageRunsForHpmAndItsContro
     }
 }
 
-TEST(Finetune, GradAlignReachesHpmWithTheWeightThatTheControlGivesIt) {
-  const auto data = quarters(64);
-  FinetuneOptions options{.fit_images = 48, .metric_steps = 5};
-  options.adversary = {.threat = {Norm::linf, .1}, .steps = 2};
-  options.loop = loop(0);
+struct AttachedWithABatch {
   HpmModel attached = fresh_model();
-  attach_head(attached, data, options);
-  const TrainingBatch batch{data.images(0, 32), data.labels.slice(0, 0, 32), at::arange(32), 3};
+  FinetuneOptions options{.fit_images = 48, .metric_steps = 5};
+  TrainingBatch batch;
+};
+
+/// A model with a fitted head, and the first 32 images of what it was fitted on.
+AttachedWithABatch attached_with_a_batch(double eps) {
+  const auto data = quarters(64);
+  AttachedWithABatch all;
+  all.options.adversary = {.threat = {Norm::linf, eps}, .steps = 2};
+  all.options.loop = loop(0);
+  attach_head(all.attached, data, all.options);
+  all.batch = {data.images(0, 32), data.labels.slice(0, 0, 32), at::arange(32), 3};
+  return all;
+}
+
+TEST(Finetune, GradAlignReachesHpmWithTheWeightThatTheControlGivesIt) {
+  const auto given = attached_with_a_batch(.1);
   const auto of = [&](double weight) -> MethodOptions { return {.objective = "fgsm-rs", .grad_align = weight}; };
   const auto hpm = [&](double weight) {
-    HpmFineTuning objective(attached.clone(), {}, options.adversary, 1, of(weight));
-    return objective.loss(batch, objective.adversarial(batch)).loss.item<double>();
+    HpmFineTuning objective(given.attached.clone(), {}, given.options.adversary, 1, of(weight));
+    return objective.loss(given.batch, objective.adversarial(given.batch)).loss.item<double>();
   };
   const auto control = [&](double weight) {
-    AdversarialTraining objective({attached.classifier.clone(), std::nullopt}, options.adversary, 1, of(weight));
-    return objective.loss(batch, objective.adversarial(batch)).loss.item<double>();
+    AdversarialTraining objective({given.attached.classifier.clone(), std::nullopt}, given.options.adversary, 1,
+                                  of(weight));
+    return objective.loss(given.batch, objective.adversarial(given.batch)).loss.item<double>();
   };
   const double term = control(3) - control(0);
   EXPECT_GT(term, .01) << "the gradients are aligned: nothing is tested";
@@ -316,17 +328,12 @@ TEST(Finetune, GradAlignReachesHpmWithTheWeightThatTheControlGivesIt) {
 }
 
 TEST(Finetune, PrototypesAndReportsAreThoseOfTheWeightsThatAPerturbationLeaves) {
-  const auto data = quarters(64);
-  FinetuneOptions options{.fit_images = 48, .metric_steps = 5};
-  options.adversary = {.threat = {Norm::linf, .03}, .steps = 2};
-  options.loop = loop(0);
-  HpmModel attached = fresh_model();
-  attach_head(attached, data, options);
-  const TrainingBatch batch{data.images(0, 32), data.labels.slice(0, 0, 32), at::arange(32), 3};
+  const auto given = attached_with_a_batch(.03);
   const auto step = [&](double gamma) {
-    auto tuning = std::make_unique<HpmFineTuning>(attached.clone(), HpmTrainingOptions{}, options.adversary, 1);
+    auto tuning =
+        std::make_unique<HpmFineTuning>(given.attached.clone(), HpmTrainingOptions{}, given.options.adversary, 1);
     auto o = with_awp(std::move(tuning), {.gamma = gamma});
-    const auto report = o->loss(batch, o->adversarial(batch));
+    const auto report = o->loss(given.batch, o->adversarial(given.batch));
     report.loss.backward();
     o->after_backward();
     o->after_step();
@@ -335,7 +342,7 @@ TEST(Finetune, PrototypesAndReportsAreThoseOfTheWeightsThatAPerturbationLeaves) 
   const auto [plain, means] = step(0);
   const auto [perturbed, theirs] = step(.1);
   EXPECT_TRUE(at::equal(theirs, means));
-  EXPECT_FALSE(at::equal(means, attached.head->means)) << "the prototypes did not move: nothing is tested";
+  EXPECT_FALSE(at::equal(means, given.attached.head->means)) << "the prototypes did not move: nothing is tested";
   EXPECT_FALSE(plain.loss_here.defined());
   EXPECT_NEAR(perturbed.loss_here.item<double>(), plain.loss.item<double>(), 1e-6);
   EXPECT_GT(perturbed.loss.item<double>(), plain.loss.item<double>()) << "the perturbation raises the loss";
