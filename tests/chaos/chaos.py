@@ -84,7 +84,7 @@ class Trials:
         self.tuned = self.folder / "hpm"
         doctor = subprocess.run([*self.verb("doctor"), "--json"], capture_output=True, text=True).stdout
         if not json.loads(doctor)["data"].get("fashion-mnist"):
-            print("chaos: Fashion-MNIST is absent (dataset-fashion-mnist, or HPM_DATA)")
+            print("chaos: skipped, for Fashion-MNIST is absent: apt-get install dataset-fashion-mnist, or HPM_DATA=FOLDER")
             sys.exit(77)
         self.run([*self.verb("finetune"), "--model", BASE, *data, *threat, *some, "--head", "hpm", "--count", "128",
                   "--epochs", "1", "--out", self.tuned], check=True)

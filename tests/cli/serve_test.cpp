@@ -205,7 +205,8 @@ TEST_F(Serve, AnswersGetAndHeadUnderItsTwoNamesWithItsPolicy) {
 TEST_F(Serve, ListensOnLoopbackAlone) {
   start();
   std::ifstream table("/proc/net/tcp");
-  if (!table) GTEST_SKIP() << "needs /proc/net/tcp to see where a port is listened on, absent here";
+  if (!table)
+    GTEST_SKIP() << "needs /proc/net/tcp to see where a port is listened on: run it on Linux with /proc mounted";
   const auto local = fmt::format(":{:04X} 00000000:0000 0A", port);
   size_t listeners = 0;
   for (std::string line; std::getline(table, line);)

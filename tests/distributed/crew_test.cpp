@@ -261,7 +261,8 @@ TEST(Crew, OfOneMachineListensOnItsLoopbackAlone) {
     for (std::string line; std::getline(lines, line);)
       if (line.find(port) < 40 && line.find(" 0A ") != std::string::npos) listening += line + "\n";
   }
-  if (listening.empty()) GTEST_SKIP() << "this system does not list its sockets in /proc/net/tcp";
+  if (listening.empty())
+    GTEST_SKIP() << "needs /proc/net/tcp to see where a port is listened on: run it on Linux with /proc mounted";
   EXPECT_NE(listening.find(" 0100007F" + port), std::string::npos) << listening;
   EXPECT_EQ(std::count(listening.begin(), listening.end(), '\n'), 1) << listening;
 }

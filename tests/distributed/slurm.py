@@ -233,7 +233,7 @@ def main():
         print(f"slurm: skipped, for {', '.join(missing)} is missing: apt-get install --no-install-recommends slurm-wlm munge")
         return 77
     if len(os.sched_getaffinity(0)) < 2:
-        print("slurm: skipped, for two tasks need two cores")
+        print("slurm: skipped, for two tasks need two cores: run it where two are allowed (taskset -c 0,1)")
         return 77
     os.environ["OMP_NUM_THREADS"] = "1"
     folder = pathlib.Path(tempfile.mkdtemp(prefix="hpm-slurm-"))
